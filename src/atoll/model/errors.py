@@ -1,0 +1,116 @@
+"""The error class is the policy: who must act, and whether to try again.
+
+Adapters translate foreign exceptions at their edge into one of these and chain them (`raise ... from exc`).
+`exit_code` is the one place where exit codes are decided; the API maps the same classes to HTTP statuses in
+`daemon.api`. Anything else is a bug and keeps its traceback.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class AtollError(Exception):
+    """Base of every error that Atoll raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(AtollError):
+    """Something that a person must change: `what` is wrong, `why`, and the `fix`. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.fix = what, why, fix
+
+    def __str__(self) -> str:
+        """`what: why (fix)`, in one line, for logs; the terminal shows the three on lines of their own."""
+        text = f"{self.what}: {self.why}" if self.why else self.what
+        return f"{text} ({self.fix})" if self.fix else text
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One mistake in a file that a person wrote.
+
+    `file` is relative to the workspace; `line` counts from 1, None when unknown; `field` is the dotted TOML path.
+    """
+
+    file: str
+    what: str
+    line: int | None = None
+    field: str = ""
+    fix: str = ""
+
+
+class InvalidWorkspace(UserError):
+    """All mistakes of a workspace's files at once. Exit code 2."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = self.problems[0]
+        count = len(self.problems)
+        super().__init__(
+            f"{count} problem{'s' if count != 1 else ''} in the workspace's files",
+            f"{first.file}{f':{first.line}' if first.line else ''}: {first.what}",
+            "run `atoll check` for the whole list",
+        )
+
+
+class NotFound(UserError):
+    """A service, release or secret that does not exist; `fix` names the nearest known one. Exit code 2."""
+
+
+class Conflict(AtollError):
+    """The request contradicts what is going on: another rollout, a newer generation. Exit code 5."""
+
+    exit_code = 5
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.fix = what, why, fix
+
+
+class Refused(UserError):
+    """Admission said no before anything was touched (memory, routes, an engine's limits). Exit code 4."""
+
+    exit_code = 4
+
+
+class DeployFailed(AtollError):
+    """The candidate did not become live and was undone; the stable release was never touched. Exit code 3."""
+
+    exit_code = 3
+
+
+class BuildFailed(AtollError):
+    """A build step of one service ended badly. `output` is the end of what it printed. Exit code 6."""
+
+    exit_code = 6
+
+    def __init__(self, service: str, what: str, output: str = "", fix: str = "") -> None:
+        super().__init__(f"{service}: {what}")
+        self.service, self.what, self.output, self.fix = service, what, output, fix
+
+
+class Unreachable(AtollError):
+    """The daemon (or another part that must run) does not answer. Exit code 7."""
+
+    exit_code = 7
+
+
+class Retryable(AtollError):
+    """Outside trouble that may pass; try again after `after_s` seconds."""
+
+    def __init__(self, what: str, after_s: float = 1.0) -> None:
+        super().__init__(what)
+        self.after_s = after_s
+
+
+class Permanent(AtollError):
+    """Outside trouble that trying again will not mend."""
+
+
+class Fenced(Permanent):
+    """Another daemon leads this environment now; this one must stop at once without another effect."""

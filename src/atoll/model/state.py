@@ -1,0 +1,251 @@
+"""What is: releases, intents, rollouts, replicas, and what was observed of them.
+
+Durable rows (`Release`, `Intent`, `Rollout`, `ReplicaRecord`, `Receipt`, `Event`) are what the store keeps; `Replica` and
+`Observation` are rebuilt from the host and the proxy. Times ending in `_s` are seconds of CLOCK_BOOTTIME of the boot
+named beside them; `wall` times are seconds since the epoch, for people only.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from atoll.model.spec import ServiceSpec
+
+
+class Now(msgspec.Struct, frozen=True):
+    """One instant. `boot_s` orders and measures; `wall` is shown to people and may jump."""
+
+    boot_id: str
+    boot_s: float
+    wall: float
+
+
+class Address(msgspec.Struct, frozen=True, order=True):
+    """Where something listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable build. `key` names what went in, `digest` what came out; `path` is its final read-only folder."""
+
+    key: str
+    digest: str
+    builder: str
+    platform: str
+    path: str
+    command_env: Mapping[str, str] = {}  # what the builder says the run command needs, e.g. PATH of a venv
+
+
+class Author(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did something, from what commit. Recorded from the first event on."""
+
+    actor: str = ""
+    commit: str = ""
+    commit_wall: float | None = None
+    dirty: bool = False
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """Artifact + resolved configuration + secret versions, numbered per service. Symbolic: no address, no secret value."""
+
+    service: str
+    n: int
+    spec: ServiceSpec
+    artifact: Artifact
+    secrets: Mapping[str, int] = {}
+    inherited: Mapping[str, str] = {}  # values of spec.inherit at the time of the release
+    created_wall: float = 0.0
+    author: Author = Author()
+    note: str = ""  # "restart of r7"
+
+    @property
+    def name(self) -> str:
+        """`orders r7`, as people say it."""
+        return f"{self.service} r{self.n}"
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person wants of one service; changed by compare-and-swap on `generation`; survives rollback."""
+
+    service: str
+    generation: int = 0
+    target: int | None = None  # the release that shall run; None is down
+    replicas: int | None = None  # an override by hand; None is what the release says
+
+
+RolloutPhase = Literal[
+    "holding",  # overlap = false only: requests are being held at the proxy
+    "stopping",  # overlap = false only: the stable release is being stopped
+    "starting",  # candidates start, get ready, stay so through the stability window
+    "shifting",  # endpoints and weights sent, not yet acknowledged
+    "releasing",  # overlap = false only: held requests are let go
+    "draining",  # requests in flight at the stable release finish
+    "live",  # all traffic is on the candidate; the previous release is warm
+    "certified",  # the end of a good one: the previous release is stopped
+    "undoing",  # going back to the stable release
+    "undone",  # the end of a bad one
+    "superseded",  # the end of one that a newer rollout replaced while it was live
+]
+ENDED: frozenset[RolloutPhase] = frozenset({"certified", "undone", "superseded"})
+LIVE: frozenset[RolloutPhase] = frozenset({"live", "certified"})
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """Moving one service from its stable release to a candidate. While it is not live it is the service's lock."""
+
+    id: str
+    service: str
+    kind: Literal["deploy", "rollback", "restart"]
+    candidate: int
+    stable: int | None  # None: the service was down
+    phase: RolloutPhase
+    boot_id: str
+    phase_since_s: float
+    entered_s: Mapping[str, float] = {}  # phase -> when it was entered first, on the same boot
+    reason: str = ""  # why it is being undone, with the candidate's last output in `output`
+    output: str = ""
+    started_wall: float = 0.0
+    author: Author = Author()
+
+
+ReplicaPhase = Literal[
+    "starting",  # recorded, then started; gets no traffic
+    "serving",  # was ready once: gets traffic while it is ready
+    "draining",  # gets no new request; those in flight finish
+    "stopping",  # the stop signal was sent; SIGKILL follows after the grace
+]
+
+
+class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The durable row of one replica, written before its process is started."""
+
+    id: str  # "orders-r7-0-k3x9": unique for ever
+    service: str
+    release: int
+    slot: int  # 0 .. replicas-1; one live replica a slot and release
+    phase: ReplicaPhase = "starting"
+    ports: Mapping[str, int] = {}  # port name -> leased number
+    boot_id: str = ""
+    created_s: float = 0.0
+    phase_since_s: float = 0.0
+    created_wall: float = 0.0
+    why: str = ""  # why it is draining or stopping
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a process ended. Exactly one of `code` and `signal` is set, unless it never started (`error`)."""
+
+    code: int | None = None
+    signal: int | None = None
+    error: str = ""  # could not be started, and why
+    oom: bool = False
+    at_s: float = 0.0  # CLOCK_BOOTTIME
+    wall: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """What happened, for a person."""
+        if self.error:
+            return self.error
+        if self.oom:
+            return "out of memory"
+        if self.signal is not None:
+            return f"killed by signal {self.signal}"
+        return f"exit code {self.code}"
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """One running instance as seen now: its row plus what host, prober and proxy say. None is: not known yet."""
+
+    record: ReplicaRecord
+    alive: bool | None = None  # the host has the process; None until the host was asked
+    pid: int | None = None
+    exit: Exit | None = None
+    ready: bool = False  # the last readiness verdict; the listener was seen to be its own
+    ready_since_s: float | None = None  # since when it has been ready without a break
+    failing_live: bool = False  # liveness lost: must be replaced
+    in_proxy: Literal["absent", "serving", "draining"] | None = None  # by the last acknowledged table
+    inflight: int | None = None  # requests in flight, counted after that acknowledgement
+    reason: str = ""  # why it is not ready, for a person
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self.record.id
+
+
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of crashes of one release's slot, so that restarts slow down. Kept in memory only."""
+
+    crashes: int = 0  # in a row
+    until_s: float = 0.0  # no start before
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """How one release of a service shall run: how many replicas, how much traffic."""
+
+    release: int
+    replicas: int
+    weight_pct: int
+
+
+class ServiceDesired(msgspec.Struct, frozen=True, kw_only=True):
+    """What `decide.compose` wants of an engine for one service. Weights sum to 100, or are all 0 (down)."""
+
+    service: str
+    generation: int
+    revisions: tuple[Revision, ...] = ()
+    hold: bool = False  # requests wait at the proxy
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine sees of one service."""
+
+    service: str
+    replicas: tuple[Replica, ...] = ()
+    weights: Mapping[int, int] | None = None  # release -> pct of the acknowledged table; None: not known
+    holding: bool | None = None  # of the acknowledged table
+    backoff: Mapping[int, int] = {}  # release -> crashes in a row, the worst slot's
+    last_exit: Mapping[int, Exit] = {}  # release -> the newest crash
+    problem: str = ""  # what stands in the way, for a person (e.g. Envoy's refusal)
+    at_s: float = 0.0
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the ledger. `kind` is dotted (`rollout.live`); `data` is JSON-like and holds no secret."""
+
+    kind: str
+    service: str = ""
+    release: int | None = None
+    message: str = ""
+    author: Author = Author()
+    data: Mapping[str, Any] = {}
+    wall: float = 0.0
+    seq: int = 0  # given by the store
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What one deploy did and cost; kept for ever, shown by `deploy` and `releases`."""
+
+    rollout: str
+    service: str
+    kind: str
+    release: int
+    previous: int | None
+    outcome: Literal["live", "undone"]
+    reason: str = ""
+    output: str = ""
+    changed: tuple[str, ...] = ()  # sentences: what differs from the previous release
+    seconds: Mapping[str, float] = {}  # per phase, plus "total"
+    requests: int = 0  # to this service while it lasted
+    failed: int = 0
+    touched: tuple[str, ...] = ()  # other services whose replicas changed meanwhile
+    undo: str = ""  # the command
+    wall: float = 0.0
+    author: Author = Author()

@@ -1,0 +1,280 @@
+"""Protocols between the core and the world. Adapters implement them; `realise`, `daemon` and `pipeline` use them.
+
+All methods may raise `Retryable` or `Permanent` unless they say otherwise; none blocks the event loop.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from atoll.model.spec import Build, Command, Limits, ServiceSpec
+from atoll.model.state import (
+    Address,
+    Event,
+    Exit,
+    Intent,
+    Now,
+    Receipt,
+    Release,
+    ReplicaRecord,
+    Rollout,
+)
+from atoll.model.traffic import Outcome, Sample, Table
+
+# --- the host: replicas -------------------------------------------------------------------------------------------
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv, a file or a log."""
+
+    id: str
+    service: str
+    release: int
+    command: Command
+    folder: str  # absolute working directory
+    env: Mapping[str, str]
+    secrets: Mapping[str, str] = {}
+    ports: Mapping[str, int] = {}
+    limits: Limits = Limits()
+    writable: tuple[str, ...] = ()
+
+
+class Hosted(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica as its host knows it. `exit` is set once it ended and was not yet forgotten."""
+
+    id: str
+    pid: int | None
+    service: str = ""
+    release: int = 0
+    started_s: float = 0.0  # CLOCK_BOOTTIME
+    exit: Exit | None = None
+    notice: str = ""  # something a person should know: "runs as root: its folder is not readable for another user"
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that a replica printed. `cursor` resumes after it."""
+
+    service: str
+    replica: str
+    wall: float
+    stream: Literal["stdout", "stderr"]
+    text: str
+    cursor: str = ""
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """Who listens on a port: the replica's own process tree, a stranger, or nobody yet."""
+
+    state: Literal["own", "stranger", "none"]
+    everywhere: bool = False  # bound to 0.0.0.0 or ::, so that it by-passes the proxy
+    text: str = ""  # "held by pid 4711 (nginx)"
+
+
+class Host(Protocol):
+    """Replica-level engine part: processes, or containers."""
+
+    async def start(self, launch: Launch) -> Hosted:
+        """Start it, once: an id that was started before is returned as it is, running or ended."""
+        ...
+
+    async def signal(self, replica: str, signal: str) -> bool:
+        """Send a signal by name ("SIGTERM", "SIGKILL") to its whole process group. False when it is gone."""
+        ...
+
+    async def forget(self, replica: str) -> None:
+        """Drop all that is kept of an ended replica but its logs. Unknown ids are fine. Kills one still running."""
+        ...
+
+    async def list(self) -> Sequence[Hosted]:
+        """Every replica that this host has, ended but not forgotten ones included (adoption after a crash)."""
+        ...
+
+    def exits(self) -> AsyncIterator[Hosted]:
+        """Each replica that ends, as soon as it ends (within milliseconds). A hint: `list` is the truth."""
+        ...
+
+    async def listener(self, replica: str, port: int) -> Listener:
+        """Who listens on 127.0.0.1:port, seen from this replica."""
+        ...
+
+    def logs(
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
+    ) -> AsyncIterator[LogLine]:
+        """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`."""
+        ...
+
+    async def last_output(self, replica: str, lines: int = 20) -> str:
+        """The end of what it printed, also after it was forgotten; "" when nothing is kept."""
+        ...
+
+    async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
+        """Run a command to its end in a replica's surroundings (a probe, `exec`): its exit and its output (<= 1 MiB)."""
+        ...
+
+    async def usage(self) -> Mapping[str, tuple[int, float]]:
+        """Replica -> (resident bytes of its process tree, CPU seconds so far)."""
+        ...
+
+
+# --- the proxy: traffic -------------------------------------------------------------------------------------------
+
+
+class Traffic(Protocol):
+    """The proxy, as the one traffic actor sees it."""
+
+    async def apply(self, table: Table, changed: frozenset[str], deadline_s: float) -> Outcome:
+        """Make `table` so, `changed` naming the services whose entries differ from the last call's. Waits for the ack."""
+        ...
+
+    async def inflight(self, addresses: Sequence[Address]) -> Mapping[Address, int] | None:
+        """Requests in flight per endpoint, summed over every cluster that has it. None when the proxy does not answer."""
+        ...
+
+    async def samples(self) -> Sequence[Sample]:
+        """Counts since the last call (one caller: the collector, each second). Empty when the proxy does not answer."""
+        ...
+
+    def generation(self) -> int:
+        """Grows each time a (re)started proxy connects; 0 is never. What was acknowledged before must be sent again."""
+        ...
+
+    def problem(self) -> str:
+        """What stands in the proxy's way now, for a person (a port it cannot bind, not connected); "" is nothing."""
+        ...
+
+
+# --- the stores ---------------------------------------------------------------------------------------------------
+
+Row = Release | Intent | Rollout | ReplicaRecord | Receipt
+RowKind = Literal["release", "intent", "rollout", "replica", "receipt"]
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A port number in use, stored before its first use. `holder` is a replica id or `edge:orders-r7->catalog.grpc`."""
+
+    port: int
+    holder: str
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One transaction: rows to write, rows to drop, leases, and the events that say why."""
+
+    puts: tuple[Row, ...] = ()
+    drops: tuple[tuple[RowKind, str], ...] = ()  # keys: release "orders/7", intent "orders", others by id
+    leases: tuple[Lease, ...] = ()
+    freed: tuple[int, ...] = ()  # ports
+    events: tuple[Event, ...] = ()
+    expect: Mapping[str, int] = {}  # service -> the intent's generation that must still stand (0: none yet)
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """All state tables of an environment."""
+
+    releases: tuple[Release, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+    replicas: tuple[ReplicaRecord, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    leases: tuple[Lease, ...] = ()
+    last_event: int = 0
+
+
+class Store(Protocol):
+    """The environment's state and ledger; one leader. Closed and reopened at any instant it lost nothing committed."""
+
+    async def lead(self) -> int:
+        """Become the leader: take the lock, raise the epoch, migrate the schema. Raises Conflict if another leads."""
+        ...
+
+    async def load(self) -> Saved:
+        """All rows."""
+        ...
+
+    async def commit(self, change: Change) -> int:
+        """Write it all or nothing, durably; returns the newest event's seq. Raises Fenced, or Conflict on `expect`."""
+        ...
+
+    async def events(
+        self, *, after: int = 0, limit: int = 1000, service: str | None = None, newest: bool = False
+    ) -> Sequence[Event]:
+        """The ledger in order of seq; with `newest`, the last `limit` of it."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is queued and let go of the lock."""
+        ...
+
+
+class Vault(Protocol):
+    """Secrets of an environment, encrypted at rest. Versions grow from 1; old ones stay until the secret is removed."""
+
+    async def set(self, name: str, value: str) -> int: ...
+    async def versions(self) -> Mapping[str, int]: ...  # name -> newest
+    async def get(self, name: str, version: int | None = None) -> str: ...  # NotFound
+    async def remove(self, name: str) -> None: ...  # NotFound
+
+
+# --- builds -------------------------------------------------------------------------------------------------------
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One command of a build, as a value: what, where, with what environment."""
+
+    command: Command
+    env: Mapping[str, str] = {}
+    label: str = ""
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that a build needs and how to get it."""
+
+    name: str
+    fix: str
+
+
+class Builder(Protocol):
+    """How artifacts of one technology are made. Pure: returns what to run, runs nothing."""
+
+    name: str
+
+    def detect(self, files: frozenset[str]) -> bool:
+        """Whether a service folder with these files (POSIX, relative) is of this technology."""
+        ...
+
+    def tools(self, build: Build) -> Sequence[Tool]:
+        """What must be on the PATH."""
+        ...
+
+    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
+        """What to run in `folder`, the clean copy of the inputs at its final place."""
+        ...
+
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+        """What the run command's environment needs (PATH entries go in "PATH+")."""
+        ...
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Time, so that tests can bend it."""
+
+    def now(self) -> Now: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Signals(Protocol):
+    """What the daemon's collector knows of the last hour, for `status` and receipts."""
+
+    def totals(self, service: str) -> tuple[int, int]:
+        """(requests, failed) to this service since the daemon started counting."""
+        ...
