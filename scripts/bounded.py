@@ -77,6 +77,7 @@ def end_all() -> None:
             if with_signal is signal.SIGKILL:
                 end(descendants(os.getpid()), with_signal)  # a supervisor may have started another one meanwhile
             time.sleep(0.05)
+    reap()
 
 
 def main() -> int:
