@@ -34,6 +34,7 @@ EXEC_WAIT_S = 15.0  # for exec from a slow file system
 LINGER_S = 10.0  # what is left of a tree after a requested stop; the caller's SIGKILL comes earlier
 MEMORY_WATCH_S = 0.5
 CAPTURE_BYTES = 1024 * 1024
+HANDLED_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP})
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -5,9 +5,8 @@ of this machine, its own `launch` for the named behaviours. No test asserts a ti
 """
 
 import asyncio
-import contextlib
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Literal
 
 import pytest
@@ -62,9 +61,9 @@ class HostSuite:
             secrets={"TOKEN": "swordfish"} if behaviour == "echoes-secret" else {},
         )
 
-    async def begin(self, host: Host, behaviour: Behaviour, **fields: str) -> Launch:
+    async def begin(self, host: Host, behaviour: Behaviour) -> Launch:
         """Start one and wait until it is past its own beginning."""
-        launch = self.launch(behaviour, **fields)
+        launch = self.launch(behaviour)
         started = await host.start(launch)
         assert started.exit is None, started
         await eventually(lambda: self.says(host, launch.id, "ready"), f"{launch.id} says ready")
@@ -222,8 +221,8 @@ class HostSuite:
                 found.append(line)
                 if len(found) >= count:
                     break
-            if isinstance(stream, contextlib.AbstractAsyncContextManager) or hasattr(stream, "aclose"):
-                await stream.aclose()  # type: ignore[union-attr]
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
         return found
 
     async def test_logs_begin_with_the_last_lines(self, host: Host) -> None:
