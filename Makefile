@@ -1,0 +1,38 @@
+# `make check` before a commit; `make test` is everything. See CONTRIBUTING.md.
+.PHONY: check static unit test demo bench format lock clean
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+check: static unit ## format, lint, types, layers, unit tests: under a minute
+
+static: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not e2e and not slow"
+
+test: $(STAMP) ## every test, and what they start is gone afterwards
+	scripts/test
+
+demo: $(STAMP) ## the promises, kept under load, in about a minute
+	$(BIN)/python examples/demo.py
+
+bench: $(STAMP) ## benchmarks: ratios from one interleaved run
+	$(BIN)/python -m bench
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## requirements.lock from pyproject.toml
+	scripts/lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build src/*.egg-info
+
+$(STAMP): requirements.lock scripts/setup
+	scripts/setup
