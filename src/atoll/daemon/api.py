@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from atoll import __version__
 from atoll.daemon.control import Control
-from atoll.daemon.openapi import Endpoint, Query, document
+from atoll.daemon.openapi import Call, Endpoint, Query, document
 from atoll.daemon.sse import EventStream
 from atoll.model import errors, wire
 from atoll.model.state import Event
@@ -94,6 +94,20 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 _SERVICE = Query("service", str, "only of this service")
 _AFTER = Query("after", int, "only what came after this event", 0)
 _FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
+_TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
+_SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
+_REPLICA = Query("replica", str, "only of this replica")
+_SERVICES = Query("service", str, "of these services; none is all", many=True)
+
+
+def _direct(name: str) -> Call:
+    """The method of Control of that name, with the address's parts and then the body."""
+
+    def call(control: Control, body: Any, request: Request) -> Any:
+        arguments = [*request.path_params.values(), *([] if body is None else [body])]
+        return getattr(control, name)(*arguments)
+
+    return call
 
 
 def _deploy(control: Control, body: wire.DeployRequest, request: Request) -> Any:
@@ -106,13 +120,6 @@ def _deploy(control: Control, body: wire.DeployRequest, request: Request) -> Any
     return control.deploy(body)
 
 
-def _on_service(method: str) -> Callable[[Any, Any, Request], Any]:
-    def call(control: Control, body: Any, request: Request) -> Any:
-        return getattr(control, method)(request.path_params["service"], body)
-
-    return call
-
-
 def _events(control: Control, _: None, request: Request) -> Any:
     after = request.headers.get("last-event-id") or _query(request, _AFTER)
     if not str(after).isdigit():
@@ -120,12 +127,6 @@ def _events(control: Control, _: None, request: Request) -> Any:
             f"'{after}' is no event's number", "events are numbered from 1", "leave it out, or use 0"
         )
     return control.events(after=int(after), service=_query(request, _SERVICE), follow=_query(request, _FOLLOW))
-
-
-_TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
-_SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
-_REPLICA = Query("replica", str, "only of this replica")
-_SERVICES = Query("service", str, "of these services; none is all", many=True)
 
 
 def _logs(control: Control, _: None, request: Request) -> Any:
@@ -138,62 +139,96 @@ def _logs(control: Control, _: None, request: Request) -> Any:
     )
 
 
-def _operation(control: Control, _: None, request: Request) -> Any:
-    return control.operation(request.path_params["id"])
-
-
 async def _watch(control: Control, _: None, request: Request) -> Any:
     await control.operation(request.path_params["id"])  # a 404 before the stream begins
     return control.watch_operation(request.path_params["id"])
 
 
-def _set_secret(control: Control, body: wire.SecretRequest, request: Request) -> Any:
-    return control.set_secret(request.path_params["name"], body)
+def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
+    return Endpoint("GET", path, name, doc, answer, _direct(name))
 
 
-def _remove_secret(control: Control, _: None, request: Request) -> Any:
-    return control.remove_secret(request.path_params["name"])
+def _post(path: str, name: str, doc: str, body: Any, answer: Any, status: int = 200) -> Endpoint:
+    return Endpoint("POST", path, name, doc, answer, _direct(name), body, status=status)
 
 
-_OF = "/v1/services/{service}"
+_ONE = "/v1/services/{service}"
+_OPERATION = wire.OperationView
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", "/v1/status", "status", "The whole environment on one page.", wire.StatusView,
-             lambda control, body, request: control.status()),
-    Endpoint("POST", "/v1/up", "up", "Deploy what is not running.", wire.UpView,
-             lambda control, body, request: control.up(body), wire.UpRequest, status=202),
-    Endpoint("POST", _OF + "/deploy", "deploy", "Make a release and move all traffic to it.", wire.OperationView,
-             _deploy, wire.DeployRequest, status=202),
-    Endpoint("POST", _OF + "/rollback", "rollback", "Go back to an earlier release.", wire.OperationView,
-             _on_service("rollback"), wire.RollbackRequest, status=202),
-    Endpoint("POST", _OF + "/restart", "restart", "Replace every replica by a fresh one.", wire.OperationView,
-             _on_service("restart"), wire.RestartRequest, status=202),
-    Endpoint("POST", _OF + "/scale", "scale", "Set or clear the number of replicas by hand.", wire.ServiceView,
-             _on_service("scale"), wire.ScaleRequest),
-    Endpoint("POST", _OF + "/stop", "stop", "Drain and stop it; its releases stay.", wire.ServiceView,
-             _on_service("stop"), wire.StopRequest),
-    Endpoint("GET", _OF + "/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView],
-             lambda control, body, request: control.releases(request.path_params["service"])),
-    Endpoint("POST", _OF + "/exec", "exec", "Run a command in a replica's surroundings.", wire.ExecView,
-             _on_service("exec"), wire.ExecRequest),
-    Endpoint("GET", "/v1/operations/{id}", "operation", "A rollout, in progress or past.", wire.OperationView, _operation),
-    Endpoint("GET", "/v1/operations/{id}/watch", "watch_operation", "A rollout, change by change, to its end.",
-             wire.OperationView, _watch, stream=True, event="operation"),
-    Endpoint("GET", "/v1/events", "events", "The ledger, resumable.", Event, _events,
-             query=(_AFTER, _SERVICE, _FOLLOW), stream=True, event="event", event_id=lambda event: str(event.seq)),
-    Endpoint("GET", "/v1/logs", "logs", "What replicas print.", LogLine, _logs,
-             query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _FOLLOW), stream=True, event="line",
-             event_id=lambda line: line.cursor),
-    Endpoint("GET", "/v1/why/{subject}", "why", "Why a service or release is as it is.", wire.WhyView,
-             lambda control, body, request: control.why(request.path_params["subject"])),
-    Endpoint("GET", "/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView],
-             lambda control, body, request: control.secrets()),
-    Endpoint("PUT", "/v1/secrets/{name}", "set_secret", "Store a new version of a secret.", wire.SecretView,
-             _set_secret, wire.SecretRequest),
-    Endpoint("DELETE", "/v1/secrets/{name}", "remove_secret", "Forget all versions of a secret.", None,
-             _remove_secret, status=204),
-    Endpoint("GET", "/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView],
-             lambda control, body, request: control.doctor()),
-)  # fmt: skip
+    _get("/v1/status", "status", "The whole environment on one page.", wire.StatusView),
+    _post("/v1/up", "up", "Deploy what is not running.", wire.UpRequest, wire.UpView, 202),
+    Endpoint(
+        "POST",
+        f"{_ONE}/deploy",
+        "deploy",
+        "Make a release and move all traffic to it.",
+        _OPERATION,
+        _deploy,
+        body=wire.DeployRequest,
+        status=202,
+    ),
+    _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
+    _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
+    _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
+    _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
+    _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView),
+    _get(f"{_ONE}/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView]),
+    _get("/v1/operations/{id}", "operation", "A rollout, in progress or past.", _OPERATION),
+    Endpoint(
+        "GET",
+        "/v1/operations/{id}/watch",
+        "watch_operation",
+        "A rollout, change by change, to its end.",
+        _OPERATION,
+        _watch,
+        stream=True,
+        event="operation",
+    ),
+    Endpoint(
+        "GET",
+        "/v1/events",
+        "events",
+        "The ledger, resumable.",
+        Event,
+        _events,
+        query=(_AFTER, _SERVICE, _FOLLOW),
+        stream=True,
+        event="event",
+        event_id=lambda event: str(event.seq),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/logs",
+        "logs",
+        "What replicas print.",
+        LogLine,
+        _logs,
+        query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _FOLLOW),
+        stream=True,
+        event="line",
+    ),
+    _get("/v1/why/{subject}", "why", "Why a service or release is as it is.", wire.WhyView),
+    _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),
+    Endpoint(
+        "PUT",
+        "/v1/secrets/{name}",
+        "set_secret",
+        "Store a new version of a secret.",
+        wire.SecretView,
+        _direct("set_secret"),
+        body=wire.SecretRequest,
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/secrets/{name}",
+        "remove_secret",
+        "Forget all versions of a secret.",
+        None,
+        _direct("remove_secret"),
+        status=204,
+    ),
+    _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView]),
+)
 
 
 # --- the application ----------------------------------------------------------------------------------------------
@@ -236,10 +271,10 @@ class Api:
             raise NotReady("the daemon is starting")
         return self.control
 
-    async def _health(self, request: Request) -> Response:
+    async def _health(self, _: Request) -> Response:
         return _json(Health(self.control is not None and not self.closing.is_set(), __version__))
 
-    async def _document(self, request: Request) -> Response:
+    async def _document(self, _: Request) -> Response:
         return _json(document(ENDPOINTS, __version__))
 
 
@@ -251,7 +286,7 @@ async def _no_such_address(request: Request, exc: Exception) -> Response:
     return _json(view, exc.status_code)
 
 
-async def _decode(request: Request, type: Any) -> Any:
+async def _decode(request: Request, kind: Any) -> Any:
     """The body as a struct, with the actor that the socket vouches for and the idempotency key of the header."""
     raw = bytearray()
     async for chunk in request.stream():
@@ -260,7 +295,7 @@ async def _decode(request: Request, type: Any) -> Any:
             limit = f"{MAX_BODY_BYTES // 2**20} MiB is the limit"
             raise errors.UserError("the request is too large", limit, "deploy fewer services at a time")
     try:
-        body = msgspec.json.decode(bytes(raw) or b"{}", type=type)
+        body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
     except msgspec.MsgspecError as exc:
         fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
         raise errors.UserError("the request is not understood", str(exc), fix) from exc

@@ -16,6 +16,10 @@ from atoll.model.wire import ErrorView
 _REF = "#/components/schemas/{name}"
 
 
+# What carries an endpoint out: (control, the decoded body or None, the request) -> the answer, awaitable or not.
+Call = Callable[[Any, Any, Request], Any]
+
+
 @dataclass(frozen=True)
 class Query:
     """One query parameter. `many` may be repeated."""
@@ -31,8 +35,7 @@ class Query:
 class Endpoint:
     """One operation of the API: what it is called, takes and answers, and the function that carries it out.
 
-    `call(control, body, request)` gets the decoded `body` (None without one). With `stream` its result is an async
-    iterator of `answer`, sent as server-sent events named `event`; without, it is awaited and sent as JSON.
+    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; without, JSON.
     """
 
     method: str
@@ -40,7 +43,7 @@ class Endpoint:
     name: str
     doc: str
     answer: Any
-    call: Callable[[Any, Any, Request], Any]
+    call: Call
     body: Any = None
     query: tuple[Query, ...] = ()
     stream: bool = False

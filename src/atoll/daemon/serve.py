@@ -25,7 +25,7 @@ _PATH_MAX = 107  # sun_path of Linux, without its NUL
 async def serve(api: Api, path: Path) -> None:
     """Serve until cancelled. Raises UserError when the path cannot be a socket's, Permanent when the server dies."""
     listener = listen(path)
-    inode = os.stat(path).st_ino
+    inode = path.stat().st_ino
     config = uvicorn.Config(
         api.app,
         http=_Protocol,
@@ -45,8 +45,8 @@ async def serve(api: Api, path: Path) -> None:
     finally:
         api.closing.set()
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == inode:  # not our successor's
-                os.unlink(path)
+            if path.stat().st_ino == inode:  # not our successor's
+                path.unlink()
         server.should_exit = True
         await asyncio.wait({running}, timeout=CLOSE_S + 1)
         running.cancel()
@@ -73,10 +73,10 @@ def listen(path: Path) -> socket.socket:
             listener.bind(os.fspath(fresh))
         finally:
             os.umask(before)
-        os.chmod(fresh, 0o600)
+        fresh.chmod(0o600)
         listener.listen(128)
         listener.setblocking(False)
-        os.replace(fresh, path)  # atomic: a client meets the old one or this one, listening
+        fresh.replace(path)  # atomic: a client meets the old one or this one, listening
     except BaseException:
         listener.close()
         raise

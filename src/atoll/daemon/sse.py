@@ -98,8 +98,8 @@ class EventStream:
             closing.cancel()
 
     def _event(self, item: Any) -> bytes:
-        id = self.id_of(item) if self.id_of else ""
-        head = f"id: {id}\n" if id else ""
+        name = self.id_of(item) if self.id_of else ""
+        head = f"id: {name}\n" if name else ""
         return f"{head}event: {self.name}\ndata: ".encode() + _encode(item) + b"\n\n"
 
 
