@@ -130,7 +130,7 @@ def operation_view(
 ) -> OperationView:
     """A rollout, in progress or ended."""
     ready = sum(1 for r in seen.replicas if r.record.release == rollout.candidate and serving(r))
-    spent = dict(receipt.seconds) if receipt else dict(seconds(rollout, now))
+    spent = dict(receipt.seconds) if receipt else _so_far(rollout, now)
     total = spent.pop("total", 0.0)
     ended = rollout.phase in LIVE | ENDED and (receipt is not None or rollout.phase == "superseded")
     return OperationView(
@@ -151,6 +151,15 @@ def operation_view(
         ended=ended,
         receipt=receipt,
     )
+
+
+def _so_far(rollout: Rollout, now: Now) -> dict[str, float]:
+    spent = dict(seconds(rollout))
+    if rollout.boot_id == now.boot_id:
+        lasting = max(0.0, now.boot_s - rollout.phase_since_s)
+        spent[rollout.phase] = round(spent.get(rollout.phase, 0.0) + lasting, 3)
+        spent["total"] = round(spent.get("total", 0.0) + lasting, 3)
+    return spent
 
 
 def _waiting_for(rollout: Rollout, seen: Observation) -> str:
