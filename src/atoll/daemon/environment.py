@@ -335,7 +335,9 @@ class Environment:
     async def up(self, request: UpRequest) -> UpView:
         """Deploy what is not running. All releases are written first, so that each finds the ports of those it calls."""
         operations: list[OperationView] = []
-        unchanged, edited, refused = [], [], {}
+        unchanged: list[str] = []
+        edited: list[str] = []
+        refused: dict[str, ErrorView] = {}
         due: list[tuple[DeployRequest, ServiceLoop]] = []
         for draft in request.drafts:
             service = draft.spec.name
@@ -428,8 +430,9 @@ class Environment:
         mine = [row for row in self._records.receipts.values() if row.service == loop.service and row.outcome == "live"]
         known = self._records.releases_of(loop.service)
         for receipt in sorted(mine, key=lambda row: row.wall, reverse=True):
-            if receipt.release == target and receipt.kind == "deploy" and receipt.previous in known:
-                return receipt.previous
+            before = receipt.previous
+            if receipt.release == target and receipt.kind == "deploy" and before is not None and before in known:
+                return before
             if target is None and receipt.release in known:
                 return receipt.release
         earlier = [receipt.release for receipt in mine if receipt.release in known and receipt.release < (target or 0)]

@@ -36,7 +36,7 @@ def service_view(
     wanted = next((revision.replicas for revision in want.revisions if revision.release == current), 0)
     ready = sum(1 for replica in seen.replicas if replica.record.release == current and serving(replica))
     state = _state(intent, active, ready, wanted)
-    spec = releases[current].spec if current in releases else None
+    spec = releases[current].spec if current is not None and current in releases else None
     routes = spec.routes if spec and state != "down" else ()
     return ServiceView(
         name=intent.service,
@@ -75,7 +75,7 @@ def _state(intent: Intent, active: Rollout | None, ready: int, wanted: int) -> S
 def _since(rollout: Rollout | None, releases: Mapping[int, Release], current: int | None) -> float:
     if rollout is not None and rollout.candidate == current:
         return rollout.started_wall
-    return releases[current].created_wall if current in releases else 0.0
+    return releases[current].created_wall if current is not None and current in releases else 0.0
 
 
 def reason_of(

@@ -141,5 +141,6 @@ class HostEngine:
         """What a callee runs now, or would run first; None when it never ran."""
         releases = self._records.releases_of(service)
         intent = self._records.intents.get(service)
-        n = intent.target if intent and intent.target in releases else max(releases, default=0)
+        target = intent.target if intent else None
+        n = target if target is not None and target in releases else max(releases, default=0)
         return releases[n].spec if n in releases else None
