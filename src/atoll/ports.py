@@ -16,10 +16,12 @@ from atoll.model.state import (
     Exit,
     Intent,
     Now,
+    Observation,
     Receipt,
     Release,
     ReplicaRecord,
     Rollout,
+    ServiceDesired,
 )
 from atoll.model.traffic import Outcome, Sample, Table
 
@@ -123,6 +125,38 @@ class Host(Protocol):
         """Replica -> (resident bytes of its process tree, CPU seconds so far)."""
         ...
 
+
+# --- the engine: revisions ----------------------------------------------------------------------------------------
+
+
+class Engine(Protocol):
+    """Revision-level: for one service revisions go in, an observation comes out. The same on every platform."""
+
+    def refusals(self, spec: ServiceSpec) -> Sequence[str]:
+        """What of this spec the engine cannot enforce, as sentences; empty is fine. Asked before anything starts."""
+        ...
+
+    def apply(self, want: ServiceDesired) -> None:
+        """Take the newest wish for a service. Accepts, never waits."""
+        ...
+
+    def observe(self, service: str) -> Observation:
+        """What is, as far as known now."""
+        ...
+
+    def logs(
+        self, service: str, *, replica: str | None = None, tail: int = 100, follow: bool = False, since_wall: float = 0.0
+    ) -> AsyncIterator[LogLine]:
+        """See `Host.logs`."""
+        ...
+
+    async def last_output(self, replica: str) -> str:
+        """See `Host.last_output`."""
+        ...
+
+    async def exec(self, replica: str, argv: Sequence[str], timeout_s: float) -> tuple[Exit, str]:
+        """Run a command in the surroundings of a replica (its folder, environment, secrets, user)."""
+        ...
 
 # --- the proxy: traffic -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,114 @@
+"""What the API may ask of a running environment. `daemon.environment` implements it, `daemon.api` alone calls it.
+
+Any method may raise the errors of `atoll.model.errors`; the API turns them into answers in one place. Iterators end
+when there is nothing more to tell and are closed (`aclose`) as soon as the client goes. Nothing here waits for a rollout.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from atoll.model.state import Event
+from atoll.model.wire import (
+    DeployRequest,
+    DoctorView,
+    ExecRequest,
+    ExecView,
+    OperationView,
+    ReleaseView,
+    RestartRequest,
+    RollbackRequest,
+    ScaleRequest,
+    SecretRequest,
+    SecretView,
+    ServiceView,
+    StatusView,
+    StopRequest,
+    UpRequest,
+    UpView,
+    WhyView,
+)
+from atoll.ports import LogLine
+
+
+class Control(Protocol):
+    """One environment, as its people see it."""
+
+    async def status(self) -> StatusView:
+        """Everything on one page."""
+        ...
+
+    async def up(self, request: UpRequest) -> UpView:
+        """Deploy what is not running. One draft that is refused does not stop the others: it is named in the answer."""
+        ...
+
+    async def deploy(self, request: DeployRequest) -> OperationView:
+        """Admit, number the release, start the rollout; never waits for it. Raises Refused, Conflict, NotFound (a secret)."""
+        ...
+
+    async def operation(self, operation_id: str) -> OperationView:
+        """A rollout in progress or past. Raises NotFound."""
+        ...
+
+    def watch_operation(self, operation_id: str) -> AsyncIterator[OperationView]:
+        """The operation now, then after each change (at least each second while it moves), until one has `ended`."""
+        ...
+
+    async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
+        """Start going back to an earlier release. Raises NotFound, Conflict, Refused."""
+        ...
+
+    async def restart(self, service: str, request: RestartRequest) -> OperationView:
+        """Start replacing every replica. Raises NotFound, Conflict, Refused."""
+        ...
+
+    async def scale(self, service: str, request: ScaleRequest) -> ServiceView:
+        """Set or clear the number of replicas by hand; the answer shows the new `wanted`. Raises NotFound, Conflict, Refused."""
+        ...
+
+    async def stop(self, service: str, request: StopRequest) -> ServiceView:
+        """Want it down. Raises NotFound, Conflict."""
+        ...
+
+    async def releases(self, service: str) -> Sequence[ReleaseView]:
+        """Newest first. Raises NotFound."""
+        ...
+
+    def events(self, *, after: int = 0, service: str | None = None, follow: bool = False) -> AsyncIterator[Event]:
+        """The ledger after `seq`, in order; with `follow` it goes on for ever."""
+        ...
+
+    async def why(self, subject: str) -> WhyView:
+        """`subject` is `orders`, `orders r7` or `orders/r7`. Raises NotFound."""
+        ...
+
+    def logs(
+        self,
+        services: Sequence[str],
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
+    ) -> AsyncIterator[LogLine]:
+        """Lines of these services (none: of all) merged by time; `tail` is per service. Raises NotFound at the first step."""
+        ...
+
+    async def exec(self, service: str, request: ExecRequest) -> ExecView:
+        """Run a command in a replica's surroundings and wait for its end. Raises NotFound, Refused (nothing is running)."""
+        ...
+
+    async def secrets(self) -> Sequence[SecretView]:
+        """Names and versions, never values."""
+        ...
+
+    async def set_secret(self, name: str, request: SecretRequest) -> SecretView:
+        """Store a new version."""
+        ...
+
+    async def remove_secret(self, name: str) -> None:
+        """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
+        ...
+
+    async def doctor(self) -> Sequence[DoctorView]:
+        """What the daemon alone can check: its proxy, its store, its ports, its host."""
+        ...

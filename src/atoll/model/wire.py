@@ -1,0 +1,265 @@
+"""What crosses the daemon's API: requests in, views out. `daemon.control` speaks these, the API and the CLI carry them.
+
+`state.Event` and `state.Receipt` cross as they are; everything else that people see is a view made here, so that the
+stored rows may change without breaking a client. Times: `wall` is seconds since the epoch, `_s` a duration in seconds.
+Unknown members are ignored by both sides, so a newer daemon may answer an older client.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from atoll.model.spec import ServiceSpec
+from atoll.model.state import Artifact, Author, Exit, Receipt, ReplicaPhase, RolloutPhase
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What would become a release: one service as its file says now, and its build."""
+
+    spec: ServiceSpec
+    artifact: Artifact
+
+
+class Mutation(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every request that changes something.
+
+    `author.actor` is set by the API from the peer's credentials; commit and its time come from the client. `key` is the
+    idempotency key (header `Idempotency-Key`): a repeated request with the same key gets the first one's answer.
+    `expect` is the generation of the service's intent that the client saw; None does not care. A mismatch is a Conflict.
+    """
+
+    author: Author = Author()
+    key: str = ""
+    expect: int | None = None
+
+
+class DeployRequest(Mutation, frozen=True, kw_only=True):
+    """Make a release of this draft and move all traffic to it. `force`: also when nothing differs from the stable one."""
+
+    spec: ServiceSpec
+    artifact: Artifact
+    note: str = ""
+    force: bool = False
+
+
+class UpRequest(Mutation, frozen=True, kw_only=True):
+    """Deploy those of `drafts` that are not running. Running services are left alone, also when their files changed."""
+
+    drafts: tuple[Draft, ...]
+
+
+class RollbackRequest(Mutation, frozen=True, kw_only=True):
+    """Go back to release `to`; None is the release before the current one."""
+
+    to: int | None = None
+
+
+class RestartRequest(Mutation, frozen=True, kw_only=True):
+    """Replace every replica by a fresh one of the same release, start-first unless the release forbids overlap."""
+
+
+class ScaleRequest(Mutation, frozen=True, kw_only=True):
+    """Run `replicas` of it; None goes back to what the release says. Survives deploys and rollbacks."""
+
+    replicas: int | None = None
+
+
+class StopRequest(Mutation, frozen=True, kw_only=True):
+    """Drain and stop every replica of the service; its releases stay, so that `up` or `rollback` can start it again."""
+
+
+class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Run a command in a replica's surroundings (its folder, environment and secrets)."""
+
+    argv: tuple[str, ...]
+    replica: str = ""  # an id; "" is the oldest ready one
+    timeout_s: float = 60.0
+
+
+class SecretRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A new version of a secret. Running replicas keep the old one until their next release or restart."""
+
+    value: str
+    author: Author = Author()
+    key: str = ""
+
+
+# --- status -------------------------------------------------------------------------------------------------------
+
+
+class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
+    """One running instance."""
+
+    id: str
+    release: str  # "r7"
+    phase: ReplicaPhase
+    ready: bool
+    pid: int | None = None
+    ports: Mapping[str, int] = {}
+    memory_bytes: int | None = None
+    restarts: int = 0  # crashes in a row of its slot
+    inflight: int | None = None
+    since_s: float = 0.0  # how long it has been in this phase
+    reason: str = ""  # why it is not ready
+
+
+ServiceState = Literal[
+    "up",  # as many ready replicas as wanted
+    "deploying",  # a rollout is not live yet
+    "degraded",  # serving, with fewer ready replicas than wanted
+    "failing",  # wanted, and none is ready
+    "down",  # not wanted
+]
+
+
+class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One service now. Rates are of the last 60 s; None when there was no request to measure."""
+
+    name: str
+    state: ServiceState
+    release: str = ""  # "r7": the one with the traffic; "" when it never ran
+    candidate: str = ""  # "r8" while a rollout is not live
+    generation: int = 0  # of the intent: what `expect` compares
+    ready: int = 0
+    wanted: int = 0
+    override: int | None = None  # replicas set by hand
+    rps: float = 0.0
+    error_pct: float | None = None
+    p95_ms: float | None = None
+    since_wall: float = 0.0  # since when this release has the traffic
+    urls: tuple[str, ...] = ()  # at the gateway
+    reason: str = ""  # why it is not up, for a person
+    replicas: tuple[ReplicaView, ...] = ()
+
+
+class PartView(msgspec.Struct, frozen=True, kw_only=True):
+    """One of Atoll's own processes: keeper, daemon, proxy."""
+
+    name: Literal["keeper", "daemon", "proxy"]
+    pid: int | None = None
+    problem: str = ""  # "" is fine
+
+
+class StatusView(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole environment on one page."""
+
+    workspace: str
+    environment: str
+    root: str = ""
+    version: str = ""
+    gateway: str = ""  # "http://127.0.0.1:8080"
+    parts: tuple[PartView, ...] = ()
+    notices: tuple[str, ...] = ()  # things a person should know, said once
+    services: tuple[ServiceView, ...] = ()
+    last_event: int = 0  # where to start following events
+    wall: float = 0.0
+
+
+# --- operations ---------------------------------------------------------------------------------------------------
+
+
+class OperationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A deploy, rollback or restart, in progress or ended. `id` is its rollout's.
+
+    It has `ended` when it is live, certified, undone or superseded, or was nothing to do (`unchanged`); then `receipt`
+    says what it did (None for `unchanged`).
+    """
+
+    id: str
+    service: str
+    kind: Literal["deploy", "rollback", "restart"]
+    release: str = ""  # "r8"
+    previous: str = ""  # "r7"; "" when it was down
+    phase: RolloutPhase | Literal["unchanged"]
+    phases: Mapping[str, float] = {}  # phase -> seconds spent in it so far
+    seconds: float = 0.0  # since it began
+    ready: int = 0  # candidate replicas
+    wanted: int = 0
+    requests: int = 0  # to this service since it began
+    failed: int = 0
+    text: str = ""  # what is going on or went wrong, for a person
+    output: str = ""  # the candidate's last output when it failed
+    ended: bool = False
+    receipt: Receipt | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether it ended with what was asked for."""
+        return self.ended and self.phase in {"live", "certified", "unchanged", "superseded"}
+
+
+class UpView(msgspec.Struct, frozen=True, kw_only=True):
+    """What `up` began, and what it left alone."""
+
+    operations: tuple[OperationView, ...] = ()
+    unchanged: tuple[str, ...] = ()  # running, and their files say the same
+    edited: tuple[str, ...] = ()  # running, and their files say something else: `atoll deploy` them
+    refused: Mapping[str, "ErrorView"] = {}  # service -> why its draft was not admitted
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+class ReleaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a service's history, newest first."""
+
+    service: str
+    release: str  # "r7"
+    n: int
+    state: Literal["current", "candidate", "warm", "past", "failed"]
+    artifact: str = ""  # the key
+    created_wall: float = 0.0
+    author: Author = Author()
+    note: str = ""
+    receipt: Receipt | None = None
+
+
+class WhyView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a service (or one of its releases) is as it is: sentences, the last rollout, the last crash."""
+
+    subject: str  # "orders" or "orders r7"
+    state: str = ""
+    because: tuple[str, ...] = ()  # sentences, the most important first
+    fix: str = ""
+    rollout: OperationView | None = None
+    crash: Exit | None = None
+    crash_replica: str = ""
+    crash_output: str = ""
+
+
+class ExecView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a command ended and what it printed (stdout and stderr together, at most 1 MiB)."""
+
+    exit: Exit
+    output: str = ""
+    replica: str = ""
+
+
+class SecretView(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret without its value. `used_by`: service -> the version that its running release has."""
+
+    name: str
+    version: int
+    used_by: Mapping[str, int] = {}
+
+
+class DoctorView(msgspec.Struct, frozen=True, kw_only=True):
+    """One check of the machine or the environment. `ok` None: worth knowing, stops nothing."""
+
+    check: str
+    ok: bool | None
+    text: str = ""
+    fix: str = ""
+
+
+class ErrorView(msgspec.Struct, frozen=True, kw_only=True):
+    """An error for people: what, why, the fix; `kind` is the error's class, `exit_code` what a command ends with."""
+
+    kind: str
+    what: str
+    why: str = ""
+    fix: str = ""
+    exit_code: int = 1
