@@ -21,6 +21,7 @@ from atoll.daemon.service import ServiceLoop
 from atoll.decide.admission import admit
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
+from atoll.decide.facts import exclusive
 from atoll.decide.rollout import begin, supersede
 from atoll.model.errors import AtollError, Conflict, NotFound, Refused, UserError
 from atoll.model.spec import SecretRef, ServiceSpec
@@ -334,7 +335,9 @@ class Environment:
     async def up(self, request: UpRequest) -> UpView:
         """Deploy what is not running. All releases are written first, so that each finds the ports of those it calls."""
         operations: list[OperationView] = []
-        unchanged, edited, refused = [], [], {}
+        unchanged: list[str] = []
+        edited: list[str] = []
+        refused: dict[str, ErrorView] = {}
         due: list[tuple[DeployRequest, ServiceLoop]] = []
         for draft in request.drafts:
             service = draft.spec.name
@@ -427,8 +430,9 @@ class Environment:
         mine = [row for row in self._records.receipts.values() if row.service == loop.service and row.outcome == "live"]
         known = self._records.releases_of(loop.service)
         for receipt in sorted(mine, key=lambda row: row.wall, reverse=True):
-            if receipt.release == target and receipt.kind == "deploy" and receipt.previous in known:
-                return receipt.previous
+            before = receipt.previous
+            if receipt.release == target and receipt.kind == "deploy" and before is not None and before in known:
+                return before
             if target is None and receipt.release in known:
                 return receipt.release
         earlier = [receipt.release for receipt in mine if receipt.release in known and receipt.release < (target or 0)]
@@ -475,7 +479,7 @@ class Environment:
             rollout = loop.rollout()
             rows: tuple[Row, ...] = ()
             if rollout is not None and rollout.phase not in ENDED:
-                rows = (supersede(rollout, self._clock.now()),)
+                rows = (supersede(rollout, self._clock.now()).rollout,)
             wanted = msgspec.structs.replace(intent, target=None)
             await self._intend(loop, wanted, request, "intent.down", f"{service} shall be down", rows)
         return self._view(service, {})
@@ -544,6 +548,7 @@ class Environment:
         for name in self._records.services():
             numbers = {row.release for row in self._records.replicas(name).values()}
             live[name] = [known for n, known in self._records.releases_of(name).items() if n in numbers]
+        old = self._records.releases_of(service).get(stable or 0)
         warm = any(row.release == release.n for row in self._records.replicas(service).values())
         warnings = admit(release, live, None if warm else self._machine.free_bytes(), replicas)
         rollout = begin(
@@ -552,15 +557,17 @@ class Environment:
             f"{service}-{request.key or secrets.token_hex(6)}",
             release.n,
             stable,
-            release.spec.overlap,
+            not exclusive(release, old),
             now,
             request.author,
         )
         loop.begin(rollout)
-        rows: list[Row] = [release, rollout, msgspec.structs.replace(intent, generation=intent.generation + 1)]
+        # A first deploy is wanted from the start; otherwise the stable release is what is wanted until the switch.
+        target = release.n if stable is None else stable
+        wanted = msgspec.structs.replace(intent, target=target, generation=intent.generation + 1)
+        rows: list[Row] = [release, rollout, wanted]
         if last is not None and last.phase not in ENDED:
-            rows.append(supersede(last, now))
-        old = self._records.releases_of(service).get(stable or 0)
+            rows.append(supersede(last, now).rollout)
         message = f"{kind} of {release.name}" + (f", from r{stable}" if stable is not None else "")
         data = {"changed": list(changes(old, release)), "warnings": list(warnings), "rollout": rollout.id}
         event = Event(

@@ -141,6 +141,9 @@ class ServiceLoop:
             intent = self.intent()
             puts.append(msgspec.structs.replace(intent, target=after.candidate, generation=intent.generation + 1))
             drops = self._old(after)
+        if after.phase == "undone" and after.stable is None:
+            intent = self.intent()
+            puts.append(msgspec.structs.replace(intent, target=None, generation=intent.generation + 1))
         if live or after.phase == "undone":
             puts.append(await self._receipt(after))
         wall = self._clock.now().wall

@@ -36,7 +36,7 @@ def service_view(
     wanted = next((revision.replicas for revision in want.revisions if revision.release == current), 0)
     ready = sum(1 for replica in seen.replicas if replica.record.release == current and serving(replica))
     state = _state(intent, active, ready, wanted)
-    spec = releases[current].spec if current in releases else None
+    spec = releases[current].spec if current is not None and current in releases else None
     routes = spec.routes if spec and state != "down" else ()
     return ServiceView(
         name=intent.service,
@@ -75,7 +75,7 @@ def _state(intent: Intent, active: Rollout | None, ready: int, wanted: int) -> S
 def _since(rollout: Rollout | None, releases: Mapping[int, Release], current: int | None) -> float:
     if rollout is not None and rollout.candidate == current:
         return rollout.started_wall
-    return releases[current].created_wall if current in releases else 0.0
+    return releases[current].created_wall if current is not None and current in releases else 0.0
 
 
 def reason_of(
@@ -130,7 +130,7 @@ def operation_view(
 ) -> OperationView:
     """A rollout, in progress or ended."""
     ready = sum(1 for r in seen.replicas if r.record.release == rollout.candidate and serving(r))
-    spent = dict(receipt.seconds) if receipt else dict(seconds(rollout, now))
+    spent = dict(receipt.seconds) if receipt else _so_far(rollout, now)
     total = spent.pop("total", 0.0)
     ended = rollout.phase in LIVE | ENDED and (receipt is not None or rollout.phase == "superseded")
     return OperationView(
@@ -151,6 +151,15 @@ def operation_view(
         ended=ended,
         receipt=receipt,
     )
+
+
+def _so_far(rollout: Rollout, now: Now) -> dict[str, float]:
+    spent = dict(seconds(rollout))
+    if rollout.boot_id == now.boot_id:
+        lasting = max(0.0, now.boot_s - rollout.phase_since_s)
+        spent[rollout.phase] = round(spent.get(rollout.phase, 0.0) + lasting, 3)
+        spent["total"] = round(spent.get("total", 0.0) + lasting, 3)
+    return spent
 
 
 def _waiting_for(rollout: Rollout, seen: Observation) -> str:

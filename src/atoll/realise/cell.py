@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from atoll.decide.launch import launch as resolve
-from atoll.decide.reconcile import reconcile
-from atoll.decide.traffic import edge_key, entry
+from atoll.decide.launch import probe_command
+from atoll.decide.reconcile import crashes, reconcile
+from atoll.decide.traffic import edge_keys, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.errors import AtollError, Retryable, UserError
-from atoll.model.spec import Call, Port
+from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
     Address,
     Backoff,
@@ -55,7 +56,7 @@ class Shared(NamedTuple):
     ports: Ports
     vault: Vault
     clock: Clock
-    callee_port: Callable[[Call], Port]
+    spec_of: Callable[[str], ServiceSpec | None]
     on_change: Callable[[str], None]
 
 
@@ -110,9 +111,6 @@ class Cell:
         """What is known now."""
         shared = self._shared
         acked, wanted = shared.actor.acked(self.service), shared.actor.wanted(self.service)
-        crashes: dict[int, int] = {}
-        for (release, _), memory in self._backoff.items():
-            crashes[release] = max(crashes.get(release, 0), memory.crashes)
         return Observation(
             service=self.service,
             replicas=tuple(
@@ -121,7 +119,7 @@ class Cell:
             ),
             weights=None if acked is None else acked.weights,
             holding=None if acked is None else acked.hold,
-            backoff=crashes,
+            backoff=crashes(self._backoff),
             last_exit=dict(self._last_exit),
             problem=shared.actor.problem(self.service) or self._problem,
             at_s=shared.clock.now().boot_s,
@@ -216,12 +214,7 @@ class Cell:
         records = self._shared.records
         running = {row.release for row in records.replicas(self.service).values()}
         wanted = {revision.release for revision in want.revisions if revision.replicas > 0} | running
-        needed = {
-            edge_key(self.service, n, call.callee, self._shared.callee_port(call).name)
-            for n in wanted
-            if n in releases
-            for call in releases[n].spec.calls
-        }
+        needed = {key for n in wanted if n in releases for key in edge_keys(releases[n])}
         held = {
             holder: port for port, holder in records.leases.items() if holder.startswith(f"edge:{self.service}-r")
         }
@@ -242,7 +235,9 @@ class Cell:
         return {holder: port for port, holder in self._shared.records.leases.items() if holder.startswith("edge:")}
 
     def _submit(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        traffic = entry(want, self.observe(), releases, self._edge_ports(), self._shared.callee_port)
+        called = {call.callee for release in releases.values() for call in release.spec.calls}
+        specs = {callee: spec for callee in called if (spec := self._shared.spec_of(callee)) is not None}
+        traffic = entry(self.service, want, self.observe(), releases, self._edge_ports(), specs)
         if traffic != self._shared.actor.wanted(self.service):
             self._inflight.clear()  # what was counted before this change says nothing about after it
             self._count_after_s = _COUNT_FIRST_S
@@ -406,15 +401,7 @@ class Cell:
     async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
         """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
         values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
-        edges = {
-            call.callee: Address(_LOOPBACK, port)
-            for call in release.spec.calls
-            if (port := self._edge_ports().get(self._edge(release, call))) is not None
-        }
-        return resolve(release, row, edges, values)
-
-    def _edge(self, release: Release, call: Call) -> str:
-        return edge_key(self.service, release.n, call.callee, self._shared.callee_port(call).name)
+        return resolve(release, row, self._edge_ports(), values)
 
     # --- probes ---------------------------------------------------------------------------------------------------
 
@@ -442,14 +429,18 @@ class Cell:
         except AtollError as exc:
             _log.warning("%s: cannot signal %s: %s", self.service, replica, exc)  # SIGKILL follows after the grace
 
-    async def launch_for_probe(self, row: ReplicaRecord) -> Launch | None:
-        """The surroundings of a command probe; None while they cannot be resolved."""
+    async def surroundings(self, row: ReplicaRecord, command: Command | None = None) -> Launch | None:
+        """What a replica was started with, with another command in it (a probe, `exec`); None once it is gone."""
         if row.id not in self._launches:
             release = self._shared.records.releases_of(self.service).get(row.release)
             if release is None:
                 return None
             self._launches[row.id] = await self.resolve(row, release)
-        return self._launches[row.id]
+        launch = self._launches[row.id]
+        if command is None:
+            return launch
+        release = self._shared.records.releases_of(self.service)[row.release]
+        return msgspec.structs.replace(launch, command=probe_command(command, release, row))
 
 
 def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal['absent', 'serving', 'draining']:

@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from atoll.model.errors import NotFound, Retryable
-from atoll.model.spec import Call, Command, Port, ServiceSpec
+from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Address, Exit, Observation, ServiceDesired
-from atoll.ports import Clock, Host, Launch, LogLine, Traffic, Vault
+from atoll.ports import Clock, Host, LogLine, Traffic, Vault
 from atoll.realise.cell import Cell, Shared
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports
@@ -36,7 +38,7 @@ class HostEngine:
         self._facts = Facts(host, clock, self._fact)
         self._actor = TrafficActor(traffic, gateway, records.intents, self._fact)
         self._shared = Shared(
-            host, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change
+            host, self._facts, self._actor, records, ports, vault, clock, self._spec_of, on_change
         )
         self._tasks: asyncio.TaskGroup
 
@@ -85,18 +87,9 @@ class HostEngine:
             row = self._records.replicas(service).get(replica)
             if row is None:
                 continue
-            launch = await self._cell(service).launch_for_probe(row)
+            launch = await self._cell(service).surroundings(row)
             if launch is not None:
-                command = Launch(
-                    id=launch.id,
-                    service=service,
-                    release=launch.release,
-                    command=Command(argv=tuple(argv)),
-                    folder=launch.folder,
-                    env=launch.env,
-                    secrets=launch.secrets,
-                )
-                return await self._host.run(command, timeout_s)
+                return await self._host.run(msgspec.structs.replace(launch, command=Command(argv=tuple(argv))), timeout_s)
         raise NotFound(f"there is no replica {replica}", "it may just have been replaced", "see `atoll status`")
 
     # --- what the daemon also shows ------------------------------------------------------------------------------
@@ -144,13 +137,10 @@ class HostEngine:
             # Its row is gone: a daemon was killed between dropping the row and telling the host.
             self._tasks.create_task(self._facts.forget(stray))
 
-    def _callee_port(self, call: Call) -> Port:
-        """The callee's port as its running release has it; a callee that never ran is assumed to speak HTTP."""
-        if call.url is not None:
-            return Port(name=call.port or "http", protocol="http")
-        releases = self._records.releases_of(call.callee)
-        intent = self._records.intents.get(call.callee)
+    def _spec_of(self, service: str) -> ServiceSpec | None:
+        """What a callee runs now, or would run first; None when it never ran."""
+        releases = self._records.releases_of(service)
+        intent = self._records.intents.get(service)
         target = intent.target if intent else None
-        newest = releases.get(target if target in releases else max(releases, default=0))  # type: ignore[arg-type]
-        found = newest.spec.port(call.port) if newest else None
-        return found or Port(name=call.port or "http")
+        n = target if target is not None and target in releases else max(releases, default=0)
+        return releases[n].spec if n in releases else None

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from atoll.decide.health import Judge
 from atoll.model.errors import AtollError
-from atoll.model.spec import Probe, ServiceSpec
+from atoll.model.spec import Command, Probe, ServiceSpec
 from atoll.model.state import Address, ReplicaRecord
 from atoll.ports import Clock, Host, Launch
 from atoll.realise.probes import Answer, ask
@@ -19,7 +19,7 @@ class Watcher(Protocol):
     """What a prober needs of its cell."""
 
     def hint(self) -> None: ...
-    async def launch_for_probe(self, row: ReplicaRecord) -> Launch | None: ...
+    async def surroundings(self, row: ReplicaRecord, command: Command | None = None) -> Launch | None: ...
 
 
 class Prober:
@@ -84,7 +84,7 @@ class Prober:
                 listening = await self._listens()
                 if not listening.ok:
                     return listening
-            launch = await self._cell.launch_for_probe(self._row) if probe.kind == "command" else None
+            launch = await self._cell.surroundings(self._row, probe.command) if probe.kind == "command" else None
             return await ask(probe, self._address(probe), self._host, launch)
         except AtollError as exc:
             return Answer(ok=False, text=str(exc))

@@ -4,7 +4,7 @@ import asyncio
 from typing import NamedTuple
 
 from atoll.model.errors import AtollError
-from atoll.model.spec import Command, Probe
+from atoll.model.spec import Probe
 from atoll.model.state import Address
 from atoll.ports import Host, Launch
 
@@ -20,14 +20,14 @@ class Answer(NamedTuple):
 
 
 async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:
-    """Ask once, within `probe.timeout_s`. `launch` is what a command probe runs in."""
+    """Ask once, within `probe.timeout_s`. `launch` is what a command probe runs."""
     try:
         async with asyncio.timeout(probe.timeout_s):
             match probe.kind:
                 case "process":
                     return Answer(ok=True)
                 case "command":
-                    return await _command(probe, host, launch)
+                    return await _command(host, launch, probe.timeout_s)
                 case _ if address is None:
                     return Answer(ok=False, text=f"the probe's port '{probe.port}' does not exist")
                 case "tcp":
@@ -46,25 +46,12 @@ async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch 
         return Answer(ok=False, text=str(exc))
 
 
-async def _command(probe: Probe, host: Host, launch: Launch | None) -> Answer:
-    if launch is None or probe.command is None:
+async def _command(host: Host, launch: Launch | None, timeout_s: float) -> Answer:
+    if launch is None:
         return Answer(ok=False, text="its environment is not known yet")
-    exit_, output = await host.run(_with(launch, probe.command), probe.timeout_s)
+    exit_, output = await host.run(launch, timeout_s)
     last = output.strip().splitlines()[-1:] or [""]
     return Answer(ok=exit_.code == 0, text="" if exit_.code == 0 else f"{exit_.text}: {last[0]}".rstrip(": "))
-
-
-def _with(launch: Launch, command: Command) -> Launch:
-    return Launch(
-        id=launch.id,
-        service=launch.service,
-        release=launch.release,
-        command=command,
-        folder=launch.folder,
-        env=launch.env,
-        secrets=launch.secrets,
-        ports=launch.ports,
-    )
 
 
 async def _tcp(address: Address) -> Answer:
