@@ -9,36 +9,24 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from atoll.model.spec import Build, Command, Limits, ServiceSpec
+from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.model.state import (
     Address,
     Event,
     Exit,
     Intent,
     Now,
+    Observation,
     Receipt,
     Release,
     ReplicaRecord,
     Rollout,
+    ServiceDesired,
 )
 from atoll.model.traffic import Outcome, Sample, Table
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
-
-
-class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv, a file or a log."""
-
-    id: str
-    service: str
-    release: int
-    command: Command
-    folder: str  # absolute working directory
-    env: Mapping[str, str]
-    secrets: Mapping[str, str] = {}
-    ports: Mapping[str, int] = {}
-    limits: Limits = Limits()
-    writable: tuple[str, ...] = ()
 
 
 class Hosted(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +111,38 @@ class Host(Protocol):
         """Replica -> (resident bytes of its process tree, CPU seconds so far)."""
         ...
 
+
+# --- the engine: revisions ----------------------------------------------------------------------------------------
+
+
+class Engine(Protocol):
+    """Revision-level: for one service revisions go in, an observation comes out. The same on every platform."""
+
+    def refusals(self, spec: ServiceSpec) -> Sequence[str]:
+        """What of this spec the engine cannot enforce, as sentences; empty is fine. Asked before anything starts."""
+        ...
+
+    def apply(self, want: ServiceDesired) -> None:
+        """Take the newest wish for a service. Accepts, never waits."""
+        ...
+
+    def observe(self, service: str) -> Observation:
+        """What is, as far as known now."""
+        ...
+
+    def logs(
+        self, service: str, *, replica: str | None = None, tail: int = 100, follow: bool = False, since_wall: float = 0.0
+    ) -> AsyncIterator[LogLine]:
+        """See `Host.logs`."""
+        ...
+
+    async def last_output(self, replica: str) -> str:
+        """See `Host.last_output`."""
+        ...
+
+    async def exec(self, replica: str, argv: Sequence[str], timeout_s: float) -> tuple[Exit, str]:
+        """Run a command in the surroundings of a replica (its folder, environment, secrets, user)."""
+        ...
 
 # --- the proxy: traffic -------------------------------------------------------------------------------------------
 
