@@ -131,7 +131,13 @@ class Engine(Protocol):
         ...
 
     def logs(
-        self, service: str, *, replica: str | None = None, tail: int = 100, follow: bool = False, since_wall: float = 0.0
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
     ) -> AsyncIterator[LogLine]:
         """See `Host.logs`."""
         ...
@@ -143,6 +149,7 @@ class Engine(Protocol):
     async def exec(self, replica: str, argv: Sequence[str], timeout_s: float) -> tuple[Exit, str]:
         """Run a command in the surroundings of a replica (its folder, environment, secrets, user)."""
         ...
+
 
 # --- the proxy: traffic -------------------------------------------------------------------------------------------
 
