@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from atoll.model.spec import Build, Command, Limits, ServiceSpec
+from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.model.state import (
     Address,
     Event,
@@ -26,21 +27,6 @@ from atoll.model.state import (
 from atoll.model.traffic import Outcome, Sample, Table
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
-
-
-class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv, a file or a log."""
-
-    id: str
-    service: str
-    release: int
-    command: Command
-    folder: str  # absolute working directory
-    env: Mapping[str, str]
-    secrets: Mapping[str, str] = {}
-    ports: Mapping[str, int] = {}
-    limits: Limits = Limits()
-    writable: tuple[str, ...] = ()
 
 
 class Hosted(msgspec.Struct, frozen=True, kw_only=True):

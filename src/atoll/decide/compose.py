@@ -13,17 +13,18 @@ from atoll.model.state import ENDED, Intent, Release, Revision, Rollout, Service
 def compose(intent: Intent, rollout: Rollout | None, releases: Mapping[int, Release]) -> ServiceDesired:
     """Replicas and weights per release for one service.
 
-    `releases` holds at least the intent's target and the rollout's two releases. A target of None is down, whatever the
-    rollout says; a replica count set by hand wins over the release's.
+    `releases` holds at least the intent's target and the rollout's two releases. A rollout that has not ended decides,
+    unless the service was taken down meanwhile (its target is None, and not since this is its first deploy). A replica
+    count set by hand wins over the release's.
     """
     revisions: tuple[Revision, ...] = ()
     hold = False
-    if intent.target is not None and rollout is not None and rollout.phase not in ENDED:
+    if rollout is not None and rollout.phase not in ENDED and not _taken_down(intent, rollout):
         candidate = releases[rollout.candidate]
         stable = releases[rollout.stable] if rollout.stable is not None else None
         revisions = _moving(intent, rollout, candidate, stable)
         hold = _hold(rollout, candidate, stable)
-    elif (target := _target(intent, rollout)) is not None:
+    elif intent.target is not None and (target := _target(intent, rollout)) is not None:
         revisions = (_revision(intent, releases[target], 100),)
     return ServiceDesired(service=intent.service, generation=intent.generation, revisions=revisions, hold=hold)
 
@@ -31,6 +32,11 @@ def compose(intent: Intent, rollout: Rollout | None, releases: Mapping[int, Rele
 def replicas(intent: Intent, release: Release) -> int:
     """How many replicas a release of this service gets."""
     return release.spec.replicas if intent.replicas is None else intent.replicas
+
+
+def _taken_down(intent: Intent, rollout: Rollout) -> bool:
+    """The target of a first deploy is None until it is live; any other None was somebody's wish."""
+    return intent.target is None and (rollout.stable is not None or rollout.phase == "live")
 
 
 def _target(intent: Intent, rollout: Rollout | None) -> int | None:

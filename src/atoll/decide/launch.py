@@ -4,15 +4,15 @@
 through here into `Launch.secrets` and nowhere else.
 """
 
+import posixpath
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from atoll.decide.traffic import LOOPBACK, edge_key
 from atoll.model.errors import UserError
+from atoll.model.launch import Launch
 from atoll.model.spec import Command, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
-from atoll.ports import Launch
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
 
@@ -54,7 +54,7 @@ def launch(
         service=release.service,
         release=release.n,
         command=probe_command(release.spec.run, release, record),
-        folder=str(PurePosixPath(release.artifact.path) / release.spec.workdir),
+        folder=posixpath.normpath(posixpath.join(release.artifact.path, release.spec.workdir)),
         env=env,
         secrets=hidden,
         ports=dict(record.ports),

@@ -13,8 +13,20 @@ from msgspec.structs import replace
 
 from atoll.decide.facts import Facts, is_ready, sending, slots, warm_s
 from atoll.decide.undo import READY, deadline_s, failure, why_not_ready
-from atoll.model.state import ENDED, Author, Event, Now, Observation, Release, Rollout, RolloutPhase, ServiceDesired
+from atoll.model.state import (
+    ENDED,
+    LIVE,
+    Author,
+    Event,
+    Now,
+    Observation,
+    Release,
+    Rollout,
+    RolloutPhase,
+    ServiceDesired,
+)
 
+_NAMES = frozenset(get_args(RolloutPhase))
 LET_GO = "undoing.release"  # mark in `Rollout.entered_s`: an undoing that lets held requests go again
 SETTLE_S = 5.0  # of slack past all deadlines of a candidate's stop, as in `decide.reconcile`
 
@@ -30,7 +42,7 @@ class Step(msgspec.Struct, frozen=True):
 def begin(
     kind: Literal["deploy", "rollback", "restart"],
     service: str,
-    id: str,
+    rollout_id: str,
     candidate: int,
     stable: int | None,
     overlap: bool,
@@ -43,7 +55,7 @@ def begin(
     """
     phase: RolloutPhase = "starting" if overlap or stable is None else "holding"
     return Rollout(
-        id=id,
+        id=rollout_id,
         service=service,
         kind=kind,
         candidate=candidate,
@@ -78,37 +90,40 @@ def advance(
         return Step(anew, wake_at_s=now.boot_s)
     facts = Facts(rollout, seen, want, candidate, stable, wanted, now)
     if reason := failure(facts):
-        return abort(rollout, reason, now)
+        return _enter(replace(rollout, reason=reason), "undoing", now, reason)
     if rollout.phase == "starting" and READY not in rollout.entered_s and any(is_ready(one) for one in facts.mine):
         return Step(_marked(rollout, READY, now), wake_at_s=now.boot_s)
     return _PHASES[rollout.phase](facts)
 
 
-def abort(rollout: Rollout, reason: str, now: Now) -> Step:
+def abort(rollout: Rollout, reason: str, now: Now) -> Rollout:
     """Go back to the stable release, for `reason`; nothing changes when it ended or is going back already."""
     if rollout.phase in ENDED or rollout.phase == "undoing":
-        return Step(rollout)
-    return _enter(replace(rollout, reason=reason), "undoing", now, reason)
+        return rollout
+    return _enter(replace(rollout, reason=reason), "undoing", now, reason).rollout
 
 
-def supersede(rollout: Rollout, now: Now) -> Step:
-    """End a live rollout because a newer one of the same service begins."""
+def supersede(rollout: Rollout, now: Now) -> Rollout:
+    """End a rollout because a newer intent of the same service takes its place."""
     if rollout.phase in ENDED:
-        return Step(rollout)
-    return _enter(rollout, "superseded", now, "a newer rollout begins")
+        return rollout
+    return _enter(rollout, "superseded", now, "superseded").rollout
 
 
-def seconds(rollout: Rollout) -> dict[str, float]:
-    """How long each finished phase lasted on the rollout's present boot, and `total`: until live, or until undone."""
-    entered = [(name, at_s) for name, at_s in rollout.entered_s.items() if name in get_args(RolloutPhase)]
-    if not entered:
-        return {"total": 0.0}
+def seconds(rollout: Rollout, now: Now | None = None) -> dict[str, float]:
+    """How long each phase up to live (or undone) lasted on the rollout's present boot, and their `total`.
+
+    With `now` the phase that it is in counts so far, unless the rollout is live or has ended.
+    """
+    entered = [(name, at_s) for name, at_s in rollout.entered_s.items() if name in _NAMES]
     entered.sort(key=lambda entry: entry[1])  # stable: phases entered at one instant keep their order
+    if "undoing" not in rollout.entered_s:
+        after_live = [name for name, _ in entered].index("live") + 1 if "live" in rollout.entered_s else len(entered)
+        entered = entered[:after_live]
+    if now is not None and now.boot_id == rollout.boot_id and rollout.phase not in ENDED | LIVE:
+        entered.append(("", now.boot_s))
     lasted = {name: round(after_s - at_s, 3) for (name, at_s), (_, after_s) in pairwise(entered)}
-    live_s = rollout.entered_s.get("live") if "undoing" not in rollout.entered_s else None
-    if live_s is not None:
-        lasted.pop("live", None)
-    lasted["total"] = round((entered[-1][1] if live_s is None else live_s) - entered[0][1], 3)
+    lasted["total"] = round(entered[-1][1] - entered[0][1], 3) if entered else 0.0
     return lasted
 
 

@@ -1,15 +1,15 @@
 """From releases, replicas and leases to the traffic table, one entry a service.
 
-The traffic actor of `realise` calls `entry` for a service that changed, or `routes` for the whole table. Nothing here
+A cell of `realise` calls `entry` for its service after every change; `routes` builds the table as a whole. Nothing here
 speaks to a proxy or leases a port.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from atoll.model.spec import Call, Port, Protocol, Route, ServiceSpec
+from atoll.model.spec import Call, Port, Route
 from atoll.model.state import Address, Observation, Release, Replica, ServiceDesired
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
 
@@ -25,38 +25,40 @@ class LiveService(msgspec.Struct, frozen=True):
 
 
 def routes(gateway: Address, services: Mapping[str, LiveService], leases: Mapping[str, int]) -> Table:
-    """The whole table. `leases` maps holders to port numbers, the edges' under `edge_key`. Services that are down and
-    have no replica left are not in it: their edges answer 503."""
-    specs = callees(services)
-    entries = {
-        name: entry(name, one.desired, one.seen, one.releases, leases, specs) for name, one in sorted(services.items())
-    }
+    """The whole table. `leases` maps holders to port numbers, the edges' under `edge_key`.
+
+    Services that are down and have no replica left are not in it: their edges answer 503.
+    """
+
+    def port(call: Call) -> Port:
+        return callee_port(call, services.get(call.callee))
+
+    entries = {name: entry(one.desired, one.seen, one.releases, leases, port) for name, one in sorted(services.items())}
     empty = {name for name, one in entries.items() if not (one.upstreams or one.edges or one.routes or one.weights)}
     return Table(gateway=gateway, services={name: one for name, one in entries.items() if name not in empty})
 
 
 def entry(
-    service: str,
     desired: ServiceDesired,
     seen: Observation,
     releases: Mapping[int, Release],
     edge_ports: Mapping[str, int],
-    callees: Mapping[str, ServiceSpec],
+    callee_port: Callable[[Call], Port],
 ) -> ServiceTraffic:
     """All of the table that changes with one service.
 
-    `edge_ports` maps `edge_key` to the leased port of each outward edge; an edge without a lease is left out. `callees`
-    gives the spec of each callee that runs (for the port's name and protocol); one that is not there counts as http.
+    `edge_ports` maps `edge_key` to the leased port of each outward edge; an edge without a lease is left out.
+    `callee_port` is the port that a call means now, by its callee's live release.
     """
     planned = [rev.release for rev in desired.revisions if rev.replicas > 0 or rev.weight_pct > 0]
     running = [one.record.release for one in seen.replicas if _may_live(one)]
     live = [releases[n] for n in sorted({*planned, *running}) if n in releases]
     weights = {rev.release: rev.weight_pct for rev in desired.revisions if rev.release in planned}
     return ServiceTraffic(
-        service=service,
+        service=desired.service,
         weights=weights,
         upstreams=tuple(upstream for release in live for upstream in _upstreams(release, seen)),
-        edges=tuple(edge for release in live for edge in _edges(release, edge_ports, callees)),
+        edges=tuple(edge for release in live for edge in _edges(release, edge_ports, callee_port)),
         routes=_routes([release for release in live if release.n in planned], weights),
         hold=desired.hold,
     )
@@ -77,15 +79,14 @@ def edge_keys(release: Release) -> tuple[str, ...]:
     return tuple(dict.fromkeys(edge_key(release.service, release.n, call) for call in release.spec.calls))
 
 
-def callees(services: Mapping[str, LiveService]) -> dict[str, ServiceSpec]:
-    """The spec of each service that runs: of the release with most traffic, the newest of equals."""
-    specs: dict[str, ServiceSpec] = {}
-    for name, one in services.items():
-        revisions = [rev for rev in one.desired.revisions if rev.release in one.releases]
-        if revisions:
-            first = max(revisions, key=lambda rev: (rev.weight_pct, rev.replicas > 0, rev.release))
-            specs[name] = one.releases[first.release].spec
-    return specs
+def callee_port(call: Call, callee: LiveService | None) -> Port:
+    """The port that a call means: of the callee's release with most traffic; http when nothing is known of it."""
+    assumed = Port(name=call.port or "http")
+    revisions = [rev for rev in callee.desired.revisions if rev.release in callee.releases] if callee else []
+    if callee is None or not revisions or call.url is not None:
+        return assumed
+    first = max(revisions, key=lambda rev: (rev.weight_pct, rev.replicas > 0, rev.release))
+    return callee.releases[first.release].spec.port(call.port) or assumed
 
 
 def _may_live(replica: Replica) -> bool:
@@ -110,28 +111,23 @@ def _endpoints(replicas: Iterable[Replica], port: Port, state: Literal["serving"
             yield Endpoint(replica=one.id, address=Address(LOOPBACK, number), state=state)
 
 
-def _edges(release: Release, ports: Mapping[str, int], specs: Mapping[str, ServiceSpec]) -> Iterable[Edge]:
+def _edges(release: Release, ports: Mapping[str, int], callee_port: Callable[[Call], Port]) -> Iterable[Edge]:
     done: set[str] = set()
     for call in release.spec.calls:
         key = edge_key(release.service, release.n, call)
         if key in done or key not in ports:
             continue
         done.add(key)
-        name, protocol = _callee_port(call, specs.get(call.callee))
+        port = callee_port(call)
         yield Edge(
             caller_release=release.n,
             callee=call.callee,
-            port=name,
-            protocol=protocol,
+            port=port.name,
+            protocol=port.protocol,
             listen=Address(LOOPBACK, ports[key]),
             policy=call.policy,
             url=call.url,
         )
-
-
-def _callee_port(call: Call, spec: ServiceSpec | None) -> tuple[str, Protocol]:
-    port = spec.port(call.port) if spec is not None and call.url is None else None
-    return (port.name, port.protocol) if port else (call.port or "http", "http")
 
 
 def _routes(live: list[Release], weights: Mapping[int, int]) -> tuple[GatewayRoute, ...]:
