@@ -65,6 +65,7 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
+    data: str  # absolute; services' own folders, by name
 
 
 class Machine(NamedTuple):
@@ -103,6 +104,7 @@ class Environment:
             identity.gateway,
             Ports(first, last, start=secrets.randbelow(last - first + 1)),
             self._changed,
+            identity.data,
         )
         self._group: asyncio.TaskGroup | None = None
 

@@ -32,13 +32,14 @@ class HostEngine:
         gateway: Address,
         ports: Ports,
         on_change: Callable[[str], None],
+        data: str,
     ) -> None:
         self._host, self._records, self._clock, self._on_change = host, records, clock, on_change
         self._cells: dict[str, Cell] = {}
         self._facts = Facts(host, clock, self._fact)
         self._actor = TrafficActor(traffic, gateway, records.intents, self._fact)
         self._shared = Shared(
-            host, self._facts, self._actor, records, ports, vault, clock, self._spec_of, on_change
+            host, self._facts, self._actor, records, ports, vault, clock, self._spec_of, on_change, data
         )
         self._tasks: asyncio.TaskGroup
 
