@@ -63,7 +63,7 @@ class World:
         await self.store.lead()
         records = Records(self.store, await self.store.load())
         self.environment = Environment(
-            identity=Identity("shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999)),
+            identity=Identity("shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999), "/data"),
             host=self.host,
             traffic=self.traffic,
             store=self.store,

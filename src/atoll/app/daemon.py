@@ -104,6 +104,7 @@ def _identity(config: Config) -> Identity:
         root=config.root,
         gateway=Address(spec.gateway.host, spec.gateway.port),
         ports=spec.ports,
+        data=f"{config.state}/data",
     )
 
 

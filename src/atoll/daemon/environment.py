@@ -66,6 +66,7 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
+    data: str  # absolute; services' own folders, by name
 
 
 class Machine(NamedTuple):
@@ -106,6 +107,7 @@ class Environment:
             Ports(first, last, start=secrets.randbelow(last - first + 1)),
             self._changed,
             ask,
+            identity.data,
         )
         self._group: asyncio.TaskGroup | None = None
 
