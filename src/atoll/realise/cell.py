@@ -1,0 +1,463 @@
+"""One service on a host: look, decide, do, once a wake-up. A slow or failing service delays only its own cell.
+
+`HostEngine` makes one per service. Every action is committed before its effect, so that a daemon killed in between
+finds in the rows what it was about to do.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from atoll.decide.launch import launch as resolve
+from atoll.decide.launch import probe_command
+from atoll.decide.reconcile import crashes, reconcile
+from atoll.decide.traffic import edge_keys, entry
+from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
+from atoll.model.errors import AtollError, Retryable, UserError
+from atoll.model.spec import Call, Command, Port
+from atoll.model.state import (
+    Address,
+    Backoff,
+    Event,
+    Exit,
+    Observation,
+    Release,
+    Replica,
+    ReplicaPhase,
+    ReplicaRecord,
+    ServiceDesired,
+)
+from atoll.model.traffic import ServiceTraffic
+from atoll.ports import Change, Clock, Host, Launch, Lease, Vault
+from atoll.realise.facts import Facts
+from atoll.realise.leases import Ports
+from atoll.realise.prober import Prober
+from atoll.realise.probes import Ask
+from atoll.realise.records import Records, leased
+from atoll.realise.traffic import TrafficActor
+
+_log = logging.getLogger(__name__)
+_LOOPBACK = "127.0.0.1"
+_EDGES_WITHIN_S = 3.0  # a replica starts when its own edges listen, or after this without them
+_COUNT_FIRST_S, _COUNT_MAX_S = 0.02, 0.2
+SOON_S = 0.001  # the shortest wait for a moment: floating point may put it a hair into the past
+
+
+class Shared(NamedTuple):
+    """What all cells of an engine have in common."""
+
+    host: Host
+    ask: Ask
+    facts: Facts
+    actor: TrafficActor
+    records: Records
+    ports: Ports
+    vault: Vault
+    clock: Clock
+    callee_port: Callable[[Call], Port]
+    on_change: Callable[[str], None]
+    data: str  # absolute; each service has a folder of its own in it, made when it first needs one
+
+
+class Cell:
+    """Keeps one service as `want` says."""
+
+    def __init__(self, service: str, shared: Shared) -> None:
+        self.service = service
+        self._shared = shared
+        self._want: ServiceDesired | None = None
+        self._backoff: Mapping[tuple[int, int], Backoff] = {}
+        self._last_exit: dict[int, Exit] = {}
+        self._last_crashed: dict[int, str] = {}
+        self._probers: dict[str, Prober] = {}
+        self._launches: dict[str, Launch] = {}
+        self._inflight: dict[str, int] = {}
+        self._count_after_s = _COUNT_FIRST_S
+        self._signalled: set[str] = set()
+        self._edges_since: dict[int, float] = {}
+        self._problem = ""
+        self._hint = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+
+    # --- what others ask ------------------------------------------------------------------------------------------
+
+    def apply(self, want: ServiceDesired) -> None:
+        """Take a new wish."""
+        if want != self._want:
+            self._want = want
+            self.hint()
+
+    def hint(self) -> None:
+        """Something may have changed: look again."""
+        self._hint.set()
+
+    def last_crashed(self, release: int) -> str:
+        """The id of the replica of that release that crashed last; '' when none did."""
+        return self._last_crashed.get(release, "")
+
+    def notices(self) -> Iterable[str]:
+        """What a person should know of this service's replicas, each sentence once."""
+        told: set[str] = set()
+        for id in self._shared.records.replicas(self.service):
+            hosted, prober = self._shared.facts.of(id), self._probers.get(id)
+            if hosted and hosted.notice:
+                told.add(f"{self.service}: {hosted.notice}")
+            if prober and prober.everywhere:
+                told.add(
+                    f"{self.service} listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1"
+                )
+        return sorted(told)
+
+    def observe(self) -> Observation:
+        """What is known now."""
+        shared = self._shared
+        acked, wanted = shared.actor.acked(self.service), shared.actor.wanted(self.service)
+        return Observation(
+            service=self.service,
+            replicas=tuple(
+                self._see(record, acked, wanted)
+                for record in sorted(shared.records.replicas(self.service).values(), key=lambda row: row.created_wall)
+            ),
+            weights=None if acked is None else acked.weights,
+            holding=None if acked is None else acked.hold,
+            backoff=crashes(self._backoff),
+            last_exit=dict(self._last_exit),
+            problem=shared.actor.problem(self.service) or self._problem,
+            at_s=shared.clock.now().boot_s,
+        )
+
+    def _see(self, record: ReplicaRecord, acked: ServiceTraffic | None, wanted: ServiceTraffic | None) -> Replica:
+        facts = self._shared.facts
+        hosted = facts.of(record.id)
+        alive: bool | None = None
+        if facts.known and not facts.busy(record.id):
+            alive = hosted is not None and hosted.exit is None
+        prober = self._probers.get(record.id)
+        adopted = prober is None and record.phase == "serving" and alive
+        return Replica(
+            record=record,
+            alive=alive,
+            pid=hosted.pid if hosted else None,
+            exit=hosted.exit if hosted else None,
+            # One that another daemon knew as serving goes on serving until a probe says otherwise.
+            ready=bool(adopted) or bool(prober and prober.ready and alive),
+            ready_since_s=record.phase_since_s if adopted else prober.ready_since_s if prober else None,
+            failing_live=bool(prober and prober.failing_live),
+            in_proxy=self._in_proxy(record, acked, wanted),
+            inflight=self._inflight.get(record.id),
+            reason=prober.reason if prober else "",
+        )
+
+    def _in_proxy(
+        self, record: ReplicaRecord, acked: ServiceTraffic | None, wanted: ServiceTraffic | None
+    ) -> Literal["absent", "serving", "draining"] | None:
+        if not record.ports:
+            return "absent"
+        if acked is None:
+            return None
+        now, soon = _place(record, acked), _place(record, wanted or acked)
+        # Told but not acknowledged: it may be there already.
+        return None if now == "absent" and soon != "absent" else now
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look, decide, do, for ever."""
+        async with asyncio.TaskGroup() as self._tasks:
+            while True:
+                self._hint.clear()
+                try:
+                    wake_s = await self._step()
+                except Retryable as exc:
+                    self._problem = str(exc)
+                    _log.warning("%s: %s", self.service, exc)
+                    wake_s = exc.after_s
+                try:
+                    async with asyncio.timeout(wake_s):
+                        await self._hint.wait()
+                except TimeoutError:
+                    pass
+
+    async def _step(self) -> float | None:
+        """One look; returns in how many seconds to look again by itself."""
+        want = self._want
+        if want is None or not self._shared.facts.known:
+            return None
+        releases = self._shared.records.releases_of(self.service)
+        await self._lease_edges(want, releases)
+        self._submit(want, releases)
+        now = self._shared.clock.now()
+        plan = reconcile(want, self.observe(), releases, self._backoff, now, self._fresh)
+        self._backoff = plan.backoff
+        waits = [] if plan.wake_at_s is None else [max(SOON_S, plan.wake_at_s - now.boot_s)]
+        actions = [action for action in plan.actions if not isinstance(action, Start) or self._edges_up(action.release)]
+        if len(actions) < len(plan.actions):
+            waits.append(0.1)
+        if actions:
+            await self._do(actions, releases)
+            self._submit(want, releases)
+        self._problem = ""
+        self._follow_replicas(releases)
+        if await self._count(want):
+            waits.append(self._count_after_s)
+        self._shared.on_change(self.service)
+        if actions:
+            return 0.0
+        return min(waits) if waits else None
+
+    def _fresh(self, release: int, slot: int) -> str:
+        return f"{self.service}-r{release}-{slot}-{secrets.token_hex(3)}"
+
+    # --- traffic --------------------------------------------------------------------------------------------------
+
+    async def _lease_edges(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
+        """Ports for the edges of every release that shall run; those of releases that are gone are freed."""
+        records = self._shared.records
+        running = {row.release for row in records.replicas(self.service).values()}
+        wanted = {revision.release for revision in want.revisions if revision.replicas > 0} | running
+        needed = {key for n in wanted if n in releases for key in edge_keys(releases[n])}
+        held = {holder: port for port, holder in records.leases.items() if holder.startswith(f"edge:{self.service}-r")}
+        fresh: dict[int, str] = {}
+        for holder in sorted(needed - set(held)):
+            fresh[self._shared.ports.take({*records.leases, *fresh})] = holder
+        freed = tuple(port for holder, port in held.items() if holder not in needed and self._is_mine(holder))
+        if fresh or freed:
+            leases = tuple(Lease(port=port, holder=holder) for port, holder in fresh.items())
+            await records.commit(Change(leases=leases, freed=freed))
+
+    def _is_mine(self, holder: str) -> bool:
+        """Whether it is an edge of this service, not of one whose name begins alike (`orders` and `orders-r2`)."""
+        head, _, _ = holder.removeprefix(f"edge:{self.service}-r").partition("->")
+        return head.isdigit()
+
+    def _edge_ports(self) -> dict[str, int]:
+        return {holder: port for port, holder in self._shared.records.leases.items() if holder.startswith("edge:")}
+
+    def _submit(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
+        traffic = entry(want, self.observe(), releases, self._edge_ports(), self._shared.callee_port)
+        if traffic != self._shared.actor.wanted(self.service):
+            self._inflight.clear()  # what was counted before this change says nothing about after it
+            self._count_after_s = _COUNT_FIRST_S
+        self._shared.actor.submit(traffic)
+
+    def _edges_up(self, release: int) -> bool:
+        """Whether the edges of a release listen already, or have had their chance."""
+        acked = self._shared.actor.acked(self.service)
+        wanted = self._shared.actor.wanted(self.service)
+        mine = {edge for edge in (wanted.edges if wanted else ()) if edge.caller_release == release}
+        if mine <= set(acked.edges if acked else ()):
+            return True
+        now_s = self._shared.clock.now().boot_s
+        return now_s - self._edges_since.setdefault(release, now_s) > _EDGES_WITHIN_S
+
+    async def _count(self, want: ServiceDesired) -> bool:
+        """Count requests in flight where somebody waits for their end; True while that is so."""
+        acked = self._shared.actor.acked(self.service)
+        if acked is None or acked != self._shared.actor.wanted(self.service):
+            return False  # the acknowledgement hints
+        idle = {revision.release for revision in want.revisions if revision.weight_pct == 0}
+        waiting = [
+            row
+            for row in self._shared.records.replicas(self.service).values()
+            if row.ports
+            and (row.phase == "draining" or (row.phase == "serving" and row.release in idle))
+            and self._inflight.get(row.id) != 0
+        ]
+        if not waiting:
+            return False
+        addresses = [Address(_LOOPBACK, port) for row in waiting for port in row.ports.values()]
+        counted = await self._shared.actor.inflight(addresses)
+        if counted is not None and acked == self._shared.actor.wanted(self.service):
+            for row in waiting:
+                self._inflight[row.id] = sum(counted.get(Address(_LOOPBACK, p), 0) for p in row.ports.values())
+            if any(self._inflight[row.id] == 0 for row in waiting):
+                self._hint.set()
+        self._count_after_s = min(self._count_after_s * 1.5, _COUNT_MAX_S)
+        return True
+
+    # --- actions --------------------------------------------------------------------------------------------------
+
+    async def _do(self, actions: list[Action], releases: Mapping[int, Release]) -> None:
+        """Commit what is about to be done, then do it."""
+        rows: list[ReplicaRecord] = []
+        gone: list[str] = []
+        leases: list[Lease] = []
+        freed: list[int] = []
+        events: list[Event] = []
+        current = dict(self._shared.records.replicas(self.service))
+        for action in actions:
+            match action:
+                case Start():
+                    row = self._new(action, releases[action.release], {lease.port for lease in leases})
+                    leases.extend(leased(row.id, row.ports.values()))
+                    rows.append(row)
+                    events.append(self._event("replica.started", row, f"{row.id} is starting"))
+                case Publish():
+                    rows.append(self._moved(current[action.replica], "serving", ""))
+                    events.append(self._event("replica.ready", rows[-1], f"{action.replica} is ready"))
+                case Drain():
+                    rows.append(self._moved(current[action.replica], "draining", action.why))
+                    events.append(self._event("replica.draining", rows[-1], f"{action.replica}: {action.why}"))
+                case Signal():
+                    rows.append(self._moved(current[action.replica], "stopping", action.why))
+                    events.append(self._event("replica.stopping", rows[-1], f"{action.replica}: {action.why}"))
+                case Kill():
+                    row = current[action.replica]
+                    events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
+                case Forget():
+                    row = current[action.replica]
+                    gone.append(row.id)
+                    freed.extend(self._shared.records.ports_of(row.id))
+                    events.append(self._ended(row, action.crashed, releases))
+        await self._shared.records.commit(
+            Change(
+                puts=tuple(rows),
+                drops=tuple(("replica", id) for id in gone),
+                leases=tuple(leases),
+                freed=tuple(freed),
+                events=tuple(events),
+            )
+        )
+        for action in actions:
+            await self._effect(action, releases)
+
+    def _new(self, action: Start, release: Release, also_taken: set[int]) -> ReplicaRecord:
+        now = self._shared.clock.now()
+        taken = {*self._shared.records.leases, *also_taken}
+        ports: dict[str, int] = {}
+        for port in release.spec.ports:
+            ports[port.name] = self._shared.ports.take(taken)
+            taken.add(ports[port.name])
+        return ReplicaRecord(
+            id=action.replica,
+            service=self.service,
+            release=action.release,
+            slot=action.slot,
+            ports=ports,
+            boot_id=now.boot_id,
+            created_s=now.boot_s,
+            phase_since_s=now.boot_s,
+            created_wall=now.wall,
+        )
+
+    def _moved(self, row: ReplicaRecord, phase: ReplicaPhase, why: str) -> ReplicaRecord:
+        return msgspec.structs.replace(row, phase=phase, why=why, phase_since_s=self._shared.clock.now().boot_s)
+
+    def _event(self, kind: str, row: ReplicaRecord, message: str, **data: object) -> Event:
+        wall = self._shared.clock.now().wall
+        return Event(
+            kind=kind,
+            service=self.service,
+            release=row.release,
+            message=message,
+            wall=wall,
+            data={"replica": row.id, **data},
+        )
+
+    def _ended(self, row: ReplicaRecord, crashed: bool, releases: Mapping[int, Release]) -> Event:
+        hosted = self._shared.facts.of(row.id)
+        exit_ = hosted.exit if hosted else None
+        if not crashed or exit_ is None:
+            return self._event("replica.stopped", row, f"{row.id} stopped{f' ({exit_.text})' if exit_ else ''}")
+        limit = releases[row.release].spec.limits.memory_bytes if row.release in releases else None
+        text = f"out of memory, limit {limit // 2**20}MiB" if exit_.oom and limit else exit_.text
+        self._last_exit[row.release] = exit_
+        self._last_crashed[row.release] = row.id
+        return self._event("replica.crashed", row, f"{row.id} crashed: {text}", exit=msgspec.to_builtins(exit_))
+
+    async def _effect(self, action: Action, releases: Mapping[int, Release]) -> None:
+        shared = self._shared
+        match action:
+            case Start():
+                self._tasks.create_task(self._start(action, releases[action.release]))
+            case Signal():
+                self._signalled.add(action.replica)
+                await shared.host.signal(action.replica, self._stop_signal(action.replica, releases))
+            case Kill():
+                await shared.host.signal(action.replica, "SIGKILL")
+            case Forget():
+                self._signalled.discard(action.replica)
+                self._launches.pop(action.replica, None)
+                self._inflight.pop(action.replica, None)
+                self._tasks.create_task(shared.facts.forget(action.replica))
+            case Publish() | Drain():
+                pass  # the traffic table follows from the phase
+
+    def _stop_signal(self, replica: str, releases: Mapping[int, Release]) -> str:
+        row = self._shared.records.replicas(self.service).get(replica)
+        return releases[row.release].spec.stop.signal if row and row.release in releases else "SIGTERM"
+
+    async def _start(self, action: Start, release: Release) -> None:
+        row = self._shared.records.replicas(self.service).get(action.replica)
+        if row is None:
+            return
+        try:
+            launch = await self.resolve(row, release)
+        except UserError as exc:
+            now = self._shared.clock.now()
+            self._shared.facts.failed(row, Exit(error=str(exc), at_s=now.boot_s, wall=now.wall))
+            return
+        self._launches[row.id] = launch
+        await self._shared.facts.start(launch)
+
+    async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
+        """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
+        values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
+        return resolve(release, row, self._edge_ports(), values, data=self._data)
+
+    @property
+    def _data(self) -> str:
+        """The service's own folder, which outlives its releases and replicas."""
+        return f"{self._shared.data}/{self.service}"
+
+    # --- probes ---------------------------------------------------------------------------------------------------
+
+    def _follow_replicas(self, releases: Mapping[int, Release]) -> None:
+        """A prober for each replica that may get traffic; signals again those that a killed daemon meant to stop."""
+        facts = self._shared.facts
+        rows = self._shared.records.replicas(self.service)
+        for id in [id for id in self._probers if id not in rows or rows[id].phase not in {"starting", "serving"}]:
+            self._probers.pop(id).close()
+        for row in rows.values():
+            hosted = facts.of(row.id)
+            if hosted is None or hosted.exit is not None or row.release not in releases:
+                continue
+            if row.phase in {"starting", "serving"} and row.id not in self._probers:
+                spec, shared = releases[row.release].spec, self._shared
+                prober = Prober(row, spec, shared.host, shared.ask, shared.clock, self)
+                self._probers[row.id] = prober
+                prober.start(self._tasks)
+            if row.phase == "stopping" and row.id not in self._signalled:
+                self._signalled.add(row.id)
+                self._tasks.create_task(self._signal_again(row.id, self._stop_signal(row.id, releases)))
+
+    async def _signal_again(self, replica: str, signal: str) -> None:
+        try:
+            await self._shared.host.signal(replica, signal)
+        except AtollError as exc:
+            _log.warning("%s: cannot signal %s: %s", self.service, replica, exc)  # SIGKILL follows after the grace
+
+    async def surroundings(self, row: ReplicaRecord, command: Command | None = None) -> Launch | None:
+        """What a replica was started with, with another command in it (a probe, `exec`); None once it is gone."""
+        if row.id not in self._launches:
+            release = self._shared.records.releases_of(self.service).get(row.release)
+            if release is None:
+                return None
+            self._launches[row.id] = await self.resolve(row, release)
+        launch = self._launches[row.id]
+        if command is None:
+            return launch
+        release = self._shared.records.releases_of(self.service)[row.release]
+        return msgspec.structs.replace(launch, command=probe_command(command, release, row, self._data))
+
+
+def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal["absent", "serving", "draining"]:
+    for upstream in traffic.upstreams:
+        for endpoint in upstream.endpoints:
+            if endpoint.replica == record.id:
+                return endpoint.state
+    return "absent"

@@ -1,0 +1,112 @@
+"""What the host says of its replicas, kept fresh: pushed exits at once, a full list now and then as the truth."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Container
+
+import msgspec
+
+from atoll.model.errors import Permanent, Retryable
+from atoll.model.state import Exit, ReplicaRecord
+from atoll.ports import Clock, Host, Hosted, Launch
+
+_LIST_EVERY_S = 10.0  # exits are pushed; the list heals what a push missed
+_log = logging.getLogger(__name__)
+
+
+class Facts:
+    """The host's replicas by id. `known` is False until the host was asked once: then absence means nothing."""
+
+    def __init__(self, host: Host, clock: Clock, on_change: Callable[[str], None]) -> None:
+        """`on_change(service)` is called after each change; `service` "" means that all should look."""
+        self._host, self._clock, self._on_change = host, clock, on_change
+        self._hosted: dict[str, Hosted] = {}
+        self._busy: set[str] = set()  # being started or forgotten: the list may not know better
+        self.known = False
+
+    def of(self, replica: str) -> Hosted | None:
+        """What the host said last of one replica."""
+        return self._hosted.get(replica)
+
+    def busy(self, replica: str) -> bool:
+        """Whether a start is under way, so that absence means nothing."""
+        return replica in self._busy
+
+    def strays(self, known: Container[str]) -> list[str]:
+        """Replicas that the host has and nobody knows."""
+        return [id for id in self._hosted if id not in known and id not in self._busy]
+
+    async def start(self, launch: Launch) -> None:
+        """Start it, however long the host is away; what cannot be started is an exit with its error."""
+        self._busy.add(launch.id)
+        try:
+            while True:
+                try:
+                    hosted = await self._host.start(launch)
+                    break
+                except Retryable as exc:
+                    _log.warning("cannot start %s yet: %s", launch.id, exc)
+                    await self._clock.sleep(exc.after_s)
+                except Permanent as exc:
+                    now = self._clock.now()
+                    ended = Exit(error=str(exc), at_s=now.boot_s, wall=now.wall)
+                    hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=ended)
+                    break
+            self._hosted[launch.id] = hosted
+        finally:
+            self._busy.discard(launch.id)
+        self._on_change(launch.service)
+
+    def failed(self, row: ReplicaRecord, exit_: Exit) -> None:
+        """It could not even be tried: its secret or template does not resolve."""
+        self._hosted[row.id] = Hosted(id=row.id, pid=None, service=row.service, release=row.release, exit=exit_)
+        self._on_change(row.service)
+
+    async def forget(self, replica: str) -> None:
+        """Tell the host that nobody needs this one any more; tried again with the next list if it is away."""
+        self._hosted.pop(replica, None)
+        self._busy.add(replica)
+        try:
+            await self._host.forget(replica)
+        except Retryable as exc:
+            _log.warning("cannot forget %s yet: %s", replica, exc)
+        finally:
+            self._busy.discard(replica)
+
+    async def refresh(self) -> None:
+        """Ask for the whole list. Raises what the host raises."""
+        asked_about = set(self._hosted) - self._busy
+        listed = {hosted.id: hosted for hosted in await self._host.list()}
+        for replica in asked_about - set(listed) - self._busy:
+            self._hosted.pop(replica, None)  # gone, and nobody knows how
+        for replica, hosted in listed.items():
+            if replica not in self._busy:
+                self._hosted[replica] = hosted
+        self.known = True
+        self._on_change("")
+
+    async def run(self) -> None:
+        """Follow the host for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            while True:
+                try:
+                    await self.refresh()
+                except Retryable as exc:
+                    _log.warning("the host does not answer: %s", exc)
+                    await self._clock.sleep(exc.after_s)
+                    continue
+                await self._clock.sleep(_LIST_EVERY_S)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for ended in self._host.exits():
+                    if ended.id in self._hosted:
+                        self._hosted[ended.id] = msgspec.structs.replace(
+                            ended, notice=self._hosted[ended.id].notice or ended.notice
+                        )
+                        self._on_change(ended.service)
+            except Retryable as exc:
+                await self._clock.sleep(min(exc.after_s, 0.5))
+            await self._clock.sleep(0.05)

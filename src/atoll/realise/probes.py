@@ -1,0 +1,102 @@
+"""Asking a replica how it is: HTTP, gRPC health `Check`, TCP, a command. One question, one answer, never an exception."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from atoll.model.errors import AtollError
+from atoll.model.spec import Probe
+from atoll.model.state import Address
+from atoll.ports import Host, Launch
+
+_GRPC_CHECK = "/grpc.health.v1.Health/Check"
+_SERVING = (
+    b"\x08\x01"  # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+)
+
+
+class Answer(NamedTuple):
+    """Whether it is well, and what it said in a person's words."""
+
+    ok: bool
+    text: str = ""
+
+
+Ask = Callable[[Probe, Address | None, Host, Launch | None], Awaitable[Answer]]
+
+
+async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:
+    """Ask once, within `probe.timeout_s`. `launch` is what a command probe runs."""
+    try:
+        async with asyncio.timeout(probe.timeout_s):
+            match probe.kind:
+                case "process":
+                    return Answer(ok=True)
+                case "command":
+                    return await _command(host, launch, probe.timeout_s)
+                case _ if address is None:
+                    return Answer(ok=False, text=f"the probe's port '{probe.port}' does not exist")
+                case "tcp":
+                    return await _tcp(address)
+                case "http":
+                    return await _http(probe, address)
+                case "grpc":
+                    return await _grpc(probe, address)
+    except TimeoutError:
+        return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s")
+    except ConnectionRefusedError:
+        return Answer(ok=False, text=f"nothing listens on {address} yet")
+    except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as exc:
+        return Answer(ok=False, text=f"{type(exc).__name__}: {exc}")
+    except AtollError as exc:
+        return Answer(ok=False, text=str(exc))
+
+
+async def _command(host: Host, launch: Launch | None, timeout_s: float) -> Answer:
+    if launch is None:
+        return Answer(ok=False, text="its environment is not known yet")
+    exit_, output = await host.run(launch, timeout_s)
+    last = output.strip().splitlines()[-1:] or [""]
+    return Answer(ok=exit_.code == 0, text="" if exit_.code == 0 else f"{exit_.text}: {last[0]}".rstrip(": "))
+
+
+async def _tcp(address: Address) -> Answer:
+    _, writer = await asyncio.open_connection(address.host, address.port)
+    writer.transport.abort()
+    return Answer(ok=True)
+
+
+async def _http(probe: Probe, address: Address) -> Answer:
+    reader, writer = await asyncio.open_connection(address.host, address.port, limit=2**16)
+    try:
+        headers = {"host": str(address), "user-agent": "atoll-probe", "accept": "*/*", "connection": "close"}
+        headers |= {name.lower(): value for name, value in probe.headers.items()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"GET {probe.path} HTTP/1.1\r\n{lines}\r\n".encode())
+        await writer.drain()
+        status_line = (await reader.readuntil(b"\r\n")).decode("latin-1").split(maxsplit=2)
+        status = int(status_line[1])
+        # 2xx and 3xx, as Kubernetes judges.
+        return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")
+    except IndexError:
+        return Answer(ok=False, text=f"GET {probe.path} answered something that is not HTTP")
+    finally:
+        writer.transport.abort()
+
+
+async def _grpc(probe: Probe, address: Address) -> Answer:
+    # Imported late: only environments with a gRPC service pay for it. Check, never Watch: many servers lack it.
+    import grpc
+    import grpc.aio
+
+    options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+    name = probe.service.encode()
+    request = b"\x0a" + bytes([len(name)]) + name if name else b""
+    async with grpc.aio.insecure_channel(str(address), options=options) as channel:
+        check = channel.unary_unary(_GRPC_CHECK, request_serializer=bytes, response_deserializer=bytes)
+        try:
+            reply: bytes = await check(request, timeout=probe.timeout_s)
+        except grpc.aio.AioRpcError as exc:
+            detail = (exc.details() or "").splitlines()[:1] or [""]
+            return Answer(ok=False, text=f"health Check: {exc.code().name} {detail[0]}".rstrip())
+    return Answer(ok=reply.startswith(_SERVING), text="" if reply.startswith(_SERVING) else "health Check: not serving")

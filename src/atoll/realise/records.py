@@ -1,0 +1,95 @@
+"""The environment's rows in memory, in step with the store: read at once, written by transaction.
+
+The daemon and the cells share one `Records`. A row is changed here only after the store has it for good.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from atoll.model.state import Intent, Receipt, Release, ReplicaRecord, Rollout
+from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
+
+
+class Records:
+    """A mirror of the state tables. Raises what `Store.commit` raises, and then nothing has changed."""
+
+    def __init__(self, store: Store, saved: Saved) -> None:
+        self._store = store
+        self.releases: dict[str, dict[int, Release]] = {}
+        self.intents: dict[str, Intent] = {}
+        self.rollouts: dict[str, Rollout] = {}
+        self.receipts: dict[str, Receipt] = {}
+        self.leases: dict[int, str] = {}
+        self._replicas: dict[str, dict[str, ReplicaRecord]] = {}
+        for rows in (saved.releases, saved.intents, saved.rollouts, saved.replicas, saved.receipts):
+            for row in rows:
+                self._put(row)
+        for lease in saved.leases:
+            self.leases[lease.port] = lease.holder
+
+    async def commit(self, change: Change) -> None:
+        """Write all of `change` durably, then show it. An empty change costs nothing."""
+        if not (change.puts or change.drops or change.leases or change.freed or change.events):
+            return
+        await self._store.commit(change)
+        for row in change.puts:
+            self._put(row)
+        for kind, key in change.drops:
+            self._drop(kind, key)
+        for lease in change.leases:
+            self.leases[lease.port] = lease.holder
+        for port in change.freed:
+            self.leases.pop(port, None)
+
+    def replicas(self, service: str) -> Mapping[str, ReplicaRecord]:
+        """The replica rows of one service by id."""
+        return self._replicas.get(service, {})
+
+    def services(self) -> Iterable[str]:
+        """Every service that was ever deployed here."""
+        return sorted({*self.releases, *self.intents})
+
+    def releases_of(self, service: str) -> Mapping[int, Release]:
+        """The kept releases of a service by number."""
+        return self.releases.get(service, {})
+
+    def rollout_of(self, service: str) -> Rollout | None:
+        """The newest rollout of a service, ended or not."""
+        found = [row for row in self.rollouts.values() if row.service == service]
+        return max(found, key=lambda row: row.started_wall) if found else None
+
+    def ports_of(self, holder: str) -> list[int]:
+        """The numbers leased to a holder."""
+        return [port for port, who in self.leases.items() if who == holder]
+
+    def _put(self, row: Row) -> None:
+        match row:
+            case Release():
+                self.releases.setdefault(row.service, {})[row.n] = row
+            case Intent():
+                self.intents[row.service] = row
+            case Rollout():
+                self.rollouts[row.id] = row
+            case ReplicaRecord():
+                self._replicas.setdefault(row.service, {})[row.id] = row
+            case Receipt():
+                self.receipts[row.rollout] = row
+
+    def _drop(self, kind: RowKind, key: str) -> None:
+        match kind:
+            case "release":
+                service, _, n = key.rpartition("/")
+                self.releases.get(service, {}).pop(int(n), None)
+            case "intent":
+                self.intents.pop(key, None)
+            case "rollout":
+                self.rollouts.pop(key, None)
+            case "replica":
+                for rows in self._replicas.values():
+                    rows.pop(key, None)
+            case "receipt":
+                self.receipts.pop(key, None)
+
+
+def leased(holder: str, ports: Iterable[int]) -> tuple[Lease, ...]:
+    """Leases of `ports` for one holder."""
+    return tuple(Lease(port=port, holder=holder) for port in ports)
