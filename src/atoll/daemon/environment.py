@@ -21,6 +21,7 @@ from atoll.daemon.service import ServiceLoop
 from atoll.decide.admission import admit
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
+from atoll.decide.facts import exclusive, is_ready
 from atoll.decide.rollout import begin, supersede
 from atoll.model.errors import AtollError, Conflict, NotFound, Refused, UserError
 from atoll.model.spec import SecretRef, ServiceSpec
@@ -51,6 +52,7 @@ from atoll.model.wire import (
 from atoll.ports import Change, Clock, Host, LogLine, Row, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
+from atoll.realise.probes import Ask, ask
 from atoll.realise.records import Records
 
 _log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
+    data: str  # absolute; services' own folders, by name
 
 
 class Machine(NamedTuple):
@@ -86,6 +89,7 @@ class Environment:
         clock: Clock,
         machine: Machine,
         records: Records,
+        ask: Ask = ask,
     ) -> None:
         self._identity, self._store, self._vault, self._clock = identity, store, vault, clock
         self._traffic, self._machine, self._records = traffic, machine, records
@@ -102,6 +106,8 @@ class Environment:
             identity.gateway,
             Ports(first, last, start=secrets.randbelow(last - first + 1)),
             self._changed,
+            ask,
+            identity.data,
         )
         self._group: asyncio.TaskGroup | None = None
 
@@ -226,9 +232,7 @@ class Environment:
             frozenset(row.release for row in self._records.replicas(service).values()),
         )
 
-    async def events(
-        self, *, after: int = 0, service: str | None = None, follow: bool = False
-    ) -> AsyncIterator[Event]:
+    async def events(self, *, after: int = 0, service: str | None = None, follow: bool = False) -> AsyncIterator[Event]:
         """The ledger after `after`."""
         count = self._pulse.count
         while True:
@@ -293,7 +297,9 @@ class Environment:
         for name in names:
             lines += [
                 line
-                async for line in self._engine.logs(name, replica=replica, tail=tail, follow=False, since_wall=since_wall)
+                async for line in self._engine.logs(
+                    name, replica=replica, tail=tail, follow=False, since_wall=since_wall
+                )
             ]
         for line in sorted(lines, key=lambda line: line.wall):
             yield line
@@ -325,7 +331,7 @@ class Environment:
             )
         if not chosen:
             raise Refused(f"nothing of {service} is running", "a command needs a replica's surroundings", "`atoll up`")
-        target = max(chosen, key=lambda r: (views.serving(r), -r.record.created_wall))
+        target = max(chosen, key=lambda r: (is_ready(r), -r.record.created_wall))
         exit_, output = await self._engine.exec(target.id, request.argv, request.timeout_s)
         return ExecView(exit=exit_, output=output, replica=target.id)
 
@@ -334,7 +340,9 @@ class Environment:
     async def up(self, request: UpRequest) -> UpView:
         """Deploy what is not running. All releases are written first, so that each finds the ports of those it calls."""
         operations: list[OperationView] = []
-        unchanged, edited, refused = [], [], {}
+        unchanged: list[str] = []
+        edited: list[str] = []
+        refused: dict[str, ErrorView] = {}
         due: list[tuple[DeployRequest, ServiceLoop]] = []
         for draft in request.drafts:
             service = draft.spec.name
@@ -353,9 +361,7 @@ class Environment:
                 operations.append(await self._deploy(deploy, loop))
             except AtollError as exc:
                 refused[deploy.spec.name] = _error_view(exc)
-        return UpView(
-            operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused
-        )
+        return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:
         """Admit, number, start."""
@@ -427,8 +433,9 @@ class Environment:
         mine = [row for row in self._records.receipts.values() if row.service == loop.service and row.outcome == "live"]
         known = self._records.releases_of(loop.service)
         for receipt in sorted(mine, key=lambda row: row.wall, reverse=True):
-            if receipt.release == target and receipt.kind == "deploy" and receipt.previous in known:
-                return receipt.previous
+            before = receipt.previous
+            if receipt.release == target and receipt.kind == "deploy" and before is not None and before in known:
+                return before
             if target is None and receipt.release in known:
                 return receipt.release
         earlier = [receipt.release for receipt in mine if receipt.release in known and receipt.release < (target or 0)]
@@ -459,9 +466,11 @@ class Environment:
             release = self._records.releases_of(service).get(intent.target or 0)
             if n is not None and release is not None and n > 1 and not release.spec.overlap:
                 raise Refused(
-                    f"{service} cannot run {n} replicas", "its file says overlap = false: one at a time", "scale it to 1"
+                    f"{service} cannot run {n} replicas",
+                    "its file says overlap = false: one at a time",
+                    "scale it to 1",
                 )
-            if n is not None and not 0 <= n <= 1000:  # noqa: PLR2004
+            if n is not None and not 0 <= n <= 1000:
                 raise UserError(f"{n} replicas", "a number from 0 to 1000 is expected", f"`atoll scale {service} 2`")
             text = f"{service} shall run {n} replicas" if n is not None else f"{service} runs as its file says"
             await self._intend(loop, msgspec.structs.replace(intent, replicas=n), request, "intent.scaled", text)
@@ -504,7 +513,7 @@ class Environment:
             raise Conflict(
                 f"{loop.service} is being deployed already",
                 f"r{rollout.candidate} is {rollout.phase}, begun by {rollout.author.actor or 'somebody'}",
-                f"wait for it (`atoll status --watch`), then try again",
+                "wait for it (`atoll status --watch`), then try again",
             )
 
     async def _number(self, service: str) -> int:
@@ -544,6 +553,7 @@ class Environment:
         for name in self._records.services():
             numbers = {row.release for row in self._records.replicas(name).values()}
             live[name] = [known for n, known in self._records.releases_of(name).items() if n in numbers]
+        old = self._records.releases_of(service).get(stable or 0)
         warm = any(row.release == release.n for row in self._records.replicas(service).values())
         warnings = admit(release, live, None if warm else self._machine.free_bytes(), replicas)
         rollout = begin(
@@ -552,24 +562,24 @@ class Environment:
             f"{service}-{request.key or secrets.token_hex(6)}",
             release.n,
             stable,
-            release.spec.overlap,
+            not exclusive(release, old),
             now,
             request.author,
         )
         loop.begin(rollout)
-        rows: list[Row] = [release, rollout, msgspec.structs.replace(intent, generation=intent.generation + 1)]
+        # A first deploy is wanted from the start; otherwise the stable release is what is wanted until the switch.
+        target = release.n if stable is None else stable
+        wanted = msgspec.structs.replace(intent, target=target, generation=intent.generation + 1)
+        rows: list[Row] = [release, rollout, wanted]
         if last is not None and last.phase not in ENDED:
             rows.append(supersede(last, now))
-        old = self._records.releases_of(service).get(stable or 0)
         message = f"{kind} of {release.name}" + (f", from r{stable}" if stable is not None else "")
         data = {"changed": list(changes(old, release)), "warnings": list(warnings), "rollout": rollout.id}
         event = Event(
             kind="rollout.started", service=service, release=release.n, message=message,
             author=request.author, data=data, wall=now.wall,
         )  # fmt: skip
-        await self._records.commit(
-            Change(puts=tuple(rows), events=(event,), expect={service: intent.generation})
-        )
+        await self._records.commit(Change(puts=tuple(rows), events=(event,), expect={service: intent.generation}))
         loop.hint()
         self._engine.hint_callers(service)
         self._pulse.beat()
@@ -635,7 +645,9 @@ class Environment:
         """What only the daemon can see."""
         problem = self._traffic.problem()
         parts = self._machine.parts()
-        failing = [view for name in self._records.services() if (view := self._view(name, {})).state in {"failing", "degraded"}]
+        failing = [
+            view for name in self._records.services() if (view := self._view(name, {})).state in {"failing", "degraded"}
+        ]
         found = [
             DoctorView(
                 check="proxy", ok=not problem, text=problem or f"Envoy runs as pid {parts.get('proxy')}",
@@ -661,5 +673,9 @@ def _alike(one: Release, other: Release) -> bool:
 def _error_view(exc: AtollError) -> ErrorView:
     what = getattr(exc, "what", str(exc))
     return ErrorView(
-        kind=type(exc).__name__, what=what, why=getattr(exc, "why", ""), fix=getattr(exc, "fix", ""), exit_code=exc.exit_code
+        kind=type(exc).__name__,
+        what=what,
+        why=getattr(exc, "why", ""),
+        fix=getattr(exc, "fix", ""),
+        exit_code=exc.exit_code,
     )
