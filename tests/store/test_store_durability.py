@@ -63,6 +63,7 @@ COMMITTER = """
 """
 
 
+@pytest.mark.slow
 async def test_kill_9_at_any_instant_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     argv, env = program(COMMITTER)
     ends: dict[Path, int] = {}

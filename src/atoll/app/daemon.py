@@ -41,10 +41,10 @@ def main() -> int:
     try:
         asyncio.run(_run(config))
     except* Fenced as group:
-        _log.error("another daemon leads this environment: %s", group.exceptions[0])  # noqa: TRY400
+        _log.error("another daemon leads this environment: %s", group.exceptions[0])
         return 3
     except* AtollError as group:
-        _log.error("%s", group.exceptions[0])  # noqa: TRY400
+        _log.error("%s", group.exceptions[0])
         return 1
     return 0
 

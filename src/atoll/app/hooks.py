@@ -38,7 +38,7 @@ class EnvironmentPlaces:
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
-        from atoll.keeper.client import alive  # noqa: PLC0415
+        from atoll.keeper.client import alive
 
         return alive(self.at.run)
 
@@ -48,13 +48,13 @@ class AppHooks:
 
     def places(self, root: Path, environment: str) -> EnvironmentPlaces:
         """Reads nothing but names."""
-        from atoll.workspace.places import Places  # noqa: PLC0415
+        from atoll.workspace.places import Places
 
         return EnvironmentPlaces(Places(root, environment))
 
     def load(self, root: Path, environment: str) -> WorkspaceSpec:
         """The workspace's files."""
-        from atoll.workspace.loader import load  # noqa: PLC0415
+        from atoll.workspace.loader import load
 
         return load(root, environment)
 
@@ -66,9 +66,9 @@ class AppHooks:
         say: Callable[[str, str], None],
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed, side by side."""
-        import asyncio  # noqa: PLC0415
+        import asyncio
 
-        from atoll.pipeline.build import Progress, build_all  # noqa: PLC0415
+        from atoll.pipeline.build import Progress, build_all
 
         def told(progress: Progress) -> None:
             say(progress.service, progress.text)
@@ -85,9 +85,9 @@ class AppHooks:
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
-        from atoll.app.config import Config, write  # noqa: PLC0415
-        from atoll.keeper.client import KeeperClient, start_keeper  # noqa: PLC0415
-        from atoll.proxy.envoy import command as envoy_command  # noqa: PLC0415
+        from atoll.app.config import Config, write
+        from atoll.keeper.client import KeeperClient, start_keeper
+        from atoll.proxy.envoy import command as envoy_command
 
         at = places.at
         at.create()
@@ -118,7 +118,7 @@ class AppHooks:
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
-        from atoll.keeper.client import KeeperClient, start_keeper  # noqa: PLC0415
+        from atoll.keeper.client import KeeperClient, start_keeper
 
         at = places.at
         if not places.keeper_alive():
@@ -131,7 +131,7 @@ class AppHooks:
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What needs no daemon."""
-        from atoll.app.checks import local_checks  # noqa: PLC0415
+        from atoll.app.checks import local_checks
 
         return local_checks(places.at if places else None, workspace)
 
@@ -142,14 +142,14 @@ def _environment() -> dict[str, str]:
 
 
 def _line(places: EnvironmentPlaces) -> Line:
-    from atoll.cli.http import Line  # noqa: PLC0415
+    from atoll.cli.http import Line
 
     return Line(places.socket, places.keeper_alive, _API_WITHIN_S)
 
 
 def _wait_for_api(places: EnvironmentPlaces) -> None:
-    from atoll.cli.http import Silent  # noqa: PLC0415
-    from atoll.model.errors import Unreachable  # noqa: PLC0415
+    from atoll.cli.http import Silent
+    from atoll.model.errors import Unreachable
 
     try:
         _line(places).request("GET", "/v1/health")
@@ -162,7 +162,7 @@ def _wait_for_api(places: EnvironmentPlaces) -> None:
 
 def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
     """Through the daemon, so that requests in flight finish. Without one the replicas are just ended."""
-    from atoll.cli.http import Silent  # noqa: PLC0415
+    from atoll.cli.http import Silent
 
     line = _line(places)
     try:

@@ -80,7 +80,13 @@ class VirtualClock:
         """
 
         async def limited() -> _T:
-            return await asyncio.wait_for(main, limit_s)
+            try:
+                async with asyncio.timeout(limit_s) as limit:
+                    return await main
+            except TimeoutError as exc:
+                if not limit.expired():
+                    raise
+                raise TimeoutError(f"the scenario did not end within {limit_s:g} virtual seconds") from exc
 
         with asyncio.Runner(loop_factory=lambda: VirtualLoop(self)) as runner:
             return runner.run(limited())

@@ -5,12 +5,14 @@
     host.script("orders", Behaviour(exits_after_s=1.5, output=("panic: no database",)), release=8)
 
 It is `ports.Host`. It lives outside of a daemon, as the real keeper's replicas do: drop the daemon, hand the same host to
-the next one, and its replicas are still there. Nothing listens anywhere: whoever probes asks `ready`.
+the next one, and its replicas are still there (within one `VirtualClock.run`, whose timers they are). Nothing listens
+anywhere, so use specs whose probes are `process` (ready once it listens) or `command` (ready when `ready` says so).
 """
 
 import asyncio
 import itertools
 import signal as signals
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, Literal
 
@@ -44,7 +46,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 10_000_000
     cpu_s: float = 0.0
     run_s: float = 0.0  # how long a command of `Host.run` takes
-    run_exit: Exit = Exit(code=0)
+    run_exit: Exit | None = None  # None: 0 if the replica whose surroundings it runs in is ready, else 1
     run_output: str = ""
 
 
@@ -78,7 +80,7 @@ class FakeHost:
         self._scripts: dict[tuple[str, int | None], Behaviour] = {}
         self._processes: dict[str, _Process] = {}
         self._lines: list[LogLine] = []
-        self._readers: list[_Exits] = []
+        self._readers: weakref.WeakSet[_Exits] = weakref.WeakSet()  # a daemon that is gone reads no more
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
         self.launches: list[Launch] = []  # everything ever started, in order
@@ -90,7 +92,7 @@ class FakeHost:
         """How replicas of a service (or of one release of it, which counts more) behave from their next start on."""
         self._scripts[service, release] = behaviour
 
-    def kill(self, replica: str, *, exit: Exit | None = None, last_words: str = "") -> None:  # noqa: A002
+    def kill(self, replica: str, *, exit: Exit | None = None, last_words: str = "") -> None:
         """It dies now, by SIGKILL unless `exit` says how, and not because Atoll wanted it."""
         process = self._running(replica)
         if process is None:
@@ -201,7 +203,7 @@ class FakeHost:
     def exits(self) -> AsyncIterator[Hosted]:
         """Each replica that ends from now on."""
         reader = _Exits()
-        self._readers.append(reader)
+        self._readers.add(reader)
         return reader
 
     async def listener(self, replica: str, port: int) -> Listener:
@@ -247,13 +249,14 @@ class FakeHost:
         return "\n".join(found[max(0, len(found) - lines) :])
 
     async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
-        """What the script says of commands: `run_s`, `run_exit`, `run_output`."""
+        """What the script says of commands: `run_s`, `run_exit`, `run_output`. A command probe thus asks `ready`."""
         behaviour = self._behaviour(launch)
         if behaviour.run_s > timeout_s:
             await asyncio.sleep(timeout_s)
             return Exit(error=f"not done within {timeout_s:g} s"), behaviour.run_output
         await asyncio.sleep(behaviour.run_s)
-        return behaviour.run_exit, behaviour.run_output
+        exit_ = behaviour.run_exit or Exit(code=0 if self.ready(launch.id) else 1)
+        return exit_, behaviour.run_output
 
     async def usage(self) -> Mapping[str, tuple[int, float]]:
         """Replica -> (`memory_bytes`, `cpu_s`) of what runs."""
@@ -303,7 +306,7 @@ class FakeHost:
         now = self._clock.now()
         exit_ = msgspec.structs.replace(exit_, at_s=now.boot_s, wall=now.wall)
         process.hosted = msgspec.structs.replace(process.hosted, exit=exit_)
-        for reader in self._readers:
+        for reader in list(self._readers):
             reader.queue.put_nowait(process.hosted)
 
 
