@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.failed import USER, Failed, taken_over
-from atoll.cli.group import LazyGroup
+from atoll.cli.group import LazyGroup, ReaderGone
 from atoll.cli.output import colored
 from atoll.cli.session import Session, common_options
 
@@ -30,9 +30,8 @@ BROKEN_PIPE = 128 + signal.SIGPIPE  # what a shell reports of a program that a c
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @common_options
 def cli() -> None:
-    r"""Build, deploy, scale, protect and observe each service on its own.
+    """Build, deploy, scale, protect and observe each service on its own.
 
-    \b
     Example:
       atoll up                  start everything in this workspace
       atoll deploy orders       move orders to what its files say now
@@ -47,7 +46,7 @@ def run(hooks: Hooks, argv: Sequence[str] | None = None) -> int:
         code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=Session(hooks))
         sys.stdout.flush()
         return int(code or 0)
-    except BrokenPipeError:  # the reader has seen enough
+    except (BrokenPipeError, ReaderGone):  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's last flush complain
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
