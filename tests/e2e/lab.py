@@ -38,7 +38,9 @@ class Lab:
         )
         (folder / "run").mkdir(mode=0o700)
 
-    def service(self, name: str, text: str = "", *, env: Mapping[str, str] | None = None, route: str | None = "") -> None:
+    def service(
+        self, name: str, text: str = "", *, env: Mapping[str, str] | None = None, route: str | None = ""
+    ) -> None:
         """Write (or rewrite) an echo service. `route` "" is /NAME, None is no route."""
         folder = self.root / name
         folder.mkdir(exist_ok=True)

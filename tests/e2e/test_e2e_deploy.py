@@ -128,9 +128,7 @@ def test_a_secret_reaches_the_service_and_nothing_else(lab: Lab) -> None:
     for text in (lab.atoll("status", "--json"), lab.atoll("events", "--json"), lab.atoll("secret", "list")):
         assert "s3cr3t-value-42" not in text
     leaked = [
-        str(path)
-        for path in Path(lab.home).rglob("*")
-        if path.is_file() and b"s3cr3t-value-42" in path.read_bytes()
+        str(path) for path in Path(lab.home).rglob("*") if path.is_file() and b"s3cr3t-value-42" in path.read_bytes()
     ]
     assert leaked == []
 

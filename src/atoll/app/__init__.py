@@ -6,7 +6,7 @@
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from atoll.app.hooks import AppHooks  # noqa: PLC0415 - `--help` must not pay for what it does not use
-    from atoll.cli.main import run  # noqa: PLC0415
+    from atoll.app.hooks import AppHooks
+    from atoll.cli.main import run
 
     return run(AppHooks())

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +21,7 @@ from atoll.daemon.service import ServiceLoop
 from atoll.decide.admission import admit
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
-from atoll.decide.facts import exclusive
+from atoll.decide.facts import exclusive, is_ready
 from atoll.decide.rollout import begin, supersede
 from atoll.model.errors import AtollError, Conflict, NotFound, Refused, UserError
 from atoll.model.spec import SecretRef, ServiceSpec
@@ -52,6 +52,7 @@ from atoll.model.wire import (
 from atoll.ports import Change, Clock, Host, LogLine, Row, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
+from atoll.realise.probes import Ask, ask
 from atoll.realise.records import Records
 
 _log = logging.getLogger(__name__)
@@ -65,13 +66,14 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
+    data: str  # absolute; services' own folders, by name
 
 
 class Machine(NamedTuple):
     """What the daemon asks of the machine and of its keeper; functions, so that tests bend them."""
 
     free_bytes: Callable[[], int | None]
-    parts: Callable[[], "Mapping[str, int | None]"]  # keeper, proxy -> pid
+    parts: Callable[[], Awaitable[Mapping[str, int | None]]]  # keeper, proxy -> pid
 
 
 class Environment:
@@ -87,6 +89,7 @@ class Environment:
         clock: Clock,
         machine: Machine,
         records: Records,
+        ask: Ask = ask,
     ) -> None:
         self._identity, self._store, self._vault, self._clock = identity, store, vault, clock
         self._traffic, self._machine, self._records = traffic, machine, records
@@ -103,6 +106,8 @@ class Environment:
             identity.gateway,
             Ports(first, last, start=secrets.randbelow(last - first + 1)),
             self._changed,
+            ask,
+            identity.data,
         )
         self._group: asyncio.TaskGroup | None = None
 
@@ -152,7 +157,7 @@ class Environment:
         """Everything on one page."""
         identity, now = self._identity, self._clock.now()
         usage = await self._engine.usage()
-        parts = self._machine.parts()
+        parts = await self._machine.parts()
         problem = self._traffic.problem()
         last = await self._store.events(limit=1, newest=True)
         return StatusView(
@@ -227,9 +232,7 @@ class Environment:
             frozenset(row.release for row in self._records.replicas(service).values()),
         )
 
-    async def events(
-        self, *, after: int = 0, service: str | None = None, follow: bool = False
-    ) -> AsyncIterator[Event]:
+    async def events(self, *, after: int = 0, service: str | None = None, follow: bool = False) -> AsyncIterator[Event]:
         """The ledger after `after`."""
         count = self._pulse.count
         while True:
@@ -294,7 +297,9 @@ class Environment:
         for name in names:
             lines += [
                 line
-                async for line in self._engine.logs(name, replica=replica, tail=tail, follow=False, since_wall=since_wall)
+                async for line in self._engine.logs(
+                    name, replica=replica, tail=tail, follow=False, since_wall=since_wall
+                )
             ]
         for line in sorted(lines, key=lambda line: line.wall):
             yield line
@@ -326,7 +331,7 @@ class Environment:
             )
         if not chosen:
             raise Refused(f"nothing of {service} is running", "a command needs a replica's surroundings", "`atoll up`")
-        target = max(chosen, key=lambda r: (views.serving(r), -r.record.created_wall))
+        target = max(chosen, key=lambda r: (is_ready(r), -r.record.created_wall))
         exit_, output = await self._engine.exec(target.id, request.argv, request.timeout_s)
         return ExecView(exit=exit_, output=output, replica=target.id)
 
@@ -356,9 +361,7 @@ class Environment:
                 operations.append(await self._deploy(deploy, loop))
             except AtollError as exc:
                 refused[deploy.spec.name] = _error_view(exc)
-        return UpView(
-            operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused
-        )
+        return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:
         """Admit, number, start."""
@@ -463,9 +466,11 @@ class Environment:
             release = self._records.releases_of(service).get(intent.target or 0)
             if n is not None and release is not None and n > 1 and not release.spec.overlap:
                 raise Refused(
-                    f"{service} cannot run {n} replicas", "its file says overlap = false: one at a time", "scale it to 1"
+                    f"{service} cannot run {n} replicas",
+                    "its file says overlap = false: one at a time",
+                    "scale it to 1",
                 )
-            if n is not None and not 0 <= n <= 1000:  # noqa: PLR2004
+            if n is not None and not 0 <= n <= 1000:
                 raise UserError(f"{n} replicas", "a number from 0 to 1000 is expected", f"`atoll scale {service} 2`")
             text = f"{service} shall run {n} replicas" if n is not None else f"{service} runs as its file says"
             await self._intend(loop, msgspec.structs.replace(intent, replicas=n), request, "intent.scaled", text)
@@ -479,7 +484,7 @@ class Environment:
             rollout = loop.rollout()
             rows: tuple[Row, ...] = ()
             if rollout is not None and rollout.phase not in ENDED:
-                rows = (supersede(rollout, self._clock.now()).rollout,)
+                rows = (supersede(rollout, self._clock.now()),)
             wanted = msgspec.structs.replace(intent, target=None)
             await self._intend(loop, wanted, request, "intent.down", f"{service} shall be down", rows)
         return self._view(service, {})
@@ -508,7 +513,7 @@ class Environment:
             raise Conflict(
                 f"{loop.service} is being deployed already",
                 f"r{rollout.candidate} is {rollout.phase}, begun by {rollout.author.actor or 'somebody'}",
-                f"wait for it (`atoll status --watch`), then try again",
+                "wait for it (`atoll status --watch`), then try again",
             )
 
     async def _number(self, service: str) -> int:
@@ -567,16 +572,14 @@ class Environment:
         wanted = msgspec.structs.replace(intent, target=target, generation=intent.generation + 1)
         rows: list[Row] = [release, rollout, wanted]
         if last is not None and last.phase not in ENDED:
-            rows.append(supersede(last, now).rollout)
+            rows.append(supersede(last, now))
         message = f"{kind} of {release.name}" + (f", from r{stable}" if stable is not None else "")
         data = {"changed": list(changes(old, release)), "warnings": list(warnings), "rollout": rollout.id}
         event = Event(
             kind="rollout.started", service=service, release=release.n, message=message,
             author=request.author, data=data, wall=now.wall,
         )  # fmt: skip
-        await self._records.commit(
-            Change(puts=tuple(rows), events=(event,), expect={service: intent.generation})
-        )
+        await self._records.commit(Change(puts=tuple(rows), events=(event,), expect={service: intent.generation}))
         loop.hint()
         self._engine.hint_callers(service)
         self._pulse.beat()
@@ -641,8 +644,10 @@ class Environment:
     async def doctor(self) -> Sequence[DoctorView]:
         """What only the daemon can see."""
         problem = self._traffic.problem()
-        parts = self._machine.parts()
-        failing = [view for name in self._records.services() if (view := self._view(name, {})).state in {"failing", "degraded"}]
+        parts = await self._machine.parts()
+        failing = [
+            view for name in self._records.services() if (view := self._view(name, {})).state in {"failing", "degraded"}
+        ]
         found = [
             DoctorView(
                 check="proxy", ok=not problem, text=problem or f"Envoy runs as pid {parts.get('proxy')}",
@@ -668,5 +673,9 @@ def _alike(one: Release, other: Release) -> bool:
 def _error_view(exc: AtollError) -> ErrorView:
     what = getattr(exc, "what", str(exc))
     return ErrorView(
-        kind=type(exc).__name__, what=what, why=getattr(exc, "why", ""), fix=getattr(exc, "fix", ""), exit_code=exc.exit_code
+        kind=type(exc).__name__,
+        what=what,
+        why=getattr(exc, "why", ""),
+        fix=getattr(exc, "fix", ""),
+        exit_code=exc.exit_code,
     )

@@ -48,7 +48,7 @@ def _target(intent: Intent, rollout: Rollout | None) -> int | None:
 def _moving(intent: Intent, rollout: Rollout, candidate: Release, stable: Release | None) -> tuple[Revision, ...]:
     new = _revision(intent, candidate, 100)
     if stable is None:
-        if rollout.phase == "undoing":
+        if rollout.phase in ("stopping", "undoing"):
             return ()
         return (_revision(intent, candidate, 0),) if rollout.phase == "starting" else (new,)
     old = _revision(intent, stable, 100)

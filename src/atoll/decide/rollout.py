@@ -53,7 +53,10 @@ def begin(
 
     `overlap` is whether both releases allow it (`not facts.exclusive(...)`); `stable` is None when the service is down.
     """
-    phase: RolloutPhase = "starting" if overlap or stable is None else "holding"
+    phase: RolloutPhase = "starting"
+    if not overlap:
+        # Down is not gone: replicas of an earlier release may still be ending, and may not overlap either.
+        phase = "stopping" if stable is None else "holding"
     return Rollout(
         id=rollout_id,
         service=service,

@@ -18,7 +18,7 @@ from atoll.decide.reconcile import crashes, reconcile
 from atoll.decide.traffic import edge_keys, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.errors import AtollError, Retryable, UserError
-from atoll.model.spec import Command, ServiceSpec
+from atoll.model.spec import Call, Command, Port
 from atoll.model.state import (
     Address,
     Backoff,
@@ -36,6 +36,7 @@ from atoll.ports import Change, Clock, Host, Launch, Lease, Vault
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports
 from atoll.realise.prober import Prober
+from atoll.realise.probes import Ask
 from atoll.realise.records import Records, leased
 from atoll.realise.traffic import TrafficActor
 
@@ -43,21 +44,23 @@ _log = logging.getLogger(__name__)
 _LOOPBACK = "127.0.0.1"
 _EDGES_WITHIN_S = 3.0  # a replica starts when its own edges listen, or after this without them
 _COUNT_FIRST_S, _COUNT_MAX_S = 0.02, 0.2
-_LAST_LINES_WITHIN_S = 2.0
+SOON_S = 0.001  # the shortest wait for a moment: floating point may put it a hair into the past
 
 
 class Shared(NamedTuple):
     """What all cells of an engine have in common."""
 
     host: Host
+    ask: Ask
     facts: Facts
     actor: TrafficActor
     records: Records
     ports: Ports
     vault: Vault
     clock: Clock
-    spec_of: Callable[[str], ServiceSpec | None]
+    callee_port: Callable[[Call], Port]
     on_change: Callable[[str], None]
+    data: str  # absolute; each service has a folder of its own in it, made when it first needs one
 
 
 class Cell:
@@ -104,7 +107,9 @@ class Cell:
             if hosted and hosted.notice:
                 told.add(f"{self.service}: {hosted.notice}")
             if prober and prober.everywhere:
-                told.add(f"{self.service} listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1")
+                told.add(
+                    f"{self.service} listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1"
+                )
         return sorted(told)
 
     def observe(self) -> Observation:
@@ -149,7 +154,7 @@ class Cell:
 
     def _in_proxy(
         self, record: ReplicaRecord, acked: ServiceTraffic | None, wanted: ServiceTraffic | None
-    ) -> Literal['absent', 'serving', 'draining'] | None:
+    ) -> Literal["absent", "serving", "draining"] | None:
         if not record.ports:
             return "absent"
         if acked is None:
@@ -188,7 +193,7 @@ class Cell:
         now = self._shared.clock.now()
         plan = reconcile(want, self.observe(), releases, self._backoff, now, self._fresh)
         self._backoff = plan.backoff
-        waits = [] if plan.wake_at_s is None else [max(0.0, plan.wake_at_s - now.boot_s)]
+        waits = [] if plan.wake_at_s is None else [max(SOON_S, plan.wake_at_s - now.boot_s)]
         actions = [action for action in plan.actions if not isinstance(action, Start) or self._edges_up(action.release)]
         if len(actions) < len(plan.actions):
             waits.append(0.1)
@@ -215,9 +220,7 @@ class Cell:
         running = {row.release for row in records.replicas(self.service).values()}
         wanted = {revision.release for revision in want.revisions if revision.replicas > 0} | running
         needed = {key for n in wanted if n in releases for key in edge_keys(releases[n])}
-        held = {
-            holder: port for port, holder in records.leases.items() if holder.startswith(f"edge:{self.service}-r")
-        }
+        held = {holder: port for port, holder in records.leases.items() if holder.startswith(f"edge:{self.service}-r")}
         fresh: dict[int, str] = {}
         for holder in sorted(needed - set(held)):
             fresh[self._shared.ports.take({*records.leases, *fresh})] = holder
@@ -235,9 +238,7 @@ class Cell:
         return {holder: port for port, holder in self._shared.records.leases.items() if holder.startswith("edge:")}
 
     def _submit(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        called = {call.callee for release in releases.values() for call in release.spec.calls}
-        specs = {callee: spec for callee in called if (spec := self._shared.spec_of(callee)) is not None}
-        traffic = entry(self.service, want, self.observe(), releases, self._edge_ports(), specs)
+        traffic = entry(want, self.observe(), releases, self._edge_ports(), self._shared.callee_port)
         if traffic != self._shared.actor.wanted(self.service):
             self._inflight.clear()  # what was counted before this change says nothing about after it
             self._count_after_s = _COUNT_FIRST_S
@@ -349,7 +350,12 @@ class Cell:
     def _event(self, kind: str, row: ReplicaRecord, message: str, **data: object) -> Event:
         wall = self._shared.clock.now().wall
         return Event(
-            kind=kind, service=self.service, release=row.release, message=message, wall=wall, data={"replica": row.id, **data}
+            kind=kind,
+            service=self.service,
+            release=row.release,
+            message=message,
+            wall=wall,
+            data={"replica": row.id, **data},
         )
 
     def _ended(self, row: ReplicaRecord, crashed: bool, releases: Mapping[int, Release]) -> Event:
@@ -401,7 +407,12 @@ class Cell:
     async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
         """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
         values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
-        return resolve(release, row, self._edge_ports(), values)
+        return resolve(release, row, self._edge_ports(), values, data=self._data)
+
+    @property
+    def _data(self) -> str:
+        """The service's own folder, which outlives its releases and replicas."""
+        return f"{self._shared.data}/{self.service}"
 
     # --- probes ---------------------------------------------------------------------------------------------------
 
@@ -416,7 +427,8 @@ class Cell:
             if hosted is None or hosted.exit is not None or row.release not in releases:
                 continue
             if row.phase in {"starting", "serving"} and row.id not in self._probers:
-                prober = Prober(row, releases[row.release].spec, self._shared.host, self._shared.clock, self)
+                spec, shared = releases[row.release].spec, self._shared
+                prober = Prober(row, spec, shared.host, shared.ask, shared.clock, self)
                 self._probers[row.id] = prober
                 prober.start(self._tasks)
             if row.phase == "stopping" and row.id not in self._signalled:
@@ -440,10 +452,10 @@ class Cell:
         if command is None:
             return launch
         release = self._shared.records.releases_of(self.service)[row.release]
-        return msgspec.structs.replace(launch, command=probe_command(command, release, row))
+        return msgspec.structs.replace(launch, command=probe_command(command, release, row, self._data))
 
 
-def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal['absent', 'serving', 'draining']:
+def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal["absent", "serving", "draining"]:
     for upstream in traffic.upstreams:
         for endpoint in upstream.endpoints:
             if endpoint.replica == record.id:

@@ -1,6 +1,7 @@
 """Asking a replica how it is: HTTP, gRPC health `Check`, TCP, a command. One question, one answer, never an exception."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from atoll.model.errors import AtollError
@@ -9,7 +10,9 @@ from atoll.model.state import Address
 from atoll.ports import Host, Launch
 
 _GRPC_CHECK = "/grpc.health.v1.Health/Check"
-_SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+_SERVING = (
+    b"\x08\x01"  # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+)
 
 
 class Answer(NamedTuple):
@@ -17,6 +20,9 @@ class Answer(NamedTuple):
 
     ok: bool
     text: str = ""
+
+
+Ask = Callable[[Probe, Address | None, Host, Launch | None], Awaitable[Answer]]
 
 
 async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:
@@ -71,7 +77,7 @@ async def _http(probe: Probe, address: Address) -> Answer:
         status_line = (await reader.readuntil(b"\r\n")).decode("latin-1").split(maxsplit=2)
         status = int(status_line[1])
         # 2xx and 3xx, as Kubernetes judges.
-        return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")  # noqa: PLR2004
+        return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")
     except IndexError:
         return Answer(ok=False, text=f"GET {probe.path} answered something that is not HTTP")
     finally:
@@ -80,8 +86,8 @@ async def _http(probe: Probe, address: Address) -> Answer:
 
 async def _grpc(probe: Probe, address: Address) -> Answer:
     # Imported late: only environments with a gRPC service pay for it. Check, never Watch: many servers lack it.
-    import grpc  # noqa: PLC0415
-    import grpc.aio  # noqa: PLC0415
+    import grpc
+    import grpc.aio
 
     options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
     name = probe.service.encode()

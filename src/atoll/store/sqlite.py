@@ -65,7 +65,7 @@ class SqliteStore:
     async def commit(self, change: Change) -> int:
         """Write `change` all or nothing; returns once it is on the disk, with the newest event's seq.
 
-        In this order: `expect`, drops, puts, freed ports, leases, events. Raises Conflict (an expected generation does
+        In this order: `expect`, puts, drops, leases, freed ports, events. Raises Conflict (an expected generation does
         not stand, a port has another holder), Fenced, and Retryable when the disk is full or failing: nothing of the
         change was written then, and the same change may be given again. Cancelled, it may or may not be written.
         """
@@ -178,14 +178,14 @@ def _prepared(change: Change) -> Callable[[Connection], int]:
     def work(connection: Connection) -> int:
         for service, generation in change.expect.items():
             _expect(connection, service, generation)
-        for drop in drops:
-            connection.execute(drop)
         for statement, values in puts:
             connection.execute(statement, values)
-        if change.freed:
-            connection.execute(delete(leases).where(leases.c.port.in_(change.freed)))
+        for drop in drops:
+            connection.execute(drop)
         for lease in change.leases:
             _take_port(connection, lease)
+        if change.freed:
+            connection.execute(delete(leases).where(leases.c.port.in_(change.freed)))
         return ledger.append(connection, events)
 
     return work

@@ -111,10 +111,10 @@ class MemoryStore:
             raise Fenced(f"another daemon leads this environment now: epoch {disk.epoch}, this one has {self._epoch}")
         self._check_expected(change)
         leases = _leased(disk.leases, change)
-        for kind, key in change.drops:
-            disk.rows[kind].pop(key, None)
         for kind, key, body in puts:
             disk.rows[kind][key] = body
+        for kind, key in change.drops:
+            disk.rows[kind].pop(key, None)
         disk.leases = leases
         first = len(disk.events) + 1
         disk.events.extend(
@@ -160,13 +160,13 @@ class MemoryStore:
 
 
 def _leased(leases: Mapping[int, str], change: Change) -> dict[int, str]:
-    """The leases after `change`: what is freed goes first. Raises Conflict when a port has another holder."""
-    after = {port: holder for port, holder in leases.items() if port not in change.freed}
+    """The leases after `change`. Raises Conflict when a port has another holder."""
+    after = dict(leases)
     for lease in change.leases:
         holder = after.setdefault(lease.port, lease.holder)
         if holder != lease.holder:
             raise Conflict(f"Port {lease.port} cannot be leased to {lease.holder}", f"{holder} holds it")
-    return after
+    return {port: holder for port, holder in after.items() if port not in change.freed}
 
 
 class MemoryVault:

@@ -125,6 +125,20 @@ class StoreSuite:
         assert await store.load() == Saved(releases=(a_release(n=2),))
         await store.close()
 
+    async def test_what_one_change_both_writes_and_drops_is_gone(self, opened: Callable[[], Store]) -> None:
+        store = opened()
+        await store.lead()
+        await store.commit(
+            Change(
+                puts=(a_replica(),),
+                drops=(("replica", a_replica().id),),
+                leases=(Lease(port=20000, holder="a"),),
+                freed=(20000,),
+            )
+        )
+        assert await store.load() == Saved()
+        await store.close()
+
     async def test_releases_are_loaded_in_the_order_of_their_numbers(self, opened: Callable[[], Store]) -> None:
         store = opened()
         await store.lead()
@@ -234,7 +248,8 @@ class StoreSuite:
         with pytest.raises(Conflict, match="20000"):
             await store.commit(Change(leases=(Lease(port=20000, holder="b"),), events=events(1)))
         assert (await store.load()).last_event == 0
-        await store.commit(Change(freed=(20000, 4711), leases=(Lease(port=20000, holder="b"),)))
+        await store.commit(Change(freed=(20000, 4711)))
+        await store.commit(Change(leases=(Lease(port=20000, holder="b"),)))
         assert (await store.load()).leases == (Lease(port=20000, holder="b"), Lease(port=20001, holder="a"))
         await store.close()
 
