@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import cleandoc
 from typing import Any
@@ -83,6 +82,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
             near = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean 'atoll {near[0]}'?" if near else "`atoll --help` lists the commands"
             raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
