@@ -66,7 +66,7 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
-    data: str  # absolute; services' own folders, by name
+    data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
 
 
 class Machine(NamedTuple):

@@ -60,7 +60,7 @@ class Shared(NamedTuple):
     clock: Clock
     callee_port: Callable[[Call], Port]
     on_change: Callable[[str], None]
-    data: str  # absolute; each service has a folder of its own in it, made when it first needs one
+    data: str  # absolute; a service that names {data} has its own folder in it. "" gives none
 
 
 class Cell:
@@ -412,7 +412,7 @@ class Cell:
     @property
     def _data(self) -> str:
         """The service's own folder, which outlives its releases and replicas."""
-        return f"{self._shared.data}/{self.service}"
+        return f"{self._shared.data}/{self.service}" if self._shared.data else ""
 
     # --- probes ---------------------------------------------------------------------------------------------------
 
