@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 
@@ -32,9 +33,9 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
 def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView:
     own = workspace.environment.envoy if workspace else None
     try:
-        state = places.state if places else Path("/nonexistent")
-        run = places.run if places else Path("/nonexistent")
-        binary = envoy_command(state, run, own, write=False)[0]
+        with TemporaryDirectory() as folder:
+            run = places.run if places else Path(folder)
+            binary = envoy_command(Path(folder), run, own)[0]
         done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
         version = done.stdout.strip().rsplit("version:", 1)[-1].strip()
         return DoctorView(check="envoy", ok=done.returncode == 0, text=version or done.stderr.strip())

@@ -20,12 +20,13 @@ from atoll.daemon.clock import SystemClock
 from atoll.daemon.environment import Environment, Identity, Machine
 from atoll.daemon.serve import serve
 from atoll.engines.process import ProcessHost
-from atoll.keeper.client import KeeperClient
+from atoll.keeper.client import KeeperClient, KeeperError
 from atoll.model.errors import AtollError, Fenced
 from atoll.model.state import Address
 from atoll.proxy import EnvoyProxy
 from atoll.realise.records import Records
-from atoll.store import SqliteStore, SqliteVault
+from atoll.store.sqlite import SqliteStore
+from atoll.store.vault import SqliteVault
 
 _log = logging.getLogger("atoll.daemon")
 _PROXY_WITHIN_S = 2.0  # so that a fresh daemon answers with what the proxy says, when there is one
@@ -108,13 +109,13 @@ def _identity(config: Config) -> Identity:
     )
 
 
-def _parts(keeper: KeeperClient) -> Mapping[str, int | None]:
+async def _parts(keeper: KeeperClient) -> Mapping[str, int | None]:
     """The keeper's own pid and its proxy's; empty when it does not answer."""
     try:
-        status = keeper.status()
-    except (OSError, AtollError):
+        status = await asyncio.to_thread(keeper.status)
+    except KeeperError:
         return {}
-    return {"keeper": status.pid, "proxy": status.parts["proxy"].pid if "proxy" in status.parts else None}
+    return {"keeper": status["pid"], "proxy": status["fixtures"].get("proxy", {}).get("pid")}
 
 
 if __name__ == "__main__":
