@@ -43,9 +43,9 @@ class EnvironmentPlaces:
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
-        from atoll.keeper.client import alive
+        from atoll.keeper.client import is_keeper_up
 
-        return alive(self.at.run)
+        return is_keeper_up(self.at.run)
 
 
 class AppHooks:
