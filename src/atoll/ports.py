@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from atoll.model.spec import Build, Command, Limits, ServiceSpec
+from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
     Address,
     Event,
@@ -26,21 +27,6 @@ from atoll.model.state import (
 from atoll.model.traffic import Outcome, Sample, Table
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
-
-
-class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv, a file or a log."""
-
-    id: str
-    service: str
-    release: int
-    command: Command
-    folder: str  # absolute working directory
-    env: Mapping[str, str]
-    secrets: Mapping[str, str] = {}
-    ports: Mapping[str, int] = {}
-    limits: Limits = Limits()
-    writable: tuple[str, ...] = ()
 
 
 class Hosted(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +131,13 @@ class Engine(Protocol):
         ...
 
     def logs(
-        self, service: str, *, replica: str | None = None, tail: int = 100, follow: bool = False, since_wall: float = 0.0
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
     ) -> AsyncIterator[LogLine]:
         """See `Host.logs`."""
         ...
@@ -157,6 +149,7 @@ class Engine(Protocol):
     async def exec(self, replica: str, argv: Sequence[str], timeout_s: float) -> tuple[Exit, str]:
         """Run a command in the surroundings of a replica (its folder, environment, secrets, user)."""
         ...
+
 
 # --- the proxy: traffic -------------------------------------------------------------------------------------------
 
@@ -272,27 +265,34 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     fix: str
+    version: tuple[str, ...] = ()  # argv whose output goes into the key; () is: the program's file itself (size, time)
+    optional: bool = False  # its absence fails nothing; its presence goes into the key
 
 
 class Builder(Protocol):
-    """How artifacts of one technology are made. Pure: returns what to run, runs nothing."""
+    """How artifacts of one technology are made. Runs nothing: returns what to run.
+
+    `files` are the inputs (POSIX, relative); `folder` holds them and may be read, but only at those paths. Steps run
+    in the artifact's final folder and name no absolute path: they are part of the key, which names that folder.
+    """
 
     name: str
+    recipe: int  # raised when the same steps come to mean something else, so that old artifacts are not reused
 
     def detect(self, files: frozenset[str]) -> bool:
-        """Whether a service folder with these files (POSIX, relative) is of this technology."""
+        """Whether a service folder with these files is of this technology."""
         ...
 
-    def tools(self, build: Build) -> Sequence[Tool]:
-        """What must be on the PATH."""
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
+        """What must be on the PATH for `steps`. Raises UserError like `steps`."""
         ...
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
-        """What to run in `folder`, the clean copy of the inputs at its final place."""
+        """What to run in the clean copy of the inputs. Raises UserError when the files cannot be built as they are."""
         ...
 
     def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
-        """What the run command's environment needs (PATH entries go in "PATH+")."""
+        """What the run command's environment needs of the finished artifact `folder` (PATH entries go in "PATH+")."""
         ...
 
 

@@ -1,0 +1,113 @@
+"""Python services, built by uv into a virtual environment `.venv` inside the artifact.
+
+What is there decides: a lock is followed to the letter (`uv sync --frozen`), then `requirements.txt`, then a
+`pyproject.toml` without a lock. Without any of them nothing is built. An interpreter is never downloaded: the venv is
+made with one that the machine has.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from atoll.model.errors import UserError
+from atoll.model.spec import Command, ServiceSpec
+from atoll.ports import Step, Tool
+
+VENV = ".venv"
+
+# Artifacts are read-only and share nothing with uv's cache: copies, never links (sealing a hard link would seal the
+# cache, too). Byte code is made now, since the running service cannot write it; checked by nothing, since its source
+# never changes, which makes two builds equal.
+ENV: Mapping[str, str] = {
+    "UV_PROJECT_ENVIRONMENT": VENV,
+    "UV_PYTHON_DOWNLOADS": "never",
+    "UV_PYTHON_PREFERENCE": "system",
+    "UV_LINK_MODE": "copy",
+    "UV_COMPILE_BYTECODE": "1",
+    "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",
+    "UV_NO_PROGRESS": "1",
+}
+
+_MARKERS = frozenset({"pyproject.toml", "requirements.txt", "uv.lock", "setup.py"})
+_UV = Tool(name="uv", fix="pip install uv", version=("uv", "--version"))
+_INTERPRETER = Tool(
+    name="python",
+    fix="install a Python that fits requires-python and .python-version (Atoll downloads none)",
+    version=("uv", "python", "find", "--system", "--no-python-downloads"),
+)
+_PLAIN = Tool(name="python3", fix="install Python 3", optional=True)
+
+_SYNC = ("uv", "sync", "--no-dev", "--no-editable")
+_COMPILE = Step(
+    # A file that does not compile (a template, another version's syntax) is no reason to fail: it may never be imported.
+    command=Command(  # noqa: S604 (a value, not a call)
+        shell=f"{VENV}/bin/python -m compileall -qq --invalidation-mode unchecked-hash -x '/\\.venv/' . || true"
+    ),
+    label="compile to byte code",
+)
+
+
+class PythonBuilder:
+    """Makes `.venv` with what the service depends on, and with the service itself where it is a package."""
+
+    name = "python"
+    recipe = 1
+
+    def detect(self, files: frozenset[str]) -> bool:
+        """A Python project's file, or a Python program beside no other technology's project file."""
+        if files & _MARKERS:
+            return True
+        return "package.json" not in files and any("/" not in path and path.endswith(".py") for path in files)
+
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
+        """What uv needs: itself and an interpreter; without anything to install, python3 only where it is there."""
+        return (_UV, _INTERPRETER) if self.steps(spec, files, folder) else (_PLAIN,)
+
+    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
+        """The commands of uv; none when there is nothing to install. Raises UserError for a broken pyproject.toml."""
+        project = _pyproject(spec, files, folder)
+        packaged = "build-system" in project
+        if "uv.lock" in files and "project" in project:
+            return (_step("install from uv.lock", *_SYNC, "--frozen"), _COMPILE)
+        if "requirements.txt" in files:
+            steps = [
+                _step("make .venv", "uv", "venv", "--no-project", VENV),
+                _step("install requirements.txt", *_pip("-r", "requirements.txt")),
+            ]
+            if packaged:
+                steps.append(_step("install the service", *_pip("--no-deps", ".")))
+            return (*steps, _COMPILE)
+        if "project" in project:
+            return (_step("install from pyproject.toml", *_SYNC), _COMPILE)
+        if packaged or "setup.py" in files:
+            return (
+                _step("make .venv", "uv", "venv", "--no-project", VENV),
+                _step("install the service", *_pip(".")),
+                _COMPILE,
+            )
+        return ()
+
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+        """`.venv/bin` on the PATH, where there is one."""
+        scripts = folder / VENV / "bin"
+        return {"PATH+": str(scripts)} if scripts.is_dir() else {}
+
+
+def _step(label: str, *argv: str) -> Step:
+    return Step(command=Command(argv=argv), env=ENV, label=label)
+
+
+def _pip(*arguments: str) -> tuple[str, ...]:
+    return ("uv", "pip", "install", "--python", VENV, *arguments)
+
+
+def _pyproject(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, Any]:
+    """The content of pyproject.toml, {} without one."""
+    if "pyproject.toml" not in files:
+        return {}
+    try:
+        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        where = f"{spec.folder}/pyproject.toml"
+        raise UserError(f"{where} cannot be read", str(exc), "correct the file") from exc

@@ -1,0 +1,325 @@
+"""Builds services, in parallel and each on its own: one service's failure is its own.
+
+Called by the CLI; needs no daemon. `build_all` is the way in; `_Build.make` reads like the order of events. What an
+artifact is on the disk is `artifacts`' business, what goes in is `inputs`', what is run is `detect`'s.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from atoll.model.errors import BuildFailed, UserError
+from atoll.model.spec import ServiceSpec
+from atoll.model.state import Artifact
+from atoll.pipeline import inputs
+from atoll.pipeline.artifacts import FULL, Artifacts, Record, Stage, disk_trouble, seal
+from atoll.pipeline.detect import Plan, plan
+from atoll.pipeline.environment import build_environment
+from atoll.pipeline.globs import matcher
+from atoll.pipeline.inputs import Input
+from atoll.pipeline.key import Manifest, key_of
+from atoll.pipeline.lock import Lock, lock
+from atoll.pipeline.run import Output, run, settle
+from atoll.pipeline.tools import Tools, this_platform
+from atoll.ports import Step
+
+T = TypeVar("T")
+Phase = Literal["hashing", "queued", "waiting", "building", "sealing", "cached", "done", "failed"]
+
+LINE_EVERY_S = 0.1  # a terminal shows no more
+LOW_BYTES = 1 << 20  # free space below which a failed step failed for want of it
+
+# The run description is no input: changing it needs no rebuild.
+_OURS = frozenset({"service.toml", "atoll.toml"})
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one service's build is. The last one of each service is cached, done or failed."""
+
+    service: str
+    phase: Phase
+    step: int = 0  # 1 .. steps, while building
+    steps: int = 0
+    label: str = ""  # of the step, or why it failed
+    seconds: float = 0.0  # since build_all began
+    line: str = ""  # the last one that was printed
+
+
+async def build_all(
+    specs: Sequence[ServiceSpec],
+    *,
+    root: Path,
+    artifacts: Path,
+    jobs: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Mapping[str, Artifact | BuildFailed]:
+    """Build every service that is not built yet, and return each one's artifact or why it has none.
+
+    Cancelled, it ends every build's process tree and removes what they made before it raises.
+
+    Args:
+        specs: the services, for one environment.
+        root: the workspace's folder, absolute; `spec.folder` is relative to it.
+        artifacts: the artifacts folder, shared with other processes; made when missing.
+        jobs: builds at one time, >= 1; None is one a CPU.
+        on_progress: called on the event loop, often; must not block.
+
+    Raises:
+        UserError: the artifacts folder cannot be used at all.
+    """
+    place = Artifacts(artifacts.absolute())
+    await settle(asyncio.get_running_loop().run_in_executor(None, _open, place))
+    environment = build_environment(os.environ, {}, os.fspath(place.staging))
+    shop = _Shop(
+        root=root.absolute(),
+        artifacts=place,
+        tools=Tools(place.cache / "tools", environment),
+        slots=asyncio.Semaphore(jobs or os.cpu_count() or 1),
+        on_progress=on_progress,
+        began=time.monotonic(),
+    )
+    results: dict[str, Artifact | BuildFailed] = {}
+
+    async def one(spec: ServiceSpec) -> None:
+        results[spec.name] = await _Build(shop, spec).result()
+
+    async with asyncio.TaskGroup() as tasks:
+        for spec in specs:
+            tasks.create_task(one(spec), name=f"build {spec.name}")
+    return {spec.name: results[spec.name] for spec in specs}
+
+
+def _open(place: Artifacts) -> None:
+    place.prepare()
+    try:
+        place.sweep()
+    except OSError as exc:
+        raise disk_trouble(exc, place.root) from exc
+
+
+class _Shop(msgspec.Struct, frozen=True, kw_only=True):
+    """What the builds of one call share."""
+
+    root: Path
+    artifacts: Artifacts
+    tools: Tools
+    slots: asyncio.Semaphore
+    on_progress: Callable[[Progress], None]
+    began: float
+
+
+class _Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One build, fully said: its key, what the key stands for, and what to run."""
+
+    key: str
+    manifest: Manifest
+    plan: Plan
+    files: frozenset[str]
+
+
+class _Build:
+    """The build of one service."""
+
+    def __init__(self, shop: _Shop, spec: ServiceSpec) -> None:
+        self.shop, self.spec, self.artifacts = shop, spec, shop.artifacts
+        self.folder = Path(os.path.normpath(shop.root / spec.folder))
+        self.stop = threading.Event()
+        self.now = Progress(service=spec.name, phase="hashing")
+        self._said = 0.0
+
+    async def result(self) -> Artifact | BuildFailed:
+        """The artifact, or the failure that is this service's own."""
+        try:
+            return await self.make()
+        except BuildFailed as exc:
+            failed = exc
+        except UserError as exc:
+            failed = BuildFailed(self.spec.name, f"{exc.what}: {exc.why}" if exc.why else exc.what, fix=exc.fix)
+            failed.__cause__ = exc
+        except OSError as exc:
+            trouble = disk_trouble(exc, self.artifacts.root)
+            failed = BuildFailed(self.spec.name, f"{trouble.what}: {trouble.why}", fix=trouble.fix)
+            failed.__cause__ = exc
+        self.tell("failed", label=failed.what)
+        return failed
+
+    async def make(self) -> Artifact:
+        """Find it, or copy the inputs, wait for whoever builds the same, build, seal and record it."""
+        self.tell("hashing")
+        if record := await self.thread(self.look_up):
+            return self.tell("cached", record.artifact)
+        self.tell("queued")
+        async with self.shop.slots:
+            stage = await self.thread(self.artifacts.stage)
+            try:
+                order = await self.thread(lambda: self.copy(stage))
+                with await self.turn(order.key) as held:
+                    if record := await self.thread(lambda: self.artifacts.find(order.key)):
+                        return self.tell("cached", record.artifact)
+                    return self.tell("done", await self.build(order, stage, held))
+            finally:
+                await self.thread(lambda: self.artifacts.drop(stage))
+
+    def look_up(self) -> Record | None:
+        """The artifact of the files as they are now, by remembered hashes and tool versions."""
+        entries = self.select()
+        memory = self.artifacts.cache / f"files-{self.spec.name}"
+        taken = inputs.fingerprint(self.folder, entries, memory, self.stop)
+        return self.artifacts.find(self.order(self.folder, taken, fresh=False).key)
+
+    def copy(self, stage: Stage) -> _Order:
+        """Copy the inputs; the order is made of the copy, so that the key tells what is built."""
+        taken = inputs.copy(self.folder, self.select(), stage.tree, self.stop)
+        return self.order(stage.tree, taken, fresh=True)
+
+    def select(self) -> list[inputs.Entry]:
+        """The service's files."""
+        return inputs.select(self.folder, self.spec.build.inputs, root=self.shop.root, skip=_OURS)
+
+    def order(self, folder: Path, taken: tuple[Input, ...], *, fresh: bool) -> _Order:
+        """The build of the inputs `taken` that lie in `folder`."""
+        files = frozenset(item.path for item in taken)
+        planned = plan(self.spec, files, folder)
+        manifest = Manifest(
+            builder=planned.builder.name,
+            recipe=planned.builder.recipe,
+            steps=planned.steps,
+            outputs=self.spec.build.outputs,
+            env=self.spec.build.env,
+            tools=self.shop.tools.identify(planned.tools, folder, taken, fresh=fresh),
+            platform=this_platform(),
+            inputs=taken,
+        )
+        return _Order(key=key_of(manifest), manifest=manifest, plan=planned, files=files)
+
+    async def turn(self, key: str) -> Lock:
+        """The key's lock; somebody else who builds the same is waited for."""
+        patience_s = self.spec.build.timeout_s + 60.0
+        waiting = asyncio.get_running_loop().call_later(0.2, lambda: self.tell("waiting"))
+        try:
+            return await lock(self.artifacts.lock_path(key), patience_s)
+        except TimeoutError as exc:
+            raise BuildFailed(
+                self.spec.name,
+                f"another process has been building the same for {patience_s:.0f} s",
+                fix=f"end the process that holds {self.artifacts.lock_path(key)}",
+            ) from exc
+        finally:
+            waiting.cancel()
+
+    async def build(self, order: _Order, stage: Stage, held: Lock) -> Artifact:
+        """Run the steps at the final place; there is a complete artifact after, or nothing at all."""
+        began = time.monotonic()
+        folder = await self.thread(lambda: self.artifacts.place(stage, order.key))
+        try:
+            await self.run_steps(order, folder, stage, held)
+            self.tell("sealing")
+            return await self.thread(lambda: self.finish(order, folder, time.monotonic() - began))
+        except BaseException:
+            self.stop.clear()  # the removal is work again
+            await self.thread(lambda: self.artifacts.remove(order.key))
+            raise
+
+    async def run_steps(self, order: _Order, folder: Path, stage: Stage, held: Lock) -> None:
+        """Run them one after the other. Raises BuildFailed for the first that ends badly, or for the time limit."""
+        steps = order.plan.steps
+        output = Output(self.artifacts.logs / f"{self.spec.name}-{order.key[:12]}", self.line)
+        base = build_environment(os.environ, self.spec.build.env, os.fspath(stage.temporary))
+        limit = asyncio.timeout(self.spec.build.timeout_s)
+        try:
+            async with limit:
+                for number, step in enumerate(steps, 1):
+                    self.tell("building", step=number, steps=len(steps), label=step.label)
+                    output.write(f"$ {step.command.text}\n".encode())
+                    held_fds = (held.fd, stage.lock.fd)
+                    env = {**base, **step.env}
+                    status = await run(self.argv(step), folder=folder, env=env, output=output, held=held_fds)
+                    if status != 0:
+                        raise self.failure(f"step {number} of {len(steps)} ({step.label}) {_ended(status)}", output)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self.failure(
+                f"the build took longer than {self.spec.build.timeout_s:g} s", output, "raise [build] timeout; "
+            ) from None
+        finally:
+            output.close()
+
+    def argv(self, step: Step) -> tuple[str, ...]:
+        """What is really started: uv may lie beside Atoll and not on the PATH."""
+        if step.command.shell is not None:
+            return ("/bin/sh", "-c", step.command.shell)
+        name, *rest = step.command.argv
+        return (self.shop.tools.find(name) or name, *rest) if name == "uv" else step.command.argv
+
+    def failure(self, what: str, output: Output, fix: str = "") -> BuildFailed:
+        """A failed build with what it printed last, and with the disk's part in it."""
+        with suppress(OSError):  # the folder is unreachable now: say what is known
+            disk = os.statvfs(self.artifacts.root)
+            if disk.f_bavail * disk.f_frsize < LOW_BYTES:
+                trouble = disk_trouble(OSError(min(FULL), "no space left on the device"), self.artifacts.root)
+                what, fix = f"{what}; {trouble.what}", f"{trouble.fix}; "
+        return BuildFailed(self.spec.name, what, output.last(), fix=f"{fix}the whole output is in {output.path}")
+
+    def finish(self, order: _Order, folder: Path, seconds: float) -> Artifact:
+        """Make it read-only and complete."""
+        digest, size_bytes = seal(folder, matcher(self.spec.build.outputs), self.stop)
+        builder = order.plan.builder
+        artifact = Artifact(
+            key=order.key,
+            digest=digest,
+            builder=builder.name,
+            platform=order.manifest.platform,
+            path=os.fspath(folder),
+            command_env=builder.command_env(order.files, folder),
+        )
+        self.artifacts.finish(
+            Record(
+                artifact=artifact,
+                manifest=order.manifest,
+                service=self.spec.name,
+                size_bytes=size_bytes,
+                seconds=seconds,
+                wall=time.time(),
+            )
+        )
+        return artifact
+
+    # --- telling --------------------------------------------------------------------------------------------------
+
+    def tell(self, phase: Phase, result: T = None, *, step: int = 0, steps: int = 0, label: str = "") -> T:  # type: ignore[assignment]
+        """Say where the build is; returns `result`."""
+        self.now = Progress(
+            service=self.spec.name, phase=phase, step=step, steps=steps, label=label, seconds=self.seconds()
+        )
+        self.shop.on_progress(self.now)
+        return result
+
+    def line(self, text: str) -> None:
+        """Show a line of output, not too often."""
+        seconds = self.seconds()
+        if seconds - self._said >= LINE_EVERY_S:
+            self._said = seconds
+            self.now = msgspec.structs.replace(self.now, line=text, seconds=seconds)
+            self.shop.on_progress(self.now)
+
+    def seconds(self) -> float:
+        """Since build_all began."""
+        return time.monotonic() - self.shop.began
+
+    async def thread(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread, which is never left behind: a cancellation tells it to stop and waits."""
+        return await settle(asyncio.get_running_loop().run_in_executor(None, work), self.stop.set)
+
+
+def _ended(status: int) -> str:
+    if status == 127:
+        return "ended with exit code 127: the command was not found"
+    return f"was killed by signal {status - 128}" if status > 128 else f"ended with exit code {status}"

@@ -1,0 +1,63 @@
+"""Removes artifacts that nobody needs any more. Called by the CLI and by whoever knows which releases still need theirs."""
+
+import time
+from collections.abc import Set
+from pathlib import Path
+
+import msgspec
+
+from atoll.pipeline.artifacts import Artifacts, disk_trouble
+from atoll.pipeline.lock import try_lock
+
+FRESH_S = 600.0  # just built or found: its release is perhaps being made right now
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a collection did."""
+
+    removed: tuple[str, ...] = ()  # keys
+    freed_bytes: int = 0
+    left_bytes: int = 0
+
+
+def collect(artifacts: Path, keep: Set[str], max_age_s: float, max_bytes: int, fresh_s: float = FRESH_S) -> Collected:
+    """Remove artifacts unused for longer than `max_age_s`, then the least recently used ones above `max_bytes` in all.
+
+    Never one in `keep` (keys), one that is being built, or one used within the last `fresh_s` seconds. Also removes old
+    logs and what interrupted builds left. Blocking. Raises UserError when the folder cannot be written.
+    """
+    place = Artifacts(artifacts.absolute())
+    place.prepare()
+    now = time.time()
+    removed: list[str] = []
+    freed_bytes = left_bytes = 0
+    try:
+        place.sweep()
+        used = sorted(place.complete(), key=lambda each: each[1])
+        sizes = {key: record.size_bytes for key, _ in used if (record := place.find(key, use=False))}
+        left_bytes = sum(sizes.values())
+        for key, last_use in used:
+            age_s = now - last_use
+            if key in keep or age_s < fresh_s or (age_s <= max_age_s and left_bytes <= max_bytes):
+                continue
+            if _remove(place, key, last_use):
+                removed.append(key)
+                freed_bytes += sizes.get(key, 0)
+                left_bytes -= sizes.get(key, 0)
+        for log in place.logs.iterdir():
+            if now - log.stat().st_mtime > max_age_s:
+                log.unlink(missing_ok=True)
+    except OSError as exc:
+        raise disk_trouble(exc, place.root) from exc
+    return Collected(removed=tuple(removed), freed_bytes=freed_bytes, left_bytes=left_bytes)
+
+
+def _remove(place: Artifacts, key: str, last_use: float) -> bool:
+    if (held := try_lock(place.lock_path(key))) is None:
+        return False
+    with held:
+        if dict(place.complete()).get(key) != last_use:
+            return False  # used since we looked
+        place.remove(key)
+        held.path.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,72 @@
+"""Which builder makes a service, and so what will be run: the plan of one build.
+
+Called by `build`. The only place that knows the builders.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from atoll.builders.command import CommandBuilder
+from atoll.builders.node import NodeBuilder
+from atoll.builders.python import PythonBuilder
+from atoll.model.errors import UserError
+from atoll.model.spec import ServiceSpec
+from atoll.model.suggest import did_you_mean
+from atoll.ports import Builder, Step, Tool
+
+COMMAND = CommandBuilder()
+BUILDERS: Mapping[str, Builder] = {each.name: each for each in (PythonBuilder(), NodeBuilder(), COMMAND)}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build will run with what."""
+
+    builder: Builder
+    steps: tuple[Step, ...]
+    tools: tuple[Tool, ...]
+
+
+def plan(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Plan:
+    """How to build the inputs `files` that lie in `folder`. Raises UserError when that cannot be told."""
+    builder = choose(spec, files)
+    if not spec.build.steps:
+        steps, tools = builder.steps(spec, files, folder), builder.tools(spec, files, folder)
+        return Plan(builder=builder, steps=tuple(steps), tools=tuple(tools))
+    # Steps replace what the language's builder would do. Its tools still count in the key (they are what the steps
+    # most likely run), but none of them has to be there.
+    needed: dict[str, Tool] = {tool.name: tool for tool in COMMAND.tools(spec, files, folder)}
+    for tool in _language_tools(builder, spec, files, folder):
+        optional = needed[tool.name].optional if tool.name in needed else True
+        needed[tool.name] = msgspec.structs.replace(tool, optional=optional)
+    return Plan(builder=builder, steps=tuple(COMMAND.steps(spec, files, folder)), tools=tuple(needed.values()))
+
+
+def choose(spec: ServiceSpec, files: frozenset[str]) -> Builder:
+    """The builder that service.toml names, or the one that fits. Raises UserError for an unknown name, or for two."""
+    if spec.build.builder is not None:
+        if (named := BUILDERS.get(spec.build.builder)) is None:
+            known = f"known: {', '.join(BUILDERS)}"
+            raise UserError(
+                f"there is no builder {spec.build.builder!r}", known, did_you_mean(spec.build.builder, BUILDERS)
+            )
+        return named
+    fitting = [each for each in BUILDERS.values() if each is not COMMAND and each.detect(files)]
+    if len(fitting) > 1 and not spec.build.steps:
+        names = " and ".join(each.name for each in fitting)
+        raise UserError(
+            f"{spec.name} looks like {names} at once",
+            "its folder holds the project files of both",
+            f'name one in service.toml: [build] builder = "{fitting[0].name}"',
+        )
+    return fitting[0] if len(fitting) == 1 else COMMAND
+
+
+def _language_tools(builder: Builder, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
+    if builder is COMMAND:
+        return ()
+    try:
+        return builder.tools(spec, files, folder)
+    except UserError:
+        return ()  # it could not build this by itself: that is why there are steps

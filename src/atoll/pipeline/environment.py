@@ -1,0 +1,56 @@
+"""The environment of a build: what was declared, and the little that tools need to work at all on this machine.
+
+Called by `build` and `tools`. Everything else of the caller's environment is kept away from builds, so that an artifact
+does not depend on whose terminal it was made in. The values here are not part of the key: they say where things are
+fetched from and through, not what is made.
+"""
+
+import fnmatch
+from collections.abc import Mapping
+
+# Why each may pass. A trailing * stands for any ending; matched exactly otherwise.
+PASSED: Mapping[str, str] = {
+    "PATH": "where tools are; which ones are found is in the key",
+    "HOME": "configuration and caches of package managers (~/.npmrc, ~/.netrc, ~/.cache, ~/.m2)",
+    "XDG_CACHE_HOME": "the same, where it was moved",
+    "XDG_CONFIG_HOME": "the same",
+    "XDG_DATA_HOME": "the same",
+    "PIP_*": "indexes, mirrors and certificates of pip",
+    "UV_*": "indexes, mirrors and the cache of uv",
+    "NPM_CONFIG_*": "registry, cache and certificates of npm",
+    "npm_config_registry": "npm reads this spelling, too",
+    "npm_config_cache": "the same",
+    "NPM_TOKEN": "what an .npmrc usually names for a private registry",
+    "NODE_AUTH_TOKEN": "the same, in GitHub Actions",
+    "NODE_EXTRA_CA_CERTS": "a company's own certificate authority",
+    "SSL_CERT_*": "the same",
+    "REQUESTS_CA_BUNDLE": "the same",
+    "CURL_CA_BUNDLE": "the same",
+    "GIT_SSL_CAINFO": "the same",
+    "*_PROXY": "the way out of a company's network",
+    "*_proxy": "the same, as curl spells it",
+    "SSH_AUTH_SOCK": "dependencies from private git repositories",
+    "GIT_SSH_COMMAND": "the same",
+    "GOPROXY": "the module mirror of Go",
+    "GOPRIVATE": "the same",
+    "CARGO_HOME": "where Rust's tools and cache were put",
+    "RUSTUP_HOME": "the same",
+    "JAVA_HOME": "where Java was put",
+    "PYENV_*": "where version switchers keep what their commands on the PATH stand for",
+    "VOLTA_HOME": "the same",
+    "ASDF_*": "the same",
+    "MISE_*": "the same",
+}
+
+
+def build_environment(outer: Mapping[str, str], declared: Mapping[str, str], temporary: str) -> dict[str, str]:
+    """What a step's process gets, less the step's own variables.
+
+    Args:
+        outer: the environment of the caller.
+        declared: `build.env`; wins over what is passed.
+        temporary: a private folder for temporary files.
+    """
+    env = {name: value for name, value in outer.items() if any(fnmatch.fnmatchcase(name, each) for each in PASSED)}
+    env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+    return {**env, "LANG": "C.UTF-8", "TMPDIR": temporary, **declared}

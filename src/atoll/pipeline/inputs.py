@@ -1,0 +1,228 @@
+"""A service's inputs: which of its files go into a build, their content hashes, and the copy that is built.
+
+Called by `build`. A key must describe what was built, so the copy's hashes are those of the very bytes written
+(`copy`); hashes of the originals (`fingerprint`) only serve to find an artifact that is there already.
+"""
+
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from atoll.model.errors import UserError
+from atoll.pipeline.globs import EVERYTHING, matcher
+from atoll.pipeline.ignore import NEVER, Ignore, above
+
+Kind = Literal["file", "program", "link"]
+CHUNK_BYTES = 1 << 20
+RACY_NS = 2_000_000_000  # a file touched so shortly before it was hashed may change again with equal times (git's racy)
+TRIES = 5  # to copy a file that is being written
+
+
+class Input(msgspec.Struct, frozen=True, array_like=True):
+    """One file of a service. `content` is its SHA-256, or a symbolic link's target."""
+
+    path: str  # relative, POSIX
+    kind: Kind
+    content: str
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A file that was selected, as it was found."""
+
+    path: str
+    kind: Kind
+    status: tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode: equal means unchanged
+
+
+class Stopped(Exception):
+    """The work was given up because nobody waits for it any more."""
+
+
+# --- which files --------------------------------------------------------------------------------------------------
+
+
+def select(folder: Path, patterns: Sequence[str], *, root: Path, skip: frozenset[str] = frozenset()) -> list[Entry]:
+    """The files of `folder` (absolute) that the patterns mean, sorted by path, less what git ignores and `skip`.
+
+    Raises UserError for a link out of the folder, a name that is not UTF-8, a pattern list that means nothing, and a
+    folder that cannot be read.
+    """
+    meant = matcher(patterns)
+    base = os.fspath(folder)
+    found: list[Entry] = []
+    try:
+        for path, item in _walk(base, above(folder, root)):
+            if path in skip or not meant(path):
+                continue
+            _check_name(path)
+            status = item.stat(follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                _check_link(base, path)
+                kind: Kind = "link"
+            elif stat.S_ISREG(status.st_mode):
+                kind = "program" if status.st_mode & 0o111 else "file"
+            else:
+                continue  # sockets and pipes are no source
+            found.append(Entry(path, kind, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)))
+    except PermissionError as exc:
+        raise UserError(f"{exc.filename} cannot be read", str(exc.strerror), "make it readable") from exc
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if folder.is_dir():
+            raise UserError(f"{base} changed while it was read", str(exc), "build again") from exc
+        raise UserError(
+            f"there is no folder {base}", "a service is built from its folder", "check out the files"
+        ) from exc
+    if not found and tuple(patterns) != EVERYTHING:
+        shown = ", ".join(patterns)
+        raise UserError("the service has no inputs", f"[build] inputs = {shown} means no file", "correct the patterns")
+    found.sort(key=lambda entry: entry.path)
+    return found
+
+
+def _walk(base: str, rules: Ignore) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    todo = [("", rules)]
+    while todo:
+        prefix, here = todo.pop()
+        with os.scandir(os.path.join(base, prefix) if prefix else base) as items:
+            for item in items:
+                if item.name in NEVER:
+                    continue
+                folder = item.is_dir(follow_symlinks=False)
+                if here.ignores(f"{base}/{prefix}{item.name}", folder=folder):
+                    continue
+                if folder:
+                    todo.append((f"{prefix}{item.name}/", here.within(item.path)))
+                else:
+                    yield prefix + item.name, item
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as exc:
+        raise UserError(f"the file name {os.fsencode(path)!r} is not UTF-8", "artifacts need it", "rename it") from exc
+
+
+def _check_link(base: str, path: str) -> None:
+    """A link must stay within the folder, both as written and as it resolves now: the copy has nothing else."""
+    target = os.readlink(os.path.join(base, path))
+    written = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    real = os.path.realpath(os.path.join(base, path))
+    top = os.path.realpath(base)
+    if os.path.isabs(target) or written.split("/", 1)[0] == ".." or not (real == top or real.startswith(top + "/")):
+        raise UserError(
+            f"{path} is a symbolic link out of the service's folder",
+            f"it points to {target}, which would not be part of the artifact",
+            "copy the file into the folder, or leave the link out with [build] inputs",
+        )
+
+
+# --- their content ------------------------------------------------------------------------------------------------
+
+
+class Seen(msgspec.Struct):
+    """The stat cache of one folder: what a file's hash was when it last looked so."""
+
+    files: dict[str, tuple[tuple[int, int, int, int], str]] = {}
+
+
+def fingerprint(folder: Path, entries: Sequence[Entry], memory: Path, stop: threading.Event) -> tuple[Input, ...]:
+    """The inputs as they are now. Only what looks different from what the file `memory` knows is read."""
+    known = _recall(memory)
+    fresh = Seen()
+    inputs: list[Input] = []
+    settled_ns = time.time_ns() - RACY_NS
+    for entry in entries:
+        seen = known.files.get(entry.path)
+        if entry.kind == "link":
+            inputs.append(Input(entry.path, entry.kind, os.readlink(folder / entry.path)))
+            continue
+        if seen is not None and seen[0] == entry.status:
+            content = seen[1]
+        else:
+            content = _read(folder / entry.path, None, stop)
+        if max(entry.status[1], entry.status[2]) < settled_ns:
+            fresh.files[entry.path] = (entry.status, content)
+        inputs.append(Input(entry.path, entry.kind, content))
+    if fresh.files != known.files:
+        _remember(memory, fresh)
+    return tuple(inputs)
+
+
+def copy(folder: Path, entries: Sequence[Entry], to: Path, stop: threading.Event) -> tuple[Input, ...]:
+    """Copy the inputs into the empty folder `to`; returns what was really copied, whatever is edited meanwhile.
+
+    A file that vanished since is no input. Raises UserError for one that does not come to rest, OSError, and Stopped.
+    """
+    inputs: list[Input] = []
+    made: set[str] = set()
+    for entry in entries:
+        source, target = folder / entry.path, to / entry.path
+        parent = os.path.dirname(entry.path)
+        if parent not in made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(parent)
+        try:
+            if entry.kind == "link":
+                content = os.readlink(source)
+                target.symlink_to(content)
+            else:
+                content = _read(source, target, stop)
+                target.chmod(0o755 if entry.kind == "program" else 0o644)
+        except FileNotFoundError:
+            continue
+        inputs.append(Input(entry.path, entry.kind, content))
+    return tuple(inputs)
+
+
+def _read(source: Path, target: Path | None, stop: threading.Event) -> str:
+    """The SHA-256 of a file, copied to `target` on the way, with its times; read again while somebody writes it."""
+    for _ in range(TRIES):
+        with open(source, "rb", buffering=0, opener=_no_follow) as reading:
+            before = os.fstat(reading.fileno())
+            if target is None:
+                content = _pump(reading.fileno(), None, stop)
+            else:
+                with open(target, "wb", buffering=0) as writing:
+                    content = _pump(reading.fileno(), writing.fileno(), stop)
+                os.utime(target, ns=(before.st_mtime_ns, before.st_mtime_ns))  # sendfile's ETags are made of it
+            after = os.fstat(reading.fileno())
+        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+            return content
+        time.sleep(0.05)
+    raise UserError(f"{source} keeps changing", f"read {TRIES} times, different each time", "stop what writes it")
+
+
+def _pump(reading: int, writing: int | None, stop: threading.Event) -> str:
+    hashed = hashlib.sha256()
+    while chunk := os.read(reading, CHUNK_BYTES):
+        if stop.is_set():
+            raise Stopped
+        hashed.update(chunk)
+        while writing is not None and chunk:
+            chunk = chunk[os.write(writing, chunk) :]
+    return hashed.hexdigest()
+
+
+def _no_follow(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _recall(memory: Path) -> Seen:
+    try:
+        return msgspec.json.decode(memory.read_bytes(), type=Seen)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return Seen()  # only a cache: what is not known is read again
+
+
+def _remember(memory: Path, seen: Seen) -> None:
+    swap = memory.with_name(f"{memory.name}.{os.getpid()}.{threading.get_ident()}")
+    swap.write_bytes(msgspec.json.encode(seen))
+    swap.replace(memory)

@@ -1,0 +1,156 @@
+"""The programs that builds use: where they are, and which versions, as the key names them.
+
+Called by `build`. Asking npm for its version takes a quarter of a second, so answers are remembered in a file for an
+hour. Remembered answers only serve to look for an artifact that is there; what is built is described by fresh ones.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from atoll.model.errors import UserError
+from atoll.pipeline.inputs import Input
+from atoll.ports import Tool
+
+ASK_TIMEOUT_S = 20.0
+REMEMBERED_S = 3600.0
+
+# Files in a service's folder that choose a tool's version, for the tool itself or for a version switcher.
+PINS = frozenset({".python-version", ".node-version", ".nvmrc", ".tool-versions", "mise.toml", "pyproject.toml"})
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a tool said of itself; `error` when it failed."""
+
+    text: str
+    error: str = ""
+    wall: float = 0.0
+
+
+class Tools:
+    """The tools as seen in one environment `env`; one instance for one run of builds, used from several threads."""
+
+    def __init__(self, memory: Path, env: Mapping[str, str]) -> None:
+        self._memory, self._env = memory, env
+        self._lock = threading.Lock()
+        self._asked: dict[str, Answer] = {}  # in this run
+        self._remembered: dict[str, Answer] | None = None
+
+    def find(self, name: str) -> str | None:
+        """The absolute path of a program; uv is also found in its wheel, beside Atoll itself."""
+        found = shutil.which(name, path=self._env.get("PATH"))
+        if found is None and name == "uv":
+            from uv import find_uv_bin
+
+            try:
+                return os.fspath(find_uv_bin())
+            except FileNotFoundError:
+                return None
+        return os.path.abspath(found) if found else None
+
+    def identify(self, tools: Sequence[Tool], folder: Path, inputs: Sequence[Input], *, fresh: bool) -> dict[str, str]:
+        """Tool -> what the key shall say of it. Raises UserError when one that is needed is missing.
+
+        Args:
+            tools: what a build needs.
+            folder: where it is asked: version switchers look there.
+            inputs: the inputs of the build; those that pin a version tell remembered answers apart.
+            fresh: whether to ask again what was not asked in this run.
+        """
+        pins = [item for item in inputs if item.path in PINS]
+        said: dict[str, str] = {}
+        for tool in tools:
+            path = self.find(tool.version[0] if tool.version else tool.name)
+            if path is None:
+                if tool.optional:
+                    continue
+                raise UserError(f"{tool.name} is missing", "it is not on the PATH", tool.fix)
+            if not tool.version:
+                said[tool.name] = _file_identity(path)
+                continue
+            answer = self._ask((path, *tool.version[1:]), folder, pins, fresh=fresh)
+            if not answer.error:
+                said[tool.name] = answer.text
+            elif not tool.optional:
+                raise UserError(f"{tool.name} is missing or does not work", answer.error, tool.fix)
+        return said
+
+    def _ask(self, argv: tuple[str, ...], folder: Path, pins: Sequence[Input], *, fresh: bool) -> Answer:
+        parts = (argv, self._env.get("PATH"), _file_identity(argv[0]), pins)
+        question = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+        with self._lock:  # one asks, the other builds of this run wait for the answer
+            if (known := self._asked.get(question)) is not None:
+                return known
+            if not fresh and (known := self._recall().get(question)) is not None:
+                return known
+            answer = _run(argv, folder, self._env)
+            self._asked[question] = answer
+            self._remember()
+            return answer
+
+    def _recall(self) -> dict[str, Answer]:
+        if self._remembered is None:
+            try:
+                known = msgspec.json.decode(self._memory.read_bytes(), type=dict[str, Answer])
+            except (FileNotFoundError, msgspec.MsgspecError):
+                known = {}  # only a cache: ask again
+            oldest = time.time() - REMEMBERED_S
+            self._remembered = {key: each for key, each in known.items() if oldest < each.wall <= time.time()}
+        return self._remembered
+
+    def _remember(self) -> None:
+        good = {key: answer for key, answer in self._asked.items() if not answer.error}
+        swap = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        swap.write_bytes(msgspec.json.encode({**self._recall(), **good}))
+        swap.replace(self._memory)
+
+
+def this_platform() -> str:
+    """`linux-x86_64-glibc2.36`: what native code in an artifact was made for."""
+    try:
+        libc = (os.confstr("CS_GNU_LIBC_VERSION") or "").replace(" ", "")
+    except (ValueError, OSError):
+        libc = ""
+    if not libc:
+        libc = "musl" if any(Path("/lib").glob("ld-musl-*")) else platform.release().split("-")[0]
+    return f"{platform.system().lower()}-{platform.machine()}-{libc}"
+
+
+def _file_identity(path: str) -> str:
+    real = os.path.realpath(path)
+    status = os.stat(real)
+    return f"{real} {status.st_size} bytes {status.st_mtime_ns}"
+
+
+def _run(argv: tuple[str, ...], folder: Path, env: Mapping[str, str]) -> Answer:
+    shown = " ".join((os.path.basename(argv[0]), *argv[1:]))
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=folder,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ASK_TIMEOUT_S,
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Answer("", f"`{shown}` did not answer within {ASK_TIMEOUT_S:.0f} s")
+    except OSError as exc:
+        return Answer("", f"`{shown}`: {exc.strerror}")
+    text = (done.stdout.strip() or done.stderr.strip()).decode("utf-8", "replace")
+    if done.returncode != 0:
+        detail = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace")[-500:]
+        return Answer("", f"`{shown}` ended with exit code {done.returncode}: {detail}")
+    if text.startswith("/") and os.path.exists(text):
+        text = os.path.realpath(text)  # /usr/bin/python3 says nothing, /usr/bin/python3.12 does
+    return Answer(text[:200], wall=time.time())
