@@ -405,6 +405,8 @@ class Shim:
         The socket goes before the telling: once told, the keeper may start a successor of the same name.
         """
         self.record["exit"] = self._exit()
+        if self.main:
+            os.waitpid(self.main, 0)
         self._drain_output()
         self.sink.finish()
         news: Message = {"event": "exit", "replica": self.record}
@@ -416,8 +418,6 @@ class Shim:
         self._tell(news)
         if self.journal is not None:
             self.journal.sync()
-        if self.main:
-            os.waitpid(self.main, 0)
         self.group.remove()
         deadline = time.monotonic() + (1.0 if noted and self.journal else 10.0)
         while time.monotonic() < deadline and any(peer.pending for peer in self.peers):
