@@ -109,7 +109,7 @@ class KeeperClient:
         The definition is kept on disk (mode 0600): `env` is no place for secrets. Returns its pid, None while the old
         one is still ending. Raises KeeperError, also when it cannot be executed.
         """
-        answer = self.call("ensure", 30.0, name=name, argv=list(argv), env=dict(env), log=str(log.absolute()))
+        answer = self.call("ensure", 45.0, name=name, argv=list(argv), env=dict(env), log=str(log.absolute()))
         replica = answer.get("replica") or {}
         error = (replica.get("exit") or {}).get("error")
         if error:
@@ -123,11 +123,11 @@ class KeeperClient:
 
     def restart(self, name: str) -> None:
         """Stop a fixture in order and start it again; returns at once."""
-        self.call("restart", 10.0, name=name)
+        self.call("restart", 30.0, name=name)
 
     def status(self) -> Message:
         """`pid`, `protocol`, `replicas` (running) and `fixtures`: name -> state, pid, restarts, last_exit, up_s, argv."""
-        return self.call("status", 10.0)
+        return self.call("status", 30.0)
 
     def shutdown(self, timeout_s: float = 30.0) -> None:
         """End the daemon, all replicas, the proxy and the keeper; returns when all of it is gone.

@@ -266,10 +266,18 @@ class Shim:
             if left:
                 if self.stop_requested and not self.we_killed:  # it was asked to end: let its children end, too
                     self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
+                    self._ask_strays(left)
                 else:
                     self.kill()
                     left = self._reap_others()
         return not left
+
+    def _ask_strays(self, pids: list[int]) -> None:
+        """SIGTERM to orphans outside the group: they did not hear the one that ended the main process."""
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                if os.getpgid(pid) != self.main:
+                    os.kill(pid, signal.SIGTERM)
 
     def _reap_others(self) -> list[int]:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""

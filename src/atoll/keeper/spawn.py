@@ -85,12 +85,17 @@ def _programs(program: str, argv: list[str], search: str, folder: str) -> list[t
     if len(argv) > 2 and argv[1] == "-c":
         with suppress(ValueError):
             words += shlex.split(argv[2].translate(str.maketrans(";&|()", "     ")))
+        words += argv[3:]
     else:
         words += argv[1:]
     for word in words:
-        found = find_program(word, search, folder) if word and not word.startswith("-") else None
-        if found and os.path.isfile(found):
-            needs.append((found, os.X_OK if os.access(found, os.X_OK) and "/" not in word else os.R_OK))
+        if not word or word.startswith("-"):
+            continue
+        own = os.path.normpath(os.path.join(folder, word))
+        if own.startswith(folder.rstrip("/") + "/") and folder != "/" and os.path.isfile(own):
+            needs.append((own, os.R_OK))
+        elif (found := find_program(word, search, folder)) and os.path.isfile(found) and os.access(found, os.X_OK):
+            needs.append((found, os.X_OK))  # of files elsewhere programs only: naming a secret must not make it root
     return needs
 
 
