@@ -106,8 +106,9 @@ class KeeperClient:
     def ensure(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int | None:
         """Have the fixture `name` run so: started, restarted when anything changed, else left alone.
 
-        The definition is kept on disk (mode 0600): `env` is no place for secrets. Returns its pid, None while the old
-        one is still ending. Raises KeeperError, also when it cannot be executed.
+        The definition is kept on disk (mode 0600): `env` is no place for secrets. Returns its pid once it runs, also
+        when an old one must end first; None while it waits to be restarted after a crash. Raises KeeperError, also
+        when it cannot be executed.
         """
         answer = self.call("ensure", 45.0, name=name, argv=list(argv), env=dict(env), log=str(log.absolute()))
         replica = answer.get("replica") or {}

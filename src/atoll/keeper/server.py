@@ -261,7 +261,7 @@ class Keeper:
     def _start_fixture(self, fixture: Fixture) -> None:
         definition = fixture.definition
         try:
-            self.spawn(
+            held = self.spawn(
                 {
                     "id": launch_id(fixture.name),
                     "kind": "fixture",
@@ -274,6 +274,9 @@ class Keeper:
             )
         except OSError as exc:
             self.fixtures.ended(fixture.name, lost_exit(f"cannot start it: {exc.strerror}"))
+        else:
+            held.waiters += fixture.waiters
+            fixture.waiters.clear()
 
     def _stop_fixture(self, name: str, grace_s: float) -> bool:
         held = self.held.get(launch_id(name))

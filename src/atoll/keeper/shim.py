@@ -130,8 +130,7 @@ class Shim:
             self.record["groups"] = self.group.folders
         denied = self._fork(todo)
         if denied:
-            own = f"its own user ({todo.uid}) may not use {denied}"
-            self.record["notice"] = f"runs as root, not isolated from other services: {own}"
+            self.record["notice"] = f"runs as root, not isolated from other services: {denied}"
             denied = self._fork(todo._replace(uid=None, needs=[]))
         if memory_bytes is not None and not self.group.limits_memory:
             self.watch_memory_at = time.monotonic() + MEMORY_WATCH_S
@@ -139,7 +138,7 @@ class Shim:
         launch["argv"] = []
 
     def _fork(self, todo: spawn.Plan) -> str:
-        """One child. Returns the path that its user may not use, or "" when it runs. Raises NotRunnable."""
+        """One child. Returns "" when it runs, else why it cannot as its own user. Raises NotRunnable."""
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         try:
@@ -441,6 +440,9 @@ def main(launch: Message, server: socket.socket, keeper: socket.socket, places: 
     try:
         gc.disable()  # a collection would touch, and so copy, every page shared with the keeper
         os.setsid()
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):  # a keeper in the foreground has a terminal or a pipe there
+            os.dup2(null, fd)
         be_subreaper(f"atoll:{launch['id']}")
         Shim(launch, server, keeper, places).run()
     except BaseException:  # noqa: BLE001 - the copy must never return into the keeper's code
