@@ -39,6 +39,9 @@ def adopt(keeper: "Keeper") -> None:
     for name, path, record in journals_on_disk(keeper.places):
         held = keeper.hold(Held(record, _link_to(keeper, name, record)))
         held.ready = True
+        if held.link is None:
+            with suppress(OSError):
+                os.unlink(keeper.places.socket(name))
         if held.link is None and held.running:
             if record.get("boot") != keeper.boot:
                 held.record = {**record, "exit": lost_exit("the machine restarted")}

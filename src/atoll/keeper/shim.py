@@ -35,7 +35,7 @@ LINGER_S = 10.0  # what is left of a tree after a requested stop; the caller's S
 MEMORY_WATCH_S = 0.5
 CAPTURE_BYTES = 1024 * 1024
 HANDLED_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP})
-STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})  # SIGHUP asks to reload, mostly
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -76,6 +76,7 @@ class Shim:
         self.status: Message | None = None  # of the main process, once it ended
         self.stop_requested = False
         self.we_killed = False
+        self.asked: set[int] = set()  # orphans that were sent SIGTERM
         self.oom = False
         self.asked_to_stop = False  # by a signal: handled in the loop
         self.asked_to_listen = False
@@ -248,35 +249,42 @@ class Shim:
                 self.kill()
 
     def _is_over(self) -> bool:
-        """Reap, and see whether main process and tree have ended. Kills what the main process left behind."""
+        """Reap, and see whether main process and tree have ended. Ends what the main process left behind."""
         if not self.main:
             return True
-        left = self._reap_others()
-        if self.status is None:
-            info = os.waitid(os.P_PID, self.main, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if info is None:
-                return False
-            by_signal = info.si_code != os.CLD_EXITED
-            self.status = {"signal": info.si_status & 0x7F} if by_signal else {"code": info.si_status}
-            killed = info.si_status == (signal.SIGKILL if by_signal else 128 + signal.SIGKILL)
-            if killed and not self.we_killed and not self.stop_requested:
-                self.oom = self.group.oom_kills() > 0
-            self.watch_memory_at = None
-            if left:
-                if self.stop_requested and not self.we_killed:  # it was asked to end: let its children end, too
-                    self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
-                    self._ask_strays(left)
-                else:
-                    self.kill()
-                    left = self._reap_others()
+        if self.status is None and not self._main_ended():
+            self._reap_others()
+            return False
+        left = self._reap_others()  # after the main process: its orphans are ours from its end on
+        if left and not self.we_killed:
+            if self.stop_requested:  # it was asked to end: let its children end, too
+                self._ask_strays(left)
+            else:
+                self.kill()
+                left = self._reap_others()
         return not left
 
+    def _main_ended(self) -> bool:
+        info = os.waitid(os.P_PID, self.main, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if info is None:
+            return False
+        by_signal = info.si_code != os.CLD_EXITED
+        self.status = {"signal": info.si_status & 0x7F} if by_signal else {"code": info.si_status}
+        killed = info.si_status == (signal.SIGKILL if by_signal else 128 + signal.SIGKILL)
+        if killed and not self.we_killed and not self.stop_requested:
+            self.oom = self.group.oom_kills() > 0
+        self.watch_memory_at = None
+        if self.stop_requested:
+            self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
+        return True
+
     def _ask_strays(self, pids: list[int]) -> None:
-        """SIGTERM to orphans outside the group: they did not hear the one that ended the main process."""
+        """SIGTERM, once, to orphans outside the group: they did not hear the one that ended the main process."""
         for pid in pids:
             with suppress(ProcessLookupError):
-                if os.getpgid(pid) != self.main:
+                if pid not in self.asked and os.getpgid(pid) != self.main:
                     os.kill(pid, signal.SIGTERM)
+        self.asked.update(pids)
 
     def _reap_others(self) -> list[int]:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""
@@ -406,14 +414,24 @@ class Shim:
             status["error"] = f"ran longer than {self.launch['timeout_s']:g} s and was killed"
         return {**status, "oom": self.oom, "at_s": proc.boottime_s(), "wall": time.time()}
 
+    def _reap_all(self) -> None:
+        """The main process, and whatever /proc did not show: its list of children may skip one while another ends."""
+        deadline = time.monotonic() + LINGER_S
+        with suppress(ChildProcessError):
+            while time.monotonic() < deadline:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    for pid in proc.children(os.getpid()):
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                    time.sleep(0.005)
+
     def _finish(self) -> None:
         """Write, tell, then clean up: whoever waits for the exit should not wait for the disk.
 
         The socket goes before the telling: once told, the keeper may start a successor of the same name.
         """
         self.record["exit"] = self._exit()
-        if self.main:
-            os.waitpid(self.main, 0)
+        self._reap_all()
         self._drain_output()
         self.sink.finish()
         news: Message = {"event": "exit", "replica": self.record}
