@@ -32,6 +32,10 @@ def spec(name: str = "orders", version: str = "v1", **fields: object) -> Service
     return ServiceSpec(**(given | fields))  # type: ignore[arg-type]
 
 
+async def _parts() -> dict[str, int | None]:
+    return {"keeper": 1, "proxy": 2}
+
+
 class World:
     """Everything that a daemon meets. `start` and `kill` are the daemon's; the rest goes on."""
 
@@ -63,13 +67,13 @@ class World:
         await self.store.lead()
         records = Records(self.store, await self.store.load())
         self.environment = Environment(
-            identity=Identity("shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999)),
+            identity=Identity("shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999), "/data"),
             host=self.host,
             traffic=self.traffic,
             store=self.store,
             vault=self.vault,
             clock=self.clock,
-            machine=Machine(free_bytes=lambda: self.free_bytes, parts=lambda: {"keeper": 1, "proxy": 2}),
+            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts),
             records=records,
             ask=self._ask,
         )

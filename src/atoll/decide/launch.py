@@ -5,19 +5,16 @@ through here into `Launch.secrets` and nowhere else.
 """
 
 import posixpath
-import re
 from collections.abc import Mapping
 
 from atoll.decide.traffic import LOOPBACK, edge_key
 from atoll.model.errors import UserError
 from atoll.model.launch import Launch
-from atoll.model.spec import Command, SecretRef
+from atoll.model.spec import Command, Plain, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
+from atoll.model.templates import fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
-
-# `${port}` is the shell's own and stays; so does every other brace, such as JSON in an argument.
-_TEMPLATE = re.compile(r"(?<!\$)\{(port(?:\.[A-Za-z0-9_-]+)?|host|url|address|service|release)\}")
 
 
 def launch(
@@ -26,11 +23,13 @@ def launch(
     leases: Mapping[str, int],
     secrets: Mapping[str, str],
     base: Mapping[str, str] | None = None,
+    data: str = "",
 ) -> Launch:
     """What to start for one replica.
 
     `leases` maps `traffic.edge_key` to the port of each of its edges (absent optional callees have one, too), `secrets`
-    names of the vault to values, `base` is the host's minimal environment (PATH and the like). Later entries
+    names of the vault to values, `base` is the host's minimal environment (PATH and the like). `data` is the service's
+    own folder, which outlives releases and replicas: writable for those whose specification names `{data}`. Later entries
     win: base, inherited, builder, ports, edges, `[env]`. Raises UserError for a secret without a value and for an
     unknown port.
     """
@@ -48,25 +47,26 @@ def launch(
         if isinstance(value, SecretRef):
             hidden[name] = _secret(release, value.name, secrets)
         else:
-            env[name] = _fill(value.value, release, record)
+            env[name] = _fill(value.value, release, record, data)
     return Launch(
         id=record.id,
         service=release.service,
         release=release.n,
-        command=probe_command(release.spec.run, release, record),
+        command=probe_command(release.spec.run, release, record, data),
         folder=posixpath.normpath(posixpath.join(release.artifact.path, release.spec.workdir)),
         env=env,
         secrets=hidden,
         ports=dict(record.ports),
         limits=release.spec.limits,
+        writable=(data,) if data and _names_data(release) else (),
     )
 
 
-def probe_command(command: Command, release: Release, record: ReplicaRecord) -> Command:
+def probe_command(command: Command, release: Release, record: ReplicaRecord, data: str = "") -> Command:
     """A command with its templates resolved for one replica. Raises UserError for an unknown port."""
     return Command(
-        argv=tuple(_fill(word, release, record) for word in command.argv),
-        shell=None if command.shell is None else _fill(command.shell, release, record),
+        argv=tuple(_fill(word, release, record, data) for word in command.argv),
+        shell=None if command.shell is None else _fill(command.shell, release, record, data),
     )
 
 
@@ -86,12 +86,19 @@ def _edge_env(release: Release, leases: Mapping[str, int]) -> dict[str, str]:
         address = Address(LOOPBACK, leases[edge_key(release.service, release.n, call)])
         values = _address_values(address) | _identity(release)
         for name, template in call.env.items():
-            env[name] = _TEMPLATE.sub(lambda match: values.get(match[1], match[0]), template)  # noqa: B023 (used at once)
+            env[name] = fill(template, values)
     return env
 
 
-def _fill(text: str, release: Release, record: ReplicaRecord) -> str:
+def _names_data(release: Release) -> bool:
+    texts = [release.spec.run.text, *(value.value for value in release.spec.env.values() if isinstance(value, Plain))]
+    return any("data" in placeholders(text) for text in texts)
+
+
+def _fill(text: str, release: Release, record: ReplicaRecord, data: str = "") -> str:
     values = _identity(release)
+    if data:
+        values["data"] = data
     first = release.spec.port("")
     if first is not None:
         values |= _address_values(Address(LOOPBACK, record.ports[first.name]))
@@ -99,16 +106,14 @@ def _fill(text: str, release: Release, record: ReplicaRecord) -> str:
         values["host"] = LOOPBACK
     values |= {f"port.{name}": str(number) for name, number in record.ports.items()}
 
-    def value(match: re.Match[str]) -> str:
-        if match[1] in values:
-            return values[match[1]]
+    try:
+        return fill(text, values)
+    except KeyError as missing:
         raise UserError(
-            f"{release.name} cannot be started: no value for {match[0]}",
+            f"{release.name} cannot be started: no value for {{{missing.args[0]}}}",
             f"{release.service} declares {', '.join(record.ports) or 'no port'}",
             f"declare the port in {release.service}'s service.toml, or remove the template",
-        )
-
-    return _TEMPLATE.sub(value, text)
+        ) from missing
 
 
 def _address_values(address: Address) -> dict[str, str]:

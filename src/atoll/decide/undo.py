@@ -62,7 +62,7 @@ def _too_slow(facts: Facts) -> str:
         problem = f": {facts.seen.problem}" if facts.seen.problem else ""
         return f"{name} is ready, but the proxy did not acknowledge its replicas within its start budget{problem}"
     if READY in facts.rollout.entered_s:
-        if facts.wanted > 1 and ready:
+        if 0 < len(ready) < facts.wanted:
             return (
                 f"only {len(ready)} of {facts.wanted} replicas of {name} stayed ready "
                 f"within {health.start_budget_s:g} s{why_not_ready(facts, facts.candidate)}"
@@ -70,7 +70,7 @@ def _too_slow(facts: Facts) -> str:
         return f"{name} was ready, but not for {health.stable_for_s:g} s without a break" + (
             why_not_ready(facts, facts.candidate)
         )
-    crashed = f"; it crashed {_times(count)}" if count else ""
+    crashed = f"; it crashed {_times(count)}" if count and facts.candidate.n in facts.seen.last_exit else ""
     return f"{name} was not ready within {health.start_budget_s:g} s{crashed}{why_not_ready(facts, facts.candidate)}"
 
 

@@ -60,6 +60,7 @@ class Shared(NamedTuple):
     clock: Clock
     callee_port: Callable[[Call], Port]
     on_change: Callable[[str], None]
+    data: str  # absolute; a service that names {data} has its own folder in it. "" gives none
 
 
 class Cell:
@@ -406,7 +407,12 @@ class Cell:
     async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
         """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
         values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
-        return resolve(release, row, self._edge_ports(), values)
+        return resolve(release, row, self._edge_ports(), values, data=self._data)
+
+    @property
+    def _data(self) -> str:
+        """The service's own folder, which outlives its releases and replicas."""
+        return f"{self._shared.data}/{self.service}" if self._shared.data else ""
 
     # --- probes ---------------------------------------------------------------------------------------------------
 
@@ -446,7 +452,7 @@ class Cell:
         if command is None:
             return launch
         release = self._shared.records.releases_of(self.service)[row.release]
-        return msgspec.structs.replace(launch, command=probe_command(command, release, row))
+        return msgspec.structs.replace(launch, command=probe_command(command, release, row, self._data))
 
 
 def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal["absent", "serving", "draining"]:
