@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from urllib.parse import urlencode
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 3.0
 
 
 class Admin:

@@ -118,7 +118,7 @@ class EnvoyProxy(ports.Traffic):
             blamed = refusals.by_service(verdict.refused, made, remaining)
             if verdict.refused and not blamed:
                 continue  # the gateway's own listener: it stands as a problem and delays no service
-            if not blamed and verdict.connected and verdict.open:
+            if not blamed and verdict.connected and verdict.open and await self._admin.get("/ready"):
                 blamed = refusals.stalled(verdict.open, made, remaining)
             if not blamed:
                 return await self._outcome(refused, verdict, made, deadline)
@@ -149,7 +149,10 @@ class EnvoyProxy(ports.Traffic):
         gone = keys(old, names) - made.keys()
         gone = gone - keys(new, frozenset(new.services)) if gone else gone
         switching = gone or any(key[0] in (LDS, RDS) for key in differing)
-        standing = self._ads.refusals.keys() - differing
+        # What stood refused before does not speak against this change, unless it is the same change once more.
+        again = {name for name in names if old.services.get(name) == new.services.get(name)}
+        standing = {key for key in self._ads.refusals if key in made and not again.issuperset(made[key].owners[:1])}
+        standing -= differing
         steps = []
         if switching:
             wide = endpoint_sets(widened(old, new, names), names)
