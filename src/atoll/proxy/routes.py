@@ -185,7 +185,7 @@ def _action(target: Target, timeout_s: float, retry_on: Sequence[str]) -> dict[s
                     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
                 )
             ],
-            "host_selection_retry_max_attempts": 3,
+            "host_selection_retry_max_attempts": 10,  # draws; of two replicas each draw finds the other at even odds
             "retry_back_off": {"base_interval": seconds(0.01), "max_interval": seconds(0.1)},
         }
     return action

@@ -18,10 +18,10 @@ from atoll.proxy.names import GATEWAY, ClusterKey, stat_name
 
 # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: OpenTelemetry's server errors
 GRPC_FAILURES = (2, 4, 12, 13, 14, 15)
-_CUT_OFF = "rq_reset_after_downstream_response_started"
+_CUT_OFF = "downstream_rq_tx_reset"
 _FILTER = (
     r"^cluster\.(edge_|gateway->).*\.(upstream_rq_(completed|5xx|active|retry|pending_overflow|active_overflow"
-    rf"|rx_reset|time)|upstream_cx_overflow|grpc\.\d+)$|^http\..*\.{_CUT_OFF}$|^server\.uptime$"
+    rf"|rx_reset|time)|upstream_cx_destroy_remote_with_active_rq|grpc\.\d+)$|^http\..*\.{_CUT_OFF}$|^server\.uptime$"
 )
 Buckets = Mapping[tuple[float, float], int]
 
@@ -131,8 +131,9 @@ def _http_samples(before: Scrape, now: Scrape, clusters: Mapping[str, ClusterKey
             return _grown(before, now, stem + what)
 
         answered = max(grown("upstream_rq_5xx"), sum(grown(f"grpc.{code}") for code in GRPC_FAILURES))
-        # An answer cut off in the middle counts for the edge only: it belongs to a release whose upstream reset.
-        cut = min(cut_off[_stat_prefix(key)], grown("upstream_rq_rx_reset"))
+        # An answer cut off in the middle counts for the edge only: it belongs to a release that lost a connection.
+        lost = grown("upstream_rq_rx_reset") + grown("upstream_cx_destroy_remote_with_active_rq")
+        cut = min(cut_off[_stat_prefix(key)], lost)
         cut_off[_stat_prefix(key)] -= cut
         sample = Sample(
             caller=key.caller,
