@@ -1,13 +1,21 @@
 """What the real Envoy does with requests under a table."""
 
 import asyncio
+import datetime as dt
+import ssl
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, upstream
 
 from atoll.model.state import Address
 from atoll.model.traffic import Ack
+from atoll.proxy import EnvoyProxy
 
 pytestmark = pytest.mark.slow
 
@@ -341,6 +349,56 @@ async def test_an_external_callee_whose_certificate_is_not_trusted_gets_nothing(
     assert plain.heads == []
 
 
+async def test_an_external_callee_is_reached_by_tls_when_its_certificate_is_trusted_for_its_name(
+    lab: Lab, tmp_path: Path
+) -> None:
+    certificate, key = _self_signed("localhost", tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nx-who: bank\r\ncontent-length: 0\r\n\r\n")
+
+    where, good, bad = here(), here(), here()
+    server = await asyncio.start_server(serve, where.host, where.port, ssl=context)
+    lab.proxy._ca_file = str(certificate)
+    edges = (
+        edge("bank", good, url=f"https://localhost:{where.port}"),
+        edge("other", bad, url=f"https://127.0.0.1:{where.port}"),  # the certificate does not name it
+    )
+    assert await lab.apply(service("web", edges=edges)) == Ack()
+
+    async def reached() -> bool:
+        return (await ask(good)).who == "bank"
+
+    await eventually(reached)
+    assert set(names) == {"localhost"}
+    assert (await ask(bad)).status == 503
+    server.close()
+
+
+def _self_signed(name: str, folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return pem, private
+
+
 # --- hold -------------------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +427,23 @@ async def test_held_requests_wait_and_go_to_the_release_that_came_meanwhile(lab:
     assert "x-atoll-cluster" not in "".join(two.heads)
     assert sum(reply.body == body for reply in replies) == 5  # of the edge, whose path is /echo
     assert (await ask(port)).who == "two"
+
+
+async def test_held_requests_outlive_the_daemon(lab: Lab) -> None:
+    one = await lab.backend("one")
+    entry = service("orders", upstream(1, one.address), routes=(route(),))
+    held = service("orders", upstream(1, one.address), routes=(route(),), hold=True)
+    await lab.apply(held)
+    asked = [asyncio.create_task(ask(lab.gateway, "/echo", method="POST", body=b"kept")) for _ in range(5)]
+    await asyncio.sleep(0.3)
+    await lab.proxy.close()
+    await asyncio.sleep(0.5)
+    lab.proxy = EnvoyProxy(lab.folder, lab.folder)
+    await lab.proxy.start()
+    assert await lab.apply(held) == Ack()
+    assert not any(task.done() for task in asked)
+    assert await lab.apply(entry) == Ack()
+    assert [reply.body for reply in await asyncio.gather(*asked)] == [b"kept"] * 5
 
 
 async def test_requests_held_for_a_service_that_goes_away_are_told(lab: Lab) -> None:

@@ -8,6 +8,7 @@ as hosts there: while one drains, Envoy may eject the last that serves, for `eje
 import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -163,6 +164,7 @@ def _cluster(name: str, protocol: Protocol, policy: EdgePolicy, **fields: Any) -
     )
 
 
+@cache
 def _http_options(protocol: Protocol) -> Any:
     if protocol == "grpc":
         version: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}

@@ -92,7 +92,7 @@ def _daemon(name: str, run_dir: Path) -> dict[str, Any]:
         "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "circuit_breakers": {"thresholds": [{"max_requests": many, "max_pending_requests": many}]},
+        "circuit_breakers": {"thresholds": [{"max_requests": many, "max_pending_requests": many, "max_retries": many}]},
         "typed_extension_protocol_options": {
             HTTP_OPTIONS: {
                 "@type": f"type.googleapis.com/{HTTP_OPTIONS}",

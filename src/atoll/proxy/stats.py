@@ -32,6 +32,7 @@ class Scrape(msgspec.Struct):
     values: dict[str, int]
     histograms: dict[str, Buckets]
     at_s: float
+    pid: int = 0  # of the Envoy that was read
 
 
 class Statistics:
@@ -53,7 +54,8 @@ class Statistics:
         if before is None:
             self._last_hosts = hosts
             return []
-        if now.values.get("server.uptime", 0) < before.values.get("server.uptime", 0):  # another Envoy: from zero
+        uptime = "server.uptime"
+        if now.pid != before.pid or now.values.get(uptime, 0) < before.values.get(uptime, 0):  # another Envoy: from 0
             before = Scrape({}, {}, before.at_s)
             self._last_hosts = {}
         found = _http_samples(before, now, clusters)
@@ -76,7 +78,11 @@ class Statistics:
         query = {"usedonly": "", "format": "json", "histogram_buckets": "detailed", "filter": _FILTER}
         at_s = time.monotonic()
         body = await self._admin.get("/stats", **query)
-        return None if body is None else parse(body, at_s)
+        if body is None:
+            return None
+        scrape = parse(body, at_s)
+        scrape.pid = self._admin.pid
+        return scrape
 
     async def _hosts(
         self, keys: Iterable[ClusterKey], releases: Mapping[Address, int]
