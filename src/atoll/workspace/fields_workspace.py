@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from atoll.model.spec import EnvironmentSpec, Gateway, WorkspaceSpec
-from atoll.workspace.fields_service import ENV_VALUES, INSIDE
+from atoll.workspace.fields_values import ENV_VALUES, INSIDE
 from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
 

@@ -18,7 +18,8 @@ from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Wo
 from atoll.model.suggest import did_you_mean
 from atoll.workspace.assemble import address_templates, environment_mistakes, service
 from atoll.workspace.discover import SERVICE_FILE, service_folders
-from atoll.workspace.fields_service import SERVICE, SERVICE_NAME
+from atoll.workspace.fields_service import SERVICE
+from atoll.workspace.fields_values import SERVICE_NAME
 from atoll.workspace.fields_workspace import DEFAULT_SERVICES, LOCAL, WORKSPACE
 from atoll.workspace.kinds import Mistake, Wrong
 from atoll.workspace.positions import field_text, key_lines, line_of
