@@ -28,9 +28,9 @@ from atoll.workspace.kinds import (
     MapOf,
     Mapped,
     Percent,
+    Refused,
     Size,
     Text,
-    wrong,
 )
 from atoll.workspace.tables import Field, Table
 
@@ -164,19 +164,10 @@ CALL_TABLE = Table(
 )
 
 
-class _CallsAsList:
-    """`calls = ["catalog"]`: refused with what to write instead, since nothing is injected that was not declared."""
-
-    says = ""
-
-    def read(self, value: object) -> Any:
-        names = [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
-        shown = names[0] if names and re.fullmatch(r"[a-z][a-z0-9-]*", names[0]) else "catalog"
-        variable = f"{shown.replace('-', '_').upper()}_URL"
-        raise wrong("must say under which variable each address is wanted", f'write calls.{shown} = "{variable}"')
-
-    def show(self, value: Any) -> str:
-        return str(value)
+def _instead_of_a_list(value: list[object]) -> str:
+    """What to write in place of `calls = ["catalog"]`, since nothing is injected that was not declared."""
+    name = value[0] if value and isinstance(value[0], str) and re.fullmatch(r"[a-z][a-z0-9-]*", value[0]) else "catalog"
+    return f'write calls.{name} = "{name.replace("-", "_").upper()}_URL"'
 
 
 def _call(name: str, call: Call) -> Call:
@@ -193,12 +184,12 @@ CALLS = Either(
         ),
         make=_call,
     ),
-    items=_CallsAsList(),
+    items=Refused("must say under which variable each address is wanted", _instead_of_a_list),
     says="table of calls",
     fix='such as calls.catalog = "CATALOG_URL"',
 )
 
-ROUTE_PATH = Text("path", pattern=r"/[^\s?#]*", must='be a path such as "/orders"')
+ROUTE_PATH = Text("path", pattern=r"/[^\s?#]*", must='be a path such as "/orders"', mend=lambda text: f"/{text}")
 HOST_NAME = Text(
     "host name",
     pattern=r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?",

@@ -1,20 +1,23 @@
 """Kinds that many fields share: names, commands, environment values. See `fields_service`."""
 
+import re
 from typing import Any
 
 from atoll.model.spec import Command, EnvValue, Plain, SecretRef
-from atoll.workspace.kinds import Choice, Either, ListOf, MapOf, Mapped, Mistake, Text, Wrong, seen, wrong
+from atoll.workspace.kinds import HUGE, Choice, Either, ListOf, MapOf, Mapped, Mistake, Text, Wrong, seen, wrong
 
 SERVICE_NAME = Text(
     "name",
     pattern=r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?",
     must="be a name of at most 40 lower-case letters, digits and hyphens, a letter first",
+    mend=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
 )
 PORT_NAME = Text("port's name", pattern=r"[a-z][a-z0-9_-]{0,31}", must="be a port's name in lower case")
 VARIABLE = Text(
     "variable's name",
     pattern=r"[A-Za-z_][A-Za-z0-9_]*",
     must="be a variable's name: letters, digits and underscores, no digit first",
+    mend=lambda text: re.sub(r"[^A-Za-z0-9]+", "_", text),
 )
 SOME_TEXT = Text("text", pattern=r"(?s).*\S.*", must="not be empty: it must be a text")
 INSIDE = r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+"
@@ -39,7 +42,7 @@ class Scalar:
     def read(self, value: object) -> str:
         if isinstance(value, bool):
             return "true" if value else "false"
-        if isinstance(value, (int, float)):
+        if isinstance(value, float) or (isinstance(value, int) and abs(value) < HUGE):
             return str(value)
         if isinstance(value, str):
             return str(Text().read(value))

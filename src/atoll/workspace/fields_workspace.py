@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from atoll.model.spec import EnvironmentSpec, Gateway, WorkspaceSpec
+from atoll.model.spec import EnvironmentSpec, Gateway
 from atoll.workspace.fields_values import ENV_VALUES, INSIDE
-from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Text, seen, wrong
+from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
 
 DEFAULT_SERVICES = (".", "*", "services/*")
@@ -73,7 +73,10 @@ GATEWAY_TABLE = Table(
     spec=Gateway,
 )
 GATEWAY = Either(
-    text=Mapped(Text(), _gateway, says='`"host:port"`'), table=GATEWAY_TABLE, fix='such as "127.0.0.1:8080"'
+    text=Mapped(Text(), _gateway, says='`"host:port"`'),
+    table=GATEWAY_TABLE,
+    number=Refused("must be host:port", lambda port: f'write "127.0.0.1:{port}"'),
+    fix='such as "127.0.0.1:8080"',
 )
 
 _PLACE_FIELDS = (
@@ -155,7 +158,7 @@ WORKSPACE = Table(
         ),
     ),
     dict,
-    spec=WorkspaceSpec,
+    spec=EnvironmentSpec,  # what an environment leaves out is as the file says
     hints={
         "service": "each service has its own service.toml; `services` says in which folders they lie",
         "environment": "it is called `environments`",
