@@ -20,6 +20,7 @@ from atoll.workspace.fields_values import (
     VARIABLE,
 )
 from atoll.workspace.kinds import (
+    Choice,
     Duration,
     Either,
     Flag,
@@ -31,6 +32,7 @@ from atoll.workspace.kinds import (
     Refused,
     Size,
     Text,
+    wrong,
 )
 from atoll.workspace.tables import Field, Table
 
@@ -62,6 +64,10 @@ PORTS = MapOf(
 )
 
 _COUNT = Integer(1, 4_294_967_295)  # Envoy's thresholds are unsigned 32 bit
+RETRY_CONDITION = Choice(
+    *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "refused-stream", "retriable-4xx"),
+    *("envoy-ratelimited", "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"),
+)
 POLICY_FIELDS = (
     Field(
         "timeout",
@@ -88,8 +94,10 @@ POLICY_FIELDS = (
     ),
     Field(
         "retry_on",
-        ListOf(Text(pattern=r"[a-z0-9-]+", must='be one of Envoy\'s retry conditions, such as "gateway-error"')),
-        "Further failures to retry on, in Envoy's words.",
+        ListOf(RETRY_CONDITION, says="list of conditions"),
+        "Further failures to retry on, in Envoy's words: "
+        + ", ".join(f"`{word}`" for word in RETRY_CONDITION.words)
+        + ".",
         ('["gateway-error"]',),
     ),
     Field(
@@ -123,6 +131,26 @@ def _with_policy(make: Any) -> Any:
     return made
 
 
+_PLAIN_URL = Text(
+    "URL",
+    pattern=r"(https?|grpcs?|tcp)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(\d{1,5}))?(/[^\s?#]*)?",
+    must='be a URL such as "https://api.example.com" (http, https, grpc, grpcs or tcp)',
+    mend=lambda text: f"https://{text}",
+)
+
+
+def _url(text: str) -> str:
+    """A port must be one, and tcp has no usual one."""
+    port = re.match(r"[a-z]+://(?:\[[^\]]*\]|[^:/]+)(?::(\d+))?", text)
+    number = int(port[1]) if port and port[1] else None
+    if number is None and text.startswith("tcp:"):
+        raise wrong("needs a port, since tcp has no usual one", 'such as "tcp://db.example.com:5432"')
+    if number is not None and not 0 < number <= 65_535:
+        raise wrong(f"must have a port from 1 to 65535, not {number}")
+    return text
+
+
+URL = Mapped(_PLAIN_URL, _url)
 USUAL_ADDRESS = ""  # in place of a template: {url} or {address}, as the callee's protocol says; `assemble` replaces it
 CALL_ENV = Either(
     text=Mapped(VARIABLE, lambda variable: {variable: USUAL_ADDRESS}, says="a variable's name"),
@@ -143,11 +171,7 @@ CALL_TABLE = Table(
         Field("optional", Flag(), "The callee may be absent: its address then answers 503.", ("true",)),
         Field(
             "url",
-            Text(
-                "URL",
-                pattern=r"(https?|grpc|tcp)://[^\s/?#@]+(/[^\s#]*)?",
-                must='be a URL such as "https://api.example.com"',
-            ),
+            URL,
             "A callee outside the workspace.",
             ('"https://api.example.com"',),
             default="none",

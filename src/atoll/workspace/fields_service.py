@@ -114,7 +114,7 @@ SERVICE = Table(
         Field(
             "run",
             COMMAND,
-            "What runs one replica: a line for `/bin/sh -c`, or a list. Templates: `{port}`, `{port.NAME}`.",
+            "What runs one replica: a line for `/bin/sh -c`, or a list. See [Templates](#templates).",
             ('"node server.js"', '["./orders", "--listen", "127.0.0.1:{port}"]'),
             required=True,
         ),
@@ -186,7 +186,7 @@ SERVICE = Table(
         Field(
             "env",
             ServiceEnv(),
-            "Variables. A table in it, named like an environment, holds what differs there. Templates: `{port}`, `{port.NAME}`.",
+            "Variables. A table in it, named like an environment, holds what differs there. See [Templates](#templates).",
             ('{ LOG_LEVEL = "info", DB_URL = { secret = "orders-db" } }',),
         ),
         Field("inherit", ListOf(VARIABLE), "Variables taken over from the daemon's own environment.", ('["HOME"]',)),

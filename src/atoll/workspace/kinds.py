@@ -260,7 +260,7 @@ class ListOf:
 
     def __init__(self, item: Kind, *, says: str = "", least: int = 0) -> None:
         self.item, self.least = item, least
-        self.says = says or f"list of {item.says}"
+        self.says = says or f"list ({item.says})"
 
     def read(self, value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):

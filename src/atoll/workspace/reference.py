@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from atoll.workspace.fields_edges import CALL_TABLE, PORT_TABLE, ROUTE_TABLE
+from atoll.model.spec import EdgePolicy
+from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, WORKSPACE
@@ -90,6 +91,11 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         CALL_TABLE,
     ),
     ("### Routes", "`[route]` or `[[route]]`; in short, a path or a list of them. The longest path wins.", ROUTE_TABLE),
+    (
+        "### Policy",
+        "Fields that a call and a route share: what protects one side from the other.",
+        Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
+    ),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
     ("## atoll.toml", "", WORKSPACE),
     ("### Environments", "`[environments.NAME]`, chosen with `--env NAME`.", ENVIRONMENT),
@@ -113,10 +119,15 @@ def tables() -> Iterator[Table]:
 def _rows(table: Table) -> Iterator[str]:
     yield "| Field | Value | Default | Meaning |"
     yield "|---|---|---|---|"
+    shared = table in {CALL_TABLE, ROUTE_TABLE}
     for field in table.fields:
+        if shared and field in POLICY_FIELDS:
+            continue
         examples = "<br>".join(f"`{field.key} = {_cell(example)}`" for example in field.examples)
         meaning = _cell(field.meaning) + (f"<br>{examples}" if examples else "")
         yield f"| `{field.key}` | {_cell(field.kind.says)} | {_cell(_default(table, field))} | {meaning} |"
+    if shared:
+        yield "| | | | and the fields of [Policy](#policy) |"
 
 
 def _cell(text: str) -> str:
@@ -138,16 +149,10 @@ def _default(table: Table, field: Field) -> str:
 
 
 def spec_default(spec: type[msgspec.Struct], attribute: str) -> Any:
-    """The default of an attribute of the specification, or of its edge policy. Raises KeyError for an unknown one."""
-    fields = {field.name: field for field in msgspec.structs.fields(spec)}
-    if attribute not in fields and "policy" in fields:
-        return getattr(fields["policy"].default, attribute)
-    field = fields[attribute]
-    return (
-        field.default_factory()
-        if field.default is msgspec.NODEFAULT and callable(field.default_factory)
-        else field.default
-    )
+    """The default of an attribute of the specification. Raises KeyError for an unknown one."""
+    field = {field.name: field for field in msgspec.structs.fields(spec)}[attribute]
+    made = field.default_factory
+    return made() if field.default is msgspec.NODEFAULT and callable(made) else field.default
 
 
 if __name__ == "__main__":
