@@ -28,11 +28,13 @@ from atoll.workspace.kinds import (
     ListOf,
     MapOf,
     Mapped,
+    Mistake,
     Percent,
     Refused,
     Size,
     Text,
-    wrong,
+    Wrong,
+    seen,
 )
 from atoll.workspace.tables import Field, Table
 
@@ -131,26 +133,25 @@ def _with_policy(make: Any) -> Any:
     return made
 
 
-_PLAIN_URL = Text(
-    "URL",
-    pattern=r"(https?|grpcs?|tcp)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(\d{1,5}))?(/[^\s?#]*)?",
-    must='be a URL such as "https://api.example.com" (http, https, grpc, grpcs or tcp)',
-    mend=lambda text: f"https://{text}",
-)
+_URL = re.compile(r"(https?|grpcs?|tcp)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(/[^\s?#]*)?")
 
 
 def _url(text: str) -> str:
-    """A port must be one, and tcp has no usual one."""
-    port = re.match(r"[a-z]+://(?:\[[^\]]*\]|[^:/]+)(?::(\d+))?", text)
-    number = int(port[1]) if port and port[1] else None
-    if number is None and text.startswith("tcp:"):
-        raise wrong("needs a port, since tcp has no usual one", 'such as "tcp://db.example.com:5432"')
-    if number is not None and not 0 < number <= 65_535:
-        raise wrong(f"must have a port from 1 to 65535, not {number}")
-    return text
+    """A mistake in it leaves the text: that the callee lies outside is known all the same."""
+    found = _URL.fullmatch(text)
+    if found is None:
+        what = f'must be a URL such as "https://api.example.com" (http, https, grpc, grpcs or tcp), not {seen(text)}'
+        mistake = Mistake(what, f'did you mean "https://{text}"?' if _URL.fullmatch(f"https://{text}") else "")
+    elif found[3] is None and found[1] == "tcp":
+        mistake = Mistake("needs a port, since tcp has no usual one", 'such as "tcp://db.example.com:5432"')
+    elif found[3] is not None and not 0 < int(found[3]) <= 65_535:
+        mistake = Mistake(f"must have a port from 1 to 65535, not {found[3]}")
+    else:
+        return text
+    raise Wrong([mistake], text)
 
 
-URL = Mapped(_PLAIN_URL, _url)
+URL = Mapped(Text("URL"), _url)
 USUAL_ADDRESS = ""  # in place of a template: {url} or {address}, as the callee's protocol says; `assemble` replaces it
 CALL_ENV = Either(
     text=Mapped(VARIABLE, lambda variable: {variable: USUAL_ADDRESS}, says="a variable's name"),

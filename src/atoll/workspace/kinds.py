@@ -382,11 +382,17 @@ class Mapped:
 
     def read(self, value: object) -> Any:
         try:
-            return self.turn(self.kind.read(value))
+            read = self.kind.read(value)
         except Wrong as exc:
-            if exc.partial is not None:
-                raise Wrong(exc.mistakes, self.turn(exc.partial)) from None
-            raise
+            raise Wrong(exc.mistakes, self._left(exc.partial)) from None
+        return self.turn(read)
+
+    def _left(self, partial: Any) -> Any:
+        """What is left, turned; nothing when that alone cannot be turned: it would be a mistake that nobody made."""
+        try:
+            return None if partial is None else self.turn(partial)
+        except Wrong:
+            return None
 
     def show(self, value: Any) -> str:
         return self.kind.show(value)
