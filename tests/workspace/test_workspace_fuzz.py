@@ -12,6 +12,8 @@ from atoll.workspace.fields_workspace import WORKSPACE
 from atoll.workspace.loader import load
 from atoll.workspace.tables import Table
 
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
+
 GOOD = """
 name = "orders"
 run = ["./orders", "{port}"]
@@ -58,12 +60,14 @@ def judged(top: bytes, service: bytes) -> None:
                 assert problem.line is None or 1 <= problem.line <= texts[problem.file].count(b"\n") + 2
 
 
+@CALM
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
     judged(data, data)
 
 
-@given(st.text(alphabet='abcrun=[]{}"\'\\#., \n\t01é', max_size=120))
+@CALM
+@given(st.text(alphabet="abcrun=[]{}\"'\\#., \n\t01é", max_size=120))
 def test_any_text(text: str) -> None:
     judged(text.encode(), b'run = "x"\n' + text.encode())
 
@@ -74,11 +78,14 @@ def mutations(draw: st.DrawFn, text: str) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(text)))
         end = min(len(text), at + draw(st.integers(0, 12)))
-        piece = draw(st.sampled_from(["", text[at:end] * 2, "\n", "=", '"', "[[", "]", "{", "}", "1", "true", ".", "{x}"]))
+        piece = draw(
+            st.sampled_from(["", text[at:end] * 2, "\n", "=", '"', "[[", "]", "{", "}", "1", "true", ".", "{x}"])
+        )
         text = text[:at] + piece + text[end:]
     return text.encode()
 
 
+@CALM
 @given(mutations(TOP), mutations(GOOD))
 def test_good_files_with_a_few_slips(top: bytes, service: bytes) -> None:
     judged(top, service)
@@ -94,7 +101,9 @@ VALUES = st.recursive(
         st.dates(),
         st.times(),
         st.datetimes(),
-        st.sampled_from(["1s", "1MiB", "/x", "tcp", "http", "{port}", "{prot}", "20%", "127.0.0.1:1", "a-b", "A_B", "SIGTERM"]),
+        st.sampled_from(
+            ["1s", "1MiB", "/x", "tcp", "http", "{port}", "{prot}", "20%", "127.0.0.1:1", "a-b", "A_B", "SIGTERM"]
+        ),
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=4,
@@ -104,8 +113,12 @@ VALUES = st.recursive(
 def tables_like(table: Table) -> st.SearchStrategy[dict[str, object]]:
     """Tables with known names, one level down as well, and any values."""
     names = sorted({field.key for field in table.fields})
-    inner = sorted({"ready", "live", "memory", "steps", "inputs", "env", "timeout", "port", "http", "signal", "a", "path"})
-    value = VALUES | st.dictionaries(st.sampled_from(inner), VALUES | st.dictionaries(KEYS, VALUES, max_size=2), max_size=3)
+    inner = sorted(
+        {"ready", "live", "memory", "steps", "inputs", "env", "timeout", "port", "http", "signal", "a", "path"}
+    )
+    value = VALUES | st.dictionaries(
+        st.sampled_from(inner), VALUES | st.dictionaries(KEYS, VALUES, max_size=2), max_size=3
+    )
     return st.dictionaries(st.sampled_from(names) | KEYS, value, max_size=5)
 
 
@@ -125,7 +138,7 @@ def toml(value: object) -> str:
     return str(value)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@CALM
 @given(tables_like(WORKSPACE), tables_like(SERVICE))
 def test_known_fields_with_any_values(top: dict[str, object], service: dict[str, object]) -> None:
     texts = ["\n".join(f"{toml(key)} = {toml(item)}" for key, item in each.items()) for each in (top, service)]

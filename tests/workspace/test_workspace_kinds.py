@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll.workspace.kinds import (
     Choice,
+
     Duration,
     Either,
     Flag,
@@ -22,6 +23,8 @@ from atoll.workspace.kinds import (
     duration_text,
     size_text,
 )
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
 
 
 def refused(kind: Kind, value: Any) -> tuple[str, str]:
@@ -60,6 +63,7 @@ def test_what_is_no_duration_is_told_with_the_fix(value: Any, what: str, fix: st
     assert refused(Duration(), value) == (what, fix)
 
 
+@CALM
 @given(st.integers(0, 86_400_000))
 def test_durations_survive_writing_and_reading(milliseconds: int) -> None:
     assert Duration().read(duration_text(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, abs=1e-9)
@@ -89,6 +93,7 @@ def test_what_is_no_size_is_told_with_the_fix(value: Any, what: str, fix: str) -
     assert refused(Size(), value) == (what, fix)
 
 
+@CALM
 @given(st.integers(0, 2**50))
 def test_sizes_survive_writing_and_reading(size: int) -> None:
     text = size_text(size)

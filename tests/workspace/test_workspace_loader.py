@@ -1,9 +1,11 @@
 """Reading workspaces: the smallest and the fullest files, short forms, environments, discovery."""
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -249,7 +251,9 @@ def test_the_fullest_file_is_read_whole(write: Write) -> None:
 
 
 def test_what_was_read_survives_the_wire(write: Write) -> None:
-    root = write({"orders/service.toml": FULL.replace("[env.production]", "[env.local]"), "catalog/service.toml": 'run = "x"'})
+    root = write(
+        {"orders/service.toml": FULL.replace("[env.production]", "[env.local]"), "catalog/service.toml": 'run = "x"'}
+    )
     found = load(root)
     assert msgspec.json.decode(msgspec.json.encode(found), type=WorkspaceSpec) == found
 
@@ -343,8 +347,8 @@ def test_short_forms_of_build_and_stop(one: Callable[..., ServiceSpec]) -> None:
 
 
 def test_braces_that_are_no_templates_are_text(one: Callable[..., ServiceSpec]) -> None:
-    text = """run = "awk '{print $1}' ${port} {PORT} {id}"\nenv = { JSON = '{"a": {"b": 1}}', P = "/users/{id}" }"""
-    assert one(text).env["P"] == Plain("/users/{id}")
+    text = """run = "awk '{print $1}' ${port} {PORT} {{id}}"\nenv = { JSON = '{"a": {"b":{port}}}', P = "/users/{{id}}" }"""
+    assert one(text).env["P"] == Plain("/users/{{id}}")
 
 
 # --- environments -------------------------------------------------------------------------------------------------
@@ -379,7 +383,9 @@ def test_an_environment_takes_from_the_workspace_what_it_leaves_out(write: Write
         gateway = { port = 9001 }
     """
     found = load(write({"atoll.toml": top}), "staging").environment
-    assert found == EnvironmentSpec(name="staging", gateway=Gateway(port=9001), ports=(21000, 21999), envoy="/opt/envoy")
+    assert found == EnvironmentSpec(
+        name="staging", gateway=Gateway(port=9001), ports=(21000, 21999), envoy="/opt/envoy"
+    )
 
 
 def test_local_can_be_declared_like_any_other(write: Write) -> None:
@@ -417,7 +423,12 @@ def test_services_lie_at_the_top_one_level_down_or_in_services(write: Write) -> 
 
 def test_globs_say_where_services_lie(write: Write) -> None:
     run = 'run = "x"'
-    places = ["apps/a/service.toml", "apps/deep/er/b/service.toml", "c/service.toml", "apps/node_modules/d/service.toml"]
+    places = [
+        "apps/a/service.toml",
+        "apps/deep/er/b/service.toml",
+        "c/service.toml",
+        "apps/node_modules/d/service.toml",
+    ]
     root = write({"atoll.toml": 'services = ["apps/**"]', **dict.fromkeys(places, run)})
     assert folders(root) == {"a": "apps/a", "b": "apps/deep/er/b"}
     (root / "atoll.toml").write_text('services = ["./c/", "c", "apps/[a]"]')
@@ -446,16 +457,44 @@ def test_a_folder_that_holds_nothing_for_its_pattern_is_told(write: Write) -> No
     assert caught.value.problems[0].fix == "add a service.toml there, or take the entry out"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_must_not_be_read_is_told(write: Write) -> None:
-    root = write({"a/service.toml": 'run = "x"'})
-    (root / "a").chmod(0)
+@contextlib.contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Root may read everything; for a while this process is nobody."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
     try:
-        with pytest.raises(InvalidWorkspace) as caught:
-            load(root)
+        yield
     finally:
-        (root / "a").chmod(0o700)
-    assert caught.value.problems[0].what == "cannot be looked into: Permission denied"
+        os.seteuid(0)
+
+
+def test_folders_and_files_that_must_not_be_read_are_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (root / "atoll.toml").write_text("")
+        for name in ("a", "b"):
+            (root / name).mkdir()
+            (root / name / "service.toml").write_text('run = "x"')
+        (root / "a").chmod(0)
+        (root / "b" / "service.toml").chmod(0)
+        try:
+            with pytest.raises(InvalidWorkspace) as caught, ordinary_user():
+                load(root)
+        finally:
+            (root / "a").chmod(0o700)
+    assert [
+        (problem.file, problem.what, problem.fix) for problem in caught.value.problems if problem.level == "error"
+    ] == [
+        (
+            "a",
+            "cannot be looked into: Permission denied",
+            "allow it to your user, or leave the folder out of `services` in atoll.toml",
+        ),
+        ("b/service.toml", "cannot be read: Permission denied", "make it readable for your user"),
+    ]
 
 
 def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read(write: Write) -> None:

@@ -85,7 +85,7 @@ SERVICE = [
     ("[env.local]\nsecret = 'x'", 2, "env.local is read as a secret, but has the name of an environment", "give the variable another name"),
     ("env = 'A=1'", 2, 'env must be a table, not "A=1"', 'write [env] above lines such as LOG_LEVEL = "info"'),
     ('[env]\nPORT = "80"', 3, "env.PORT is also the variable of port 'http', whose number Atoll chooses", 'take it out, or name the port\'s variable: ports.http = { env = "MY_PORT" }'),
-    ('[env]\nA = "{port.admin}"', 3, "env.A has an unknown placeholder {port.admin}", "known: address, data, host, port, port.http, release, service, url"),
+    ('[env]\nA = "{port.admin}"', 3, "env.A has an unknown placeholder {port.admin}", "known: address, data, host, port, port.http, release, service, url; as a text it is written {{port.admin}}"),
     ('inherit = ["HOME", 3]', 2, "inherit[1] must be a string, not the number 3", ""),
     ("[run.x]", 2, None, None),
     ("name = orders", 2, "is not TOML: invalid value", 'a text stands in quotes: name = "orders"'),
@@ -114,7 +114,7 @@ RUN = [
     ('run = ["x", 80]', 1, "run[1] must be a string, not the number 80", 'write "80"'),
     ("run = 3", 1, "run must be a string or a list, not the number 3", 'a line for the shell: "node server.js", or a list: ["node", "server.js"]'),
     ('run = "x\\u0000y"', 1, "run must not hold a NUL character", "no environment or command line can carry one"),
-    ('run = "x {prt}"', 1, "run has an unknown placeholder {prt}", "did you mean 'port'?"),
+    ('run = "x {prt}"', 1, "run has an unknown placeholder {prt}", "did you mean 'port'?; as a text it is written {{prt}}"),
     ('run = "x {port}"\nport = "none"', 1, "run has the placeholder {port}, but the service has no port", ""),
 ]  # fmt: skip
 
@@ -176,7 +176,10 @@ def test_one_mistake_is_told_once_and_not_again_by_what_follows_from_it(tmp_path
         "b/service.toml": 'run = "x"\n[calls.a]\nenv = "A"\nport = "grpc"\n[calls.c]\nenv = "C"\n',
         "c/service.toml": "not toml",
     }
-    assert [(p.file, p.field) for p in problems(tmp_path, files)] == [("a/service.toml", "port"), ("c/service.toml", "")]
+    assert [(p.file, p.field) for p in problems(tmp_path, files)] == [
+        ("a/service.toml", "port"),
+        ("c/service.toml", ""),
+    ]
 
 
 def test_two_services_of_one_name_are_told_with_both_files(tmp_path: Path) -> None:
@@ -211,7 +214,10 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidWorkspace) as caught:
         load(tmp_path)
     found = {problem.file: problem.what for problem in caught.value.problems if problem.level == "error"}
-    assert found.pop("c/service.toml") in {"is a link that leads nowhere", "cannot be read: Too many levels of symbolic links"}
+    assert found.pop("c/service.toml") in {
+        "is a link that leads nowhere",
+        "cannot be read: Too many levels of symbolic links",
+    }
     assert found == {
         "a/service.toml": "is not a file",
         "b/service.toml": "is a link that leads nowhere",

@@ -3,10 +3,12 @@
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll.workspace.positions import field_text, key_lines, line_of
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
 
 CASES = {
     "plain keys": ('a = 1\n\n# c = 3\nb = "x" # a = 2\n', {"a": 1, "b": 4}),
@@ -21,8 +23,16 @@ CASES = {
     "nested arrays of tables": (
         "[[a]]\n[[a.b]]\nx = 1\n[[a.b]]\n[[a]]\n[[a.b]]\ny = 1\n",
         {
-            "a": 1, "a[0]": 1, "a[0].b": 2, "a[0].b[0]": 2, "a[0].b[0].x": 3, "a[0].b[1]": 4,
-            "a[1]": 5, "a[1].b": 6, "a[1].b[0]": 6, "a[1].b[0].y": 7,
+            "a": 1,
+            "a[0]": 1,
+            "a[0].b": 2,
+            "a[0].b[0]": 2,
+            "a[0].b[0].x": 3,
+            "a[0].b[1]": 4,
+            "a[1]": 5,
+            "a[1].b": 6,
+            "a[1].b[0]": 6,
+            "a[1].b[0].y": 7,
         },
     ),  # fmt: skip
     "multi-line strings": ('a = """\nb = 1\n[c]\n"""\nd = 1\n', {"a": 1, "d": 5}),
@@ -43,7 +53,10 @@ CASES = {
         {"a": 1, "a[0]": 2, "a[0].b": 2, "a[1]": 3, "a[1].b": 3},
     ),
     "quoted keys": ('"a.b" = 1\n"c\\u0041\\"" = 2\n', {'"a.b"': 1, '"cA\\""': 2}),
-    "dates, floats, signs": ("a = 1979-05-27 07:32:00\nb = -1e3\nc = +inf # x\nd = 0xf_f\n", {"a": 1, "b": 2, "c": 3, "d": 4}),
+    "dates, floats, signs": (
+        "a = 1979-05-27 07:32:00\nb = -1e3\nc = +inf # x\nd = 0xf_f\n",
+        {"a": 1, "b": 2, "c": 3, "d": 4},
+    ),
     "carriage returns": ("a = 1\r\n[b]\r\nc = 2\r\n", {"a": 1, "b": 2, "b.c": 3}),
     "no end of line": ("a = 1", {"a": 1}),
     "nothing": ("# nothing\n", {}),
@@ -124,6 +137,7 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[str, int]]:
     return text, lines
 
 
+@CALM
 @given(documents())
 def test_lines_of_any_document_are_those_where_it_was_written(made: tuple[str, dict[str, int]]) -> None:
     text, lines = made
@@ -131,6 +145,7 @@ def test_lines_of_any_document_are_those_where_it_was_written(made: tuple[str, d
     assert key_lines(text) == lines
 
 
+@CALM
 @given(st.text(alphabet="ab.=[]{}\"'\\#, \n1", max_size=200))
 def test_no_text_stops_the_scanner(text: str) -> None:
     key_lines(text)

@@ -41,13 +41,24 @@ def main() -> int:
         return 2
     try:
         asyncio.run(_run(config))
-    except* Fenced as group:
-        _log.error("another daemon leads this environment: %s", group.exceptions[0])
-        return 3
-    except* AtollError as group:
-        _log.error("%s", group.exceptions[0])
+    except BaseExceptionGroup as group:
+        mine, others = group.split(AtollError)
+        if others is not None or mine is None:
+            raise
+        fenced = mine.subgroup(Fenced) is not None
+        _log.error("%s%s", "another daemon leads this environment: " if fenced else "", _first(mine))
+        return 3 if fenced else 1
+    except AtollError as exc:
+        _log.error("%s", exc)
         return 1
     return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _run(config: Config) -> None:

@@ -56,8 +56,9 @@ In `run`, in `env` and in a probe's command:
 | `{data}` | the service's own folder, absolute; it outlives releases and replicas |
 | `{service}`, `{release}` | the service's name, and its release such as `r7` |
 
-In the `env` of a call `{host}`, `{port}`, `{address}` and `{url}` are where the callee is reached. Other braces are text,
-such as JSON or the shell's `${HOME}`.
+In the `env` of a call `{host}`, `{port}`, `{address}` and `{url}` are where the callee is reached. An unknown
+lower-case name in braces is an error; as a text it is written `{{name}}`. Other braces are text, such as JSON or the
+shell's `${HOME}`.
 """
 
 # Each: heading, how it is written, and the rows.
