@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from atoll.model.spec import Command, Limits, ServiceSpec
+from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
     Address,
     Event,
@@ -26,21 +27,6 @@ from atoll.model.state import (
 from atoll.model.traffic import Outcome, Sample, Table
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
-
-
-class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv, a file or a log."""
-
-    id: str
-    service: str
-    release: int
-    command: Command
-    folder: str  # absolute working directory
-    env: Mapping[str, str]
-    secrets: Mapping[str, str] = {}
-    ports: Mapping[str, int] = {}
-    limits: Limits = Limits()
-    writable: tuple[str, ...] = ()
 
 
 class Hosted(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +131,13 @@ class Engine(Protocol):
         ...
 
     def logs(
-        self, service: str, *, replica: str | None = None, tail: int = 100, follow: bool = False, since_wall: float = 0.0
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
     ) -> AsyncIterator[LogLine]:
         """See `Host.logs`."""
         ...
@@ -157,6 +149,7 @@ class Engine(Protocol):
     async def exec(self, replica: str, argv: Sequence[str], timeout_s: float) -> tuple[Exit, str]:
         """Run a command in the surroundings of a replica (its folder, environment, secrets, user)."""
         ...
+
 
 # --- the proxy: traffic -------------------------------------------------------------------------------------------
 

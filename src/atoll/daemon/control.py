@@ -45,11 +45,11 @@ class Control(Protocol):
         """Admit, number the release, start the rollout; never waits for it. Raises Refused, Conflict, NotFound (a secret)."""
         ...
 
-    async def operation(self, id: str) -> OperationView:
+    async def operation(self, operation_id: str) -> OperationView:
         """A rollout in progress or past. Raises NotFound."""
         ...
 
-    def watch_operation(self, id: str) -> AsyncIterator[OperationView]:
+    def watch_operation(self, operation_id: str) -> AsyncIterator[OperationView]:
         """The operation now, then after each change (at least each second while it moves), until one has `ended`."""
         ...
 

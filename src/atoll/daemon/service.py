@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from atoll.daemon.collector import Collector
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
 from atoll.decide.rollout import advance, seconds
 from atoll.model.errors import Conflict, Retryable
 from atoll.model.state import ENDED, LIVE, Event, Intent, Receipt, Release, Rollout
 from atoll.ports import Change, Clock, Engine
-from atoll.daemon.collector import Collector
+from atoll.realise.cell import SOON_S
 from atoll.realise.records import Records
 
 _log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class ServiceLoop:
             wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
             step = advance(rollout, seen, want, releases[rollout.candidate], stable, wanted, now)
             if step.rollout == rollout:
-                return None if step.wake_at_s is None else max(0.0, step.wake_at_s - now.boot_s)
+                return None if step.wake_at_s is None else max(SOON_S, step.wake_at_s - now.boot_s)
             async with self.lock:
                 if self.rollout() != rollout:
                     continue  # a person superseded it while we looked
@@ -141,11 +142,16 @@ class ServiceLoop:
             intent = self.intent()
             puts.append(msgspec.structs.replace(intent, target=after.candidate, generation=intent.generation + 1))
             drops = self._old(after)
+        if after.phase == "undone" and after.stable is None:
+            intent = self.intent()
+            puts.append(msgspec.structs.replace(intent, target=None, generation=intent.generation + 1))
         if live or after.phase == "undone":
             puts.append(await self._receipt(after))
         wall = self._clock.now().wall
         stamped = tuple(
-            msgspec.structs.replace(event, wall=event.wall or wall, author=event.author if event.author.actor else after.author)
+            msgspec.structs.replace(
+                event, wall=event.wall or wall, author=event.author if event.author.actor else after.author
+            )
             for event in events
         )
         await self._records.commit(Change(puts=tuple(puts), drops=tuple(drops), events=stamped))  # type: ignore[arg-type]

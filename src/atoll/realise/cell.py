@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from atoll.decide.launch import launch as resolve
-from atoll.decide.reconcile import reconcile
-from atoll.decide.traffic import edge_key, entry
+from atoll.decide.launch import probe_command
+from atoll.decide.reconcile import crashes, reconcile
+from atoll.decide.traffic import edge_keys, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.errors import AtollError, Retryable, UserError
-from atoll.model.spec import Call, Port
+from atoll.model.spec import Call, Command, Port
 from atoll.model.state import (
     Address,
     Backoff,
@@ -35,6 +36,7 @@ from atoll.ports import Change, Clock, Host, Launch, Lease, Vault
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports
 from atoll.realise.prober import Prober
+from atoll.realise.probes import Ask
 from atoll.realise.records import Records, leased
 from atoll.realise.traffic import TrafficActor
 
@@ -42,13 +44,14 @@ _log = logging.getLogger(__name__)
 _LOOPBACK = "127.0.0.1"
 _EDGES_WITHIN_S = 3.0  # a replica starts when its own edges listen, or after this without them
 _COUNT_FIRST_S, _COUNT_MAX_S = 0.02, 0.2
-_LAST_LINES_WITHIN_S = 2.0
+SOON_S = 0.001  # the shortest wait for a moment: floating point may put it a hair into the past
 
 
 class Shared(NamedTuple):
     """What all cells of an engine have in common."""
 
     host: Host
+    ask: Ask
     facts: Facts
     actor: TrafficActor
     records: Records
@@ -57,6 +60,7 @@ class Shared(NamedTuple):
     clock: Clock
     callee_port: Callable[[Call], Port]
     on_change: Callable[[str], None]
+    data: str  # absolute; a service that names {data} has its own folder in it. "" gives none
 
 
 class Cell:
@@ -103,16 +107,15 @@ class Cell:
             if hosted and hosted.notice:
                 told.add(f"{self.service}: {hosted.notice}")
             if prober and prober.everywhere:
-                told.add(f"{self.service} listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1")
+                told.add(
+                    f"{self.service} listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1"
+                )
         return sorted(told)
 
     def observe(self) -> Observation:
         """What is known now."""
         shared = self._shared
         acked, wanted = shared.actor.acked(self.service), shared.actor.wanted(self.service)
-        crashes: dict[int, int] = {}
-        for (release, _), memory in self._backoff.items():
-            crashes[release] = max(crashes.get(release, 0), memory.crashes)
         return Observation(
             service=self.service,
             replicas=tuple(
@@ -121,7 +124,7 @@ class Cell:
             ),
             weights=None if acked is None else acked.weights,
             holding=None if acked is None else acked.hold,
-            backoff=crashes,
+            backoff=crashes(self._backoff),
             last_exit=dict(self._last_exit),
             problem=shared.actor.problem(self.service) or self._problem,
             at_s=shared.clock.now().boot_s,
@@ -151,7 +154,7 @@ class Cell:
 
     def _in_proxy(
         self, record: ReplicaRecord, acked: ServiceTraffic | None, wanted: ServiceTraffic | None
-    ) -> Literal['absent', 'serving', 'draining'] | None:
+    ) -> Literal["absent", "serving", "draining"] | None:
         if not record.ports:
             return "absent"
         if acked is None:
@@ -190,7 +193,7 @@ class Cell:
         now = self._shared.clock.now()
         plan = reconcile(want, self.observe(), releases, self._backoff, now, self._fresh)
         self._backoff = plan.backoff
-        waits = [] if plan.wake_at_s is None else [max(0.0, plan.wake_at_s - now.boot_s)]
+        waits = [] if plan.wake_at_s is None else [max(SOON_S, plan.wake_at_s - now.boot_s)]
         actions = [action for action in plan.actions if not isinstance(action, Start) or self._edges_up(action.release)]
         if len(actions) < len(plan.actions):
             waits.append(0.1)
@@ -216,15 +219,8 @@ class Cell:
         records = self._shared.records
         running = {row.release for row in records.replicas(self.service).values()}
         wanted = {revision.release for revision in want.revisions if revision.replicas > 0} | running
-        needed = {
-            edge_key(self.service, n, call.callee, self._shared.callee_port(call).name)
-            for n in wanted
-            if n in releases
-            for call in releases[n].spec.calls
-        }
-        held = {
-            holder: port for port, holder in records.leases.items() if holder.startswith(f"edge:{self.service}-r")
-        }
+        needed = {key for n in wanted if n in releases for key in edge_keys(releases[n])}
+        held = {holder: port for port, holder in records.leases.items() if holder.startswith(f"edge:{self.service}-r")}
         fresh: dict[int, str] = {}
         for holder in sorted(needed - set(held)):
             fresh[self._shared.ports.take({*records.leases, *fresh})] = holder
@@ -354,7 +350,12 @@ class Cell:
     def _event(self, kind: str, row: ReplicaRecord, message: str, **data: object) -> Event:
         wall = self._shared.clock.now().wall
         return Event(
-            kind=kind, service=self.service, release=row.release, message=message, wall=wall, data={"replica": row.id, **data}
+            kind=kind,
+            service=self.service,
+            release=row.release,
+            message=message,
+            wall=wall,
+            data={"replica": row.id, **data},
         )
 
     def _ended(self, row: ReplicaRecord, crashed: bool, releases: Mapping[int, Release]) -> Event:
@@ -406,15 +407,12 @@ class Cell:
     async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
         """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
         values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
-        edges = {
-            call.callee: Address(_LOOPBACK, port)
-            for call in release.spec.calls
-            if (port := self._edge_ports().get(self._edge(release, call))) is not None
-        }
-        return resolve(release, row, edges, values)
+        return resolve(release, row, self._edge_ports(), values, data=self._data)
 
-    def _edge(self, release: Release, call: Call) -> str:
-        return edge_key(self.service, release.n, call.callee, self._shared.callee_port(call).name)
+    @property
+    def _data(self) -> str:
+        """The service's own folder, which outlives its releases and replicas."""
+        return f"{self._shared.data}/{self.service}" if self._shared.data else ""
 
     # --- probes ---------------------------------------------------------------------------------------------------
 
@@ -429,7 +427,8 @@ class Cell:
             if hosted is None or hosted.exit is not None or row.release not in releases:
                 continue
             if row.phase in {"starting", "serving"} and row.id not in self._probers:
-                prober = Prober(row, releases[row.release].spec, self._shared.host, self._shared.clock, self)
+                spec, shared = releases[row.release].spec, self._shared
+                prober = Prober(row, spec, shared.host, shared.ask, shared.clock, self)
                 self._probers[row.id] = prober
                 prober.start(self._tasks)
             if row.phase == "stopping" and row.id not in self._signalled:
@@ -442,17 +441,21 @@ class Cell:
         except AtollError as exc:
             _log.warning("%s: cannot signal %s: %s", self.service, replica, exc)  # SIGKILL follows after the grace
 
-    async def launch_for_probe(self, row: ReplicaRecord) -> Launch | None:
-        """The surroundings of a command probe; None while they cannot be resolved."""
+    async def surroundings(self, row: ReplicaRecord, command: Command | None = None) -> Launch | None:
+        """What a replica was started with, with another command in it (a probe, `exec`); None once it is gone."""
         if row.id not in self._launches:
             release = self._shared.records.releases_of(self.service).get(row.release)
             if release is None:
                 return None
             self._launches[row.id] = await self.resolve(row, release)
-        return self._launches[row.id]
+        launch = self._launches[row.id]
+        if command is None:
+            return launch
+        release = self._shared.records.releases_of(self.service)[row.release]
+        return msgspec.structs.replace(launch, command=probe_command(command, release, row, self._data))
 
 
-def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal['absent', 'serving', 'draining']:
+def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal["absent", "serving", "draining"]:
     for upstream in traffic.upstreams:
         for endpoint in upstream.endpoints:
             if endpoint.replica == record.id:

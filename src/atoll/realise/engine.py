@@ -4,13 +4,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from atoll.model.errors import NotFound, Retryable
 from atoll.model.spec import Call, Command, Port, ServiceSpec
 from atoll.model.state import Address, Exit, Observation, ServiceDesired
-from atoll.ports import Clock, Host, Launch, LogLine, Traffic, Vault
+from atoll.ports import Clock, Host, LogLine, Traffic, Vault
 from atoll.realise.cell import Cell, Shared
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports
+from atoll.realise.probes import Ask
 from atoll.realise.records import Records
 from atoll.realise.traffic import TrafficActor
 
@@ -30,13 +33,15 @@ class HostEngine:
         gateway: Address,
         ports: Ports,
         on_change: Callable[[str], None],
+        ask: Ask,
+        data: str = "",
     ) -> None:
         self._host, self._records, self._clock, self._on_change = host, records, clock, on_change
         self._cells: dict[str, Cell] = {}
         self._facts = Facts(host, clock, self._fact)
         self._actor = TrafficActor(traffic, gateway, records.intents, self._fact)
         self._shared = Shared(
-            host, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change
+            host, ask, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change, data
         )
         self._tasks: asyncio.TaskGroup
 
@@ -53,7 +58,7 @@ class HostEngine:
 
     # --- ports.Engine ---------------------------------------------------------------------------------------------
 
-    def refusals(self, spec: ServiceSpec) -> Sequence[str]:
+    def refusals(self, spec: ServiceSpec) -> Sequence[str]:  # noqa: ARG002 - a later host may refuse some
         """Nothing of the first cut is beyond a host."""
         return ()
 
@@ -66,7 +71,13 @@ class HostEngine:
         return self._cell(service).observe()
 
     def logs(
-        self, service: str, *, replica: str | None = None, tail: int = 100, follow: bool = False, since_wall: float = 0.0
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
     ) -> AsyncIterator[LogLine]:
         """See `Host.logs`."""
         return self._host.logs(service, replica=replica, tail=tail, follow=follow, since_wall=since_wall)
@@ -85,18 +96,11 @@ class HostEngine:
             row = self._records.replicas(service).get(replica)
             if row is None:
                 continue
-            launch = await self._cell(service).launch_for_probe(row)
+            launch = await self._cell(service).surroundings(row)
             if launch is not None:
-                command = Launch(
-                    id=launch.id,
-                    service=service,
-                    release=launch.release,
-                    command=Command(argv=tuple(argv)),
-                    folder=launch.folder,
-                    env=launch.env,
-                    secrets=launch.secrets,
+                return await self._host.run(
+                    msgspec.structs.replace(launch, command=Command(argv=tuple(argv))), timeout_s
                 )
-                return await self._host.run(command, timeout_s)
         raise NotFound(f"there is no replica {replica}", "it may just have been replaced", "see `atoll status`")
 
     # --- what the daemon also shows ------------------------------------------------------------------------------
@@ -145,12 +149,10 @@ class HostEngine:
             self._tasks.create_task(self._facts.forget(stray))
 
     def _callee_port(self, call: Call) -> Port:
-        """The callee's port as its running release has it; a callee that never ran is assumed to speak HTTP."""
-        if call.url is not None:
-            return Port(name=call.port or "http", protocol="http")
+        """The callee's port as it runs now, or would run first; one that never ran counts as HTTP."""
         releases = self._records.releases_of(call.callee)
         intent = self._records.intents.get(call.callee)
         target = intent.target if intent else None
-        newest = releases.get(target if target in releases else max(releases, default=0))  # type: ignore[arg-type]
-        found = newest.spec.port(call.port) if newest else None
+        n = target if target is not None and target in releases else max(releases, default=0)
+        found = releases[n].spec.port(call.port) if n in releases and call.url is None else None
         return found or Port(name=call.port or "http")

@@ -26,7 +26,7 @@ class Ports:
 
 def _free(port: int) -> bool:
     """Whether a listener could be opened now, on loopback and on all addresses (a stranger on 0.0.0.0 counts)."""
-    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - probing whether a stranger holds it, closed at once
+    for host in ("127.0.0.1", "0.0.0.0"):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

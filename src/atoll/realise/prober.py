@@ -6,10 +6,10 @@ from typing import Protocol
 
 from atoll.decide.health import Judge
 from atoll.model.errors import AtollError
-from atoll.model.spec import Probe, ServiceSpec
+from atoll.model.spec import Command, Probe, ServiceSpec
 from atoll.model.state import Address, ReplicaRecord
 from atoll.ports import Clock, Host, Launch
-from atoll.realise.probes import Answer, ask
+from atoll.realise.probes import Answer, Ask
 
 _log = logging.getLogger(__name__)
 _OWN_AGAIN_S = 30.0  # how often a ready replica's listener is looked at again
@@ -19,14 +19,17 @@ class Watcher(Protocol):
     """What a prober needs of its cell."""
 
     def hint(self) -> None: ...
-    async def launch_for_probe(self, row: ReplicaRecord) -> Launch | None: ...
+    async def surroundings(self, row: ReplicaRecord, command: Command | None = None) -> Launch | None: ...
 
 
 class Prober:
     """Readiness and liveness of one replica, from its start to its drain."""
 
-    def __init__(self, row: ReplicaRecord, spec: ServiceSpec, host: Host, clock: Clock, cell: Watcher) -> None:
+    def __init__(
+        self, row: ReplicaRecord, spec: ServiceSpec, host: Host, ask: Ask, clock: Clock, cell: Watcher
+    ) -> None:
         self._row, self._spec, self._host, self._clock, self._cell = row, spec, host, clock, cell
+        self._put_question = ask
         self._judge = Judge.begin(spec.health, row, clock.now())
         self._task: asyncio.Task[None] | None = None
         self._owned_until_s = 0.0
@@ -84,8 +87,8 @@ class Prober:
                 listening = await self._listens()
                 if not listening.ok:
                     return listening
-            launch = await self._cell.launch_for_probe(self._row) if probe.kind == "command" else None
-            return await ask(probe, self._address(probe), self._host, launch)
+            launch = await self._cell.surroundings(self._row, probe.command) if probe.kind == "command" else None
+            return await self._put_question(probe, self._address(probe), self._host, launch)
         except AtollError as exc:
             return Answer(ok=False, text=str(exc))
 

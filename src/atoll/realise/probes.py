@@ -1,15 +1,18 @@
 """Asking a replica how it is: HTTP, gRPC health `Check`, TCP, a command. One question, one answer, never an exception."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from atoll.model.errors import AtollError
-from atoll.model.spec import Command, Probe
+from atoll.model.spec import Probe
 from atoll.model.state import Address
 from atoll.ports import Host, Launch
 
 _GRPC_CHECK = "/grpc.health.v1.Health/Check"
-_SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+_SERVING = (
+    b"\x08\x01"  # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+)
 
 
 class Answer(NamedTuple):
@@ -19,15 +22,18 @@ class Answer(NamedTuple):
     text: str = ""
 
 
+Ask = Callable[[Probe, Address | None, Host, Launch | None], Awaitable[Answer]]
+
+
 async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:
-    """Ask once, within `probe.timeout_s`. `launch` is what a command probe runs in."""
+    """Ask once, within `probe.timeout_s`. `launch` is what a command probe runs."""
     try:
         async with asyncio.timeout(probe.timeout_s):
             match probe.kind:
                 case "process":
                     return Answer(ok=True)
                 case "command":
-                    return await _command(probe, host, launch)
+                    return await _command(host, launch, probe.timeout_s)
                 case _ if address is None:
                     return Answer(ok=False, text=f"the probe's port '{probe.port}' does not exist")
                 case "tcp":
@@ -46,25 +52,12 @@ async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch 
         return Answer(ok=False, text=str(exc))
 
 
-async def _command(probe: Probe, host: Host, launch: Launch | None) -> Answer:
-    if launch is None or probe.command is None:
+async def _command(host: Host, launch: Launch | None, timeout_s: float) -> Answer:
+    if launch is None:
         return Answer(ok=False, text="its environment is not known yet")
-    exit_, output = await host.run(_with(launch, probe.command), probe.timeout_s)
+    exit_, output = await host.run(launch, timeout_s)
     last = output.strip().splitlines()[-1:] or [""]
     return Answer(ok=exit_.code == 0, text="" if exit_.code == 0 else f"{exit_.text}: {last[0]}".rstrip(": "))
-
-
-def _with(launch: Launch, command: Command) -> Launch:
-    return Launch(
-        id=launch.id,
-        service=launch.service,
-        release=launch.release,
-        command=command,
-        folder=launch.folder,
-        env=launch.env,
-        secrets=launch.secrets,
-        ports=launch.ports,
-    )
 
 
 async def _tcp(address: Address) -> Answer:
@@ -84,7 +77,7 @@ async def _http(probe: Probe, address: Address) -> Answer:
         status_line = (await reader.readuntil(b"\r\n")).decode("latin-1").split(maxsplit=2)
         status = int(status_line[1])
         # 2xx and 3xx, as Kubernetes judges.
-        return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")  # noqa: PLR2004
+        return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")
     except IndexError:
         return Answer(ok=False, text=f"GET {probe.path} answered something that is not HTTP")
     finally:
@@ -93,8 +86,8 @@ async def _http(probe: Probe, address: Address) -> Answer:
 
 async def _grpc(probe: Probe, address: Address) -> Answer:
     # Imported late: only environments with a gRPC service pay for it. Check, never Watch: many servers lack it.
-    import grpc  # noqa: PLC0415
-    import grpc.aio  # noqa: PLC0415
+    import grpc
+    import grpc.aio
 
     options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
     name = probe.service.encode()

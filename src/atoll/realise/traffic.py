@@ -23,7 +23,8 @@ class TrafficActor:
         self, proxy: Traffic, gateway: Address, expected: Iterable[str], on_change: Callable[[str], None]
     ) -> None:
         """`expected` names the services that must have submitted before the first send: a table with holes would cut
-        off replicas that another daemon's Envoy still serves."""
+        off replicas that another daemon's Envoy still serves.
+        """
         self._proxy, self._gateway, self._on_change = proxy, gateway, on_change
         self._expected = set(expected)
         self._wanted: dict[str, ServiceTraffic] = {}

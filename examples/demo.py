@@ -1,0 +1,430 @@
+"""The promises, kept under load, in about a minute: `make demo`.
+
+Copies the shop to a temporary folder, starts it with Atoll, and sends it a steady load through the gateway while orders
+is deployed and rolled back, a replica is killed, then Atoll's own daemon, then Envoy. A control shows that the load
+does see a switch that is done the plain way. Ends with a table; exits 1 when a promise was broken.
+
+Everything it starts ends with it, on Ctrl-C too. Needs node and npm for one of the services.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from load import Load, Phase, Request, shop
+
+SHOP = Path(__file__).resolve().parent / "shop"
+UP_S = 600  # the first start also fetches and builds
+COMMAND_S = 120
+RECOVER_S = 30.0
+GATEWAY_AWAY_S = 5.0  # Envoy's own start, with the configuration given to it anew, on a busy machine
+
+say = Console(stderr=True, highlight=False).print
+
+
+class Broken(Exception):
+    """The demo cannot go on; the text says what happened."""
+
+
+@dataclass
+class Outcome:
+    """One row of the table: what was promised for a phase, and what the demo saw besides the load's own counts."""
+
+    phase: str
+    promise: str
+    keeps: Callable[[Phase], bool]
+    seconds: float = 0.0
+    touched: str = ""
+
+
+def no_failure(phase: Phase) -> bool:
+    return phase.sent > 0 and phase.failed == 0
+
+
+class Atoll:
+    """The command line, for the demo's own workspace and home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "shop"
+        self.home = folder / "home"
+        (folder / "run").mkdir(mode=0o700)
+        self.env = os.environ | {
+            "ATOLL_HOME": str(self.home),
+            "ATOLL_RUN": str(folder / "run"),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        }
+        self.argv = [sys.executable, "-m", "atoll.app"]
+
+    async def __call__(self, *argv: str, timeout_s: float = COMMAND_S) -> str:
+        """`atoll ARGV` to its end; its standard output. Broken when it fails or takes too long."""
+        # In a session of its own, so that Ctrl-C ends the demo in order and not this command in the middle.
+        process = await asyncio.create_subprocess_exec(
+            *self.argv, *argv, cwd=self.root, env=self.env, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+        except TimeoutError:
+            raise Broken(f"`atoll {' '.join(argv)}` took more than {timeout_s:g} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise Broken(f"`atoll {' '.join(argv)}` exited {process.returncode}:\n{(out + err).decode().strip()}")
+        return out.decode()
+
+    async def json(self, *argv: str) -> Any:
+        return json.loads(await self(*argv, "--json"))
+
+    async def status(self) -> Any:
+        return await self.json("status")
+
+    async def service(self, name: str) -> Any:
+        return next(one for one in (await self.status())["services"] if one["name"] == name)
+
+    async def pid(self, part: str) -> int | None:
+        """The process of keeper, daemon or proxy; None while it is away."""
+        return next((one.get("pid") for one in (await self.status())["parts"] if one["name"] == part), None)
+
+    def down(self) -> None:
+        """Stop everything. Synchronous, to work when the loop is gone."""
+        try:
+            subprocess.run(
+                [*self.argv, "down", "--yes"], cwd=self.root, env=self.env, timeout=COMMAND_S, check=False,
+                start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            say(f"[red]`atoll down` took more than {COMMAND_S} s[/]")
+
+
+def free_ports(count: int = 400) -> int:
+    """The first of `count` ports that nobody listens on, below the range from which the kernel takes its own."""
+    for _ in range(50):
+        first = random.randrange(22_000, 32_000 - count)
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise Broken(f"found no {count} free ports in a row")
+
+
+def copy_shop(folder: Path) -> int:
+    """A shop to play with; the gateway's port."""
+    shutil.copytree(SHOP, folder / "shop", ignore=shutil.ignore_patterns("node_modules", "__pycache__", ".atoll"))
+    first = free_ports()
+    (folder / "shop" / "atoll.toml").write_text(
+        f'name = "shop"\nservices = ["*"]\ngateway = "127.0.0.1:{first}"\nports = [{first + 1}, {first + 399}]\n'
+    )
+    return first
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Every living process that was started from `folder`, as pid -> command line."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            environment = (entry / "environ").read_bytes()
+            cwd = (entry / "cwd").readlink()
+            if command and (f"={folder}/".encode() in environment or f"{folder}/" in f"{cwd}/ {command}"):
+                found[int(entry.name)] = command
+    return found
+
+
+def end_what_is_left(folder: Path) -> list[str]:
+    """Kill what `atoll down` left behind; what that was. It should be nothing."""
+    deadline = time.monotonic() + 10
+    while (left := processes_of(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    named = [f"{pid} {command[:120]}" for pid, command in left.items()]
+    for _ in range(50):  # a supervisor may have started another one meanwhile
+        if not (left := processes_of(folder)):
+            break
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    return named
+
+
+async def until(what: str, holds: Callable[[], Awaitable[object]], within_s: float = RECOVER_S) -> float:
+    """Ask until it holds; the seconds that took. Broken when it does not within `within_s`."""
+    began = time.monotonic()
+    last: object = None
+    while time.monotonic() - began < within_s:
+        try:
+            if last := await holds():
+                return time.monotonic() - began
+        except (Broken, KeyError, StopIteration) as problem:
+            last = problem
+        await asyncio.sleep(0.1)
+    raise Broken(f"{what}: not within {within_s:g} s (last: {last})")
+
+
+async def page_shows(url: str, text: str) -> bool:
+    def ask() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return text in answer.read().decode()
+        except OSError:
+            return False
+
+    return await asyncio.to_thread(ask)
+
+
+class Play:
+    """The acts, in order; each marks its phase of the load and adds its row."""
+
+    def __init__(self, atoll: Atoll, url: str, rate: float) -> None:
+        self.atoll, self.url = atoll, url
+        self.load = Load(url, rate, shop())
+        self.outcomes: list[Outcome] = []
+
+    async def run(self) -> None:
+        say("[dim]building and starting four services …[/]")
+        began = time.monotonic()
+        await self.atoll("up", timeout_s=UP_S)
+        await until("the shop's page", lambda: page_shows(self.url, "Reading lamp"))
+        say(f"  the shop is open at {self.url}, {time.monotonic() - began:.1f} s after `atoll up`")
+        self.load.start("warm-up")
+        try:
+            await asyncio.sleep(2)
+            await self.steady()
+            await self.deploy()
+            await self.kill_replica()
+            await self.kill_part("daemon", "no request fails, a new one takes over", no_failure)
+            await self.roll_back()
+            await self.kill_part(
+                "proxy", f"back within {GATEWAY_AWAY_S:g} s", lambda phase: phase.failing_s <= GATEWAY_AWAY_S
+            )
+            self.load.mark("end")
+        finally:
+            await self.load.stop()
+
+    def act(self, phase: str, promise: str, keeps: Callable[[Phase], bool] = no_failure) -> Outcome:
+        say(f"[dim]{phase} …[/]")
+        self.load.mark(phase)
+        self.outcomes.append(Outcome(phase, promise, keeps))
+        return self.outcomes[-1]
+
+    async def steady(self) -> None:
+        self.act("steady load", "no request fails").seconds = 3
+        await asyncio.sleep(3)
+
+    async def deploy(self) -> None:
+        source = self.atoll.root / "orders" / "orders.py"
+        text = source.read_text()
+        source.write_text(text.replace('VERSION = "1"', 'VERSION = "2"'))
+        await self.switch("deploy orders", "deploy", "orders", version="2")
+
+    async def roll_back(self) -> None:
+        await self.switch("roll orders back", "rollback", "orders", version="1")
+
+    async def switch(self, phase: str, *command: str, version: str) -> None:
+        """Move orders to another release; every purchase must then be taken by that version, and no other moved."""
+        row = self.act(phase, "no request fails, nothing else is touched")
+        operation = await self.atoll.json(*command)
+        operation = operation[0] if isinstance(operation, list) else operation
+        receipt = operation.get("receipt") or operation
+        if receipt.get("outcome") != "live":
+            raise Broken(f"`atoll {' '.join(command)}` ended {receipt.get('outcome')}: {receipt.get('reason', '')}")
+        row.seconds = receipt["seconds"].get("total", 0.0)
+        row.touched = ", ".join(receipt["touched"]) or "none"
+        if receipt["touched"]:
+            row.keeps = lambda _: False
+        for _ in range(20):
+            page = await self.buy()
+            if f"Taken by orders {version}" not in page:
+                raise Broken(f"after `atoll {' '.join(command)}` a purchase was not taken by version {version}: {page}")
+        await asyncio.sleep(2)
+
+    async def buy(self) -> str:
+        """Buy a lamp, as a browser would; the page that thanks for it."""
+        request = next(one for one in shop() if one.method == "POST")
+        body = request.body() if request.body else b""
+
+        def post() -> str:
+            with urllib.request.urlopen(f"{self.url}{request.path}", body, timeout=10) as answer:
+                return str(answer.read().decode())
+
+        try:
+            return await asyncio.to_thread(post)
+        except OSError as problem:
+            raise Broken(f"could not buy: {problem}") from problem
+
+    async def kill_replica(self) -> None:
+        row = self.act("kill -9 a replica of catalog", "no request fails, replaced")
+        before = {replica["pid"] for replica in (await self.atoll.service("catalog"))["replicas"] if replica["ready"]}
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            service = await self.atoll.service("catalog")
+            ready = {replica["pid"] for replica in service["replicas"] if replica["ready"]}
+            return len(ready) == len(before) and victim not in ready
+
+        row.seconds = await until("a replica in its place", replaced)
+        await asyncio.sleep(2)
+
+    async def kill_part(self, part: str, promise: str, keeps: Callable[[Phase], bool]) -> None:
+        """Kill one of Atoll's own processes; the keeper starts another, which must then answer."""
+        name = {"daemon": "Atoll's daemon", "proxy": "Envoy"}[part]
+        victim = await self.atoll.pid(part)
+        if victim is None:
+            raise Broken(f"`atoll status` shows no process for {name}")
+        row = self.act(f"kill -9 {name}", promise, keeps)
+        os.kill(victim, signal.SIGKILL)
+
+        async def back() -> bool:
+            return await self.atoll.pid(part) not in {None, victim} and await page_shows(self.url, "Reading lamp")
+
+        row.seconds = await until(f"another process for {name}", back)
+        await asyncio.sleep(3)
+
+
+@contextlib.contextmanager
+def plain_orders(folder: Path, port: int) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """A copy of orders outside Atoll: a function that starts it. What runs at the end is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+    env = os.environ | {"PORT": str(port), "ORDERS_DB": str(folder / "control.db")}
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(
+            subprocess.Popen([sys.executable, SHOP / "orders" / "orders.py"], env=env, stdout=subprocess.DEVNULL)
+        )
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+async def control(folder: Path, rate: float) -> tuple[Outcome, Phase]:
+    """The same service and the same kind of load, switched the plain way: stop the old one, start the new one."""
+    say("[dim]control: the same switch without Atoll …[/]")
+    port = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    buy = Request(
+        "POST",
+        "/orders",
+        body=lambda: json.dumps({"id": f"c{random.getrandbits(64)}", "sku": "lamp", "price_cents": 1}).encode(),
+        statuses=frozenset({200, 201}),
+    )
+    with plain_orders(folder, port) as start:
+        old = start()
+        await until("the control", lambda: page_shows(f"{url}/healthz", "true"))
+        load = Load(url, rate, [buy], deadline_s=5)
+        load.start("stop, then start")
+        try:
+            await asyncio.sleep(1)
+            began = time.monotonic()
+            old.terminate()
+            await asyncio.to_thread(old.wait)
+            start()
+            await until("the control's new version", lambda: page_shows(f"{url}/healthz", "true"))
+            seconds = time.monotonic() - began
+            await asyncio.sleep(1)
+        finally:
+            await load.stop()
+    row = Outcome(
+        "control: stop, then start", "requests fail (else this load sees nothing)", lambda phase: phase.failed > 0
+    )
+    row.seconds = seconds
+    return row, load.phases[0]
+
+
+def report(rows: list[tuple[Outcome, Phase]]) -> bool:
+    """Print the table; whether every promise was kept."""
+    table = Table(title="What was promised, and what happened", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("", "sent", "failed", "others touched", "seconds", "promise", "kept"):
+        table.add_column(name, justify="right" if name in {"sent", "failed", "seconds"} else "left")
+    kept = True
+    for row, phase in rows:
+        holds = row.keeps(phase)
+        kept = kept and holds
+        table.add_row(
+            row.phase, str(phase.sent), str(phase.failed), row.touched, f"{row.seconds:.2f}", row.promise,
+            "[green]yes[/]" if holds else "[red]NO[/]",
+        )  # fmt: skip
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    for row, phase in rows:
+        if phase.failures and not row.phase.startswith("control"):
+            kinds = ", ".join(f"{count} x {kind}" for kind, count in phase.failures.most_common())
+            print(f"{row.phase}: {kinds}, over {phase.failing_s:.2f} s")
+    return kept
+
+
+async def play(folder: Path, atoll: Atoll, port: int, rate: float) -> bool:
+    """Every act and the control; whether all promises were kept."""
+    acts = Play(atoll, f"http://127.0.0.1:{port}", rate)
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await acts.run()
+    last = await control(folder, rate)
+    phases = {phase.name: phase for phase in acts.load.phases}
+    return report([*((row, phases[row.phase]) for row in acts.outcomes), last])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Atoll's promises, kept under load; exits 1 when one is broken.")
+    parser.add_argument("--rate", type=float, default=200, help="requests per second through the gateway")
+    asked = parser.parse_args()
+    if missing := [tool for tool in ("node", "npm") if not shutil.which(tool)]:
+        say(f"[red]the demo needs {' and '.join(missing)}[/]: one of its services is written for Node.js 18 or newer")
+        return 2
+    began = time.monotonic()
+    kept = False
+    with tempfile.TemporaryDirectory(prefix="atoll-demo-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)  # services may run as a user of their own
+        port = copy_shop(folder)
+        atoll = Atoll(folder)
+        try:
+            kept = asyncio.run(play(folder, atoll, port, asked.rate))
+        except Broken as problem:
+            say(f"[red]the demo cannot go on:[/] {problem}")
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            say("interrupted")
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # ending in order takes seconds; then it is over
+            atoll.down()
+            left = end_what_is_left(folder)
+    for process in left:
+        say(f"[red]left running by `atoll down`, killed:[/] {process}")
+    print(f"{time.monotonic() - began:.0f} s; nothing is left running" if not left else "something was left running")
+    return 0 if kept and not left else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+// Starts the shop's front page on PORT, on this machine's own address.
+
+import http from "node:http";
+import { connectCatalog } from "./catalog.js";
+import { shop } from "./shop.js";
+
+const { PORT, CATALOG_ADDR, ORDERS_URL, RECOMMENDATIONS_URL } = process.env;
+const handler = shop({
+  catalog: connectCatalog(CATALOG_ADDR),
+  ordersUrl: ORDERS_URL,
+  recommendationsUrl: RECOMMENDATIONS_URL,
+});
+http.createServer(handler).listen(Number(PORT), "127.0.0.1", () => console.log(`the shop is open on port ${PORT}`));

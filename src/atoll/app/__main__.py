@@ -1,0 +1,7 @@
+"""`python -m atoll.app` is `atoll`."""
+
+import sys
+
+from atoll.app import main
+
+sys.exit(main())

@@ -1,0 +1,47 @@
+"""What a daemon must know of its environment, written by the command line that starts it and read by the daemon.
+
+The file lies in the environment's state folder, so that a keeper can start the daemon again without anybody's help.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from atoll.model.errors import UserError
+from atoll.model.spec import EnvironmentSpec
+
+_NAME = "daemon.json"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment of one workspace on this machine."""
+
+    workspace: str
+    root: str
+    state: str
+    run: str
+    environment: EnvironmentSpec
+
+
+def read(state: Path) -> Config | None:
+    """The configuration of an environment's daemon; None when it was never started. Raises UserError when unreadable."""
+    try:
+        return msgspec.json.decode((state / _NAME).read_bytes(), type=Config)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as exc:
+        raise UserError(f"{state / _NAME} cannot be read", str(exc), "delete it and run `atoll up`") from exc
+
+
+def write(state: Path, config: Config) -> bool:
+    """Write it, atomically; False when it said the same already."""
+    if read(state) == config:
+        return False
+    fresh = state / f"{_NAME}~"
+    with fresh.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(config)))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(state / _NAME)
+    return True

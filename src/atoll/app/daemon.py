@@ -1,0 +1,134 @@
+"""The daemon's process: builds an environment from its adapters, serves its API, ends when told to.
+
+Started by the keeper as `python -m atoll.app.daemon STATE_DIR`. It leads the store before it touches anything.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from atoll.app.config import Config, read
+from atoll.daemon.api import Api
+from atoll.daemon.clock import SystemClock
+from atoll.daemon.environment import Environment, Identity, Machine
+from atoll.daemon.serve import serve
+from atoll.engines.process import ProcessHost
+from atoll.keeper.client import KeeperClient, KeeperError
+from atoll.model.errors import AtollError, Fenced
+from atoll.model.state import Address
+from atoll.proxy import EnvoyProxy
+from atoll.realise.records import Records
+from atoll.store.sqlite import SqliteStore
+from atoll.store.vault import SqliteVault
+
+_log = logging.getLogger("atoll.daemon")
+_PROXY_WITHIN_S = 2.0  # so that a fresh daemon answers with what the proxy says, when there is one
+
+
+def main() -> int:
+    """Run until SIGTERM. Exit code 0 when told to end, 3 when another daemon leads, 1 for anything else."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    config = read(Path(sys.argv[1]))
+    if config is None:
+        _log.error("there is no daemon.json in %s; `atoll up` writes it", sys.argv[1])
+        return 2
+    try:
+        asyncio.run(_run(config))
+    except BaseExceptionGroup as group:
+        mine, others = group.split(AtollError)
+        if others is not None or mine is None:
+            raise
+        fenced = mine.subgroup(Fenced) is not None
+        _log.error("%s%s", "another daemon leads this environment: " if fenced else "", _first(mine))
+        return 3 if fenced else 1
+    except AtollError as exc:
+        _log.error("%s", exc)
+        return 1
+    return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _run(config: Config) -> None:
+    state, run = Path(config.state), Path(config.run)
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    store = SqliteStore(state)
+    await store.lead()
+    proxy = EnvoyProxy(run, state)
+    await proxy.start()
+    try:
+        records = Records(store, await store.load())
+        keeper = KeeperClient(run)
+        environment = Environment(
+            identity=_identity(config),
+            host=ProcessHost(state, run),
+            traffic=proxy,
+            store=store,
+            vault=SqliteVault(state),
+            clock=SystemClock(),
+            machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
+            records=records,
+        )
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(environment.run())
+            group.create_task(_serve(environment, run / "daemon.sock", proxy))
+            await told.wait()
+            running.cancel()
+            raise _ToldToEnd
+    except* _ToldToEnd:
+        _log.info("told to end; replicas and traffic go on")
+    finally:
+        await proxy.close()
+        await store.close()
+
+
+class _ToldToEnd(Exception):
+    """Ends the task group when the keeper says so."""
+
+
+async def _serve(environment: Environment, socket: Path, proxy: EnvoyProxy) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PROXY_WITHIN_S):
+            while proxy.generation() == 0:
+                await asyncio.sleep(0.01)
+    await serve(Api(environment), socket)
+
+
+def _identity(config: Config) -> Identity:
+    spec = config.environment
+    return Identity(
+        workspace=config.workspace,
+        environment=spec.name,
+        root=config.root,
+        gateway=Address(spec.gateway.host, spec.gateway.port),
+        ports=spec.ports,
+        data=f"{config.state}/data",
+    )
+
+
+async def _parts(keeper: KeeperClient) -> Mapping[str, int | None]:
+    """The keeper's own pid and its proxy's; empty when it does not answer."""
+    try:
+        status = await asyncio.to_thread(keeper.status)
+    except KeeperError:
+        return {}
+    return {"keeper": status["pid"], "proxy": status["fixtures"].get("proxy", {}).get("pid")}
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""What the command line asks for: places, files, builds, and the life of an environment's processes.
+
+Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, since `atoll --help` comes through here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from atoll.cli.http import Line
+    from atoll.model.errors import BuildFailed
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.state import Artifact
+    from atoll.model.wire import DoctorView
+    from atoll.workspace.places import Places
+
+    Say = Callable[[str], None]
+
+_API_WITHIN_S = 20.0
+_DRAINED_WITHIN_S = 45.0
+_DAEMON_VARIABLES = (  # what Python, uv-less tools and command probes may need; services get none of it unasked
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH"),
+    *("ATOLL_HOME", "ATOLL_RUN"),
+)
+
+
+class EnvironmentPlaces:
+    """Where one environment keeps its things, and whether somebody is there."""
+
+    def __init__(self, places: Places) -> None:
+        self.at = places
+        self.environment = places.environment
+        self.socket = places.daemon_socket
+
+    def keeper_alive(self) -> bool:
+        """Whether a keeper answers."""
+        from atoll.keeper.client import is_keeper_up
+
+        return is_keeper_up(self.at.run)
+
+
+class AppHooks:
+    """See the module."""
+
+    def places(self, root: Path, environment: str) -> EnvironmentPlaces:
+        """Reads nothing but names."""
+        from atoll.workspace.places import Places
+
+        return EnvironmentPlaces(Places(root, environment))
+
+    def load(self, root: Path, environment: str) -> WorkspaceSpec:
+        """The workspace's files."""
+        from atoll.workspace.loader import load
+
+        return load(root, environment)
+
+    def build(
+        self,
+        places: EnvironmentPlaces,
+        workspace: WorkspaceSpec,
+        services: Sequence[str],
+        say: Callable[[str, str], None],
+    ) -> Mapping[str, Artifact | BuildFailed]:
+        """Build what changed, side by side."""
+        import asyncio
+
+        from atoll.pipeline.build import Progress, build_all
+
+        def told(progress: Progress) -> None:
+            say(progress.service, " ".join(part for part in (progress.phase, progress.label, progress.line) if part))
+
+        return asyncio.run(
+            build_all(
+                [workspace.services[name] for name in services],
+                root=Path(workspace.root),
+                artifacts=places.at.artifacts,
+                jobs=None,
+                on_progress=told,
+            )
+        )
+
+    def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
+        """Keeper, then daemon and proxy; waits for the API."""
+        from atoll.app.config import Config, write
+        from atoll.keeper.client import KeeperClient, start_keeper
+        from atoll.proxy import command as envoy_command
+
+        at = places.at
+        at.create()
+        # Asked first, so that a missing Envoy changes nothing.
+        envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
+        config = Config(
+            workspace=workspace.name,
+            root=workspace.root,
+            state=str(at.state),
+            run=str(at.run),
+            environment=workspace.environment,
+        )
+        changed = write(at.state, config)
+        with _readable():
+            if not places.keeper_alive():
+                say("starting the keeper")
+                start_keeper(at.state, at.run)
+            keeper = KeeperClient(at.run)
+            before = keeper.status()["fixtures"]
+            keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
+            daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
+            keeper.ensure("daemon", daemon, _environment(workspace), at.state / "logs" / "daemon.log")
+            if "daemon" not in before:
+                say("starting the proxy and the daemon")
+            elif changed:
+                say("restarting the daemon: atoll.toml has changed")
+                keeper.restart("daemon")
+        _wait_for_api(places)
+
+    def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
+        """Every service drained and stopped, then the rest."""
+        from atoll.keeper.client import KeeperClient, start_keeper
+
+        at = places.at
+        if not (at.state / "daemon.json").exists():
+            return  # it never ran
+        with _readable():
+            if not places.keeper_alive():
+                start_keeper(at.state, at.run)  # it adopts what another keeper left running
+            _stop_services(places, say)
+            say("stopping proxy, daemon and keeper")
+            KeeperClient(at.run).shutdown(timeout_s=30.0)
+
+    def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
+        """What needs no daemon."""
+        from atoll.app.checks import local_checks
+
+        return local_checks(places.at if places else None, workspace)
+
+
+def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
+    """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
+    names = {*_DAEMON_VARIABLES, *(name for spec in workspace.services.values() for name in spec.inherit)}
+    return {name: os.environ[name] for name in sorted(names) if name in os.environ}
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """The keeper's errors as ours: it imports nothing of Atoll's."""
+    from atoll.keeper.client import KeeperError
+    from atoll.model.errors import Unreachable
+
+    try:
+        yield
+    except KeeperError as exc:
+        raise Unreachable(f"{exc}{f' ({exc.fix})' if exc.fix else ''}") from exc
+
+
+def _line(places: EnvironmentPlaces) -> Line:
+    from atoll.cli.http import Line
+
+    return Line(places.socket, places.keeper_alive, _API_WITHIN_S)
+
+
+def _wait_for_api(places: EnvironmentPlaces) -> None:
+    from atoll.cli.http import Silent
+    from atoll.model.errors import Unreachable
+
+    try:
+        _line(places).request("GET", "/v1/health")
+    except (OSError, Silent) as exc:
+        log = places.at.state / "logs" / "daemon.log"
+        lines = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
+        why = f"; it said: {' | '.join(lines)}" if lines else ""
+        raise Unreachable(f"the daemon does not answer within {_API_WITHIN_S:g} s{why} (see {log})") from exc
+
+
+def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
+    """Through the daemon, so that requests in flight finish. Without one the replicas are just ended."""
+    from atoll.cli.http import Silent
+
+    line = _line(places)
+    try:
+        services = json.loads(line.request("GET", "/v1/status").body)["services"]
+        for service in services:
+            if service["state"] != "down":
+                say(f"stopping {service['name']}")
+                line.request("POST", f"/v1/services/{service['name']}/stop", b"{}", key=os.urandom(8).hex())
+        deadline = time.monotonic() + _DRAINED_WITHIN_S
+        while time.monotonic() < deadline:
+            services = json.loads(line.request("GET", "/v1/status").body)["services"]
+            if not any(service["replicas"] for service in services):
+                return
+            time.sleep(0.05)
+    except (OSError, Silent, ValueError, KeyError) as exc:
+        say(f"the daemon does not answer ({exc}); ending the replicas without it")

@@ -1,0 +1,257 @@
+"""The daemon's API as methods, typed. Commands use it; it uses `http`. One method an endpoint.
+
+`raw` answers the JSON as it came, for --json: msgspec is imported only when an answer is looked into.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from atoll.cli.failed import UNREACHABLE, Failed
+from atoll.cli.http import ANSWER_S, Line, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from atoll.model import wire
+    from atoll.model.state import Event
+    from atoll.ports import LogLine
+
+_T = TypeVar("_T")
+
+
+class Client:
+    """One environment's daemon. Every method raises Failed: what the daemon said, or that nobody answers."""
+
+    def __init__(self, line: Line, environment: str) -> None:
+        self._line, self._environment = line, environment
+
+    # --- reading
+
+    def raw(self, path: str) -> bytes:
+        """The JSON of a GET."""
+        return self._send("GET", path)
+
+    def status(self) -> wire.StatusView:
+        """Everything on one page."""
+        from atoll.model.wire import StatusView
+
+        return _decode(self.raw("/v1/status"), StatusView)
+
+    def releases(self, service: str) -> list[wire.ReleaseView]:
+        """Newest first."""
+        from atoll.model.wire import ReleaseView
+
+        return _decode(self.raw(_of(service, "releases")), list[ReleaseView])
+
+    def why(self, subject: str) -> wire.WhyView:
+        """Why a service or release is as it is."""
+        from atoll.model.wire import WhyView
+
+        return _decode(self.raw(why_path(subject)), WhyView)
+
+    def secrets(self) -> list[wire.SecretView]:
+        """Names and versions."""
+        from atoll.model.wire import SecretView
+
+        return _decode(self.raw("/v1/secrets"), list[SecretView])
+
+    def doctor(self) -> list[wire.DoctorView]:
+        """What the daemon can check of itself."""
+        from atoll.model.wire import DoctorView
+
+        return _decode(self.raw("/v1/doctor"), list[DoctorView])
+
+    # --- changing
+
+    def up(self, request: wire.UpRequest) -> wire.UpView:
+        """Deploy what is not running."""
+        from atoll.model.wire import UpView
+
+        return _decode(self._change("POST", "/v1/up", request), UpView)
+
+    def deploy(self, request: wire.DeployRequest) -> wire.OperationView:
+        """Begin a deploy."""
+        return self._operation(_of(request.spec.name, "deploy"), request)
+
+    def rollback(self, service: str, request: wire.RollbackRequest) -> wire.OperationView:
+        """Begin a rollback."""
+        return self._operation(_of(service, "rollback"), request)
+
+    def restart(self, service: str, request: wire.RestartRequest) -> wire.OperationView:
+        """Begin a restart."""
+        return self._operation(_of(service, "restart"), request)
+
+    def scale(self, service: str, request: wire.ScaleRequest) -> wire.ServiceView:
+        """Set or clear the replicas by hand."""
+        from atoll.model.wire import ServiceView
+
+        return _decode(self._change("POST", _of(service, "scale"), request), ServiceView)
+
+    def stop(self, service: str, request: wire.StopRequest) -> wire.ServiceView:
+        """Want it down."""
+        from atoll.model.wire import ServiceView
+
+        return _decode(self._change("POST", _of(service, "stop"), request), ServiceView)
+
+    def exec(self, service: str, request: wire.ExecRequest) -> wire.ExecView:
+        """Run a command and wait for its end. Never sent twice."""
+        from atoll.model.wire import ExecView
+
+        answer_s = request.timeout_s + 10
+        return _decode(self._change("POST", _of(service, "exec"), request, answer_s=answer_s), ExecView)
+
+    def set_secret(self, name: str, request: wire.SecretRequest) -> wire.SecretView:
+        """Store a new version."""
+        from atoll.model.wire import SecretView
+
+        return _decode(self._change("PUT", f"/v1/secrets/{quote(name, safe='')}", request), SecretView)
+
+    def remove_secret(self, name: str) -> None:
+        """Forget all versions."""
+        self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
+
+    # --- following
+
+    def watch(self, operation: str) -> Iterator[wire.OperationView]:
+        """An operation, change by change, until it has ended."""
+        from atoll.model.wire import OperationView
+
+        for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch"):
+            yield (view := _decode(data, OperationView))
+            if view.ended:
+                return
+
+    def events(self, *, after: int, service: str | None, follow: bool) -> Iterator[tuple[Event, bytes]]:
+        """The ledger, each event with its JSON."""
+        from atoll.model.state import Event
+
+        query = {"after": after, "follow": str(follow).lower()} | ({"service": service} if service else {})
+        for data in self._stream(f"/v1/events?{urlencode(query)}"):
+            yield _decode(data, Event), data
+
+    def logs(
+        self, services: Sequence[str], *, replica: str | None, tail: int, follow: bool, since_wall: float
+    ) -> Iterator[tuple[LogLine, bytes]]:
+        """Lines, each with its JSON; over a restart of the daemon none is lost and none comes twice."""
+        from atoll.ports import LogLine
+
+        since, seen = since_wall, set[tuple[str, str, str]]()
+
+        def target() -> str:
+            # After a break everything since the newest line is asked for again; what came already is dropped below.
+            resumed = since > since_wall
+            query = [("service", service) for service in services]
+            query += [
+                ("tail", str(100_000 if resumed else tail)),
+                ("since", repr(since)),
+                ("follow", str(follow).lower()),
+            ]
+            query += [("replica", replica)] if replica else []
+            return f"/v1/logs?{urlencode(query)}"
+
+        for event in self._events(target):
+            line = _decode(event, LogLine)
+            identity = (line.replica, line.cursor, line.text)
+            if line.wall == since and identity in seen:
+                continue
+            if line.wall > since:
+                since = line.wall
+                seen.clear()
+            if line.wall == since:
+                seen.add(identity)
+            yield line, event
+
+    # --- the line
+
+    def _operation(self, path: str, request: wire.Mutation) -> wire.OperationView:
+        from atoll.model.wire import OperationView
+
+        return _decode(self._change("POST", path, request), OperationView)
+
+    def _change(self, method: str, path: str, request: Any, *, answer_s: float = ANSWER_S) -> bytes:
+        import msgspec
+
+        return self._send(method, path, msgspec.json.encode(request), getattr(request, "key", ""), answer_s)
+
+    def _send(
+        self, method: str, path: str, body: bytes | None = None, key: str = "", answer_s: float = ANSWER_S
+    ) -> bytes:
+        try:
+            answer = self._line.request(method, path, body, key=key, answer_s=answer_s)
+        except Silent as exc:
+            raise self._silent(exc) from exc
+        except ConnectionError as exc:
+            raise Failed(
+                "the daemon went away before it answered",
+                f"{exc}; whether it did what was asked is not known",
+                "look with `atoll status` or `atoll events`, then try again",
+                kind="Unreachable",
+                exit_code=UNREACHABLE,
+            ) from exc
+        if answer.status >= 400:
+            raise _refusal(answer.body)
+        return answer.body
+
+    def _stream(self, target: str) -> Iterator[bytes]:
+        return self._events(lambda: target)
+
+    def _events(self, target: Any) -> Iterator[bytes]:
+        try:
+            for event in self._line.events(target):
+                if event.name == "error":
+                    raise _refusal(event.data)
+                yield event.data
+        except Silent as exc:
+            raise self._silent(exc) from exc
+
+    def _silent(self, exc: Silent) -> Failed:
+        if not exc.why:
+            what, why = f"the environment '{self._environment}' is not running", "it has no keeper"
+            fix = "start it with `atoll up`"
+        else:
+            what, why = f"the daemon of '{self._environment}' does not answer", exc.why
+            fix = "see `atoll doctor`; services go on running meanwhile"
+        return Failed(what, why, fix, kind="Unreachable", exit_code=UNREACHABLE)
+
+
+def why_path(subject: str) -> str:
+    """The address of WhyView."""
+    return f"/v1/why/{quote(subject, safe='')}"
+
+
+def _of(service: str, what: str) -> str:
+    return f"/v1/services/{quote(service, safe='')}/{what}"
+
+
+def _decode(data: bytes, kind: type[_T]) -> _T:
+    import msgspec
+
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as exc:
+        raise Failed(
+            "the daemon's answer is not understood",
+            str(exc),
+            "client and daemon are of different versions: run `atoll down` and `atoll up` with the new one",
+            kind="VersionMismatch",
+            exit_code=UNREACHABLE,
+        ) from exc
+
+
+def _refusal(body: bytes) -> Failed:
+    """What the daemon said, as the command's own error."""
+    try:
+        view = json.loads(body)
+        return Failed(
+            str(view["what"]),
+            str(view.get("why", "")),
+            str(view.get("fix", "")),
+            kind=str(view.get("kind", "Error")),
+            exit_code=int(view.get("exit_code", 1)),
+        )
+    except (ValueError, KeyError, TypeError):
+        text = body[:500].decode(errors="replace")
+        return Failed("the daemon's answer is not understood", text, "see `atoll doctor`", kind="Bug", exit_code=1)

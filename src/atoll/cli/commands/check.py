@@ -1,0 +1,58 @@
+"""`atoll check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atoll.cli.failed import USER
+from atoll.cli.output import counted, print_json
+from atoll.cli.session import Session, common_options, json_option, takes_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from atoll.model.errors import Problem
+
+
+@click.command
+@common_options
+@json_option
+@takes_session
+def command(session: Session) -> int:
+    """Check the workspace's files and show every problem.
+
+    Needs no daemon and changes nothing. Ends with 2 when there is a problem.
+
+    Example:
+      atoll check
+      atoll check --env production --json
+    """
+    from atoll.model.errors import InvalidWorkspace
+
+    try:
+        workspace = session.load()
+    except InvalidWorkspace as exc:
+        _show(session, sorted(exc.problems, key=lambda problem: (problem.file, problem.line or 0, problem.field)))
+        return USER
+    names = sorted(workspace.services)
+    if session.json:
+        print_json({"ok": True, "workspace": workspace.name, "services": names, "problems": []})
+    else:
+        click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
+    return 0
+
+
+def _show(session: Session, problems: Sequence[Problem]) -> None:
+    if session.json:
+        found: dict[str, Any] = {"ok": False, "problems": problems}
+        print_json(found)
+        return
+    for problem in problems:
+        where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        field = f"{problem.field}: " if problem.field else ""
+        click.echo(f"{click.style(where, bold=True)}: {field}{problem.what}")
+        if problem.fix:
+            click.echo(f"    fix: {problem.fix}")
+    click.echo(f"{counted(len(problems), 'problem')} found")

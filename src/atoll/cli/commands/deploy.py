@@ -1,0 +1,66 @@
+"""`atoll deploy`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.drafts import build, chosen, first_failure, new_key
+from atoll.cli.failed import Failed
+from atoll.cli.main import report
+from atoll.cli.results import finish, receipt_options
+from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+
+if TYPE_CHECKING:
+    from atoll.model.wire import OperationView
+
+
+@click.command
+@service_argument(nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Make a release also when nothing changed.")
+@click.option("--note", metavar="TEXT", default="", help="Kept with the release.")
+@receipt_options
+@common_options
+@json_option
+@takes_session
+def command(session: Session, services: tuple[str, ...], force: bool, note: str, detach: bool, markdown: bool) -> int:
+    """Build services and move all traffic to the new releases.
+
+    Returns when each is live (all traffic is on the new release) or was undone (3). Ctrl-C detaches: what was begun goes
+    on. With --json: a list of the API's OperationView, each with its receipt.
+
+    Example:
+      atoll deploy orders
+      atoll deploy orders payments --markdown
+    """
+    from atoll.cli.git import author
+    from atoll.model.wire import DeployRequest
+
+    workspace = session.load()
+    names = chosen(workspace, services)
+    seen = {service.name: service.generation for service in session.client.status().services}
+    drafts = build(session, workspace, names)
+    failures = dict(drafts.failures)
+    begun: list[OperationView] = []
+    who = author(session.root)
+    for name, draft in drafts.ready.items():
+        request = DeployRequest(
+            spec=draft.spec,
+            artifact=draft.artifact,
+            author=who,
+            key=new_key(),
+            expect=seen.get(name),  # somebody else's deploy during our build is a conflict, not a race
+            note=note,
+            force=force,
+        )
+        try:
+            begun.append(session.client.deploy(request))
+        except Failed as exc:  # one that is refused does not stop the others
+            failures[name] = exc
+    if not begun and len(failures) == 1:
+        raise next(iter(failures.values()))
+    for failed in failures.values():
+        report(failed, ())
+    ended = finish(session, begun, detach=detach, markdown=markdown)
+    return first_failure(failures.values()) or ended

@@ -1,0 +1,69 @@
+"""`atoll doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.failed import Failed, taken_over
+from atoll.cli.output import console, escape, print_json, table
+from atoll.cli.session import Session, common_options, json_option, takes_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.wire import DoctorView
+
+_MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]"}
+
+
+@click.command
+@common_options
+@json_option
+@takes_session
+def command(session: Session) -> int:
+    """Check this machine and the environment.
+
+    Works without a workspace and without a daemon; with them it checks more. Ends with 1 when a check is bad.
+
+    Example:
+      atoll doctor
+    """
+    checks = list(_checks(session))
+    if session.json:
+        print_json(checks)
+    else:
+        rows = []
+        for check in checks:
+            fix = f"; fix: {escape(check.fix)}" if check.fix and check.ok is not True else ""
+            rows.append((_MARK[check.ok], check.check, escape(check.text) + fix))
+        console().print(table(("", "check", ""), rows))
+    return 1 if any(check.ok is False for check in checks) else 0
+
+
+def _checks(session: Session) -> Iterator[DoctorView]:
+    from atoll.cli.machine import checks_of
+    from atoll.model.wire import DoctorView
+
+    workspace: WorkspaceSpec | None = None
+    places = None
+    try:
+        places = session.places
+        workspace = session.load()
+        yield DoctorView(check="workspace", ok=True, text=f"{workspace.name} at {session.root}")
+    except Exception as exc:
+        failed = taken_over(exc)
+        if failed is None:
+            raise
+        yield DoctorView(check="workspace", ok=None if places is None else False, text=failed.what, fix=failed.fix)
+    yield from checks_of(workspace, running=places is not None and places.keeper_alive())
+    yield from session.hooks.local_checks(places, workspace)
+    if places is None or not places.keeper_alive():
+        yield DoctorView(check="daemon", ok=None, text="not running here", fix="`atoll up` starts it")
+        return
+    try:
+        yield from session.client.doctor()
+    except Failed as exc:
+        yield DoctorView(check="daemon", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)

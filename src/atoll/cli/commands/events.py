@@ -1,0 +1,50 @@
+"""`atoll events`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.complete import services_to_complete
+from atoll.cli.output import clock, print_line
+from atoll.cli.session import Session, common_options, json_option, takes_session
+
+if TYPE_CHECKING:
+    from atoll.model.state import Event
+
+_BAD = ("failed", "crash", "undo", "refused", "lost")
+
+
+@click.command
+@click.argument("service", required=False, metavar="[SERVICE]", shell_complete=services_to_complete)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Only what came after this event.")
+@click.option("-n", "--tail", type=click.IntRange(min=0), default=50, show_default=True, help="How many of the newest.")
+@common_options
+@json_option
+@takes_session
+def command(session: Session, service: str | None, follow: bool, after: int | None, tail: int) -> None:
+    """Show the ledger: what happened, who did it.
+
+    With --json one event a line; its `seq` is what --after takes, so that a reader can go on where it stopped.
+
+    Example:
+      atoll events -f
+      atoll events orders --after 120 --json
+    """
+    if after is None:
+        after = max(0, session.client.status().last_event - tail)
+    for event, raw in session.client.events(after=after, service=service, follow=follow):
+        if session.json:
+            print_line(raw)
+        else:
+            click.echo(_line(event), color=None)
+
+
+def _line(event: Event) -> str:
+    who = f" ({event.author.actor})" if event.author.actor else ""
+    subject = event.service + (f" r{event.release}" if event.release is not None else "")
+    bad = any(word in event.kind for word in _BAD)
+    kind = click.style(f"{event.kind:<20}", fg="red" if bad else "cyan")
+    return f"{clock(event.wall)}  #{event.seq:<6} {kind} {subject:<16} {event.message}{who}".rstrip()

@@ -1,0 +1,39 @@
+"""`atoll exec`."""
+
+from __future__ import annotations
+
+import click
+
+from atoll.cli.output import print_json
+from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@service_argument()
+@click.argument("argv", nargs=-1, required=True, metavar="-- COMMAND...", type=click.UNPROCESSED)
+@click.option("--replica", metavar="ID", default="", help="Of this replica. Default: the oldest ready one.")
+@click.option("--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds it may take.")
+@common_options
+@json_option
+@takes_session
+def command(session: Session, service: str, argv: tuple[str, ...], replica: str, timeout_s: float) -> int:
+    """Run a command in a replica's surroundings.
+
+    In its folder, with its environment and its secrets. Ends with the command's own exit code. Its output comes at its
+    end, at most 1 MiB of it; it gets no input.
+
+    Example:
+      atoll exec orders -- ./orders migrate --dry-run
+      atoll exec orders -- env
+    """
+    from atoll.model.wire import ExecRequest
+
+    view = session.client.exec(service, ExecRequest(argv=argv, replica=replica, timeout_s=timeout_s))
+    if session.json:
+        print_json(view)
+    else:
+        click.echo(view.output, nl=False)
+    if view.exit.code is None:
+        session.warn(f"the command ended: {view.exit.text}")
+        return 128 + view.exit.signal if view.exit.signal else 1
+    return view.exit.code

@@ -1,0 +1,77 @@
+"""`atoll logs`."""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.failed import Failed
+from atoll.cli.output import clock, print_line
+from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+
+if TYPE_CHECKING:
+    from atoll.ports import LogLine
+
+_COLORS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@click.command
+@service_argument(nargs=-1)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on.")
+@click.option("-n", "--tail", type=click.IntRange(min=0), default=100, show_default=True, help="Lines a service.")
+@click.option("--since", metavar="TIME", help="Only lines since then: 90s, 10m, 2h, 1d, or an ISO 8601 time.")
+@click.option("--replica", metavar="ID", help="Only of this replica.")
+@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
+@common_options
+@json_option
+@takes_session
+def command(
+    session: Session,
+    services: tuple[str, ...],
+    follow: bool,
+    tail: int,
+    since: str | None,
+    replica: str | None,
+    timestamps: bool,
+) -> None:
+    """Show what replicas print.
+
+    Without SERVICE: of all services. Lines of ended replicas are kept, too. With --json one line a line.
+
+    Example:
+      atoll logs orders -f
+      atoll logs orders payments --since 10m
+    """
+    since_wall = 0.0 if since is None else wall(since, time.time())
+    lines = session.client.logs(services, replica=replica, tail=tail, follow=follow, since_wall=since_wall)
+    for line, raw in lines:
+        if session.json:
+            print_line(raw)
+        else:
+            click.echo(_line(line, timestamps))
+
+
+def wall(text: str, now: float) -> float:
+    """`10m` before `now`, or an ISO 8601 time (local unless it names a zone), in seconds since the epoch. Raises Failed."""
+    if found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip()):
+        return now - float(found[1]) * _UNITS[found[2]]
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError as exc:
+        raise Failed(
+            f"'{text}' is no time", "--since takes an age or a time", "such as 10m, or 2026-05-01T12:00"
+        ) from exc
+
+
+def _line(line: LogLine, timestamps: bool) -> str:
+    color = _COLORS[zlib.crc32(line.service.encode()) % len(_COLORS)]
+    when = f"{clock(line.wall)} " if timestamps else ""
+    bar = click.style("!" if line.stream == "stderr" else "|", fg="red" if line.stream == "stderr" else None, dim=True)
+    return f"{when}{click.style(line.replica, fg=color)} {bar} {line.text}"

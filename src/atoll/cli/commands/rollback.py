@@ -1,0 +1,42 @@
+"""`atoll rollback`."""
+
+from __future__ import annotations
+
+import click
+
+from atoll.cli.drafts import new_key
+from atoll.cli.failed import Failed
+from atoll.cli.results import finish, receipt_options
+from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+
+
+@click.command
+@service_argument()
+@click.option("--to", "to", metavar="RELEASE", help="Which release, such as r7. Default: the one before.")
+@receipt_options
+@common_options
+@json_option
+@takes_session
+def command(session: Session, service: str, to: str | None, detach: bool, markdown: bool) -> int:
+    """Go back to an earlier release.
+
+    Artifact, configuration, policy and contracts go back together; secrets stay at their newest version. While the
+    previous release is warm it is a change of weights only.
+
+    Example:
+      atoll rollback orders
+      atoll rollback orders --to r5
+    """
+    from atoll.cli.git import author
+    from atoll.model.wire import RollbackRequest
+
+    request = RollbackRequest(to=None if to is None else number(to), author=author(session.root), key=new_key())
+    return finish(session, [session.client.rollback(service, request)], detach=detach, markdown=markdown)
+
+
+def number(release: str) -> int:
+    """7, of `r7` or `7`. Raises Failed."""
+    digits = release.removeprefix("r")
+    if not digits.isdigit():
+        raise Failed(f"'{release}' is no release", "releases are named r1, r2, ...", "see `atoll releases SERVICE`")
+    return int(digits)

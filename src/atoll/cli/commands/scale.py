@@ -1,0 +1,73 @@
+"""`atoll scale`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.drafts import new_key
+from atoll.cli.failed import Failed
+from atoll.cli.output import counted, print_json
+from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+
+if TYPE_CHECKING:
+    from atoll.model.wire import ServiceView
+
+POLL_S = 0.25
+WAIT_S = 120.0  # four times the default start budget
+
+
+@click.command
+@service_argument()
+@click.argument("replicas", type=click.IntRange(min=0), required=False)
+@click.option("--reset", is_flag=True, help="Go back to what the release says.")
+@click.option("--detach", is_flag=True, help="Do not wait until they are ready.")
+@common_options
+@json_option
+@takes_session
+def command(session: Session, service: str, replicas: int | None, reset: bool, detach: bool) -> None:
+    """Set the number of replicas by hand, or give it back.
+
+    The number survives deploys and rollbacks, until --reset.
+
+    Example:
+      atoll scale orders 3
+      atoll scale orders --reset
+    """
+    from atoll.cli.git import author
+    from atoll.model.wire import ScaleRequest
+
+    if (replicas is None) != reset:
+        raise click.UsageError("say either how many REPLICAS, or --reset")
+    request = ScaleRequest(replicas=replicas, author=author(session.root), key=new_key())
+    view = session.client.scale(service, request)
+    if not detach:
+        view = _settled(session, view)
+    if session.json:
+        print_json(view)
+        return
+    by_hand = "" if view.override is None else " (by hand; `--reset` gives it back)"
+    click.echo(f"{view.name}: {view.ready} of {counted(view.wanted, 'replica')} ready{by_hand}")
+
+
+def _settled(session: Session, view: ServiceView) -> ServiceView:
+    """Wait until as many are ready as are wanted. Raises Failed when that takes too long."""
+    wanted, until, said = view.wanted, time.monotonic() + WAIT_S, -1
+    while view.ready != wanted:
+        if view.ready != said:
+            session.say(f"{view.name}: {view.ready} of {wanted} ready")
+            said = view.ready
+        if time.monotonic() > until:
+            raise Failed(
+                f"{view.name} has {view.ready} of {wanted} replicas ready after {WAIT_S:.0f} s",
+                view.reason or "the new replicas did not get ready",
+                f"see `atoll why {view.name}`; the daemon goes on trying",
+                kind="NotReady",
+                exit_code=1,
+            )
+        time.sleep(POLL_S)
+        found = (service for service in session.client.status().services if service.name == view.name)
+        view = next(found, view)
+    return view

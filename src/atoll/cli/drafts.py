@@ -1,0 +1,64 @@
+"""From the workspace's files to drafts that the daemon can admit: load, choose, build. `up` and `deploy` use it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from atoll.cli.failed import Failed, taken_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from atoll.cli.session import Session
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.wire import Draft
+
+
+class Drafts(NamedTuple):
+    """What was built, and what could not be."""
+
+    ready: dict[str, Draft]
+    failures: dict[str, Failed]
+
+
+def chosen(workspace: WorkspaceSpec, named: Sequence[str]) -> list[str]:
+    """The named services, or all. Raises Failed for one that the workspace does not have."""
+    from atoll.model.suggest import did_you_mean
+
+    for name in named:
+        if name not in workspace.services:
+            fix = did_you_mean(name, workspace.services) or "write its service.toml"
+            raise Failed(
+                f"there is no service '{name}'", f"workspace '{workspace.name}' has none", fix, kind="NotFound"
+            )
+    return list(dict.fromkeys(named)) or sorted(workspace.services)
+
+
+def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -> Drafts:
+    """Build what changed of these services. One that fails does not stop the others."""
+    from atoll.model.errors import BuildFailed
+    from atoll.model.wire import Draft
+
+    def say(service: str, line: str) -> None:
+        session.say(f"{service}: {line}")
+
+    ready, failures = dict[str, Draft](), dict[str, Failed]()
+    for name, result in session.hooks.build(session.places, workspace, services, say).items():
+        if isinstance(result, BuildFailed):
+            failed = taken_over(result)
+            assert failed is not None
+            failures[name] = failed
+        else:
+            ready[name] = Draft(spec=workspace.services[name], artifact=result)
+    return Drafts(ready, failures)
+
+
+def new_key() -> str:
+    """An idempotency key for one request."""
+    return os.urandom(16).hex()
+
+
+def first_failure(failures: Iterable[Failed]) -> int:
+    """The exit code of several failures: the first one's; 0 without any."""
+    return next((failed.exit_code for failed in failures), 0)

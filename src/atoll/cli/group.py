@@ -1,0 +1,107 @@
+"""The list of commands, and a click group that imports a command only when it is called.
+
+`--help` must import nothing else, so the one-line helps stand here; a test compares them with the commands' own.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import cleandoc
+from typing import Any
+
+import click
+
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Run": {
+        "check": "Check the workspace's files and show every problem.",
+        "up": "Start the environment and deploy what is not running.",
+        "deploy": "Build services and move all traffic to the new releases.",
+        "rollback": "Go back to an earlier release.",
+        "restart": "Replace every replica by a fresh one of the same release.",
+        "scale": "Set the number of replicas by hand, or give it back.",
+        "down": "Stop services, or the whole environment.",
+    },
+    "Look": {
+        "status": "Show the environment on one screen.",
+        "logs": "Show what replicas print.",
+        "events": "Show the ledger: what happened, who did it.",
+        "releases": "Show a service's releases, newest first.",
+        "why": "Explain why a service or a release is as it is.",
+        "doctor": "Check this machine and the environment.",
+    },
+    "Work": {
+        "exec": "Run a command in a replica's surroundings.",
+        "secret": "Set, list and remove secrets.",
+        "completion": "Print the completion script of a shell.",
+        "version": "Show the version.",
+    },
+}
+COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for name, text in section.items()}
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "a bug, with its traceback",
+    2: "a mistake in the command or in a file",
+    3: "the deploy failed and was undone; the stable release was never touched",
+    4: "refused at admission, before anything was touched",
+    5: "a conflict with what is going on",
+    6: "a build failed",
+    7: "the daemon does not answer",
+    130: "Ctrl-C; a deploy that was started goes on",
+}
+
+
+class ReaderGone(Exception):
+    """The other end of stdout was closed. Not an OSError, for which click has an answer of its own."""
+
+
+class LazyGroup(click.Group):
+    """Finds a command by importing `atoll.cli.commands.NAME`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _keep_examples(self)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise ReaderGone from exc
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"atoll.cli.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        _keep_examples(command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            hint = f"did you mean 'atoll {near[0]}'?" if near else "`atoll --help` lists the commands"
+            raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl(list(commands.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
+
+
+def _keep_examples(command: click.Command) -> None:
+    """Mark the example of a command's docstring as what click must not fold into a paragraph."""
+    text = cleandoc(command.help or "")
+    command.help = text if "\b" in text else text.replace("\n\nExample:\n", "\n\n\b\nExample:\n")
+    for child in command.commands.values() if isinstance(command, click.Group) else ():
+        _keep_examples(child)

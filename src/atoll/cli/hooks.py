@@ -1,0 +1,68 @@
+"""What the command line asks of the composition root. `app` implements it and passes it to `cli.main.run`.
+
+Only the standard library may be imported here, and `places` must be cheap: every command calls it. Every method is
+synchronous and raises the errors of `atoll.model.errors`. `say` takes one line of progress for a person.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from atoll.model.errors import BuildFailed
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.state import Artifact
+    from atoll.model.wire import DoctorView
+
+    Say = Callable[[str], None]
+
+
+class Places(Protocol):
+    """Where one environment of one workspace keeps its things."""
+
+    @property
+    def environment(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def socket(self) -> Path:
+        """The daemon's unix socket, whether it exists now or not."""
+        ...
+
+    def keeper_alive(self) -> bool:
+        """Whether a keeper runs, so that a daemon which does not answer will come back. Milliseconds."""
+        ...
+
+
+class Hooks(Protocol):
+    """The parts behind the command line."""
+
+    def places(self, root: Path, environment: str) -> Places:
+        """The places of an environment of the workspace at `root`. Reads nothing but names, imports nothing heavy."""
+        ...
+
+    def load(self, root: Path, environment: str) -> WorkspaceSpec:
+        """The workspace's files, resolved for an environment. Raises InvalidWorkspace, UserError (no such environment)."""
+        ...
+
+    def build(
+        self, places: Places, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
+    ) -> Mapping[str, Artifact | BuildFailed]:
+        """Build what changed of these services, side by side; one that fails does not stop the others. `say(service, line)`."""
+        ...
+
+    def ensure_running(self, places: Places, workspace: WorkspaceSpec, say: Say) -> None:
+        """Start what does not run of keeper, daemon and proxy, and wait until the API answers. Raises Unreachable."""
+        ...
+
+    def stop_all(self, places: Places, say: Say) -> None:
+        """Drain and stop every replica, then proxy, daemon and keeper. Nothing is running: nothing happens."""
+        ...
+
+    def local_checks(self, places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
+        """What only the adapters can check without a daemon (Envoy starts, cgroups, ports in use)."""
+        ...

@@ -1,0 +1,224 @@
+"""HTTP/1.1 over a unix socket, with server-sent events, on sockets alone: a command must start fast.
+
+`client` uses it. It waits for a daemon that its keeper restarts; a request that changes something carries an
+idempotency key, so that sending it again is safe.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import closing
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+WAIT_S = 10.0  # a keeper restarts its daemon within a second or two; a starting one answers 503 meanwhile
+ANSWER_S = 30.0  # no endpoint takes longer without saying so
+SILENCE_S = 45.0  # streams beat every 15 s
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: bytes
+    retry_after_s: float = 0.0
+
+
+class ServerEvent(NamedTuple):
+    """One server-sent event; `data` is JSON."""
+
+    name: str
+    id: str
+    data: bytes
+
+
+class Dropped(ConnectionError):
+    """The line broke before the answer was whole."""
+
+
+class Silent(Exception):
+    """No daemon: nobody answers at the socket. `why` says what was tried."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Line:
+    """A way to one daemon. `alive()` says whether a daemon that does not answer will come back."""
+
+    def __init__(self, path: Path, alive: Callable[[], bool], wait_s: float = WAIT_S) -> None:
+        self._path, self._alive, self._wait_s = str(path), alive, wait_s
+
+    def request(
+        self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = ANSWER_S
+    ) -> Answer:
+        """Send it and wait for the answer. Raises Silent, and Dropped when it may have been heard and must not be repeated."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if key:
+            headers["Idempotency-Key"] = key
+        repeatable = method != "POST" or bool(key)
+        patience = _Patience(self._wait_s, self._alive)
+        while True:
+            try:
+                with closing(self._send(method, target, body, headers, answer_s)) as stream:
+                    answer = _read(stream)
+            except (FileNotFoundError, ConnectionRefusedError) as exc:  # nobody heard it
+                patience.pause(str(exc))
+                continue
+            except TimeoutError as exc:
+                raise Silent(f"no answer within {answer_s:.0f} s") from exc
+            except ConnectionError as exc:
+                if not repeatable:
+                    raise
+                patience.pause(str(exc))
+                continue
+            except OSError as exc:  # not ours to open, too long a path: waiting mends nothing
+                raise Silent(f"{self._path}: {exc}") from exc
+            if answer.status != 503:
+                return answer
+            patience.pause(_what(answer.body), answer.retry_after_s)
+
+    def events(self, target: Callable[[], str]) -> Iterator[ServerEvent]:
+        """A stream to its end, over restarts of the daemon. `target` is asked anew at each connect.
+
+        Yields the server's events but `end` and `closing`. An answer that is no stream is yielded as event `error`.
+        """
+        last = ""
+        patience = _Patience(self._wait_s, self._alive)
+        while True:
+            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+            why = "the stream ended early"
+            try:
+                with closing(self._send("GET", target(), None, headers, SILENCE_S)) as stream:
+                    status, fields = _head(stream)
+                    if status == 503:
+                        why = _what(_body(stream, fields))
+                        raise Dropped(why)
+                    if status != 200:
+                        yield ServerEvent("error", "", _body(stream, fields))
+                        return
+                    for event in _events(_chunks(stream)):
+                        patience = _Patience(self._wait_s, self._alive)
+                        if event.name == "end":
+                            return
+                        if event.name == "closing":
+                            break
+                        last = event.id or last
+                        yield event
+            except (ConnectionError, FileNotFoundError, TimeoutError) as exc:  # the daemon is being replaced
+                why = str(exc) or why
+            except OSError as exc:
+                raise Silent(f"{self._path}: {exc}") from exc
+            patience.pause(why)
+
+    def _send(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout_s: float
+    ) -> IO[bytes]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(min(timeout_s, 5.0))
+            line.connect(self._path)
+            line.settimeout(timeout_s)
+            length = {"Content-Length": str(len(body))} if body is not None else {}
+            fields = {"Host": "atoll", "Connection": "close", **length, **headers}
+            head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+            line.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + (body or b""))
+            return line.makefile("rb")
+
+
+class _Patience:
+    """Waits a little between attempts, as long as it makes sense."""
+
+    def __init__(self, wait_s: float, alive: Callable[[], bool]) -> None:
+        self._until, self._alive, self._wait_s = time.monotonic() + wait_s, alive, wait_s
+
+    def pause(self, why: str, seconds: float = 0.0) -> None:
+        if not self._alive():
+            raise Silent("")
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise Silent(f"waited {self._wait_s:.0f} s: {why}")
+        time.sleep(min(max(seconds, 0.1), left))
+
+
+def _head(stream: IO[bytes]) -> tuple[int, dict[str, str]]:
+    status = stream.readline(65536).split(None, 2)
+    if len(status) < 2:
+        raise Dropped("the daemon closed the line without an answer")
+    fields = {}
+    while (raw := stream.readline(65536).strip()) != b"":
+        name, _, value = raw.decode("latin-1").partition(":")
+        fields[name.lower()] = value.strip()
+    return int(status[1]), fields
+
+
+def _read(stream: IO[bytes]) -> Answer:
+    status, fields = _head(stream)
+    while 100 <= status < 200:
+        status, fields = _head(stream)
+    body = b"" if status == 204 else _body(stream, fields)
+    retry = fields.get("retry-after", "")
+    return Answer(status, body, float(retry) if retry.isdigit() else 0.0)
+
+
+def _body(stream: IO[bytes], fields: dict[str, str]) -> bytes:
+    if fields.get("transfer-encoding", "").lower() == "chunked":
+        return b"".join(_chunks(stream))
+    if (length := fields.get("content-length")) is None:
+        return stream.read()
+    body = stream.read(int(length))
+    if len(body) < int(length):
+        raise Dropped("the answer ended early")
+    return body
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    while True:
+        size = stream.readline(1024)
+        if not size.endswith(b"\n"):
+            raise Dropped("the answer ended early")
+        count = int(size.split(b";")[0], 16)
+        chunk = stream.read(count)
+        if len(chunk) < count or not stream.readline(8).endswith(b"\n"):
+            raise Dropped("the answer ended early")
+        if count == 0:
+            return
+        yield chunk
+
+
+def _events(chunks: Iterator[bytes]) -> Iterator[ServerEvent]:
+    """Parse `text/event-stream` (WHATWG HTML 9.2) as our server writes it: LF line ends, one `data` line or several."""
+    rest = b""
+    name, identity, data = "message", "", list[bytes]()
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for raw in lines:
+            line = raw.removesuffix(b"\r")
+            if not line:
+                if data:
+                    yield ServerEvent(name, identity, b"\n".join(data))
+                name, identity, data = "message", "", []
+                continue
+            field, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"event":
+                name = value.decode()
+            elif field == b"id":
+                identity = value.decode()
+            elif field == b"data":
+                data.append(value)
+    raise Dropped("the stream ended early")
+
+
+def _what(body: bytes) -> str:
+    """The `what` of an ErrorView, whatever came."""
+    try:
+        view: Any = json.loads(body)
+        return str(view["what"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")

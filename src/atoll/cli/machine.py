@@ -1,0 +1,109 @@
+"""What `atoll doctor` can check of the machine by itself: Python, tools, disk, memory, the gateway's port, cgroups, root.
+
+Each check is a function that returns one DoctorView; adapters' own checks come through `hooks.local_checks`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atoll.model.wire import DoctorView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from atoll.model.spec import WorkspaceSpec
+
+MIN_DISK_BYTES = 2**30  # two small builds and a day of logs
+MIN_MEMORY_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[DoctorView]:
+    """All checks; those of ports need a workspace. `running`: the environment is up, so its ports are in use by itself."""
+    yield _system()
+    yield _python()
+    yield _tool("uv", "builds Python services", "pip install uv")
+    yield _tool("node", "runs and builds Node.js services", "install Node.js 20 or newer")
+    yield _disk(Path(workspace.root) if workspace else Path.cwd())
+    yield _memory()
+    yield _root()
+    if workspace is not None:
+        yield _leases(workspace)
+        if not running:
+            yield _gateway(workspace)
+
+
+def _system() -> DoctorView:
+    text = f"{platform.system()} {platform.release()} on {platform.machine()}"
+    ok = platform.system() == "Linux"
+    return DoctorView(check="system", ok=ok, text=text, fix="the process engine needs Linux 5.4 or newer")
+
+
+def _python() -> DoctorView:
+    fix = "install Python 3.11 or newer"
+    return DoctorView(check="python", ok=sys.version_info >= (3, 11), text=platform.python_version(), fix=fix)
+
+
+def _tool(name: str, use: str, fix: str) -> DoctorView:
+    beside = shutil.which(name, path=str(Path(sys.executable).parent))
+    found = shutil.which(name) or beside
+    return DoctorView(check=name, ok=True if found else None, text=found or f"not found; it {use}", fix=fix)
+
+
+def _disk(folder: Path) -> DoctorView:
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 2**30:.1f} GiB free"
+    return DoctorView(check="disk", ok=free >= MIN_DISK_BYTES, text=text, fix="free at least 1 GiB for builds and logs")
+
+
+def _memory() -> DoctorView:
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return DoctorView(check="memory", ok=None, text="could not be read from /proc/meminfo")
+    fix = "stop something: a deploy starts the new replicas before it stops the old ones"
+    return DoctorView(check="memory", ok=free >= MIN_MEMORY_BYTES, text=f"{free / 2**20:.0f} MiB available", fix=fix)
+
+
+def _root() -> DoctorView:
+    if os.geteuid() == 0:
+        return DoctorView(check="isolation", ok=True, text="root: services can run under users of their own")
+    text = "not root: services run as this user and can read each other's environment"
+    return DoctorView(check="isolation", ok=None, text=text, fix="run the environment as root where that matters")
+
+
+def _leases(workspace: WorkspaceSpec) -> DoctorView:
+    low, high = workspace.environment.ports
+    try:
+        first, last = (int(number) for number in _EPHEMERAL.read_text().split())
+    except (OSError, ValueError):
+        return DoctorView(check="ports", ok=None, text=f"{low}-{high}; the kernel's own range could not be read")
+    clash = low <= last and first <= high
+    text = f"{low}-{high} for replicas and edges; the kernel hands out {first}-{last}"
+    fix = f"choose a range below {first} in atoll.toml, or outgoing connections will take services' ports"
+    return DoctorView(check="ports", ok=not clash, text=text, fix=fix)
+
+
+def _gateway(workspace: WorkspaceSpec) -> DoctorView:
+    gateway = workspace.environment.gateway
+    where = f"{gateway.host}:{gateway.port}"
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(gateway.host, gateway.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        taken = exc.errno == errno.EADDRINUSE
+        fix = "stop what holds it, or set another gateway port in atoll.toml"
+        text = f"{where} is taken" if taken else f"{where}: {exc}"
+        return DoctorView(check="gateway", ok=False, text=text, fix=fix)
+    return DoctorView(check="gateway", ok=True, text=f"{where} is free")

@@ -1,0 +1,94 @@
+"""The entry point: parse, run one command, turn whatever happens into lines on stderr and an exit code.
+
+`app.main` calls `run`. Exit codes of errors are those of their classes (`atoll.model.errors`); `group.EXIT_CODES`
+documents them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.failed import USER, Failed, taken_over
+from atoll.cli.group import LazyGroup, ReaderGone
+from atoll.cli.output import colored
+from atoll.cli.session import Session, common_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from atoll.cli.hooks import Hooks
+
+INTERRUPTED = 130
+BROKEN_PIPE = 128 + signal.SIGPIPE  # what a shell reports of a program that a closed pipe ended
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@common_options
+def cli() -> None:
+    """Build, deploy, scale, protect and observe each service on its own.
+
+    Example:
+      atoll up                  start everything in this workspace
+      atoll deploy orders       move orders to what its files say now
+      atoll status              see how it goes
+    """
+
+
+def run(hooks: Hooks, argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. `argv` without the program's name; None is the process's own."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=Session(hooks), terminal_width=_width())
+        sys.stdout.flush()
+        return int(code or 0)
+    except (BrokenPipeError, ReaderGone):  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's last flush complain
+        return BROKEN_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except click.UsageError as exc:
+        return report(_usage(exc), args)
+    except click.ClickException as exc:
+        return report(Failed(exc.format_message(), exit_code=USER), args)
+    except Exception as exc:  # noqa: BLE001  the one place where errors become exit codes
+        if (failed := taken_over(exc)) is None:
+            sys.excepthook(type(exc), exc, exc.__traceback__)
+            fix = "please report it with the traceback above"
+            failed = Failed("atoll made a mistake", f"{type(exc).__name__}: {exc}", fix, kind="Bug", exit_code=1)
+        return report(failed, args)
+
+
+def report(failed: Failed, args: Sequence[str]) -> int:
+    """Three lines on stderr (what, why, the fix), with --json also an ErrorView on stdout; returns the exit code."""
+    bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr.isatty()) else ("", "")
+    print(f"{bold}error:{plain} {failed.what}", file=sys.stderr)
+    for label, text in (("  why:", failed.why), ("  fix:", failed.fix)):
+        if text:
+            print(label, text.strip().replace("\n", "\n       "), file=sys.stderr)
+    own = args[: args.index("--")] if "--" in args else args
+    if "--json" in own:
+        import json
+
+        print(json.dumps(failed.view(), indent=2), flush=True)
+    return failed.exit_code
+
+
+def _width() -> int:
+    """Columns for help. click would ask shutil, whose import takes longer than all of our own."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (OSError, ValueError):
+        columns = 80
+    return max(50, min(columns, 100) - 2)
+
+
+def _usage(exc: click.UsageError) -> Failed:
+    ctx = exc.ctx
+    command = ctx.command_path if ctx else "atoll"
+    why = " ".join(ctx.get_usage().split()) if ctx else ""
+    return Failed(exc.format_message(), why, f"see `{command} --help`", kind="UsageError")

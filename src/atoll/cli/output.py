@@ -1,0 +1,103 @@
+"""How things look on a terminal: tables, times, sizes, JSON. No command formats these by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+PIPE_WIDTH = 200  # columns when nobody's terminal limits it: a pipe gets whole cells
+
+
+def colored(tty: bool) -> bool:
+    """Whether to use colours on a stream: no-color.org, and terminals that cannot."""
+    return tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def console(stream: IO[str] | None = None) -> Console:
+    """A rich console on stdout (or `stream`) that respects NO_COLOR and does not fold what goes into a pipe."""
+    from rich.console import Console
+
+    file = stream or sys.stdout
+    tty = file.isatty()
+    return Console(
+        file=file, width=None if tty else PIPE_WIDTH, no_color=not colored(tty), highlight=False, soft_wrap=not tty
+    )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A borderless table; a column whose name begins with `>` is set right. Cells may hold rich markup."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def escape(text: str) -> str:
+    """Text that rich must not take for markup."""
+    from rich.markup import escape as escaped
+
+    return escaped(text)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout. Bytes are JSON already; msgspec's structs are encoded."""
+    import json
+
+    if not isinstance(value, bytes):
+        import msgspec
+
+        value = msgspec.json.encode(value)
+    print(json.dumps(json.loads(value), indent=2, ensure_ascii=False), flush=True)
+
+
+def print_line(data: bytes) -> None:
+    """One JSON document in one line on stdout, for streams."""
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def duration(seconds: float) -> str:
+    """`0.42 s`, `12.3 s`, `5 min`, `3 h`, `2 d`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
+
+
+def age(wall: float) -> str:
+    """How long ago that was; "" when it never was."""
+    return duration(max(0.0, time.time() - wall)) if wall else ""
+
+
+def clock(wall: float) -> str:
+    """Local time: of day, with the date when it was not today."""
+    then = time.localtime(wall)
+    today = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", then)
+
+
+def size(count: int | None) -> str:
+    """Bytes for people, in MiB or GiB."""
+    if count is None:
+        return ""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}".replace(",", " ")

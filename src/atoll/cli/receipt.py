@@ -1,0 +1,81 @@
+"""What a deploy did, shown: for a terminal, for a pull request (Markdown). The JSON is the operation itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atoll.cli.output import counted, duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atoll.model.state import Receipt
+    from atoll.model.wire import OperationView
+
+
+def show(operation: OperationView, console: Console) -> None:
+    """The receipt of an ended operation."""
+    from rich.text import Text
+
+    console.print(Text(headline(operation), "bold green" if operation.good else "bold red"))
+    for label, text in _facts(operation):
+        console.print(Text.assemble((f"  {label:<9}", "dim"), " ", text))
+    if output := _output(operation):
+        console.print(Text("  its last output:", "dim"))
+        console.print(Text("\n".join(f"    {line}" for line in output.splitlines())))
+
+
+def markdown(operation: OperationView) -> str:
+    """The same for a pull request's comment or a CI summary."""
+    lines = [f"### {'✅' if operation.good else '❌'} {headline(operation)}", "", "| | |", "|---|---|"]
+    lines += [f"| {label} | {text.replace('|', chr(92) + '|')} |" for label, text in _facts(operation)]
+    if output := _output(operation):
+        lines += ["", "```text", output, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def headline(operation: OperationView) -> str:
+    """One sentence: what became of it."""
+    release = f"{operation.service} {operation.release}".strip()
+    match operation.phase:
+        case "unchanged":
+            return f"{release} already runs exactly this: nothing to do"
+        case "undone" | "undoing":
+            return f"{release} failed and was undone"
+        case "superseded":
+            return f"{release} was replaced by a newer rollout"
+        case "live" | "certified":
+            total = (
+                f" in {duration(operation.receipt.seconds.get('total', operation.seconds))}"
+                if operation.receipt
+                else ""
+            )
+            return f"{release} is live{total}"
+        case phase:
+            return f"{release} is {phase}"
+
+
+def _facts(operation: OperationView) -> list[tuple[str, str]]:
+    receipt = operation.receipt
+    if receipt is None:
+        return [("text", operation.text)] if operation.text else []
+    facts = [("reason", receipt.reason)] if receipt.reason else []
+    facts.append(("changed", "; ".join(receipt.changed) or "nothing but the release's number"))
+    facts.append(("time", _time(receipt)))
+    facts.append(("requests", f"{counted(receipt.requests, 'request')} meanwhile, {receipt.failed} failed"))
+    facts.append(
+        ("others", f"touched: {', '.join(receipt.touched)}" if receipt.touched else "no other service touched")
+    )
+    if receipt.undo:
+        facts.append(("undo", receipt.undo))
+    return facts
+
+
+def _time(receipt: Receipt) -> str:
+    phases = [f"{phase} {duration(seconds)}" for phase, seconds in receipt.seconds.items() if phase != "total"]
+    total = receipt.seconds.get("total")
+    return ", ".join([*phases, f"total {duration(total)}"] if total is not None else phases)
+
+
+def _output(operation: OperationView) -> str:
+    return (operation.receipt.output if operation.receipt else "") or operation.output

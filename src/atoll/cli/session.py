@@ -1,0 +1,143 @@
+"""What one call of the command line knows: the workspace, the environment, how to print; and the options that say so.
+
+Every command takes a `Session` (by `@takes_session`). `main` makes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from atoll.cli.complete import services_to_complete
+from atoll.cli.failed import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from atoll.cli.client import Client
+    from atoll.cli.hooks import Hooks, Places
+    from atoll.model.spec import WorkspaceSpec
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+
+class Session:
+    """One call of `atoll`."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.hooks = hooks
+        self.workspace_option: str | None = None
+        self.environment = os.environ.get("ATOLL_ENV") or "local"
+        self.json = False
+        self.quiet = False
+
+    @cached_property
+    def root(self) -> Path:
+        """The workspace's folder: --workspace, ATOLL_WORKSPACE, else the nearest one above that has an atoll.toml."""
+        from pathlib import Path  # 3 ms that `--help` need not pay
+
+        given = self.workspace_option or os.environ.get("ATOLL_WORKSPACE")
+        start = Path(given or ".").resolve()
+        if given:
+            start = start.parent if start.name == "atoll.toml" else start
+            candidates = [start]
+        else:
+            candidates = [start, *start.parents]
+        for folder in candidates:
+            if (folder / "atoll.toml").is_file():
+                return folder
+        where = f"in {start}" if given else f"in {start} or above"
+        raise Failed(
+            f"there is no atoll.toml {where}",
+            "it marks the workspace that every command works on",
+            "go into the workspace, or name it with --workspace",
+        )
+
+    @cached_property
+    def places(self) -> Places:
+        """Where this environment keeps its things."""
+        return self.hooks.places(self.root, self.environment)
+
+    @cached_property
+    def client(self) -> Client:
+        """The daemon's API."""
+        from atoll.cli.client import Client
+        from atoll.cli.http import Line
+
+        return Client(Line(self.places.socket, self.places.keeper_alive), self.environment)
+
+    def load(self) -> WorkspaceSpec:
+        """The workspace's files. Raises InvalidWorkspace."""
+        return self.hooks.load(self.root, self.environment)
+
+    def say(self, text: str) -> None:
+        """A line of progress: on stderr, not with --quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Something that a person must know although all went well: on stderr, always."""
+        click.echo(text, err=True)
+
+
+def _store(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value and isinstance(
+            session := ctx.find_root().obj, Session
+        ):  # an option of the group holds for the command
+            setattr(session, attribute, value)
+
+    return callback
+
+
+def common_options(function: _Command) -> _Command:
+    """--workspace, --env and --quiet, before or after the command's name."""
+    decorators = (
+        click.option(
+            "-w", "--workspace", metavar="PATH", type=click.Path(), expose_value=False, callback=_store("workspace_option"),
+            help="The workspace's folder. Default: $ATOLL_WORKSPACE, else the nearest above with an atoll.toml.",
+        ),
+        click.option(
+            "-e", "--env", metavar="NAME", expose_value=False, callback=_store("environment"),
+            help="The environment. Default: $ATOLL_ENV, else local.",
+        ),
+        click.option(
+            "-q", "--quiet", is_flag=True, expose_value=False, callback=_store("quiet"), help="No progress on stderr.",
+        ),
+    )  # fmt: skip
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def json_option(function: _Command) -> _Command:
+    """--json: one document (or one a line, for streams) on stdout and nothing else."""
+    return click.option(
+        "--json", is_flag=True, expose_value=False, callback=_store("json"), help="Machine-readable output on stdout."
+    )(function)
+
+
+def takes_session(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Give the command its Session as first argument."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> int | None:
+        return function(click.get_current_context().find_root().obj, *args, **kwargs)
+
+    return call
+
+
+def service_argument(**attributes: Any) -> Callable[[_Command], _Command]:
+    """A SERVICE argument (or SERVICES, with nargs) that completes from the workspace's files."""
+    many = attributes.get("nargs") == -1
+    return click.argument(
+        "services" if many else "service",
+        metavar=("SERVICE..." if attributes.get("required") else "[SERVICE]...") if many else "SERVICE",
+        shell_complete=services_to_complete,
+        **attributes,
+    )

@@ -1,0 +1,319 @@
+"""The HTTP API of one environment: a table of endpoints over `Control`, and the one place where errors become answers.
+
+`daemon.serve` runs it. It decides nothing: it decodes, calls, encodes. Anything that is not an error of
+`atoll.model.errors` is a bug: it is logged with its traceback and answered as 500.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from atoll import __version__
+from atoll.daemon.control import Control
+from atoll.daemon.openapi import Call, Endpoint, Query, document
+from atoll.daemon.sse import EventStream
+from atoll.model import errors, wire
+from atoll.model.state import Event
+from atoll.ports import LogLine
+
+_log = logging.getLogger("atoll.api")
+
+MAX_BODY_BYTES = 16 * 2**20  # `up` of some hundred services is far below 1 MiB
+RETRY_AFTER_S = 1
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether the daemon answers for its environment yet."""
+
+    ready: bool
+    version: str
+
+
+class NotReady(errors.Unreachable):
+    """The daemon is starting or closing; try again after a second."""
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+_STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
+    (errors.NotFound, 404),
+    (errors.Refused, 422),
+    (errors.UserError, 400),
+    (errors.Conflict, 409),
+    (errors.BuildFailed, 422),
+    (errors.DeployFailed, 422),
+    (NotReady, 503),
+    (errors.Fenced, 503),
+    (errors.Unreachable, 502),
+    (errors.Retryable, 503),
+    (errors.Permanent, 500),
+    (errors.AtollError, 500),
+)
+
+
+def status_of(exc: Exception) -> int:
+    """The HTTP status of an error."""
+    return next((status for kind, status in _STATUS if isinstance(exc, kind)), 500)
+
+
+def explain(exc: Exception) -> wire.ErrorView:
+    """An error as people and clients get it. Logs what nobody foresaw."""
+    kind = type(exc).__name__
+    if isinstance(exc, (errors.UserError, errors.Conflict)):
+        return wire.ErrorView(kind=kind, what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
+    if isinstance(exc, errors.BuildFailed):
+        return wire.ErrorView(kind=kind, what=str(exc), why=exc.output, fix=exc.fix, exit_code=exc.exit_code)
+    if isinstance(exc, errors.AtollError):
+        fix = "try again in a moment" if status_of(exc) in {502, 503} else ""
+        return wire.ErrorView(kind=kind, what=str(exc), why="", fix=fix, exit_code=exc.exit_code)
+    _log.error("bug", exc_info=exc)
+    fix = "the daemon's log has the traceback; please report it"
+    return wire.ErrorView(kind="Bug", what="the daemon made a mistake", why=f"{kind}: {exc}", fix=fix, exit_code=1)
+
+
+def _failure(exc: Exception) -> Response:
+    status = status_of(exc)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+    return _json(explain(exc), status, headers)
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+_SERVICE = Query("service", str, "only of this service")
+_AFTER = Query("after", int, "only what came after this event", 0)
+_FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
+_TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
+_SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
+_REPLICA = Query("replica", str, "only of this replica")
+_SERVICES = Query("service", str, "of these services; none is all", many=True)
+
+
+def _direct(name: str) -> Call:
+    """The method of Control of that name, with the address's parts and then the body."""
+
+    def call(control: Control, body: Any, request: Request) -> Any:
+        arguments = [*request.path_params.values(), *([] if body is None else [body])]
+        return getattr(control, name)(*arguments)
+
+    return call
+
+
+def _deploy(control: Control, body: wire.DeployRequest, request: Request) -> Any:
+    if body.spec.name != (named := request.path_params["service"]):
+        raise errors.UserError(
+            f"the draft is of '{body.spec.name}', the address says '{named}'",
+            "a release belongs to one service",
+            "post it to the address of its own service",
+        )
+    return control.deploy(body)
+
+
+def _events(control: Control, _: None, request: Request) -> Any:
+    after = request.headers.get("last-event-id") or _query(request, _AFTER)
+    if not str(after).isdigit():
+        raise errors.UserError(
+            f"'{after}' is no event's number", "events are numbered from 1", "leave it out, or use 0"
+        )
+    return control.events(after=int(after), service=_query(request, _SERVICE), follow=_query(request, _FOLLOW))
+
+
+def _logs(control: Control, _: None, request: Request) -> Any:
+    return control.logs(
+        request.query_params.getlist("service"),
+        replica=_query(request, _REPLICA),
+        tail=_query(request, _TAIL),
+        follow=_query(request, _FOLLOW),
+        since_wall=_query(request, _SINCE),
+    )
+
+
+async def _watch(control: Control, _: None, request: Request) -> Any:
+    await control.operation(request.path_params["id"])  # a 404 before the stream begins
+    return control.watch_operation(request.path_params["id"])
+
+
+def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
+    return Endpoint("GET", path, name, doc, answer, _direct(name))
+
+
+def _post(path: str, name: str, doc: str, body: Any, answer: Any, status: int = 200) -> Endpoint:
+    return Endpoint("POST", path, name, doc, answer, _direct(name), body, status=status)
+
+
+_ONE = "/v1/services/{service}"
+_OPERATION = wire.OperationView
+ENDPOINTS: tuple[Endpoint, ...] = (
+    _get("/v1/status", "status", "The whole environment on one page.", wire.StatusView),
+    _post("/v1/up", "up", "Deploy what is not running.", wire.UpRequest, wire.UpView, 202),
+    Endpoint(
+        "POST",
+        f"{_ONE}/deploy",
+        "deploy",
+        "Make a release and move all traffic to it.",
+        _OPERATION,
+        _deploy,
+        body=wire.DeployRequest,
+        status=202,
+    ),
+    _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
+    _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
+    _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
+    _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
+    _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView),
+    _get(f"{_ONE}/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView]),
+    _get("/v1/operations/{id}", "operation", "A rollout, in progress or past.", _OPERATION),
+    Endpoint(
+        "GET",
+        "/v1/operations/{id}/watch",
+        "watch_operation",
+        "A rollout, change by change, to its end.",
+        _OPERATION,
+        _watch,
+        stream=True,
+        event="operation",
+    ),
+    Endpoint(
+        "GET",
+        "/v1/events",
+        "events",
+        "The ledger, resumable.",
+        Event,
+        _events,
+        query=(_AFTER, _SERVICE, _FOLLOW),
+        stream=True,
+        event="event",
+        event_id=lambda event: str(event.seq),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/logs",
+        "logs",
+        "What replicas print.",
+        LogLine,
+        _logs,
+        query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _FOLLOW),
+        stream=True,
+        event="line",
+    ),
+    _get("/v1/why/{subject}", "why", "Why a service or release is as it is.", wire.WhyView),
+    _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),
+    Endpoint(
+        "PUT",
+        "/v1/secrets/{name}",
+        "set_secret",
+        "Store a new version of a secret.",
+        wire.SecretView,
+        _direct("set_secret"),
+        body=wire.SecretRequest,
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/secrets/{name}",
+        "remove_secret",
+        "Forget all versions of a secret.",
+        None,
+        _direct("remove_secret"),
+        status=204,
+    ),
+    _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView]),
+)
+
+
+# --- the application ----------------------------------------------------------------------------------------------
+
+
+class Api:
+    """The ASGI application. Until `control` is set, and once `closing` is, everything but health answers 503."""
+
+    def __init__(self, control: Control | None = None) -> None:
+        self.control = control
+        self.closing = asyncio.Event()
+        routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
+        routes += [Route("/v1/health", self._health), Route("/openapi.json", self._document)]
+        handlers = {HTTPException: _no_such_address}
+        self.app = Starlette(routes=routes, exception_handlers=handlers)
+
+    def _handler(self, endpoint: Endpoint) -> Callable[[Request], Any]:
+        async def handle(request: Request) -> Any:
+            try:
+                return await self._answer(endpoint, request)
+            except Exception as exc:  # noqa: BLE001  the one place where errors become answers
+                return _failure(exc)
+
+        return handle
+
+    async def _answer(self, endpoint: Endpoint, request: Request) -> Any:
+        control = self._ready()
+        body = None if endpoint.body is None else await _decode(request, endpoint.body)
+        result = endpoint.call(control, body, request)
+        if hasattr(result, "__await__"):
+            result = await result
+        if endpoint.stream:
+            return EventStream(result, self.closing, explain, endpoint.event, endpoint.event_id)
+        return Response(status_code=204) if endpoint.answer is None else _json(result, endpoint.status)
+
+    def _ready(self) -> Control:
+        if self.closing.is_set():
+            raise NotReady("the daemon is closing; its successor takes over in a moment")
+        if self.control is None:
+            raise NotReady("the daemon is starting")
+        return self.control
+
+    async def _health(self, _: Request) -> Response:
+        return _json(Health(self.control is not None and not self.closing.is_set(), __version__))
+
+    async def _document(self, _: Request) -> Response:
+        return _json(document(ENDPOINTS, __version__))
+
+
+async def _no_such_address(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    what = f"{request.method} {request.url.path}: {exc.detail.lower()}"
+    fix = "GET /openapi.json lists every address; client and daemon may be of different versions"
+    view = wire.ErrorView(kind="NoSuchAddress", what=what, fix=fix, exit_code=1)
+    return _json(view, exc.status_code)
+
+
+async def _decode(request: Request, kind: Any) -> Any:
+    """The body as a struct, with the actor that the socket vouches for and the idempotency key of the header."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_BODY_BYTES:
+            limit = f"{MAX_BODY_BYTES // 2**20} MiB is the limit"
+            raise errors.UserError("the request is too large", limit, "deploy fewer services at a time")
+    try:
+        body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
+    except msgspec.MsgspecError as exc:
+        fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
+        raise errors.UserError("the request is not understood", str(exc), fix) from exc
+    if hasattr(body, "author"):
+        author = body.author
+        if request.client is not None:
+            author = msgspec.structs.replace(author, actor=request.client.host)
+        key = request.headers.get("idempotency-key") or body.key
+        body = msgspec.structs.replace(body, author=author, key=key)
+    return body
+
+
+def _query(request: Request, query: Query) -> Any:
+    """One query parameter, converted to its type; the default when it is absent."""
+    raw = request.query_params.get(query.name)
+    if raw is None:
+        return query.default
+    try:
+        return msgspec.convert(raw, query.type, strict=False)
+    except msgspec.ValidationError as exc:
+        raise errors.UserError(f"{query.name}={raw} is not understood", str(exc), query.doc) from exc

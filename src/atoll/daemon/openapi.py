@@ -1,0 +1,108 @@
+"""The route table's shape, and the OpenAPI 3.1 document made from it, so that the document cannot lag behind the API.
+
+`daemon.api` fills the table and serves the document; nothing here handles a request.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from atoll.model.wire import ErrorView
+
+_REF = "#/components/schemas/{name}"
+
+
+# What carries an endpoint out: (control, the decoded body or None, the request) -> the answer, awaitable or not.
+Call = Callable[[Any, Any, Request], Any]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query parameter. `many` may be repeated."""
+
+    name: str
+    type: type
+    doc: str
+    default: Any = None
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One operation of the API: what it is called, takes and answers, and the function that carries it out.
+
+    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; without, JSON.
+    """
+
+    method: str
+    path: str
+    name: str
+    doc: str
+    answer: Any
+    call: Call
+    body: Any = None
+    query: tuple[Query, ...] = ()
+    stream: bool = False
+    event: str = ""
+    event_id: Callable[[Any], str] | None = None  # where Last-Event-ID resumes; None: it does not
+    status: int = 200
+
+
+def document(endpoints: Sequence[Endpoint], version: str) -> Mapping[str, Any]:
+    """The OpenAPI document of these endpoints."""
+    types = [ErrorView]
+    for endpoint in endpoints:
+        types += [part for part in (endpoint.answer, endpoint.body) if part is not None]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    by_type = dict(zip(map(str, types), schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, by_type)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Atoll", "version": version, "description": "One environment of one workspace."},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    for query in endpoint.query:
+        schema: dict[str, Any] = dict(msgspec.json.schema(query.type))
+        if query.default is not None:
+            schema["default"] = query.default
+        if query.many:
+            schema = {"type": "array", "items": schema}
+        parameters.append({"name": query.name, "in": "query", "description": query.doc, "schema": schema})
+    if endpoint.event_id is not None:
+        doc = "the id of the last event that arrived; wins over `after`"
+        parameters.append({"name": "Last-Event-ID", "in": "header", "description": doc, "schema": {"type": "string"}})
+    if endpoint.body is not None and endpoint.method == "POST":
+        doc = "a repeated request with the same key gets the first one's answer"
+        parameters.append({"name": "Idempotency-Key", "in": "header", "description": doc, "schema": {"type": "string"}})
+    kind = "text/event-stream" if endpoint.stream else "application/json"
+    good: dict[str, Any] = {"description": "done"}
+    if endpoint.answer is not None:
+        good["content"] = {kind: {"schema": by_type[str(endpoint.answer)]}}
+    error = {"application/json": {"schema": by_type[str(ErrorView)]}}
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.doc,
+        "parameters": parameters,
+        "responses": {
+            str(endpoint.status): good,
+            "default": {"description": "what is wrong, why, and the fix", "content": error},
+        },
+    }
+    if endpoint.body is not None:
+        content = {"application/json": {"schema": by_type[str(endpoint.body)]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation

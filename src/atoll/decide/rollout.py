@@ -1,0 +1,293 @@
+"""Moving one service from its stable release to a candidate: a state machine over what is observed.
+
+The daemon's service loop calls `advance` until nothing changes, stores the rollout with its events in one transaction,
+and lets `decide.compose` turn the phase into replicas and weights. Nothing here touches traffic or replicas.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import msgspec
+from msgspec.structs import replace
+
+from atoll.decide.facts import Facts, is_ready, sending, slots, warm_s
+from atoll.decide.undo import READY, deadline_s, failure, why_not_ready
+from atoll.model.state import (
+    ENDED,
+    LIVE,
+    Author,
+    Event,
+    Now,
+    Observation,
+    Release,
+    Rollout,
+    RolloutPhase,
+    ServiceDesired,
+)
+
+_NAMES = frozenset(get_args(RolloutPhase))
+LET_GO = "undoing.release"  # mark in `Rollout.entered_s`: an undoing that lets held requests go again
+SETTLE_S = 5.0  # of slack past all deadlines of a candidate's stop, as in `decide.reconcile`
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A rollout after one decision, the events that tell of it, and when to ask again at the latest (boot seconds)."""
+
+    rollout: Rollout
+    events: tuple[Event, ...] = ()
+    wake_at_s: float | None = None
+
+
+def begin(
+    kind: Literal["deploy", "rollback", "restart"],
+    service: str,
+    rollout_id: str,
+    candidate: int,
+    stable: int | None,
+    overlap: bool,
+    now: Now,
+    author: Author,
+) -> Rollout:
+    """A new rollout of `service` to release `candidate`.
+
+    `overlap` is whether both releases allow it (`not facts.exclusive(...)`); `stable` is None when the service is down.
+    """
+    phase: RolloutPhase = "starting"
+    if not overlap:
+        # Down is not gone: replicas of an earlier release may still be ending, and may not overlap either.
+        phase = "stopping" if stable is None else "holding"
+    return Rollout(
+        id=rollout_id,
+        service=service,
+        kind=kind,
+        candidate=candidate,
+        stable=stable,
+        phase=phase,
+        boot_id=now.boot_id,
+        phase_since_s=now.boot_s,
+        entered_s={phase: now.boot_s},
+        started_wall=now.wall,
+        author=author,
+    )
+
+
+def advance(
+    rollout: Rollout,
+    seen: Observation,
+    want: ServiceDesired | None,
+    candidate: Release,
+    stable: Release | None,
+    wanted: int,
+    now: Now,
+) -> Step:
+    """The rollout's next phase, or the same rollout when it has to wait; at most one change a call.
+
+    `want` is the last composed state, `wanted` the number of candidate replicas. A candidate that fails sends the
+    rollout to `undoing` with the reason. After a reboot the current phase starts anew.
+    """
+    if rollout.phase in ENDED:
+        return Step(rollout)
+    if rollout.boot_id != now.boot_id:
+        anew = replace(rollout, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s={rollout.phase: now.boot_s})
+        return Step(anew, wake_at_s=now.boot_s)
+    facts = Facts(rollout, seen, want, candidate, stable, wanted, now)
+    if reason := failure(facts):
+        return _enter(replace(rollout, reason=reason), "undoing", now, reason)
+    if rollout.phase == "starting" and READY not in rollout.entered_s and any(is_ready(one) for one in facts.mine):
+        return Step(_marked(rollout, READY, now), wake_at_s=now.boot_s)
+    return _PHASES[rollout.phase](facts)
+
+
+def abort(rollout: Rollout, reason: str, now: Now) -> Rollout:
+    """Go back to the stable release, for `reason`; nothing changes when it ended or is going back already."""
+    if rollout.phase in ENDED or rollout.phase == "undoing":
+        return rollout
+    return _enter(replace(rollout, reason=reason), "undoing", now, reason).rollout
+
+
+def supersede(rollout: Rollout, now: Now) -> Rollout:
+    """End a rollout because a newer intent of the same service takes its place."""
+    if rollout.phase in ENDED:
+        return rollout
+    return _enter(rollout, "superseded", now, "superseded").rollout
+
+
+def seconds(rollout: Rollout, now: Now | None = None) -> dict[str, float]:
+    """How long each phase up to live (or undone) lasted on the rollout's present boot, and their `total`.
+
+    With `now` the phase that it is in counts so far, unless the rollout is live or has ended.
+    """
+    entered = [(name, at_s) for name, at_s in rollout.entered_s.items() if name in _NAMES]
+    entered.sort(key=lambda entry: entry[1])  # stable: phases entered at one instant keep their order
+    if "undoing" not in rollout.entered_s:
+        after_live = [name for name, _ in entered].index("live") + 1 if "live" in rollout.entered_s else len(entered)
+        entered = entered[:after_live]
+    if now is not None and now.boot_id == rollout.boot_id and rollout.phase not in ENDED | LIVE:
+        entered.append(("", now.boot_s))
+    lasted = {name: round(after_s - at_s, 3) for (name, at_s), (_, after_s) in pairwise(entered)}
+    lasted["total"] = round(entered[-1][1] - entered[0][1], 3) if entered else 0.0
+    return lasted
+
+
+# --- the phases, in the order of a rollout ------------------------------------------------------------------------
+
+
+def _holding(facts: Facts) -> Step:
+    if not facts.held:
+        return _enter(facts.rollout, "stopping", facts.now, "stopping the previous release: the two may not overlap")
+    if facts.seen.holding is True:
+        return _enter(facts.rollout, "stopping", facts.now, "requests are held; stopping the previous release")
+    return Step(facts.rollout, wake_at_s=deadline_s(facts))
+
+
+def _stopping(facts: Facts) -> Step:
+    if facts.others:
+        return Step(facts.rollout)
+    return _enter(facts.rollout, "starting", facts.now, f"starting {facts.candidate.name}")
+
+
+def _starting(facts: Facts) -> Step:
+    window_s = facts.candidate.spec.health.stable_for_s
+    stable_at = [(one, _stable_at_s(one.ready_since_s, window_s)) for one in facts.reachable]
+    settled = [one for one, at_s in stable_at if at_s <= facts.now.boot_s]
+    if slots(settled) >= facts.wanted:
+        return _enter(facts.rollout, "shifting", facts.now, _readiness(facts))
+    later = [at_s for _, at_s in stable_at if facts.now.boot_s < at_s < float("inf")]
+    return Step(facts.rollout, wake_at_s=min([deadline_s(facts), *later]))
+
+
+def _shifting(facts: Facts) -> Step:
+    if facts.candidate.spec.ports:
+        target = {facts.candidate.n: 100}
+        asked = facts.want is None or _weights(facts.want) == target
+        if not asked or sending(facts.seen.weights) != target:
+            return Step(facts.rollout, wake_at_s=deadline_s(facts))
+    if facts.held:
+        return _enter(facts.rollout, "releasing", facts.now, "letting the held requests go")
+    return _enter(facts.rollout, "draining", facts.now, f"all traffic goes to {facts.candidate.name}")
+
+
+def _releasing(facts: Facts) -> Step:
+    if facts.held and facts.seen.holding is not False:
+        return Step(facts.rollout)
+    return _enter(facts.rollout, "live", facts.now, f"{facts.candidate.name} is live")
+
+
+def _draining(facts: Facts) -> Step:
+    live = f"{facts.candidate.name} is live"
+    if facts.stable is None or not facts.stable.spec.ports:
+        return _enter(facts.rollout, "live", facts.now, live)
+    busy = [
+        one
+        for one in facts.others
+        if one.alive is not False and one.exit is None and one.record.phase != "starting" and one.inflight != 0
+    ]
+    drain_s = facts.stable.spec.stop.drain_s
+    if busy and facts.in_phase_s < drain_s:
+        return Step(facts.rollout, wake_at_s=facts.rollout.phase_since_s + drain_s)
+    if busy:
+        count = sum(one.inflight or 0 for one in busy)
+        live += f"; {count} requests at {facts.stable.name} were still in flight after {drain_s:g} s"
+    return _enter(facts.rollout, "live", facts.now, live)
+
+
+def _live(facts: Facts) -> Step:
+    keep_s = warm_s(facts.rollout.kind, facts.candidate, facts.stable)
+    if facts.in_phase_s >= keep_s:
+        return _enter(facts.rollout, "certified", facts.now, f"{facts.candidate.name} is certified")
+    return Step(facts.rollout, wake_at_s=facts.rollout.phase_since_s + keep_s)
+
+
+def _undoing(facts: Facts) -> Step:
+    stable = facts.stable
+    if facts.mine:
+        return Step(facts.rollout)
+    if stable is None:
+        return _enter(facts.rollout, "undone", facts.now, f"{facts.candidate.name} was undone: {facts.rollout.reason}")
+    back = f"back on {stable.name}: {facts.rollout.reason}"
+    rollout = facts.rollout
+    if facts.exclusive and LET_GO not in rollout.entered_s:
+        until_s = _back_by_s(facts, stable)
+        if not _stands(facts, stable):
+            if facts.now.boot_s < until_s:
+                return Step(rollout, wake_at_s=until_s)
+            missing = f"{stable.name} did not become ready again{why_not_ready(facts, stable)}"
+            rollout = replace(rollout, reason=f"{rollout.reason}; {missing}")
+        return Step(_marked(rollout, LET_GO, facts.now), wake_at_s=facts.now.boot_s)
+    if stable.spec.ports and sending(facts.seen.weights) != {stable.n: 100}:
+        return Step(rollout)
+    if facts.seen.holding is True or (facts.held and facts.seen.holding is None):
+        return Step(rollout)
+    return _enter(rollout, "undone", facts.now, back)
+
+
+_PHASES: Mapping[RolloutPhase, Callable[[Facts], Step]] = {
+    "holding": _holding,
+    "stopping": _stopping,
+    "starting": _starting,
+    "shifting": _shifting,
+    "releasing": _releasing,
+    "draining": _draining,
+    "live": _live,
+    "undoing": _undoing,
+}
+
+
+# --- small steps --------------------------------------------------------------------------------------------------
+
+
+def _enter(rollout: Rollout, phase: RolloutPhase, now: Now, message: str) -> Step:
+    entered = {**rollout.entered_s}
+    if phase == "undoing":
+        entered.pop(LET_GO, None)
+    entered.setdefault(phase, now.boot_s)
+    after = replace(rollout, phase=phase, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s=entered)
+    data: dict[str, Any] = {"rollout": rollout.id, "from": rollout.phase, "stable": rollout.stable}
+    if after.reason:
+        data["reason"] = after.reason
+    event = Event(
+        kind=f"rollout.{phase}",
+        service=rollout.service,
+        release=rollout.candidate,
+        message=message,
+        author=rollout.author,
+        data=data,
+        wall=now.wall,
+    )
+    return Step(after, (event,), None if phase in ENDED else now.boot_s)
+
+
+def _marked(rollout: Rollout, mark: str, now: Now) -> Rollout:
+    return replace(rollout, entered_s={**rollout.entered_s, mark: now.boot_s})
+
+
+def _stable_at_s(ready_since_s: float | None, window_s: float) -> float:
+    return float("inf") if ready_since_s is None else ready_since_s + window_s
+
+
+def _readiness(facts: Facts) -> str:
+    count = f"{facts.wanted} replica{'' if facts.wanted == 1 else 's'}"
+    return f"{facts.candidate.name} is ready ({count}) and stayed so; sending traffic to it"
+
+
+def _weights(want: ServiceDesired) -> dict[int, int]:
+    return {revision.release: revision.weight_pct for revision in want.revisions if revision.weight_pct > 0}
+
+
+def _stands(facts: Facts, stable: Release) -> bool:
+    """Whether the stable release runs again as it did before."""
+    ready = [
+        one
+        for one in facts.others
+        if one.record.release == stable.n and is_ready(one) and (not stable.spec.ports or one.in_proxy == "serving")
+    ]
+    asked = [one.replicas for one in facts.want.revisions if one.release == stable.n] if facts.want else []
+    return slots(ready) >= (asked[0] if asked else stable.spec.replicas)
+
+
+def _back_by_s(facts: Facts, stable: Release) -> float:
+    """Until when the stable release may take to be back: the candidate's whole stop, then its own start."""
+    stop = facts.candidate.spec.stop
+    start_s = stable.spec.health.start_budget_s + stable.spec.health.stable_for_s
+    return facts.rollout.phase_since_s + stop.drain_s + stop.grace_s + SETTLE_S + start_s

@@ -1,0 +1,72 @@
+"""How one service is, in a word and a sentence, for `status` and the dashboard. Pure.
+
+The daemon's views call `judge_service`; nothing else may invent another word for the same facts.
+"""
+
+from typing import NamedTuple
+
+from atoll.decide.facts import is_ready
+from atoll.model.state import ENDED, LIVE, Intent, Observation, Replica, Rollout, ServiceDesired
+from atoll.model.wire import ServiceState
+
+LOOP = 2  # crashes in a row
+
+
+class Condition(NamedTuple):
+    """The state in a word, and why it is not simply up ('' when it is)."""
+
+    state: ServiceState
+    reason: str
+
+
+def judge_service(intent: Intent, rollout: Rollout | None, want: ServiceDesired, seen: Observation) -> Condition:
+    """The condition of a service from what is wanted of it, its newest rollout, and what is seen."""
+    if rollout is not None and rollout.phase not in ENDED | LIVE:
+        return Condition("deploying", seen.problem or _deploying(rollout, seen))
+    undone = f"r{rollout.candidate} was undone: {rollout.reason}" if rollout and rollout.phase == "undone" else ""
+    current = max(want.revisions, key=lambda rev: rev.weight_pct, default=None)
+    if intent.target is None or current is None:
+        return Condition("down", undone)
+    if current.replicas == 0:
+        return Condition("down", "scaled to 0 replicas by hand" if intent.replicas == 0 else "its file says 0 replicas")
+    mine = [one for one in seen.replicas if one.record.release == current.release]
+    ready = sum(1 for one in mine if is_ready(one))
+    if ready >= current.replicas:
+        return Condition("up", seen.problem or undone)
+    reason = seen.problem or _missing(current.release, mine, seen)
+    return (
+        Condition("degraded", f"{ready} of {current.replicas} ready; {reason}")
+        if ready
+        else Condition("failing", reason)
+    )
+
+
+def _deploying(rollout: Rollout, seen: Observation) -> str:
+    name = f"r{rollout.candidate}"
+    if rollout.reason:
+        return f"going back from {name}: {rollout.reason}"
+    mine = [one for one in seen.replicas if one.record.release == rollout.candidate]
+    if rollout.phase == "starting" and not any(is_ready(one) for one in mine):
+        return f"{name} is starting: {_missing(rollout.candidate, mine, seen)}"
+    words = {
+        "holding": "requests are being held",
+        "stopping": "requests are held while the previous release stops",
+        "starting": "is ready; it must stay so for its stability window",
+        "shifting": "the proxy takes the switch",
+        "releasing": "the held requests are let go",
+        "draining": "requests at the previous release finish",
+    }
+    return f"{name}: {words.get(rollout.phase, rollout.phase)}"
+
+
+def _missing(release: int, mine: list[Replica], seen: Observation) -> str:
+    """Why a release has fewer ready replicas than it should."""
+    crashes, end = seen.backoff.get(release, 0), seen.last_exit.get(release)
+    if crashes >= LOOP and end is not None:
+        return f"crash loop: {crashes} crashes in a row, last: {end.text}"
+    if any(one.alive is None for one in mine):
+        return "the host was not asked yet"
+    words = next((one.reason for one in mine if one.reason and not is_ready(one)), "")
+    if words:
+        return words
+    return f"restarting after: {end.text}" if crashes and end is not None else "starting"

@@ -1,0 +1,156 @@
+"""From releases, replicas and leases to the traffic table, one entry a service.
+
+A cell of `realise` calls `entry` for its service after every change; `routes` builds the table as a whole. Nothing here
+speaks to a proxy or leases a port.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from atoll.model.spec import Call, Port, Route
+from atoll.model.state import Address, Observation, Release, Replica, ServiceDesired
+from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
+
+LOOPBACK = "127.0.0.1"
+
+
+class LiveService(msgspec.Struct, frozen=True):
+    """One service as the table needs it: what was composed, what is seen, and its releases by number."""
+
+    desired: ServiceDesired
+    seen: Observation
+    releases: Mapping[int, Release]
+
+
+def routes(gateway: Address, services: Mapping[str, LiveService], leases: Mapping[str, int]) -> Table:
+    """The whole table. `leases` maps holders to port numbers, the edges' under `edge_key`.
+
+    Services that are down and have no replica left are not in it: their edges answer 503.
+    """
+
+    def port(call: Call) -> Port:
+        return callee_port(call, services.get(call.callee))
+
+    entries = {name: entry(one.desired, one.seen, one.releases, leases, port) for name, one in sorted(services.items())}
+    empty = {name for name, one in entries.items() if not (one.upstreams or one.edges or one.routes or one.weights)}
+    return Table(gateway=gateway, services={name: one for name, one in entries.items() if name not in empty})
+
+
+def entry(
+    desired: ServiceDesired,
+    seen: Observation,
+    releases: Mapping[int, Release],
+    edge_ports: Mapping[str, int],
+    callee_port: Callable[[Call], Port],
+) -> ServiceTraffic:
+    """All of the table that changes with one service.
+
+    `edge_ports` maps `edge_key` to the leased port of each outward edge; an edge without a lease is left out.
+    `callee_port` is the port that a call means now, by its callee's live release.
+    """
+    planned = [rev.release for rev in desired.revisions if rev.replicas > 0 or rev.weight_pct > 0]
+    running = [one.record.release for one in seen.replicas if _may_live(one)]
+    live = [releases[n] for n in sorted({*planned, *running}) if n in releases]
+    weights = {rev.release: rev.weight_pct for rev in desired.revisions if rev.release in planned}
+    return ServiceTraffic(
+        service=desired.service,
+        weights=weights,
+        upstreams=tuple(upstream for release in live for upstream in _upstreams(release, seen)),
+        edges=tuple(edge for release in live for edge in _edges(release, edge_ports, callee_port)),
+        routes=_routes([release for release in live if release.n in planned], weights),
+        hold=desired.hold,
+    )
+
+
+def edge_key(service: str, release: int, call: Call) -> str:
+    """The lease holder of an edge's listener: `edge:orders-r7->catalog.grpc`, without the port when none is named.
+
+    By the caller's own words, never by what the callee has at the moment: the caller keeps the address it was started
+    with when the callee comes, goes or changes its ports.
+    """
+    port = f".{call.port}" if call.port else ""
+    return f"edge:{service}-r{release}->{call.callee}{port}"
+
+
+def edge_keys(release: Release) -> tuple[str, ...]:
+    """Every lease that a release's edges need."""
+    return tuple(dict.fromkeys(edge_key(release.service, release.n, call) for call in release.spec.calls))
+
+
+def callee_port(call: Call, callee: LiveService | None) -> Port:
+    """The port that a call means: of the callee's release with most traffic; http when nothing is known of it."""
+    assumed = Port(name=call.port or "http")
+    revisions = [rev for rev in callee.desired.revisions if rev.release in callee.releases] if callee else []
+    if callee is None or not revisions or call.url is not None:
+        return assumed
+    first = max(revisions, key=lambda rev: (rev.weight_pct, rev.replicas > 0, rev.release))
+    return callee.releases[first.release].spec.port(call.port) or assumed
+
+
+def _may_live(replica: Replica) -> bool:
+    return replica.alive is not False and replica.exit is None
+
+
+def _upstreams(release: Release, seen: Observation) -> Iterable[Upstream]:
+    mine = [one for one in seen.replicas if one.record.release == release.n and _may_live(one)]
+    published = [one for one in mine if one.record.phase == "serving"]
+    # Readiness lost everywhere, or nobody asked yet: those that may live stay; an empty release fails everything.
+    serving = [one for one in published if one.ready and one.alive] or published
+    draining = [one for one in mine if one.record.phase == "draining"]
+    for port in release.spec.ports:
+        endpoints = (*_endpoints(serving, port, "serving"), *_endpoints(draining, port, "draining"))
+        yield Upstream(release=release.n, port=port.name, protocol=port.protocol, endpoints=endpoints)
+
+
+def _endpoints(replicas: Iterable[Replica], port: Port, state: Literal["serving", "draining"]) -> Iterable[Endpoint]:
+    for one in sorted(replicas, key=lambda replica: replica.id):
+        number = one.record.ports.get(port.name)
+        if number is not None:
+            yield Endpoint(replica=one.id, address=Address(LOOPBACK, number), state=state)
+
+
+def _edges(release: Release, ports: Mapping[str, int], callee_port: Callable[[Call], Port]) -> Iterable[Edge]:
+    done: set[str] = set()
+    for call in release.spec.calls:
+        key = edge_key(release.service, release.n, call)
+        if key in done or key not in ports:
+            continue
+        done.add(key)
+        port = callee_port(call)
+        yield Edge(
+            caller_release=release.n,
+            callee=call.callee,
+            port=port.name,
+            protocol=port.protocol,
+            listen=Address(LOOPBACK, ports[key]),
+            policy=call.policy,
+            url=call.url,
+        )
+
+
+def _routes(live: list[Release], weights: Mapping[int, int]) -> tuple[GatewayRoute, ...]:
+    declared: dict[tuple[str, str], list[tuple[Release, Route]]] = {}
+    # The release with most traffic says how a path is treated that several declare; a path of one only goes there.
+    for release in sorted(live, key=lambda one: (-weights.get(one.n, 0), -one.n)):
+        for route in release.spec.routes:
+            declared.setdefault((route.host or "", route.path), []).append((release, route))
+    return tuple(table for key in sorted(declared) if (table := _route(declared[key])) is not None)
+
+
+def _route(declared: list[tuple[Release, Route]]) -> GatewayRoute | None:
+    release, route = declared[0]
+    port = release.spec.port(route.port)
+    if port is None:
+        return None
+    behind = [one.n for one, _ in declared if one.spec.port(port.name) is not None]
+    return GatewayRoute(
+        path=route.path,
+        host=route.host,
+        port=port.name,
+        protocol=port.protocol,
+        strip=route.strip,
+        policy=route.policy,
+        releases=tuple(sorted(set(behind))),
+    )

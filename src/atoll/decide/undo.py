@@ -1,0 +1,93 @@
+"""Why a rollout must go back, in a sentence that a person understands at three in the morning.
+
+`decide.rollout` asks `failure` before it goes on. Nothing here changes a rollout.
+"""
+
+from atoll.decide.facts import Facts, is_ready
+from atoll.model.state import Release
+
+CRASHES = 2  # in a row on one slot: a crash loop, not an accident (PaaSTA's number)
+READY = "ready"  # mark in `Rollout.entered_s`: when the first candidate replica was published
+
+
+def deadline_s(facts: Facts) -> float:
+    """Boot seconds at which the current phase has taken too long; infinite for phases that wait for others' ends."""
+    health = facts.candidate.spec.health
+    if facts.rollout.phase == "starting":
+        return facts.rollout.phase_since_s + health.start_budget_s + health.stable_for_s
+    if facts.rollout.phase in ("holding", "shifting"):
+        return facts.rollout.phase_since_s + health.start_budget_s
+    return float("inf")
+
+
+def failure(facts: Facts) -> str:
+    """The reason to undo the rollout now, or ""."""
+    phase = facts.rollout.phase
+    if phase in ("starting", "shifting", "releasing", "draining", "live") and (reason := _crash_loop(facts)):
+        return reason
+    if phase == "shifting" and facts.candidate.spec.ports and facts.seen.problem:
+        return f"the proxy did not take the switch to {facts.candidate.name}: {facts.seen.problem}"
+    if facts.now.boot_s < deadline_s(facts):
+        return ""
+    if phase == "starting":
+        return _too_slow(facts)
+    waited = f"within {facts.candidate.spec.health.start_budget_s:g} s"
+    if phase == "holding":
+        return f"the proxy did not acknowledge {waited} that it holds the requests to {facts.candidate.service}"
+    return f"the proxy did not acknowledge the switch to {facts.candidate.name} {waited}"
+
+
+def _crash_loop(facts: Facts) -> str:
+    name = facts.candidate.name
+    count = facts.seen.backoff.get(facts.candidate.n, 0)
+    if facts.stable is None or count < CRASHES:
+        return ""  # on a first deploy services wait for each other: the start budget decides
+    how = last_end(facts, facts.candidate)
+    if facts.rollout.phase == "live":
+        # Only while the previous release is warm and nothing of the new one works is going back sure to help.
+        stands_by = any(is_ready(one) and one.record.release == facts.stable.n for one in facts.others)
+        if not stands_by or any(is_ready(one) for one in facts.mine):
+            return ""
+        return f"{name} was live, then crashed {_times(count)} in a row{how}"
+    if READY in facts.rollout.entered_s or facts.rollout.phase != "starting":
+        return f"{name} was ready, then died: {_times(count)} in a row{how}"
+    return f"{name} crashed {_times(count)} before it was ready{how}"
+
+
+def _too_slow(facts: Facts) -> str:
+    name, health, mine = facts.candidate.name, facts.candidate.spec.health, facts.mine
+    count = facts.seen.backoff.get(facts.candidate.n, 0)
+    ready = [one for one in mine if is_ready(one)]
+    if len(ready) >= facts.wanted and len(facts.reachable) < facts.wanted:
+        problem = f": {facts.seen.problem}" if facts.seen.problem else ""
+        return f"{name} is ready, but the proxy did not acknowledge its replicas within its start budget{problem}"
+    if READY in facts.rollout.entered_s:
+        if 0 < len(ready) < facts.wanted:
+            return (
+                f"only {len(ready)} of {facts.wanted} replicas of {name} stayed ready "
+                f"within {health.start_budget_s:g} s{why_not_ready(facts, facts.candidate)}"
+            )
+        return f"{name} was ready, but not for {health.stable_for_s:g} s without a break" + (
+            why_not_ready(facts, facts.candidate)
+        )
+    crashed = f"; it crashed {_times(count)}" if count and facts.candidate.n in facts.seen.last_exit else ""
+    return f"{name} was not ready within {health.start_budget_s:g} s{crashed}{why_not_ready(facts, facts.candidate)}"
+
+
+def why_not_ready(facts: Facts, release: Release) -> str:
+    """`: what stands in the way` of a release's replicas: a probe's words, else its last end; "" when not known."""
+    for replica in facts.seen.replicas:
+        text = replica.reason or replica.record.why
+        if text and replica.record.release == release.n and not is_ready(replica):
+            return f": {text}"
+    return last_end(facts, release)
+
+
+def last_end(facts: Facts, release: Release) -> str:
+    """`: exit code 1`, how its newest crash ended, or ""."""
+    end = facts.seen.last_exit.get(release.n)
+    return f": {end.text}" if end else ""
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -1,0 +1,342 @@
+"""A host in memory: replicas that start, get ready, crash and stop as a test's script says.
+
+    host = FakeHost(clock)
+    host.script("orders", Behaviour(ready_s=2.0))
+    host.script("orders", Behaviour(exits_after_s=1.5, output=("panic: no database",)), release=8)
+
+It is `ports.Host`. It lives outside of a daemon, as the real keeper's replicas do: drop the daemon, hand the same host to
+the next one, and its replicas are still there (within one `VirtualClock.run`, whose timers they are). Nothing listens
+anywhere: hand `host.ask` to whoever probes.
+"""
+
+import asyncio
+import itertools
+import signal as signals
+import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from atoll.model.errors import Permanent
+from atoll.model.spec import Probe
+from atoll.model.state import Address, Exit
+from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine
+from atoll.realise.probes import Answer
+
+_FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it
+_KILL_S: Final = 0.001  # between SIGKILL and the end
+
+
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
+    """How the replicas of a service behave. Times are seconds, counted from the moment the process runs."""
+
+    start_s: float = 0.01  # how long `Host.start` takes
+    cannot_start: str = ""  # why the command cannot be run at all
+    ready_s: float | None = 0.1  # until it listens and is ready; None: never
+    unready: tuple[tuple[float, float], ...] = ()  # (from, until): listens, but is not ready
+    answer_s: float = 0.001  # how long its answer to a probe takes
+    exits_after_s: float | None = None  # ends by itself
+    exit: Exit = Exit(code=1)  # how, then
+    stop_s: float = 0.05  # between the stop signal and the end
+    stop: Exit = Exit(code=0)  # how it ends when told to
+    ignores_signals: bool = False  # all but SIGKILL
+    output: tuple[str, ...] = ()  # lines that it prints at once
+    last_words: tuple[str, ...] = ()  # lines that it prints when it ends by itself
+    listener: Literal["own", "stranger"] = "own"  # who has its port
+    everywhere: bool = False  # binds 0.0.0.0
+    notice: str = ""  # `Hosted.notice`
+    memory_bytes: int = 10_000_000
+    cpu_s: float = 0.0
+    run_s: float = 0.0  # how long a command of `Host.run` takes
+    run_exit: Exit | None = None  # None: 0 if the replica whose surroundings it runs in is ready, else 1
+    run_output: str = ""
+
+
+class _Process:
+    """One replica, running or ended."""
+
+    def __init__(self, launch: Launch, behaviour: Behaviour, hosted: Hosted) -> None:
+        self.launch, self.behaviour, self.hosted = launch, behaviour, hosted
+        self.timers: list[asyncio.TimerHandle] = []
+        self.forced_ready: bool | None = None
+        self.forced_paths: dict[str, bool] = {}
+
+
+class _Exits:
+    """One reader of the exits; it hears of every end after it was made."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Hosted] = asyncio.Queue()
+
+    def __aiter__(self) -> "_Exits":
+        return self
+
+    async def __anext__(self) -> Hosted:
+        return await self.queue.get()
+
+
+class FakeHost:
+    """`ports.Host` in memory, on the time of `clock` (a `VirtualClock` or a real one)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._scripts: dict[tuple[str, int | None], Behaviour] = {}
+        self._processes: dict[str, _Process] = {}
+        self._lines: list[LogLine] = []
+        self._readers: weakref.WeakSet[_Exits] = weakref.WeakSet()  # a daemon that is gone reads no more
+        self._printed = asyncio.Event()
+        self._pids = itertools.count(_FIRST_PID)
+        self.launches: list[Launch] = []  # everything ever started, in order
+        self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
+
+    # --- what a test says and sees
+
+    def script(self, service: str, behaviour: Behaviour, *, release: int | None = None) -> None:
+        """How replicas of a service (or of one release of it, which counts more) behave from their next start on."""
+        self._scripts[service, release] = behaviour
+
+    def kill(self, replica: str, *, exit: Exit | None = None, last_words: str = "") -> None:
+        """It dies now, by SIGKILL unless `exit` says how, and not because Atoll wanted it."""
+        process = self._running(replica)
+        if process is None:
+            raise ValueError(f"{replica} does not run")
+        if last_words:
+            self._print(process, last_words)
+        self._end(process, exit or Exit(signal=signals.SIGKILL))
+
+    def set_ready(self, replica: str, ready: bool | None) -> None:
+        """From now on it is (not) ready, whatever its script says; None goes back to the script."""
+        self._processes[replica].forced_ready = ready
+
+    def set_answer(self, replica: str, path: str, ok: bool | None) -> None:
+        """From now on its probes of `path` succeed or fail, whatever else is said; None goes back to the script."""
+        answers = self._processes[replica].forced_paths
+        if ok is None:
+            answers.pop(path, None)
+        else:
+            answers[path] = ok
+
+    async def ask(self, probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:  # noqa: ARG002
+        """`realise.probes.Ask` without a socket: whoever has the port is well when `ready` says so."""
+        if probe.kind == "process":
+            return Answer(ok=True)
+        replica = self.at(address.port) if address else launch.id if launch else None
+        process = self._running(replica) if replica else None
+        if process is None:
+            return Answer(ok=False, text=f"nothing listens on {address} yet")
+        await self._clock.sleep(min(process.behaviour.answer_s, probe.timeout_s))
+        if process.behaviour.answer_s > probe.timeout_s:
+            return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s")
+        ok = process.forced_paths.get(probe.path, self.ready(process.launch.id))
+        return Answer(ok=ok, text="" if ok else f"GET {probe.path} answered 503")
+
+    def alive(self, replica: str) -> bool:
+        """Whether it runs."""
+        return self._running(replica) is not None
+
+    def ready(self, replica: str) -> bool:
+        """What a probe of it would say."""
+        process = self._running(replica)
+        if process is None:
+            return False
+        if process.forced_ready is not None:
+            return process.forced_ready
+        age_s = self._clock.now().boot_s - process.hosted.started_s
+        well = not any(start <= age_s < end for start, end in process.behaviour.unready)
+        return well and self._listens(process)
+
+    def at(self, port: int) -> str | None:
+        """The running replica that has this port, for fakes that probe by address."""
+        for replica, process in self._processes.items():
+            if process.hosted.exit is None and port in process.launch.ports.values():
+                return replica
+        return None
+
+    def running(self, service: str | None = None, release: int | None = None) -> list[str]:
+        """The ids of what runs, of one service or release when asked so, in the order of their start."""
+        return [
+            replica
+            for replica, process in self._processes.items()
+            if process.hosted.exit is None
+            and service in {None, process.launch.service}
+            and release in {None, process.launch.release}
+        ]
+
+    def reboot(self) -> None:
+        """The machine was started again: nothing runs, nothing is remembered but the logs."""
+        for process in self._processes.values():
+            _stop_timers(process)
+        self._processes.clear()
+
+    # --- ports.Host
+
+    async def start(self, launch: Launch) -> Hosted:
+        """Start it, once: an id that was started before is returned as it is, running or ended."""
+        if launch.id in self._processes:
+            return self._processes[launch.id].hosted
+        behaviour = self._behaviour(launch)
+        hosted = Hosted(
+            id=launch.id,
+            pid=next(self._pids),
+            service=launch.service,
+            release=launch.release,
+            started_s=self._clock.now().boot_s + behaviour.start_s,
+            notice=behaviour.notice,
+        )
+        process = self._processes[launch.id] = _Process(launch, behaviour, hosted)
+        self.launches.append(launch)
+        if behaviour.cannot_start:
+            process.hosted = msgspec.structs.replace(hosted, pid=None)
+            self._end(process, Exit(error=behaviour.cannot_start))
+            return process.hosted
+        loop = asyncio.get_running_loop()
+        for line in behaviour.output:
+            process.timers.append(loop.call_later(behaviour.start_s, self._print, process, line))
+        if behaviour.exits_after_s is not None:
+            delay_s = behaviour.start_s + behaviour.exits_after_s
+            process.timers.append(loop.call_later(delay_s, self._end_by_itself, process))
+        await asyncio.sleep(behaviour.start_s)
+        return process.hosted
+
+    async def signal(self, replica: str, signal: str) -> bool:
+        """Send a signal by name. False when it is gone; Permanent when there is no such signal."""
+        if not signal.startswith("SIG") or not hasattr(signals, signal):
+            raise Permanent(f"there is no signal {signal!r}")
+        process = self._running(replica)
+        if process is None:
+            return False
+        self.signalled.append((replica, signal))
+        if signal == "SIGKILL":
+            self._end_later(process, _KILL_S, Exit(signal=signals.SIGKILL))
+        elif not process.behaviour.ignores_signals:
+            self._end_later(process, process.behaviour.stop_s, process.behaviour.stop)
+        return True
+
+    async def forget(self, replica: str) -> None:
+        """Drop it, killing it first when it still runs. Unknown ids are fine; what it printed stays."""
+        process = self._processes.get(replica)
+        if process is None:
+            return
+        if process.hosted.exit is None:
+            self._end(process, Exit(signal=signals.SIGKILL))
+        self._processes.pop(replica, None)
+
+    async def list(self) -> Sequence[Hosted]:
+        """Every replica that was not forgotten."""
+        return [process.hosted for process in self._processes.values()]
+
+    def exits(self) -> AsyncIterator[Hosted]:
+        """Each replica that ends from now on."""
+        reader = _Exits()
+        self._readers.add(reader)
+        return reader
+
+    async def listener(self, replica: str, port: int) -> Listener:
+        """Who has the port: itself once its `ready_s` passed, or the stranger that its script names."""
+        process = self._running(replica)
+        if process is None or port not in process.launch.ports.values():
+            return Listener(state="none")
+        if process.behaviour.listener == "stranger":
+            return Listener(state="stranger", text="held by pid 4711 (stranger)")
+        if not self._listens(process):
+            return Listener(state="none")
+        return Listener(state="own", everywhere=process.behaviour.everywhere)
+
+    async def logs(
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
+    ) -> AsyncIterator[LogLine]:
+        """Lines of a service by time; the last `tail` first, then new ones while `follow`."""
+
+        def wanted(line: LogLine) -> bool:
+            return line.service == service and replica in {None, line.replica} and line.wall >= since_wall
+
+        seen = len(self._lines)
+        found = [line for line in self._lines if wanted(line)]
+        for line in found[max(0, len(found) - tail) :]:
+            yield line
+        while follow:
+            while seen < len(self._lines):
+                seen += 1
+                if wanted(self._lines[seen - 1]):
+                    yield self._lines[seen - 1]
+            self._printed.clear()
+            await self._printed.wait()
+
+    async def last_output(self, replica: str, lines: int = 20) -> str:
+        """The end of what it printed."""
+        found = [line.text for line in self._lines if line.replica == replica]
+        return "\n".join(found[max(0, len(found) - lines) :])
+
+    async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
+        """What the script says of commands: `run_s`, `run_exit`, `run_output`. A command probe thus asks `ready`."""
+        behaviour = self._behaviour(launch)
+        if behaviour.run_s > timeout_s:
+            await asyncio.sleep(timeout_s)
+            return Exit(error=f"not done within {timeout_s:g} s"), behaviour.run_output
+        await asyncio.sleep(behaviour.run_s)
+        exit_ = behaviour.run_exit or Exit(code=0 if self.ready(launch.id) else 1)
+        return exit_, behaviour.run_output
+
+    async def usage(self) -> Mapping[str, tuple[int, float]]:
+        """Replica -> (`memory_bytes`, `cpu_s`) of what runs."""
+        return {
+            replica: (process.behaviour.memory_bytes, process.behaviour.cpu_s)
+            for replica, process in self._processes.items()
+            if process.hosted.exit is None
+        }
+
+    # --- how it happens
+
+    def _behaviour(self, launch: Launch) -> Behaviour:
+        of_all = self._scripts.get((launch.service, None), Behaviour())
+        return self._scripts.get((launch.service, launch.release), of_all)
+
+    def _running(self, replica: str) -> _Process | None:
+        process = self._processes.get(replica)
+        return process if process is not None and process.hosted.exit is None else None
+
+    def _listens(self, process: _Process) -> bool:
+        ready_s = process.behaviour.ready_s
+        return ready_s is not None and self._clock.now().boot_s >= process.hosted.started_s + ready_s
+
+    def _print(self, process: _Process, text: str) -> None:
+        self._lines.append(
+            LogLine(
+                service=process.launch.service,
+                replica=process.launch.id,
+                wall=self._clock.now().wall,
+                stream="stdout",
+                text=text,
+                cursor=str(len(self._lines) + 1),
+            )
+        )
+        self._printed.set()
+
+    def _end_by_itself(self, process: _Process) -> None:
+        for line in process.behaviour.last_words:
+            self._print(process, line)
+        self._end(process, process.behaviour.exit)
+
+    def _end_later(self, process: _Process, delay_s: float, exit_: Exit) -> None:
+        process.timers.append(asyncio.get_running_loop().call_later(delay_s, self._end, process, exit_))
+
+    def _end(self, process: _Process, exit_: Exit) -> None:
+        _stop_timers(process)
+        now = self._clock.now()
+        exit_ = msgspec.structs.replace(exit_, at_s=now.boot_s, wall=now.wall)
+        process.hosted = msgspec.structs.replace(process.hosted, exit=exit_)
+        for reader in list(self._readers):
+            reader.queue.put_nowait(process.hosted)
+
+
+def _stop_timers(process: _Process) -> None:
+    for timer in process.timers:
+        timer.cancel()
+    process.timers.clear()

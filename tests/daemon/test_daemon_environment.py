@@ -1,0 +1,463 @@
+"""A daemon's life in virtual time: deploys, crashes, and being killed at any instant."""
+
+import pytest
+from world import World, spec
+
+from atoll.model.errors import Conflict, NotFound
+from atoll.model.spec import SecretRef
+from atoll.model.state import Address, Exit
+from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, SecretRequest, StopRequest, UpRequest
+from atoll.testing.fake_host import Behaviour
+
+
+def test_a_first_deploy_ends_live_with_all_traffic() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        done = await world.live(spec(replicas=2))
+        assert done.receipt is not None
+        assert done.receipt.outcome == "live"
+        view = await world.of()
+        assert (view.state, view.release, view.ready, view.wanted) == ("up", "r1", 2, 2)
+        entry = world.traffic.entry("orders")
+        assert entry is not None
+        assert dict(entry.weights) == {1: 100}
+
+    world.run(scenario)
+
+
+def test_a_second_deploy_switches_after_the_candidate_is_stable_and_keeps_the_old_one_warm() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        [old] = world.host.running("orders", 1)
+        done = await world.live(spec(version="v2"))
+        assert done.receipt is not None
+        assert done.receipt.touched == ()
+        assert done.receipt.seconds["starting"] >= 1.0  # the stability window
+        assert world.host.running("orders", 1) == [old]
+        await world.clock.sleep(700)
+        assert world.host.running("orders", 1) == []
+        assert len(world.host.running("orders", 2)) == 1
+
+    world.run(scenario)
+
+
+def test_traffic_never_goes_to_a_dead_replica_by_our_own_doing() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(replicas=2))
+        for n in range(2, 5):
+            await world.live(spec(version=f"v{n}", replicas=2))
+        assert [applied.dead for applied in world.traffic.history if applied.dead] == []
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Behaviour(exits_after_s=0.05, exit=Exit(code=7), last_words=("boom",)),
+        Behaviour(ready_s=None, output=("boom",)),
+        Behaviour(ready_s=0.1, exits_after_s=0.5, exit=Exit(code=9), output=("boom",)),
+        Behaviour(cannot_start="no such file: serve"),
+        Behaviour(listener="stranger", output=("boom",)),
+    ],
+    ids=["crashes", "never-ready", "ready-then-dead", "cannot-start", "stranger-on-its-port"],
+)
+def test_a_bad_candidate_is_undone_and_stable_untouched(bad: Behaviour) -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        stable = world.host.running("orders", 1)
+        world.host.script("orders", bad, release=2)
+        done = await world.ended(await world.deploy(spec(version="v2")))
+        assert done.phase == "undone", done
+        assert done.text
+        assert world.host.running("orders") == stable
+        await world.clock.sleep(1)
+        entry = world.traffic.entry("orders")
+        assert entry is not None
+        assert dict(entry.weights) == {1: 100}
+        assert all(
+            not applied.asked.services["orders"].weights.get(2)
+            for applied in world.traffic.history
+            if "orders" in applied.asked.services
+        )
+        view = await world.of()
+        assert view.state == "up"
+        assert view.release == "r1"
+
+    world.run(scenario)
+
+
+def test_a_first_deploy_that_fails_leaves_nothing_running() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.host.script("orders", Behaviour(exits_after_s=0.05, last_words=("boom",)))
+        done = await world.ended(await world.deploy(spec()))
+        assert done.phase == "undone"
+        assert "boom" in done.output
+        assert world.host.running() == []
+        assert (await world.of()).state == "down"
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_deploy_ends_live_or_undone_when_the_daemon_is_killed_at_every_commit(overlap: bool) -> None:
+    """The daemon dies after its n-th commit of the deploy, for every n; the next ones finish the work."""
+    n, done = 0, False
+    while not done:
+        world = World()
+
+        async def scenario(n: int = n, world: World = world) -> bool:
+            await world.live(spec(overlap=overlap))
+            start = world.disk.commits
+            operation = await world.deploy(spec(version="v2", overlap=overlap))
+            await world.clock.until(
+                lambda: world.disk.commits - start > n or world.disk.commits == -1 or _live(world), every_s=0.001
+            )
+            finished = _live(world)
+            await world.restart()
+            view = await world.ended(operation)
+            assert view.phase in {"live", "certified"}, (n, view)
+            assert [applied.dead for applied in world.traffic.history if applied.dead] == [], n
+            await world.clock.sleep(700)
+            assert len(world.host.running("orders")) == 1, n
+            return finished
+
+        result: list[bool] = []
+
+        async def play(result: list[bool] = result, scenario=scenario) -> None:  # type: ignore[no-untyped-def]
+            result.append(await scenario())
+
+        world.run(play)
+        done = result[0]
+        n += 1
+    assert n > 5
+
+
+def _live(world: World) -> bool:
+    rollout = world.environment._records.rollout_of("orders")  # noqa: SLF001 - where the daemon is
+    return rollout is not None and rollout.candidate == 2 and rollout.phase in {"live", "certified"}
+
+
+def test_releases_that_may_not_overlap_never_run_together_and_requests_are_held_meanwhile() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(overlap=False))
+        operation = await world.deploy(spec(version="v2", overlap=False))
+        held_while_down = True
+        while not (await world.environment.operation(operation.id)).ended:
+            running = {replica.split("-")[1] for replica in world.host.running("orders")}
+            assert len(running) <= 1
+            entry = world.traffic.entry("orders")
+            if not running:
+                held_while_down = held_while_down and entry is not None and entry.hold
+            await world.clock.sleep(0.005)
+        assert held_while_down
+        entry = world.traffic.entry("orders")
+        assert entry is not None
+        assert not entry.hold
+
+    world.run(scenario)
+
+
+def test_the_old_release_is_drained_before_it_is_stopped() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(keep_warm_s=0.0))
+        view = await world.of()
+        address = Address("127.0.0.1", next(iter(view.replicas[0].ports.values())))
+        world.traffic.set_inflight(address, 3)
+        operation = await world.deploy(spec(version="v2", keep_warm_s=0.0))
+        await world.clock.sleep(4)
+        assert (await world.environment.operation(operation.id)).phase == "draining"
+        assert world.host.running("orders", 1)
+        world.traffic.set_inflight(address, 0)
+        done = await world.ended(operation)
+        assert done.phase in {"live", "certified"}
+        await world.clock.sleep(3)
+        assert not world.host.running("orders", 1)
+
+    world.run(scenario)
+
+
+def test_a_crashed_replica_is_replaced_at_once_and_a_crash_loop_slows_down() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.clock.sleep(20)
+        [first] = world.host.running("orders")
+        started = world.clock.now().boot_s
+        world.host.kill(first)
+        await world.clock.until(lambda: world.host.running("orders"), every_s=0.001)
+        assert world.clock.now().boot_s - started < 0.1
+        before = len(world.host.launches)
+        world.host.script("orders", Behaviour(exits_after_s=0.01))
+        world.host.kill(world.host.running("orders")[0])
+        await world.clock.sleep(60)
+        assert 3 <= len(world.host.launches) - before <= 12
+        view = await world.of()
+        assert view.state == "failing"
+        assert "crash loop" in view.reason
+
+    world.run(scenario)
+
+
+def test_rollback_of_a_warm_release_is_a_weight_change() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.live(spec(version="v2"))
+        before, started = len(world.host.launches), world.clock.now().boot_s
+        done = await world.ended(await world.environment.rollback("orders", RollbackRequest()))
+        assert done.phase in {"live", "certified"}
+        assert len(world.host.launches) == before
+        assert world.clock.now().boot_s - started < 1.0
+        assert (await world.of()).release == "r1"
+
+    world.run(scenario)
+
+
+def test_restart_brings_the_newest_secret_and_fails_nothing() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.environment.set_secret("db", SecretRequest(value="one"))
+        await world.live(spec(env={"DB": SecretRef("db")}))
+        assert world.host.launches[-1].secrets == {"DB": "one"}
+        await world.environment.set_secret("db", SecretRequest(value="two"))
+        done = await world.ended(await world.environment.restart("orders", RestartRequest()))
+        assert done.phase in {"live", "certified"}
+        assert world.host.launches[-1].secrets == {"DB": "two"}
+
+    world.run(scenario)
+
+
+def test_scale_is_an_override_that_survives_a_deploy() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.environment.scale("orders", ScaleRequest(replicas=3))
+        await world.clock.until(lambda: len(world.host.running("orders")) == 3)
+        await world.live(spec(version="v2"))
+        assert len(world.host.running("orders", 2)) == 3
+        await world.environment.scale("orders", ScaleRequest(replicas=None))
+        await world.clock.until(lambda: len(world.host.running("orders", 2)) == 1)
+
+    world.run(scenario)
+
+
+def test_up_deploys_what_is_down_and_only_names_what_was_edited() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        from world import ARTIFACT
+
+        from atoll.model.wire import Draft
+
+        drafts = (
+            Draft(spec=spec(version="v2"), artifact=ARTIFACT),
+            Draft(spec=spec("web"), artifact=ARTIFACT),
+        )
+        view = await world.environment.up(UpRequest(drafts=drafts))
+        assert view.edited == ("orders",)
+        assert [operation.service for operation in view.operations] == ["web"]
+        await world.ended(view.operations[0])
+        again = await world.environment.up(UpRequest(drafts=(Draft(spec=spec(), artifact=ARTIFACT), drafts[1])))
+        assert set(again.unchanged) == {"orders", "web"}
+
+    world.run(scenario)
+
+
+def test_up_names_a_service_as_edited_when_only_its_secret_is_newer() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        from world import ARTIFACT
+
+        from atoll.model.wire import Draft
+
+        await world.environment.set_secret("db", SecretRequest(value="one"))
+        wanted = spec(env={"DB": SecretRef("db")})
+        await world.live(wanted)
+        await world.environment.set_secret("db", SecretRequest(value="two"))
+        view = await world.environment.up(UpRequest(drafts=(Draft(spec=wanted, artifact=ARTIFACT),)))
+        assert view.edited == ("orders",)
+
+    world.run(scenario)
+
+
+def test_a_repeated_request_with_the_same_key_is_one_deploy() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        one = await world.deploy(spec(), key="abc")
+        two = await world.deploy(spec(), key="abc")
+        assert one.id == two.id
+        await world.ended(one)
+        assert set(world.environment._records.releases_of("orders")) == {1}  # noqa: SLF001
+
+    world.run(scenario)
+
+
+def test_a_second_deploy_during_a_rollout_and_a_stale_generation_are_conflicts() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.deploy(spec())
+        with pytest.raises(Conflict):
+            await world.deploy(spec(version="v2"))
+        await world.clock.sleep(5)
+        with pytest.raises(Conflict):
+            await world.deploy(spec(version="v2"), expect=0)
+
+    world.run(scenario)
+
+
+def test_the_same_content_is_unchanged_and_a_missing_secret_names_the_command() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        assert (await world.deploy(spec())).phase == "unchanged"
+        with pytest.raises(NotFound, match="atoll secret set db"):
+            await world.deploy(spec(env={"DB": SecretRef("db")}))
+
+    world.run(scenario)
+
+
+def test_stop_drains_and_ends_everything_and_a_restarted_daemon_leaves_it_down() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(replicas=2))
+        await world.environment.stop("orders", StopRequest())
+        await world.clock.until(lambda: not world.host.running("orders"))
+        await world.restart()
+        await world.clock.sleep(5)
+        assert world.host.running("orders") == []
+        assert (await world.of()).state == "down"
+
+    world.run(scenario)
+
+
+def test_a_restarted_daemon_touches_nothing_that_runs() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(replicas=2))
+        before, launched = world.host.running("orders"), len(world.host.launches)
+        for _ in range(3):
+            await world.restart()
+            await world.clock.sleep(5)
+        assert world.host.running("orders") == before
+        assert len(world.host.launches) == launched
+        for applied in world.traffic.history[-5:]:
+            entry = applied.asked.services["orders"]
+            assert sum(len(upstream.endpoints) for upstream in entry.upstreams) == 2
+
+    world.run(scenario)
+
+
+def test_everything_comes_back_after_a_reboot() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(replicas=2))
+        world.kill()
+        world.host.reboot()
+        world.clock.reboot()
+        await world.start()
+        await world.clock.until(lambda: len(world.host.running("orders")) == 2)
+        await world.clock.sleep(5)
+        assert (await world.of()).state == "up"
+
+    world.run(scenario)
+
+
+def test_a_refused_switch_is_undone_with_the_proxys_words() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        operation = await world.deploy(spec(version="v2"))
+        world.traffic.refuse("orders", "bad regex in route")
+        await world.clock.sleep(15)
+        world.traffic.accept("orders")
+        done = await world.ended(operation)
+        assert done.phase == "undone"
+        assert "bad regex in route" in done.text
+
+    world.run(scenario)
+
+
+def test_a_proxy_that_was_away_gets_everything_when_it_is_back() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.traffic.disconnect()
+        operation = await world.deploy(spec())
+        await world.clock.sleep(8)
+        world.traffic.connect()
+        done = await world.ended(operation)
+        assert done.phase in {"live", "certified"}
+
+    world.run(scenario)
+
+
+def test_a_slow_failing_service_delays_nobody_else() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.host.script("slow", Behaviour(start_s=30.0, ready_s=None))
+        world.traffic.refuse("slow")
+        await world.deploy(spec("slow"))
+        started = world.clock.now().boot_s
+        await world.live(spec("web"))
+        assert world.clock.now().boot_s - started < 5
+
+    world.run(scenario)
+
+
+def test_a_full_disk_stops_decisions_and_they_go_on_when_there_is_space() -> None:
+    from atoll.model.errors import Retryable
+
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        world.disk.trouble = Retryable("no space left on device")
+        [replica] = world.host.running("orders")
+        world.host.kill(replica)
+        await world.clock.sleep(5)
+        assert world.host.running("orders") == []
+        world.disk.trouble = None
+        await world.clock.until(lambda: world.host.running("orders"))
+
+    world.run(scenario)
+
+
+def test_an_idle_environment_writes_nothing() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.clock.sleep(700)
+        before = world.disk.commits
+        await world.clock.sleep(3600)
+        assert world.disk.commits == before
+
+    world.run(scenario)

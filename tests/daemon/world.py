@@ -1,0 +1,125 @@
+"""An environment in virtual time: fake host and proxy that outlive the daemon, a disk that outlives the store."""
+
+import asyncio
+from collections.abc import Callable
+
+from atoll.daemon.environment import Environment, Identity, Machine
+from atoll.model.spec import Command, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
+from atoll.model.state import Address, Artifact, Author
+from atoll.model.wire import DeployRequest, OperationView, ServiceView
+from atoll.ports import Host, Launch
+from atoll.realise.probes import Answer
+from atoll.realise.records import Records
+from atoll.testing.clock import VirtualClock
+from atoll.testing.fake_host import FakeHost
+from atoll.testing.fake_proxy import FakeTraffic
+from atoll.testing.memory_store import MemoryDisk, MemoryStore, MemoryVault
+
+ARTIFACT = Artifact(key="k1", digest="d1", builder="command", platform="linux", path="/artifacts/k1")
+
+
+def spec(name: str = "orders", version: str = "v1", **fields: object) -> ServiceSpec:
+    """A small HTTP service."""
+    given: dict[str, object] = {
+        "name": name,
+        "run": Command(shell="serve"),
+        "ports": (Port(env="PORT"),),
+        "routes": (Route(path=f"/{name}"),),
+        "health": Health(ready=Probe(kind="tcp"), start_budget_s=10.0, stable_for_s=1.0),
+        "stop": Stop(drain_s=5.0, grace_s=2.0),
+        "env": {"VERSION": Plain(version)},
+    }
+    return ServiceSpec(**(given | fields))  # type: ignore[arg-type]
+
+
+async def _parts() -> dict[str, int | None]:
+    return {"keeper": 1, "proxy": 2}
+
+
+class World:
+    """Everything that a daemon meets. `start` and `kill` are the daemon's; the rest goes on."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.host = FakeHost(self.clock)
+        self.traffic = FakeTraffic(self.clock, alive=self.host.alive)
+        self.disk = MemoryDisk()
+        self.vault = MemoryVault()
+        self.store = MemoryStore(self.disk)
+        self.environment: Environment
+        self._task: asyncio.Task[None] | None = None
+        self.free_bytes: int | None = None
+
+    def run(self, scenario: Callable[[], object]) -> None:
+        """Play a scenario to its end."""
+
+        async def play() -> None:
+            await self.start()
+            try:
+                await scenario()  # type: ignore[misc]
+            finally:
+                self.kill()
+
+        self.clock.run(play())
+
+    async def start(self) -> None:
+        """A daemon begins."""
+        await self.store.lead()
+        records = Records(self.store, await self.store.load())
+        self.environment = Environment(
+            identity=Identity("shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999), "/data"),
+            host=self.host,
+            traffic=self.traffic,
+            store=self.store,
+            vault=self.vault,
+            clock=self.clock,
+            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts),
+            records=records,
+            ask=self._ask,
+        )
+        self._task = asyncio.create_task(self.environment.run())
+
+    def kill(self) -> None:
+        """kill -9: nothing more happens in it, nothing is tidied up."""
+        assert self._task is not None
+        self._task.cancel()
+        self.store = self.store.crash()
+
+    async def restart(self) -> None:
+        """kill -9 and the next one."""
+        self.kill()
+        await asyncio.sleep(0.2)
+        await self.start()
+
+    async def _ask(self, probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:
+        await asyncio.sleep(0.001)
+        replica = self.host.at(address.port) if address else None
+        ok = replica is not None and self.host.ready(replica)
+        return Answer(ok=ok, text="" if ok else "not ready")
+
+    async def deploy(self, wanted: ServiceSpec, **fields: object) -> OperationView:
+        """Start a deploy."""
+        return await self.environment.deploy(
+            DeployRequest(spec=wanted, artifact=ARTIFACT, author=Author(actor="ann"), **fields)  # type: ignore[arg-type]
+        )
+
+    async def ended(self, operation: OperationView, within_s: float = 120.0) -> OperationView:
+        """Wait for its end, over restarts of the daemon."""
+
+        async def look() -> OperationView:
+            while not (view := await self.environment.operation(operation.id)).ended:
+                await asyncio.sleep(0.05)
+            return view
+
+        return await asyncio.wait_for(look(), within_s)
+
+    async def live(self, wanted: ServiceSpec) -> OperationView:
+        """Deploy to the end, which must be good."""
+        done = await self.ended(await self.deploy(wanted))
+        assert done.phase in {"live", "certified"}, done
+        return done
+
+    async def of(self, service: str = "orders") -> ServiceView:
+        """One service of the status."""
+        status = await self.environment.status()
+        return next(view for view in status.services if view.name == service)

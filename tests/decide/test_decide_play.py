@@ -1,0 +1,580 @@
+"""A play of one service: everything that can happen to host, proxy and daemon, in any order, around the decisions.
+
+The world below knows the truth (processes, the proxy's table); the daemon sees only what it was told, late or never.
+What must always hold is asserted at every turn; at the end the world calms down and everything must end well, woken by
+nothing but the decisions' own `wake_at_s` and facts that change.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from atoll.decide.compose import compose
+from atoll.decide.facts import exclusive
+from atoll.decide.reconcile import Plan, crashes, reconcile
+from atoll.decide.rollout import advance, begin, supersede
+from atoll.decide.traffic import callee_port, entry
+from atoll.model.actions import Drain, Forget, Kill, Publish, Signal, Start
+from atoll.model.spec import Command, Health, Port, Route, ServiceSpec, Stop
+from atoll.model.state import (
+    ENDED,
+    LIVE,
+    Artifact,
+    Author,
+    Backoff,
+    Exit,
+    Intent,
+    Now,
+    Observation,
+    Release,
+    Replica,
+    ReplicaRecord,
+    Rollout,
+    ServiceDesired,
+)
+from atoll.model.traffic import ServiceTraffic
+
+replace = msgspec.structs.replace
+Nature = Literal["good", "never ready", "dies at once", "ready, then dies", "slow", "deaf"]
+NATURES: tuple[Nature, ...] = ("good", "good", "never ready", "dies at once", "ready, then dies", "slow", "deaf")
+READY_AFTER_S = {"good": 0.2, "slow": 8.0, "deaf": 0.2, "ready, then dies": 0.3}
+DIES_AFTER_S = {"dies at once": 0.1, "ready, then dies": 0.7}
+
+
+@dataclass
+class Process:
+    """The truth about one replica."""
+
+    release: int
+    started_s: float
+    nature: Nature
+    alive: bool = True
+    exit: Exit | None = None
+    was_ready: bool = False
+    unwell: bool = False  # readiness fails
+    stuck: bool = False  # liveness fails
+    ends_s: float | None = None
+    ready_since_s: float | None = None  # as the prober found
+    requests: int = 0
+
+
+@dataclass
+class World:
+    """The truth, what is durable, and what the daemon has in memory."""
+
+    boot: int = 1
+    now_s: float = 100.0
+    processes: dict[str, Process] = field(default_factory=dict)
+    proxy: ServiceTraffic | None = None  # in force
+    # durable
+    releases: dict[int, Release] = field(default_factory=dict)
+    natures: dict[int, Nature] = field(default_factory=dict)
+    records: dict[str, ReplicaRecord] = field(default_factory=dict)
+    intent: Intent = Intent(service="orders")
+    rollout: Rollout | None = None
+    # the daemon's memory
+    host_known: bool = True
+    wanted: ServiceTraffic | None = None
+    sent: ServiceTraffic | None = None
+    acked: ServiceTraffic | None = None
+    problem: str = ""
+    backoff: dict[tuple[int, int], Backoff] = field(default_factory=dict)
+    last_exit: dict[int, Exit] = field(default_factory=dict)
+    lose_starts: bool = False
+    ids: int = 0
+    phases: list[str] = field(default_factory=list)
+
+    @property
+    def now(self) -> Now:
+        return Now(boot_id=f"boot{self.boot}", boot_s=self.now_s, wall=self.now_s)
+
+    # --- what the daemon sees ---
+
+    def observe(self) -> Observation:
+        weights = None if self.acked is None else self.acked.weights
+        return Observation(
+            service="orders",
+            replicas=tuple(self._see(record) for record in self.records.values()),
+            weights=weights,
+            holding=None if self.acked is None else self.acked.hold,
+            backoff=crashes(self.backoff),
+            last_exit=dict(self.last_exit),
+            problem=self.problem,
+            at_s=self.now_s,
+        )
+
+    def _see(self, record: ReplicaRecord) -> Replica:
+        process = self.processes.get(record.id)
+        if not self.host_known:
+            return Replica(record=record, in_proxy=self._in_proxy(record))
+        ready = bool(process and process.alive and process.ready_since_s is not None)
+        counted = self.acked is not None and self.acked == self.wanted and process is not None
+        return Replica(
+            record=record,
+            alive=bool(process and process.alive),
+            exit=process.exit if process else None,
+            ready=ready,
+            ready_since_s=process.ready_since_s if process and ready else None,
+            failing_live=bool(process and process.alive and process.stuck and process.was_ready),
+            in_proxy=self._in_proxy(record),
+            inflight=process.requests if counted and process else None,
+            reason="" if ready else "connection refused",
+        )
+
+    def _in_proxy(self, record: ReplicaRecord) -> Literal["absent", "serving", "draining"] | None:
+        if not record.ports:
+            return "absent"
+        if self.acked is None:
+            return None
+        return place(record.id, self.acked)
+
+    # --- one turn of the daemon ---
+
+    def turn(self) -> float | None:
+        """Advance, compose, reconcile, do; returns when it wants to be woken."""
+        wakes: list[float | None] = []
+        for _ in range(20):
+            if self.rollout is None or self.rollout.phase in ENDED:
+                break
+            want = compose(self.intent, self.rollout, self.releases)
+            candidate = self.releases[self.rollout.candidate]
+            stable = None if self.rollout.stable is None else self.releases[self.rollout.stable]
+            replicas = next((rev.replicas for rev in want.revisions if rev.release == candidate.n), 0)
+            step = advance(self.rollout, self.observe(), want, candidate, stable, replicas, self.now)
+            if step.rollout == self.rollout:
+                wakes.append(step.wake_at_s)
+                break
+            self._entered(self.rollout, step.rollout, want)
+            self.rollout = step.rollout
+        else:
+            raise AssertionError("a rollout that never comes to rest")
+        want = compose(self.intent, self.rollout, self.releases)
+        assert sum(rev.weight_pct for rev in want.revisions) in (0, 100)
+        self.submit(want)
+        if self.host_known:
+            plan = self.reconcile(want)
+            self.check(plan, want)
+            self.do(plan)
+            self.submit(want)
+            again = self.reconcile(want)
+            assert [one for one in again.actions if not isinstance(one, Kill)] == [], "a replay changes something"
+            wakes += [plan.wake_at_s, again.wake_at_s]
+        if self.sent is None and self.wanted != self.acked and not self.problem:
+            self.sent = self.wanted
+        known = [at_s for at_s in wakes if at_s is not None]
+        return min(known) if known else None
+
+    def reconcile(self, want: ServiceDesired) -> Plan:
+        return reconcile(want, self.observe(), self.releases, self.backoff, self.now, self._fresh)
+
+    def _fresh(self, release: int, slot: int) -> str:
+        self.ids += 1
+        return f"orders-r{release}-{slot}-{self.ids}"
+
+    def _entered(self, before: Rollout, after: Rollout, want: ServiceDesired) -> None:
+        if after.phase != before.phase:
+            self.phases.append(after.phase)
+        if after.phase == "shifting" and before.phase != "shifting":
+            revision = next(rev for rev in want.revisions if rev.release == after.candidate)
+            ready = [one for one in self.observe().replicas if one.record.release == after.candidate and one.ready]
+            assert len(ready) >= revision.replicas, "traffic moves to a candidate that is not ready"
+        if after.phase in LIVE and before.phase not in LIVE:
+            self.intent = replace(self.intent, target=after.candidate)
+        if after.phase == "undone" and self.intent.target == after.candidate:
+            self.intent = replace(self.intent, target=after.stable)
+
+    def submit(self, want: ServiceDesired) -> None:
+        table = entry(want, self.observe(), self.releases, {}, lambda call: callee_port(call, None))
+        for upstream in table.upstreams:
+            for endpoint in upstream.endpoints:
+                process = self.processes.get(endpoint.replica)
+                assert process is not None or not self.host_known, "traffic to a replica without a process"
+                if self.host_known and process is not None:
+                    assert process.alive, "traffic to a dead replica"
+                if process is not None and endpoint.state == "serving":
+                    assert process.was_ready, "traffic to a replica that was never ready"
+        if table != self.wanted:
+            self.problem = ""
+        self.wanted = table
+
+    # --- what must hold of a plan ---
+
+    def check(self, plan: Plan, want: ServiceDesired) -> None:
+        seen = {one.id: one for one in self.observe().replicas}
+        wanted = {rev.release: rev for rev in want.revisions}
+        ready = {n: sum(1 for one in seen.values() if one.record.release == n and one.ready) for n in self.releases}
+        for action in plan.actions:
+            if isinstance(action, Start):
+                continue
+            one = seen[action.replica]
+            assert one.alive is not None or one.record.boot_id != self.now.boot_id, "acts on the unknown"
+            if isinstance(action, Publish):
+                assert one.ready
+            if isinstance(action, Signal) and self.releases[one.record.release].spec.ports:
+                self._check_signal(one)
+            retired = isinstance(action, Drain | Signal) and one.record.phase in ("starting", "serving")
+            if retired and one.ready and not one.failing_live:
+                n = one.record.release
+                ready[n] -= 1
+                revision = wanted.get(n)
+                if revision is not None and revision.replicas > 0:
+                    assert ready[n] >= revision.replicas, "takes away a ready replica that is still needed"
+                elif one.record.phase == "serving" and self.releases[n].spec.ports:
+                    down = not any(rev.weight_pct for rev in want.revisions)
+                    moved = self.acked is not None and not self.acked.weights.get(n)
+                    held = want.hold and self.acked is not None and self.acked.hold
+                    assert down or moved or held, "drains what still gets traffic"
+
+    def _check_signal(self, one: Replica) -> None:
+        tables = [table for table in (self.proxy, self.sent) if table is not None]
+        if any(place(one.id, table) == "serving" for table in tables):
+            spec = self.releases[one.record.release].spec
+            assert one.record.phase == "draining", "signals what the proxy still sends to"
+            assert self.now_s >= one.record.phase_since_s + spec.stop.drain_s, "signals before the drain deadline"
+
+    # --- doing it ---
+
+    def do(self, plan: Plan) -> None:
+        self.backoff = dict(plan.backoff)
+        for action in plan.actions:
+            match action:
+                case Start():
+                    self._start(action)
+                case Publish():
+                    self._phase(action.replica, "serving", "")
+                case Drain():
+                    self._phase(action.replica, "draining", action.why)
+                case Signal():
+                    self._phase(action.replica, "stopping", action.why)
+                    process = self.processes[action.replica]
+                    process.ends_s = None if process.nature == "deaf" else self.now_s + 0.05
+                case Kill():
+                    self.processes[action.replica].ends_s = self.now_s
+                case Forget():
+                    record = self.records.pop(action.replica)
+                    process = self.processes.pop(action.replica, None)
+                    if action.crashed and process and process.exit:
+                        self.last_exit[record.release] = process.exit
+        self.check_overlap()
+
+    def _start(self, action: Start) -> None:
+        spec = self.releases[action.release].spec
+        self.records[action.replica] = ReplicaRecord(
+            id=action.replica,
+            service="orders",
+            release=action.release,
+            slot=action.slot,
+            ports={port.name: 20000 + self.ids for port in spec.ports},
+            boot_id=self.now.boot_id,
+            created_s=self.now_s,
+            phase_since_s=self.now_s,
+        )
+        if not self.lose_starts:
+            self.processes[action.replica] = Process(action.release, self.now_s, self.natures[action.release])
+        else:
+            self.host_known = False  # the daemon died here: nobody knows
+
+    def _phase(self, replica: str, phase: str, why: str) -> None:
+        self.records[replica] = replace(self.records[replica], phase=phase, phase_since_s=self.now_s, why=why)
+
+    def check_overlap(self) -> None:
+        running = {process.release for process in self.processes.values() if process.alive}
+        for a in running:
+            for b in running - {a}:
+                assert not exclusive(self.releases[a], self.releases[b]), "two releases overlap that must not"
+
+    # --- the truth moves ---
+
+    def end(self, replica: str, exit_: Exit) -> None:
+        process = self.processes[replica]
+        process.alive, process.exit, process.ready_since_s, process.requests = False, exit_, None, 0
+
+    def move(self, to_s: float) -> None:
+        """Let time pass: processes get ready and die in their nature's way."""
+        for replica, process in list(self.processes.items()):
+            if not process.alive:
+                continue
+            dies_s = process.ends_s
+            if process.nature in DIES_AFTER_S:
+                natural_s = process.started_s + DIES_AFTER_S[process.nature]
+                dies_s = natural_s if dies_s is None else min(dies_s, natural_s)
+            ready_s = process.started_s + READY_AFTER_S.get(process.nature, float("inf"))
+            if process.unwell:
+                process.ready_since_s = None
+            elif ready_s <= to_s:
+                process.was_ready = True
+                if process.ready_since_s is None:
+                    process.ready_since_s = max(ready_s, self.now_s if process.was_ready else ready_s)
+            if dies_s is not None and dies_s <= to_s:
+                self.end(replica, Exit(code=1, at_s=dies_s))
+        self.now_s = to_s
+
+    def next_fact_s(self) -> float | None:
+        """When the truth changes next by itself."""
+        times: list[float] = []
+        for process in self.processes.values():
+            if process.alive:
+                ready = process.ready_since_s is not None or process.unwell
+                times += [] if ready else [process.started_s + READY_AFTER_S.get(process.nature, float("inf"))]
+                times += [process.started_s + DIES_AFTER_S.get(process.nature, float("inf"))]
+                times += [process.ends_s] if process.ends_s is not None else []
+        later = [at_s for at_s in times if self.now_s < at_s < float("inf")]
+        return min(later) if later else None
+
+    def acknowledge(self) -> None:
+        if self.sent is not None:
+            self.proxy = self.acked = self.sent
+            self.sent = None
+
+    def forget_memory(self) -> None:
+        """The daemon dies and another one comes."""
+        self.host_known, self.wanted, self.acked, self.problem = False, None, None, ""
+        if self.sent is not None:
+            self.proxy = self.sent  # it may have arrived
+        self.sent = None
+        self.backoff, self.last_exit = {}, {}
+
+    def reboot(self) -> None:
+        self.forget_memory()
+        self.boot += 1
+        self.now_s, self.proxy, self.processes = 20.0, None, {}
+
+    def calm(self) -> None:
+        """From now on nothing bad happens: all must end within a bounded time."""
+        self.host_known, self.lose_starts, self.problem = True, False, ""
+        for process in self.processes.values():
+            process.unwell = process.stuck = False
+        limit_s = self.now_s + 1000.0
+        for _ in range(3000):
+            for process in self.processes.values():
+                process.requests = 0
+            self.move(self.now_s)
+            before = msgspec.json.encode([self.intent, self.rollout, list(self.records.values())])
+            wake_s = self.turn()
+            unsettled = self.sent is not None
+            self.acknowledge()
+            after = msgspec.json.encode([self.intent, self.rollout, list(self.records.values())])
+            if before != after or unsettled:
+                continue
+            fact_s = self.next_fact_s()
+            times = [at_s for at_s in (wake_s, fact_s) if at_s is not None]
+            ended = self.rollout is None or self.rollout.phase in ENDED
+            if not times or (ended and not self._restless()) or min(times) > limit_s:
+                break
+            assert min(times) > self.now_s or wake_s is None or fact_s is not None, "woken for nothing"
+            self.move(max(min(times), self.now_s + 0.001))
+        self.check_end()
+
+    def _restless(self) -> bool:
+        target = self.intent.target
+        if target is not None and self.natures[target] not in ("good", "slow", "deaf"):
+            return self.now_s < 0  # a target that never settles: a crash loop goes on for ever
+        want = compose(self.intent, self.rollout, self.releases)
+        held = {(record.release, record.slot) for record in self.records.values() if record.phase == "serving"}
+        due = {(rev.release, slot) for rev in want.revisions for slot in range(rev.replicas)}
+        return held != due or len(held) != len(self.records)
+
+    def check_end(self) -> None:
+        assert self.rollout is None or self.rollout.phase in ENDED, f"stuck in {self.rollout.phase}: {self.phases}"
+        assert not self._restless(), f"never settles: {self.records}"
+        target = self.intent.target
+        if target is None or self.natures[target] not in ("good", "slow", "deaf"):
+            return
+        want = compose(self.intent, self.rollout, self.releases)
+        if self.releases[target].spec.ports and want.revisions[0].replicas:
+            assert self.proxy is not None
+            assert self.proxy.weights == {target: 100}
+            assert not self.proxy.hold
+            endpoints = [e for up in self.proxy.upstreams if up.release == target for e in up.endpoints]
+            assert len(endpoints) == want.revisions[0].replicas
+
+
+def place(replica: str, table: ServiceTraffic) -> Literal["absent", "serving", "draining"]:
+    for upstream in table.upstreams:
+        for endpoint in upstream.endpoints:
+            if endpoint.replica == replica:
+                return endpoint.state
+    return "absent"
+
+
+class Play(RuleBasedStateMachine):
+    """Whatever happens, in any order; the daemon takes a turn after each event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @initialize(nature=st.sampled_from(["good", "slow"]), replicas=st.integers(1, 3), overlap=st.booleans())
+    def first(self, nature: Nature, replicas: int, overlap: bool) -> None:
+        self._release(nature, replicas, overlap, True)
+        self._begin("deploy", 1)
+        for _ in range(60):
+            self.world.move(self.world.now_s + 0.5)
+            self.world.turn()
+            self.world.acknowledge()
+        assert self.world.intent.target == 1
+
+    def _release(self, nature: Nature, replicas: int, overlap: bool, ports: bool) -> int:
+        n = max(self.world.releases, default=0) + 1
+        self.world.natures[n] = nature
+        self.world.releases[n] = Release(
+            service="orders",
+            n=n,
+            spec=ServiceSpec(
+                name="orders",
+                run=Command(argv=("orders",)),
+                ports=(Port(),) if ports else (),
+                routes=(Route(path="/orders"),) if ports else (),
+                health=Health(start_budget_s=10.0),
+                stop=Stop(drain_s=5.0, grace_s=2.0),
+                replicas=replicas,
+                overlap=overlap,
+                keep_warm_s=60.0,
+            ),
+            artifact=Artifact(key=f"k{n}", digest=f"d{n}", builder="python", platform="any", path="/a"),
+        )
+        return n
+
+    def _begin(self, kind: Literal["deploy", "rollback"], n: int) -> None:
+        world = self.world
+        if world.rollout is not None and world.rollout.phase not in ENDED:
+            world.rollout = supersede(world.rollout, world.now)
+        stable = world.intent.target
+        overlap = not exclusive(world.releases[n], world.releases[stable]) if stable else world.releases[n].spec.overlap
+        world.rollout = begin(kind, "orders", f"op{world.ids}", n, stable, overlap, world.now, Author())
+        world.phases = [world.rollout.phase]
+
+    def _free(self) -> bool:
+        rollout = self.world.rollout
+        return rollout is None or rollout.phase in ENDED | LIVE
+
+    def _pick(self, index: int) -> Process | None:
+        alive = [one for one in self.world.processes.values() if one.alive]
+        return alive[index % len(alive)] if alive else None
+
+    # --- people ---
+
+    @precondition(_free)
+    @rule(
+        nature=st.sampled_from(NATURES),
+        replicas=st.integers(1, 3),
+        overlap=st.sampled_from([True, True, False]),
+        ports=st.sampled_from([True, True, True, False]),
+    )
+    def deploy(self, nature: Nature, replicas: int, overlap: bool, ports: bool) -> None:
+        self._begin("deploy", self._release(nature, replicas, overlap, ports))
+
+    @precondition(lambda self: self._free() and self.world.intent.target not in (None, 1))
+    @rule()
+    def rollback(self) -> None:
+        self._begin("rollback", self.world.intent.target - 1)
+
+    @rule(replicas=st.sampled_from([None, 1, 2, 3]))
+    def scale(self, replicas: int | None) -> None:
+        self.world.intent = replace(self.world.intent, replicas=replicas)
+
+    @rule()
+    def down(self) -> None:
+        if self.world.rollout is not None:
+            self.world.rollout = supersede(self.world.rollout, self.world.now)
+        self.world.intent = replace(self.world.intent, target=None)
+
+    # --- time and the host ---
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 1.0, 1.0, 3.0, 12.0, 61.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.move(self.world.now_s + seconds)
+
+    @rule(seconds=st.sampled_from([0.3, 1.1, 1.1, 4.0]), turns=st.integers(1, 6))
+    def go_well(self, seconds: float, turns: int) -> None:
+        for _ in range(turns):
+            self.world.host_known = True
+            self.world.move(self.world.now_s + seconds)
+            self.world.turn()
+            self.world.acknowledge()
+
+    @rule(index=st.integers(0, 9))
+    def crash(self, index: int) -> None:
+        process = self._pick(index)
+        if process is not None:
+            process.ends_s = self.world.now_s
+            self.world.move(self.world.now_s)
+
+    @rule(index=st.integers(0, 9), unwell=st.booleans())
+    def flap(self, index: int, unwell: bool) -> None:
+        process = self._pick(index)
+        if process is not None:
+            process.unwell = unwell
+            self.world.move(self.world.now_s)
+
+    @rule(index=st.integers(0, 9))
+    def hang(self, index: int) -> None:
+        process = self._pick(index)
+        if process is not None:
+            process.stuck = True
+
+    @rule()
+    def ask_host(self) -> None:
+        self.world.host_known = True
+
+    @rule()
+    def restart_daemon(self) -> None:
+        self.world.forget_memory()
+
+    @rule(lost=st.booleans())
+    def die_before_start(self, lost: bool) -> None:
+        self.world.lose_starts = lost
+
+    @rule()
+    def reboot(self) -> None:
+        self.world.reboot()
+
+    # --- the proxy ---
+
+    @rule()
+    def acknowledge(self) -> None:
+        self.world.acknowledge()
+
+    @rule()
+    def apply_without_word(self) -> None:
+        if self.world.sent is not None:
+            self.world.proxy = self.world.sent
+
+    @rule()
+    def refuse(self) -> None:
+        if self.world.sent is not None and self.world.proxy is not self.world.sent:
+            self.world.sent, self.world.problem = None, "listener: cannot bind"
+
+    @rule(index=st.integers(0, 9), requests=st.integers(0, 3))
+    def load(self, index: int, requests: int) -> None:
+        process = self._pick(index)
+        if process is not None:
+            process.requests = requests
+
+    # --- always ---
+
+    @invariant()
+    def turn(self) -> None:
+        self.world.turn()
+        if self.world.lose_starts and not self.world.host_known:
+            self.world.forget_memory()
+            self.world.lose_starts = False
+
+    def teardown(self) -> None:
+        if self.world.releases:
+            self.world.calm()
+
+
+TestPlay = Play.TestCase
+TestPlay.settings = settings(
+    max_examples=150,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,  # the same plays in every run: a red run means a change, never luck
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)

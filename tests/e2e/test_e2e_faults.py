@@ -1,0 +1,120 @@
+"""Killing anything at any time hurts only what was killed."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+from lab import Lab
+from steady import Steady
+
+
+def test_a_killed_replica_is_replaced(lab: Lab) -> None:
+    lab.service("orders", "replicas = 2")
+    lab.atoll("up")
+    victim = lab.pids("orders")[0]
+    os.kill(victim, signal.SIGKILL)
+    lab.until(lambda: len(lab.pids("orders")) == 2 and victim not in lab.pids("orders"))
+    assert "crashed" in lab.atoll("events")
+
+
+def test_a_killed_daemon_fails_no_request_and_comes_back(lab: Lab) -> None:
+    lab.service("orders")
+    lab.atoll("up")
+    before, daemon = lab.pids("orders"), lab.pid("daemon")
+    with Steady(lab.url, ("/orders/a",), rate=40) as load:
+        os.kill(daemon, signal.SIGKILL)
+        lab.until(lambda: lab.pid("daemon") != daemon)
+    assert load.failures == []
+    assert lab.pids("orders") == before
+
+
+def test_a_killed_envoy_serves_again_on_the_same_port(lab: Lab) -> None:
+    lab.service("orders")
+    lab.atoll("up")
+    before, proxy = lab.pids("orders"), lab.pid("proxy")
+    os.kill(proxy, signal.SIGKILL)
+    lab.until(lambda: lab.get("/orders/")["version"] == "v1")
+    assert lab.pids("orders") == before
+
+
+def test_a_killed_keeper_leaves_replicas_running_and_up_brings_it_back(lab: Lab) -> None:
+    lab.service("orders")
+    lab.atoll("up")
+    before = lab.pids("orders")
+    with Steady(lab.url, ("/orders/a",), rate=20) as load:
+        os.kill(lab.pid("keeper"), signal.SIGKILL)
+        time.sleep(0.5)
+        lab.atoll("up")
+        assert lab.pids("orders") == before
+    assert load.failures == []
+
+
+@pytest.mark.parametrize("overlap", ["true", "false"])
+def test_a_deploy_goes_on_when_the_daemon_is_killed_at_any_moment(lab: Lab, overlap: str) -> None:
+    lab.service("orders", f"overlap = {overlap}")
+    lab.atoll("up")
+    lab.service("orders", f"overlap = {overlap}", env={"VERSION": "v2", "START_S": "1"})
+    with Steady(lab.url, ("/orders/a",), rate=20, deadline_s=40) as load:
+        lab.atoll("deploy", "orders", "--detach")
+        for delay in (0.0, 0.3, 0.6):
+            daemon = lab.pid("daemon")
+            time.sleep(delay)
+            os.kill(daemon, signal.SIGKILL)
+            lab.until(lambda daemon=daemon: lab.pid("daemon") != daemon)
+        lab.until(lambda: lab.of("orders")["state"] == "up" and lab.of("orders")["release"] == "r2")
+    if overlap == "true":  # held requests die with the daemon that holds them: a limit that ARCHITECTURE.md states
+        assert load.failures == []
+    assert lab.get("/orders/")["version"] == "v2"
+
+
+def test_everything_comes_back_after_all_was_killed(lab: Lab) -> None:
+    lab.service("orders")
+    lab.atoll("up")
+    release = lab.of("orders")["release"]
+    for line in lab.processes():
+        os.kill(int(line.split()[0]), signal.SIGKILL)
+    lab.until(lambda: not lab.processes() or None)
+    lab.atoll("up")
+    lab.until(lambda: lab.get("/orders/")["version"] == "v1")
+    assert lab.of("orders")["release"] == release
+
+
+def test_a_crash_loop_is_recognised_and_shown_with_its_last_words(lab: Lab) -> None:
+    lab.service("orders", 'health = { ready = "/healthz", start_budget = "4s" }', env={"CRASH": "1"})
+    done = lab.run("up")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "cannot find my configuration" in done.stdout + done.stderr
+
+
+def test_a_taken_gateway_port_is_said_and_heals(lab: Lab) -> None:
+    lab.service("orders")
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", lab.gateway_port))
+        stranger.listen()
+        done = lab.run("up")
+        said = done.stdout + done.stderr + lab.atoll("status") + lab.run("doctor").stdout
+        assert str(lab.gateway_port) in said
+        assert "in use" in said.lower()
+    lab.until(lambda: lab.get("/orders/")["version"] == "v1")
+
+
+def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(lab: Lab) -> None:
+    run = 'run = "trap \'\' TERM; while true; do sleep 0.2; done"\nport = "none"\nstop = { grace = "1s" }'
+    lab.service("stubborn", run, route=None)
+    lab.atoll("up")
+    lab.atoll("down", "--yes")
+    assert not lab.processes()
+
+
+def test_a_typo_names_file_line_and_the_nearest_field(lab: Lab) -> None:
+    lab.service("orders")
+    path = lab.root / "orders" / "service.toml"
+    path.write_text(path.read_text().replace("route =", "rout ="))
+    done = lab.run("check")
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
+    assert "orders/service.toml" in said
+    assert "did you mean 'route'" in said
