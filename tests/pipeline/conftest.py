@@ -57,6 +57,8 @@ class Workshop:
 
     def half_made(self) -> list[str]:
         """What lies in the artifacts folder without being an artifact."""
+        if not (self.artifacts / ".records").exists():
+            return []
         complete = {path.name for path in (self.artifacts / ".records").iterdir()}
         shown = [path.name for path in self.artifacts.iterdir() if not path.name.startswith(".")]
         return [name for name in shown if name not in complete] + [

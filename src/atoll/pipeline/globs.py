@@ -53,7 +53,7 @@ def name_regex(part: str) -> str:
             text += re.escape(part[at])
         elif close > 0:
             negated, inner = start - at - 2, part[start - 1 : close]
-            text += _any_of(inner, negated=negated)
+            text += _any_of(inner, negated=bool(negated))
             at = close
         else:
             text += re.escape(char)
