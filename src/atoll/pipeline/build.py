@@ -132,7 +132,8 @@ class _Build:
         self.folder = Path(os.path.normpath(shop.root / spec.folder))
         self.stop = threading.Event()
         self.now = Progress(service=spec.name, phase="hashing")
-        self._said = 0.0
+        self._line = ""
+        self._line_due: asyncio.TimerHandle | None = None
 
     async def result(self) -> Artifact | BuildFailed:
         """The artifact, or the failure that is this service's own."""
@@ -247,7 +248,7 @@ class _Build:
             async with limit:
                 for number, step in enumerate(steps, 1):
                     self.tell("building", step=number, steps=len(steps), label=step.label)
-                    output.write(f"$ {step.command.text}\n".encode())
+                    output.begin(step.command.text)
                     held_fds = (held.fd, stage.lock.fd)
                     env = {**base, **step.env}
                     try:
@@ -310,6 +311,9 @@ class _Build:
 
     def tell(self, phase: Phase, result: T = None, *, step: int = 0, steps: int = 0, label: str = "") -> T:  # type: ignore[assignment]
         """Say where the build is; returns `result`."""
+        if self._line_due is not None:
+            self._line_due.cancel()
+            self._line_due = None
         self.now = Progress(
             service=self.spec.name, phase=phase, step=step, steps=steps, label=label, seconds=self.seconds()
         )
@@ -317,12 +321,16 @@ class _Build:
         return result
 
     def line(self, text: str) -> None:
-        """Show a line of output, not too often."""
-        seconds = self.seconds()
-        if seconds - self._said >= LINE_EVERY_S:
-            self._said = seconds
-            self.now = msgspec.structs.replace(self.now, line=text, seconds=seconds)
-            self.shop.on_progress(self.now)
+        """Show a line of output: soon, and not too often; the newest one then."""
+        self._line = text
+        if self._line_due is None:
+            self._line_due = asyncio.get_running_loop().call_later(LINE_EVERY_S, self.show_line)
+
+    def show_line(self) -> None:
+        """Show the newest line."""
+        self._line_due = None
+        self.now = msgspec.structs.replace(self.now, line=self._line, seconds=self.seconds())
+        self.shop.on_progress(self.now)
 
     def seconds(self) -> float:
         """Since build_all began."""
