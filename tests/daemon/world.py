@@ -32,6 +32,10 @@ def spec(name: str = "orders", version: str = "v1", **fields: object) -> Service
     return ServiceSpec(**(given | fields))  # type: ignore[arg-type]
 
 
+async def _parts() -> dict[str, int | None]:
+    return {"keeper": 1, "proxy": 2}
+
+
 class World:
     """Everything that a daemon meets. `start` and `kill` are the daemon's; the rest goes on."""
 
@@ -69,7 +73,7 @@ class World:
             store=self.store,
             vault=self.vault,
             clock=self.clock,
-            machine=Machine(free_bytes=lambda: self.free_bytes, parts=lambda: {"keeper": 1, "proxy": 2}),
+            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts),
             records=records,
             ask=self._ask,
         )

@@ -8,10 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy.event import listen
 
 import atoll
 from atoll.model.errors import Conflict, Fenced, Retryable, UserError
@@ -20,7 +22,7 @@ from atoll.ports import Change
 from atoll.store.sqlite import SqliteStore
 from atoll.testing.store_suite import a_release, a_replica, events
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def program(text: str) -> tuple[list[str], dict[str, str]]:
@@ -343,4 +345,18 @@ async def test_a_cancelled_commit_harms_nobody(tmp_path: Path) -> None:
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, int) for result in results[1::2])
     assert 100 <= (await store.load()).last_event <= 200
+    await store.close()
+
+
+async def test_commits_that_wait_together_share_a_transaction_off_the_loop(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    await store.lead()
+    threads: list[int] = []
+    assert store._write_engine is not None
+    listen(store._write_engine, "commit", lambda _connection: threads.append(threading.get_ident()))
+    seqs = await asyncio.gather(*(store.commit(Change(puts=(a_replica(n),), events=events(1))) for n in range(1000)))
+    assert seqs == list(range(1, 1001))
+    assert len(threads) <= 100  # at most 256 share one; the first few go alone
+    assert len(set(threads)) == 1
+    assert threading.get_ident() not in threads
     await store.close()

@@ -20,12 +20,13 @@ from atoll.daemon.clock import SystemClock
 from atoll.daemon.environment import Environment, Identity, Machine
 from atoll.daemon.serve import serve
 from atoll.engines.process import ProcessHost
-from atoll.keeper.client import KeeperClient
+from atoll.keeper.client import KeeperClient, KeeperError
 from atoll.model.errors import AtollError, Fenced
 from atoll.model.state import Address
 from atoll.proxy import EnvoyProxy
 from atoll.realise.records import Records
-from atoll.store import SqliteStore, SqliteVault
+from atoll.store.sqlite import SqliteStore
+from atoll.store.vault import SqliteVault
 
 _log = logging.getLogger("atoll.daemon")
 _PROXY_WITHIN_S = 2.0  # so that a fresh daemon answers with what the proxy says, when there is one
@@ -40,13 +41,24 @@ def main() -> int:
         return 2
     try:
         asyncio.run(_run(config))
-    except* Fenced as group:
-        _log.error("another daemon leads this environment: %s", group.exceptions[0])
-        return 3
-    except* AtollError as group:
-        _log.error("%s", group.exceptions[0])
+    except BaseExceptionGroup as group:
+        mine, others = group.split(AtollError)
+        if others is not None or mine is None:
+            raise
+        fenced = mine.subgroup(Fenced) is not None
+        _log.error("%s%s", "another daemon leads this environment: " if fenced else "", _first(mine))
+        return 3 if fenced else 1
+    except AtollError as exc:
+        _log.error("%s", exc)
         return 1
     return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _run(config: Config) -> None:
@@ -108,13 +120,13 @@ def _identity(config: Config) -> Identity:
     )
 
 
-def _parts(keeper: KeeperClient) -> Mapping[str, int | None]:
+async def _parts(keeper: KeeperClient) -> Mapping[str, int | None]:
     """The keeper's own pid and its proxy's; empty when it does not answer."""
     try:
-        status = keeper.status()
-    except (OSError, AtollError):
+        status = await asyncio.to_thread(keeper.status)
+    except KeeperError:
         return {}
-    return {"keeper": status.pid, "proxy": status.parts["proxy"].pid if "proxy" in status.parts else None}
+    return {"keeper": status["pid"], "proxy": status["fixtures"].get("proxy", {}).get("pid")}
 
 
 if __name__ == "__main__":

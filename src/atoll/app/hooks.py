@@ -9,11 +9,12 @@ import json
 import os
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from atoll.cli.http import Line
     from atoll.model.errors import BuildFailed
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 _API_WITHIN_S = 20.0
 _DRAINED_WITHIN_S = 45.0
+_DAEMON_VARIABLES = (  # what Python, uv-less tools and command probes may need; services get none of it unasked
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH"),
+    *("ATOLL_HOME", "ATOLL_RUN"),
+)
 
 
 class EnvironmentPlaces:
@@ -38,9 +43,9 @@ class EnvironmentPlaces:
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
-        from atoll.keeper.client import alive
+        from atoll.keeper.client import is_keeper_up
 
-        return alive(self.at.run)
+        return is_keeper_up(self.at.run)
 
 
 class AppHooks:
@@ -71,7 +76,7 @@ class AppHooks:
         from atoll.pipeline.build import Progress, build_all
 
         def told(progress: Progress) -> None:
-            say(progress.service, progress.text)
+            say(progress.service, " ".join(part for part in (progress.phase, progress.label, progress.line) if part))
 
         return asyncio.run(
             build_all(
@@ -87,10 +92,12 @@ class AppHooks:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, write
         from atoll.keeper.client import KeeperClient, start_keeper
-        from atoll.proxy.envoy import command as envoy_command
+        from atoll.proxy import command as envoy_command
 
         at = places.at
         at.create()
+        # Asked first, so that a missing Envoy changes nothing.
+        envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
         config = Config(
             workspace=workspace.name,
             root=workspace.root,
@@ -98,22 +105,21 @@ class AppHooks:
             run=str(at.run),
             environment=workspace.environment,
         )
-        # Asked before anything is written, so that a missing Envoy changes nothing.
-        envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
         changed = write(at.state, config)
-        if not places.keeper_alive():
-            say("starting the keeper")
-        start_keeper(at.state, at.run)
-        keeper = KeeperClient(at.run)
-        env = _environment()
-        if keeper.ensure("proxy", envoy, env, at.state / "logs" / "proxy.log"):
-            say("starting the proxy")
-        daemon = [sys.executable, "-m", "atoll.app.daemon", str(at.state)]
-        if keeper.ensure("daemon", daemon, env, at.state / "logs" / "daemon.log"):
-            say("starting the daemon")
-        elif changed:
-            say("restarting the daemon: atoll.toml has changed")
-            keeper.restart("daemon")
+        with _readable():
+            if not places.keeper_alive():
+                say("starting the keeper")
+                start_keeper(at.state, at.run)
+            keeper = KeeperClient(at.run)
+            before = keeper.status()["fixtures"]
+            keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
+            daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
+            keeper.ensure("daemon", daemon, _environment(workspace), at.state / "logs" / "daemon.log")
+            if "daemon" not in before:
+                say("starting the proxy and the daemon")
+            elif changed:
+                say("restarting the daemon: atoll.toml has changed")
+                keeper.restart("daemon")
         _wait_for_api(places)
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
@@ -121,13 +127,14 @@ class AppHooks:
         from atoll.keeper.client import KeeperClient, start_keeper
 
         at = places.at
-        if not places.keeper_alive():
-            if not at.left_behind():
-                return
-            start_keeper(at.state, at.run)  # it adopts what another keeper left running
-        _stop_services(places, say)
-        say("stopping proxy, daemon and keeper")
-        KeeperClient(at.run).shutdown(timeout_s=30.0)
+        if not (at.state / "daemon.json").exists():
+            return  # it never ran
+        with _readable():
+            if not places.keeper_alive():
+                start_keeper(at.state, at.run)  # it adopts what another keeper left running
+            _stop_services(places, say)
+            say("stopping proxy, daemon and keeper")
+            KeeperClient(at.run).shutdown(timeout_s=30.0)
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What needs no daemon."""
@@ -136,9 +143,22 @@ class AppHooks:
         return local_checks(places.at if places else None, workspace)
 
 
-def _environment() -> dict[str, str]:
-    """What the daemon and Envoy get: the caller's own environment, so that `inherit` and PATH mean what a person expects."""
-    return dict(os.environ)
+def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
+    """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
+    names = {*_DAEMON_VARIABLES, *(name for spec in workspace.services.values() for name in spec.inherit)}
+    return {name: os.environ[name] for name in sorted(names) if name in os.environ}
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """The keeper's errors as ours: it imports nothing of Atoll's."""
+    from atoll.keeper.client import KeeperError
+    from atoll.model.errors import Unreachable
+
+    try:
+        yield
+    except KeeperError as exc:
+        raise Unreachable(f"{exc}{f' ({exc.fix})' if exc.fix else ''}") from exc
 
 
 def _line(places: EnvironmentPlaces) -> Line:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +17,7 @@ from atoll.cli.failed import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from atoll.cli.client import Client
     from atoll.cli.hooks import Hooks, Places
@@ -29,7 +29,7 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 class Session:
     """One call of `atoll`."""
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks[Any]) -> None:
         self.hooks = hooks
         self.workspace_option: str | None = None
         self.environment = os.environ.get("ATOLL_ENV") or "local"
@@ -39,6 +39,8 @@ class Session:
     @cached_property
     def root(self) -> Path:
         """The workspace's folder: --workspace, ATOLL_WORKSPACE, else the nearest one above that has an atoll.toml."""
+        from pathlib import Path  # 3 ms that `--help` need not pay
+
         given = self.workspace_option or os.environ.get("ATOLL_WORKSPACE")
         start = Path(given or ".").resolve()
         if given:
@@ -59,7 +61,8 @@ class Session:
     @cached_property
     def places(self) -> Places:
         """Where this environment keeps its things."""
-        return self.hooks.places(self.root, self.environment)
+        found: Places = self.hooks.places(self.root, self.environment)
+        return found
 
     @cached_property
     def client(self) -> Client:
@@ -71,7 +74,8 @@ class Session:
 
     def load(self) -> WorkspaceSpec:
         """The workspace's files. Raises InvalidWorkspace."""
-        return self.hooks.load(self.root, self.environment)
+        workspace: WorkspaceSpec = self.hooks.load(self.root, self.environment)
+        return workspace
 
     def say(self, text: str) -> None:
         """A line of progress: on stderr, not with --quiet."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -66,14 +66,14 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
-    data: str  # absolute; services' own folders, by name
+    data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
 
 
 class Machine(NamedTuple):
     """What the daemon asks of the machine and of its keeper; functions, so that tests bend them."""
 
     free_bytes: Callable[[], int | None]
-    parts: Callable[[], "Mapping[str, int | None]"]  # keeper, proxy -> pid
+    parts: Callable[[], Awaitable[Mapping[str, int | None]]]  # keeper, proxy -> pid
 
 
 class Environment:
@@ -157,7 +157,7 @@ class Environment:
         """Everything on one page."""
         identity, now = self._identity, self._clock.now()
         usage = await self._engine.usage()
-        parts = self._machine.parts()
+        parts = await self._machine.parts()
         problem = self._traffic.problem()
         last = await self._store.events(limit=1, newest=True)
         return StatusView(
@@ -644,7 +644,7 @@ class Environment:
     async def doctor(self) -> Sequence[DoctorView]:
         """What only the daemon can see."""
         problem = self._traffic.problem()
-        parts = self._machine.parts()
+        parts = await self._machine.parts()
         failing = [
             view for name in self._records.services() if (view := self._view(name, {})).state in {"failing", "degraded"}
         ]

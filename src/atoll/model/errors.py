@@ -6,6 +6,7 @@ Adapters translate foreign exceptions at their edge into one of these and chain 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -35,6 +36,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One mistake in a file that a person wrote.
 
     `file` is relative to the workspace; `line` counts from 1, None when unknown; `field` is the dotted TOML path.
+    `what` reads alone: it names the field. A warning stops nothing.
     """
 
     file: str
@@ -42,6 +44,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     line: int | None = None
     field: str = ""
     fix: str = ""
+    level: Literal["error", "warning"] = "error"
 
 
 class InvalidWorkspace(UserError):

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.errors import Problem
+
 Protocol = Literal["http", "grpc", "tcp"]
 
 
@@ -191,3 +193,4 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     root: str  # absolute path
     environment: EnvironmentSpec
     services: Mapping[str, ServiceSpec] = {}
+    warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at

@@ -34,7 +34,7 @@ class HostEngine:
         ports: Ports,
         on_change: Callable[[str], None],
         ask: Ask,
-        data: str,
+        data: str = "",
     ) -> None:
         self._host, self._records, self._clock, self._on_change = host, records, clock, on_change
         self._cells: dict[str, Cell] = {}

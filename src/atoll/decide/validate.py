@@ -1,0 +1,268 @@
+"""Whether the services of a workspace fit together: pure checks of a whole `WorkspaceSpec`, all their findings at once.
+
+`workspace.loader` calls it and adds the lines. What can be judged by looking at one value alone is the field table's
+(`workspace.fields_service`); here stands what needs two fields, two services, or the machine.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from atoll.model.errors import Problem
+from atoll.model.spec import Call, EnvironmentSpec, Plain, Port, Probe, Route, ServiceSpec, WorkspaceSpec
+from atoll.model.suggest import did_you_mean, nearest
+from atoll.model.templates import CALL_PLACEHOLDERS, PORT_PLACEHOLDERS, SERVICE_PLACEHOLDERS, placeholders
+
+WORKSPACE_FILE = "atoll.toml"
+
+
+def check(
+    workspace: WorkspaceSpec,
+    *,
+    unsure: Collection[str] = (),
+    ephemeral: tuple[int, int] | None = None,
+) -> list[Problem]:
+    """Every problem across fields and services; `field` is set, `line` is not.
+
+    `unsure`: services whose own files have mistakes, so that nothing is said about their ports. `ephemeral`: the
+    kernel's range of outgoing ports, both ends included.
+    """
+    problems = list(_environment(workspace, ephemeral))
+    for spec in workspace.services.values():
+        problems += _service(spec, sure=spec.name not in unsure)
+        for call in spec.calls:
+            problems += _call(spec, call, workspace.services, unsure)
+    return problems + list(_clashing_routes(workspace.services.values()))
+
+
+def service_file(spec: ServiceSpec) -> str:
+    """The path of the service's file, relative to the workspace."""
+    return "service.toml" if spec.folder == "." else f"{spec.folder}/service.toml"
+
+
+def _problem(spec: ServiceSpec, field: str, what: str, fix: str = "") -> Problem:
+    return Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix)
+
+
+# --- the environment ----------------------------------------------------------------------------------------------
+
+
+def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) -> Iterator[Problem]:
+    """The gateway's port and the range of leases."""
+    environment = workspace.environment
+    (low, high), gateway = environment.ports, environment.gateway
+    if low <= gateway.port <= high:
+        yield Problem(
+            file=WORKSPACE_FILE,
+            field="gateway",
+            what=f"gateway: port {gateway.port} lies within the ports {low}-{high} that replicas get",
+            fix="choose a gateway port outside, or move `ports`",
+        )
+    if ephemeral is not None and low <= ephemeral[1] and ephemeral[0] <= high:
+        yield Problem(
+            file=WORKSPACE_FILE,
+            field="ports",
+            what=f"ports {low}-{high} overlap {ephemeral[0]}-{ephemeral[1]}, from which this machine's kernel takes"
+            " ports of outgoing connections: a replica's port may be taken when it starts",
+            fix=_outside(ephemeral, high - low),
+            level="warning",
+        )
+    needed = sum(2 * (spec.replicas * len(spec.ports) + len(spec.calls)) for spec in workspace.services.values())
+    if needed > high - low + 1:
+        yield Problem(
+            file=WORKSPACE_FILE,
+            field="ports",
+            what=f"ports {low}-{high} are {high - low + 1}, but two releases of every service need {needed}",
+            fix=f'such as ports = "{EnvironmentSpec().ports[0]}-{EnvironmentSpec().ports[1]}"',
+        )
+
+
+def _outside(ephemeral: tuple[int, int], width: int) -> str:
+    """A range of that width beside the kernel's, where there is room."""
+    if ephemeral[0] - width - 1 >= 1024:
+        return f'such as ports = "{ephemeral[0] - width - 1}-{ephemeral[0] - 1}"'
+    if ephemeral[1] + width + 1 <= 65_535:
+        return f'such as ports = "{ephemeral[1] + 1}-{ephemeral[1] + width + 1}"'
+    return "narrow the kernel's: sysctl net.ipv4.ip_local_port_range"
+
+
+# --- one service --------------------------------------------------------------------------------------------------
+
+
+def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
+    """What its own fields say of each other. `sure`: its ports are what the file means."""
+    if not spec.overlap and spec.replicas > 1:
+        what = f"= false allows one instance at a time, but replicas is {spec.replicas}"
+        yield _problem(spec, "overlap", what, "take `replicas` out, or `overlap`")
+    if spec.health.stable_for_s >= spec.health.start_budget_s:
+        what = "must be shorter than health.start_budget: else no start is ever good"
+        yield _problem(spec, "health.stable_for", what)
+    yield from _variables(spec)
+    if sure:
+        yield from _probe(spec, "health.ready", spec.health.ready)
+        yield from _probe(spec, "health.live", spec.health.live)
+        yield from _templates(spec)
+        for index, route in enumerate(spec.routes):
+            yield from _route(spec, f"route[{index}]", route)
+
+
+def _no_such_port(name: str, ports: tuple[Port, ...]) -> tuple[str, str]:
+    """What and fix for a port that is not there."""
+    return f"names no port of the service: '{name}'", did_you_mean(name, [port.name for port in ports])
+
+
+def _probe(spec: ServiceSpec, field: str, probe: Probe) -> Iterator[Problem]:
+    """Probes that ask a port need one that speaks their protocol."""
+    if probe.kind in {"process", "command"}:
+        return
+    if not spec.ports:
+        yield _problem(spec, field, f"asks by {probe.kind}, but the service has no port", 'use "process", or a command')
+        return
+    port = spec.port(probe.port)
+    if port is None:
+        yield _problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports))
+    elif probe.kind != "tcp" and port.protocol != probe.kind:
+        what = f"asks by {probe.kind}, but port '{port.name}' speaks {port.protocol}"
+        fix = f'say port = "{probe.kind}", or ask by "tcp"' if len(spec.ports) == 1 else "name another port"
+        yield _problem(spec, field, what, fix)
+
+
+def _route(spec: ServiceSpec, field: str, route: Route) -> Iterator[Problem]:
+    """The gateway speaks HTTP and gRPC."""
+    if not spec.ports:
+        yield _problem(spec, field, "leads to a service without a port", 'take the route out, or `port = "none"`')
+        return
+    port = spec.port(route.port)
+    if port is None:
+        yield _problem(spec, f"{field}.port", *_no_such_port(route.port, spec.ports))
+    elif port.protocol == "tcp":
+        what = f"leads to port '{port.name}', which speaks tcp; the gateway speaks http and grpc"
+        yield _problem(spec, field, what, "route to an http or grpc port")
+    elif port.protocol == "grpc" and route.strip:
+        yield _problem(spec, f"{field}.strip", "would break gRPC, whose path names the method", "take it out")
+
+
+def _variables(spec: ServiceSpec) -> Iterator[Problem]:
+    """Each variable has one source."""
+    sources: dict[str, str] = {name: f"env.{name}" for name in spec.env}
+    for port in spec.ports:
+        if port.env is None:
+            continue
+        if port.env in sources:
+            other = sources[port.env]
+            what = f"is also the variable of port '{port.name}', whose number Atoll chooses"
+            fix = f'take it out, or name the port\'s variable: ports.{port.name} = {{ env = "MY_PORT" }}'
+            yield _problem(spec, other, what, fix)
+        sources[port.env] = f"ports.{port.name}.env"
+    for call in spec.calls:
+        for name in call.env:
+            field = f"calls.{call.callee}.env.{name}"
+            if name in sources:
+                yield _problem(spec, field, f"is also set by {sources[name]}", "give each a variable of its own")
+            sources[name] = field
+    for index, name in enumerate(spec.inherit):
+        if name in sources:
+            yield _problem(
+                spec, f"inherit[{index}]", f"({name}) is also set by {sources[name]}", "take one of them out"
+            )
+
+
+def _templates(spec: ServiceSpec) -> Iterator[Problem]:
+    """Placeholders of commands and values are known, and their ports are there."""
+    texts = [("run", text) for text in (*spec.run.argv, spec.run.shell or "")]
+    texts += [(f"env.{name}", value.value) for name, value in spec.env.items() if isinstance(value, Plain)]
+    for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
+        if probe.command is not None:
+            texts += [(f"{field}.command", text) for text in (*probe.command.argv, probe.command.shell or "")]
+    known = [
+        *SERVICE_PLACEHOLDERS,
+        *(PORT_PLACEHOLDERS if spec.ports else ()),
+        *(f"port.{port.name}" for port in spec.ports),
+    ]
+    for field, text in texts:
+        for name in placeholders(text):
+            if name not in known:
+                yield _unknown_placeholder(spec, field, name, known)
+    for call in spec.calls:
+        for variable, text in call.env.items():
+            for name in placeholders(text):
+                if name not in CALL_PLACEHOLDERS:
+                    yield _unknown_placeholder(spec, f"calls.{call.callee}.env.{variable}", name, CALL_PLACEHOLDERS)
+
+
+def _unknown_placeholder(spec: ServiceSpec, field: str, name: str, known: Collection[str]) -> Problem:
+    fix = did_you_mean(name, known)
+    text = f"as a text it is written {{{{{name}}}}}"
+    return _problem(spec, field, f"has an unknown placeholder {{{name}}}", f"{fix}; {text}" if fix else text)
+
+
+# --- between services ---------------------------------------------------------------------------------------------
+
+
+def _call(
+    spec: ServiceSpec, call: Call, services: Mapping[str, ServiceSpec], unsure: Collection[str]
+) -> Iterator[Problem]:
+    """The callee is there and has the port."""
+    field = f"calls.{call.callee}"
+    if call.url is not None:
+        if call.callee in services:
+            yield _problem(
+                spec,
+                f"{field}.url",
+                "is given, but a service of that name is here",
+                "rename the call, or take `url` out",
+            )
+        if call.port:
+            yield _problem(spec, f"{field}.port", "has no meaning beside url", "write the port into the URL")
+        return
+    callee = services.get(call.callee)
+    if callee is None:
+        if not call.optional and call.callee not in unsure:
+            others = [name for name in services if name != spec.name]
+            fix = (
+                f"did you mean '{near}'?"
+                if (near := nearest(call.callee, others))
+                else "one that may be absent is `optional = true`, one outside has a `url`"
+            )
+            yield _problem(spec, field, "names no service of the workspace", fix)
+        return
+    if callee.name == spec.name:
+        what = f"{field} is the service itself: such a request goes to any replica of any live release"
+        fix = "a replica reaches itself at its own port"
+        yield Problem(file=service_file(spec), field=field, what=what, fix=fix, level="warning")
+    if callee.name not in unsure:
+        yield from _callee_port(spec, call, callee)
+
+
+def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator[Problem]:
+    field = f"calls.{call.callee}"
+    port = callee.port(call.port)
+    if not callee.ports:
+        yield _problem(
+            spec,
+            field,
+            f"cannot be called: {callee.name} has no port",
+            f"give {callee.name} a port, or take the call out",
+        )
+    elif port is None:
+        fix = did_you_mean(call.port, [each.name for each in callee.ports])
+        yield _problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
+    elif port.protocol == "tcp":
+        for variable, text in call.env.items():
+            if "url" in placeholders(text):
+                what = f"wants a URL, but port '{port.name}' of {callee.name} speaks tcp"
+                yield _problem(spec, f"{field}.env.{variable}", what, "use {address}")
+
+
+def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:
+    """Two routes for the same requests; the second is told, with the first one's file."""
+    taken: dict[tuple[str | None, str], ServiceSpec] = {}
+    for spec in services:
+        for index, route in enumerate(spec.routes):
+            key = (route.host, route.path.rstrip("/") or "/")
+            if (first := taken.setdefault(key, spec)) is not spec or any(
+                (other.host, other.path.rstrip("/") or "/") == key for other in spec.routes[:index]
+            ):
+                at = f'"{route.host or ""}{route.path}"'
+                whose = "this service already" if first is spec else f"{first.name} ({service_file(first)})"
+                yield _problem(
+                    spec, f"route[{index}]", f"{at} belongs to {whose}", "a path and host lead to one service"
+                )

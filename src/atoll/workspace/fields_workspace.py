@@ -1,0 +1,164 @@
+"""Every field of `atoll.toml`, one row each: the rows parse the file and are its documentation."""
+
+import re
+from typing import Any
+
+from atoll.model.spec import EnvironmentSpec, Gateway, WorkspaceSpec
+from atoll.workspace.fields_service import ENV_VALUES, INSIDE
+from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Text, seen, wrong
+from atoll.workspace.tables import Field, Table
+
+DEFAULT_SERVICES = (".", "*", "services/*")
+LOCAL = "local"  # is always there, declared or not
+
+WORKSPACE_NAME = Text(
+    "name",
+    pattern=r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}",
+    must="be a name of at most 64 letters, digits, spaces, dots and hyphens",
+)
+ENVIRONMENT_NAME = Text(
+    "environment's name",
+    pattern=r"[a-z][a-z0-9-]{0,31}",
+    must="be an environment's name of at most 32 lower-case letters, digits and hyphens",
+)
+_HOST = r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]"
+_PORT = Integer(1, 65_535)
+
+
+def _gateway(text: str) -> Gateway:
+    """The short form: host:port."""
+    found = re.fullmatch(rf"({_HOST}):(\d{{1,5}})", text)
+    if found is None:
+        fix = (
+            f'write "127.0.0.1:{text.lstrip(":")}"' if re.fullmatch(r":?\d{1,5}", text) else 'such as "127.0.0.1:8080"'
+        )
+        raise wrong(f"must be host:port, not {seen(text)}", fix)
+    return Gateway(host=found[1].strip("[]"), port=_PORT.read(int(found[2])))
+
+
+def _port_range(ends: tuple[int, int]) -> tuple[int, int]:
+    """Both ends belong to it."""
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise wrong("must be a first and a last port, the first one smaller", 'such as "20000-29999"')
+    return ends
+
+
+def _port_range_text(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", text)
+    if found is None:
+        raise wrong(f"must be a range of ports, not {seen(text)}", 'such as "20000-29999"')
+    low = Integer(1024, 65_535)
+    return _port_range((low.read(int(found[1])), low.read(int(found[2]))))
+
+
+class _PortRange(Either):
+    """A range of ports as "first-last" or [first, last]."""
+
+    def show(self, value: Any) -> str:
+        return f'"{value[0]}-{value[1]}"'
+
+
+GATEWAY_TABLE = Table(
+    "the gateway",
+    (
+        Field(
+            "host",
+            Text("address", pattern=r"[A-Za-z0-9.:-]+", must='be an address such as "127.0.0.1"'),
+            "Where it listens; `0.0.0.0` is everywhere.",
+            ('"0.0.0.0"',),
+        ),
+        Field("port", _PORT, "The port.", ("80",)),
+    ),
+    Gateway,
+    spec=Gateway,
+)
+GATEWAY = Either(
+    text=Mapped(Text(), _gateway, says='`"host:port"`'), table=GATEWAY_TABLE, fix='such as "127.0.0.1:8080"'
+)
+
+_PLACE_FIELDS = (
+    Field("engine", Choice("process"), "What runs the replicas.", ('"process"',)),
+    Field(
+        "gateway",
+        GATEWAY,
+        "Where requests from outside come in.",
+        ('"127.0.0.1:8080"', '{ host = "0.0.0.0", port = 80 }'),
+        default='`"127.0.0.1:8080"`',
+    ),
+    Field(
+        "envoy",
+        Text("path", pattern=r"(?s).+", must="be a path"),
+        "Your own Envoy instead of the one that comes along.",
+        ('"/usr/local/bin/envoy"',),
+        default="the one that comes along",
+    ),
+    Field(
+        "ports",
+        _PortRange(
+            text=Mapped(Text(), _port_range_text, says='`"first-last"`'),
+            items=Mapped(ListOf(Integer(1024, 65_535)), _port_range, says="`[first, last]`"),
+            fix='such as "20000-29999"',
+        ),
+        "Ports that replicas and edges get. Keep it out of the range from which the kernel takes outgoing ports.",
+        ('"20000-29999"', "[21000, 21999]"),
+    ),
+)
+ENVIRONMENT = Table(
+    "an environment",
+    (
+        *_PLACE_FIELDS,
+        Field(
+            "env",
+            ENV_VALUES,
+            "Variables of every service in this environment.",
+            ('{ LOG_LEVEL = "warn" }',),
+            default="none",
+        ),
+    ),
+    dict,
+    spec=EnvironmentSpec,
+)
+
+WORKSPACE = Table(
+    "atoll.toml",
+    (
+        Field("name", WORKSPACE_NAME, "How the workspace is called.", ('"shop"',), default="the folder's name"),
+        Field(
+            "services",
+            Either(
+                text=Mapped(
+                    Text("glob", pattern=INSIDE, must="be a folder or a glob below the workspace, without '..'"),
+                    lambda glob: (glob,),
+                ),
+                items=ListOf(
+                    Text("glob", pattern=INSIDE, must="be a folder or a glob below the workspace, without '..'")
+                ),
+            ),
+            "Folders that may hold a service: those with a `service.toml` do. `**` is any depth.",
+            ('["apps/*", "gateway"]',),
+            default='`[".", "*", "services/*"]`',
+        ),
+        *_PLACE_FIELDS,
+        Field(
+            "env",
+            ENV_VALUES,
+            "Variables of every service, everywhere. What an environment or a service says comes first.",
+            ('{ REGION = "eu" }',),
+            default="none",
+        ),
+        Field(
+            "environments",
+            MapOf(ENVIRONMENT_NAME, ENVIRONMENT, says="table of environments"),
+            "Environments beside `local`, each by its name; what they leave out is as above.",
+            ('{ production = { gateway = "0.0.0.0:80" } }',),
+            default="`local` only",
+        ),
+    ),
+    dict,
+    spec=WorkspaceSpec,
+    hints={
+        "service": "each service has its own service.toml; `services` says in which folders they lie",
+        "environment": "it is called `environments`",
+        "port": "the gateway's is in `gateway`; those of replicas are `ports`",
+    },
+)

@@ -1,0 +1,256 @@
+"""Reads a workspace: `atoll.toml` and every `service.toml`, for one environment, with all their mistakes at once.
+
+The CLI, the daemon and the pipeline call it. It only reads; the rows of `fields_workspace` and `fields_service` say
+what may stand in a file, `decide.validate` what must fit across services. It must stay fast to import.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from atoll.decide.validate import check
+from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
+from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, WorkspaceSpec
+from atoll.model.suggest import did_you_mean
+from atoll.workspace.assemble import address_templates, environment_mistakes, service
+from atoll.workspace.discover import SERVICE_FILE, service_folders
+from atoll.workspace.fields_service import SERVICE, SERVICE_NAME
+from atoll.workspace.fields_workspace import DEFAULT_SERVICES, LOCAL, WORKSPACE
+from atoll.workspace.kinds import Mistake, Wrong
+from atoll.workspace.positions import field_text, key_lines, line_of
+from atoll.workspace.tables import Table
+
+WORKSPACE_FILE = "atoll.toml"
+MAX_FILE_BYTES = 1024 * 1024  # a file that a person wrote is far smaller
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_PORT_FIELDS = {"port", "ports"}
+
+
+def find_root(start: Path) -> Path:
+    """The folder with `atoll.toml`, from `start` upward, links resolved. Raises UserError when there is none."""
+    try:
+        here = start.resolve(strict=True)
+        found = next((folder for folder in (here, *here.parents) if (folder / WORKSPACE_FILE).is_file()), None)
+    except (OSError, RuntimeError) as exc:  # RuntimeError: a circle of links, until Python 3.13
+        raise UserError(
+            f"{start} cannot be looked into", str(exc), "start from a folder that exists and is yours"
+        ) from exc
+    if found is None:
+        raise UserError(
+            f"no {WORKSPACE_FILE} in {here} or above",
+            "it marks the top of a workspace",
+            f"go to your workspace's folder, or make an empty {WORKSPACE_FILE} at its top",
+        )
+    return found
+
+
+def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
+    """The workspace at `root` for one environment.
+
+    Raises InvalidWorkspace with every mistake of every file; NotFound for an environment that was not declared.
+    """
+    root = Path(root).resolve()
+    files = _Files(root)
+    top, _ = files.read(WORKSPACE_FILE, WORKSPACE)
+    environments = {LOCAL, *_declared(files.raw.get(WORKSPACE_FILE, {}))}
+    if environment not in environments and not files.errors:
+        raise NotFound(
+            f"no environment '{environment}'",
+            f"{WORKSPACE_FILE} does not declare it",
+            f"{did_you_mean(environment, environments)}; or add [environments.{environment}]",
+        )
+    spec, env = _environment(top, environment)
+    folders, problems = service_folders(root, top.get("services", DEFAULT_SERVICES), declared="services" in top)
+    files.add(problems)
+    services, unsure = _services(files, folders, env, environment, environments)
+    workspace = WorkspaceSpec(
+        name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
+        root=str(root),
+        environment=spec,
+        services={name: address_templates(each, services) for name, each in services.items()},
+    )
+    files.add(check(workspace, unsure=unsure, ephemeral=_ephemeral_ports()))
+    if files.errors:
+        raise InvalidWorkspace(files.sorted())
+    return replace(workspace, warnings=tuple(files.sorted()))
+
+
+class _Files:
+    """What was read so far, and what is wrong with it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.problems: list[Problem] = []
+        self.raw: dict[str, dict[str, Any]] = {}
+        self._texts: dict[str, str] = {}
+        self._lines: dict[str, dict[str, int]] = {}
+
+    @property
+    def errors(self) -> bool:
+        """Whether anything stands in the way."""
+        return any(problem.level == "error" for problem in self.problems)
+
+    def sorted(self) -> list[Problem]:
+        """As a person would go through them: the workspace's own file first, then file by file, line by line."""
+        return sorted(self.problems, key=lambda p: (p.file != WORKSPACE_FILE, p.file, p.line or 0, p.field))
+
+    def read(self, file: str, table: Table) -> tuple[dict[str, Any], bool]:
+        """The fields of a file that could be read, and whether it is TOML at all. Its mistakes are kept."""
+        text = self._text(file)
+        if text is None:
+            return {}, False
+        self._texts[file] = text
+        try:
+            self.raw[file] = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError, ValueError) as exc:
+            self.problems.append(_syntax_problem(file, text, exc))
+            return {}, False
+        good, mistakes = table.values(self.raw[file])
+        self.mistakes(file, mistakes)
+        return good, True
+
+    def mistakes(self, file: str, mistakes: Sequence[Mistake]) -> None:
+        """Mistakes become problems: with the file, the field and its line."""
+        self.add(
+            Problem(file=file, field=(field := field_text(m.path)), what=f"{field} {m.what}".strip(), fix=m.fix)
+            for m in mistakes
+        )
+
+    def add(self, problems: Any) -> None:
+        """Problems without a line get the line of their field. What follows from a mistake already told is dropped."""
+        told = {(p.file, p.field) for p in self.problems}
+        for problem in problems:
+            if (problem.file, problem.field) in told and problem.field:
+                continue
+            line = problem.line or line_of(problem.field, self._lines_of(problem.file))
+            self.problems.append(replace(problem, line=line))
+
+    def _lines_of(self, file: str) -> dict[str, int]:
+        if file not in self._lines:
+            self._lines[file] = key_lines(self._texts.get(file, ""))
+        return self._lines[file]
+
+    def _text(self, file: str) -> str | None:
+        """The file's text; None (and a problem) when it cannot be read."""
+        path = self.root / file
+        try:
+            if not path.is_file():
+                what = "is a link that leads nowhere" if path.is_symlink() and not path.exists() else "is not a file"
+                self.problems.append(
+                    Problem(
+                        file=file,
+                        what=what,
+                        fix=f"put a file there; an empty {WORKSPACE_FILE} will do"
+                        if file == WORKSPACE_FILE
+                        else "put a file there",
+                    )
+                )
+                return None
+            with path.open("rb") as opened:
+                data = opened.read(MAX_FILE_BYTES + 1)
+        except OSError as exc:
+            why = exc.strerror or str(exc)
+            self.problems.append(
+                Problem(file=file, what=f"cannot be read: {why}", fix="make it readable for your user")
+            )
+            return None
+        if len(data) > MAX_FILE_BYTES:
+            self.problems.append(Problem(file=file, what="is larger than 1 MiB", fix="it holds settings only"))
+            return None
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            line = data.count(b"\n", 0, exc.start) + 1
+            what = f"is not UTF-8: byte 0x{data[exc.start]:02x} at position {exc.start}"
+            self.problems.append(Problem(file=file, line=line, what=what, fix="save the file as UTF-8"))
+            return None
+
+
+def _syntax_problem(file: str, text: str, exc: Exception) -> Problem:
+    """What `tomllib` says, in its words, with its line as ours."""
+    if isinstance(exc, RecursionError):
+        return Problem(file=file, what="is nested too deeply", fix="settings are a few levels deep")
+    found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(exc), re.DOTALL)
+    said, line = (found[1], found[2]) if found else (str(exc), None)
+    number = int(line) if line else text.count("\n") + 1
+    shown = (text.splitlines() or [""])[min(number, len(text.splitlines()) or 1) - 1].strip()
+    fix = ""
+    if re.fullmatch(r"[A-Za-z_-]+\s*=\s*[A-Za-z/.~][^\"']*", shown):
+        key, _, value = shown.partition("=")
+        fix = f'a text stands in quotes: {key.strip()} = "{value.strip()}"'
+    elif re.match(r"[A-Za-z_-]+\s*:", shown):
+        fix = f"TOML writes `=` where YAML writes `:`: {shown.replace(':', ' =', 1)}"
+    return Problem(file=file, line=number, what=f"is not TOML: {said[:1].lower()}{said[1:]}", fix=fix)
+
+
+def _declared(raw: Mapping[str, Any]) -> set[str]:
+    """The environments' names, as far as they can be told even from a file with mistakes."""
+    declared = raw.get("environments")
+    return set(declared) if isinstance(declared, dict) else set()
+
+
+def _environment(top: Mapping[str, Any], name: str) -> tuple[EnvironmentSpec, Mapping[str, EnvValue]]:
+    """The environment, and the variables that every service gets in it."""
+    own = top.get("environments", {}).get(name) or {}
+    fields = {key: value for key, value in top.items() if key in EnvironmentSpec.__struct_fields__ and key != "name"}
+    fields |= {key: value for key, value in own.items() if key != "env"}
+    return EnvironmentSpec(name=name, **fields), {**top.get("env", {}), **own.get("env", {})}
+
+
+def _services(
+    files: _Files, folders: Sequence[str], env: Mapping[str, EnvValue], environment: str, environments: set[str]
+) -> tuple[dict[str, ServiceSpec], set[str]]:
+    """Every service by name, and those whose ports are not known for sure because of mistakes in their file."""
+    services: dict[str, ServiceSpec] = {}
+    unsure: set[str] = set()
+    for folder in folders:
+        file = SERVICE_FILE if folder == "." else f"{folder}/{SERVICE_FILE}"
+        given, parsed = files.read(file, SERVICE)
+        raw = files.raw.get(file, {})
+        name = _name(files, file, folder, given, raw) if parsed else folder.rpartition("/")[2]
+        if name is None:
+            continue
+        if name in services:
+            other = services[name].folder
+            what = (
+                f'name "{name}" is also that of {other}/{SERVICE_FILE}'
+                if other != "."
+                else f'name "{name}" is also that of {SERVICE_FILE}'
+            )
+            files.add([Problem(file=file, field="name", what=what, fix="each service has a name of its own")])
+            continue
+        files.mistakes(file, environment_mistakes(given, environments))
+        if "port" in raw and "ports" in raw:
+            files.mistakes(file, [Mistake("cannot stand beside `ports`", "name each port under `ports`", ("port",))])
+        if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
+            unsure.add(name)
+        given.setdefault("run", Command(shell="missing"))  # told already; the rest of the file is still worth a look
+        services[name] = service({**given, "name": name}, folder, env, environment)
+    return dict(sorted(services.items())), unsure
+
+
+def _name(files: _Files, file: str, folder: str, given: Mapping[str, Any], raw: Mapping[str, Any]) -> str | None:
+    """The service's name; its folder's when it says none. None when there is no usable one, which is told."""
+    if "name" in given:
+        return str(given["name"])
+    usual = files.root.name if folder == "." else folder.rpartition("/")[2]
+    try:
+        return str(SERVICE_NAME.read(usual))
+    except Wrong:
+        if "name" not in raw:
+            what = f'name is missing, and the folder\'s own, "{usual}", cannot serve as one'
+            files.add([Problem(file=file, field="name", what=what, fix='such as name = "orders"')])
+        return None
+
+
+def _ephemeral_ports() -> tuple[int, int] | None:
+    """The range from which this machine's kernel takes ports of outgoing connections; None when it does not tell."""
+    try:
+        low, high = _EPHEMERAL.read_text().split()
+        return int(low), int(high)
+    except (OSError, ValueError):
+        return None

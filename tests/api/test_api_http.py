@@ -1,0 +1,287 @@
+"""The real API over a real unix socket, with an environment of pretend behind it."""
+
+import json
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from atoll import __version__
+from atoll.daemon.api import ENDPOINTS, Api, explain, status_of
+from atoll.daemon.openapi import document
+from atoll.daemon.serve import listen
+from atoll.model import errors, wire
+from atoll.model.state import Artifact
+from atoll.testing.fake_control import Served, spec_of
+
+ARTIFACT = Artifact(key="k", digest="d", builder="command", platform="linux", path="/nowhere")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with Served(tmp_path / "s") as fake:
+        yield fake
+
+
+def connect(fake: Served) -> httpx.Client:
+    transport = httpx.HTTPTransport(uds=str(fake.socket))
+    return httpx.Client(transport=transport, base_url="http://atoll", timeout=30)
+
+
+def draft(service: str, **fields: object) -> bytes:
+    return msgspec.json.encode(wire.DeployRequest(spec=spec_of(service), artifact=ARTIFACT, **fields))  # type: ignore[arg-type]
+
+
+def until(happened: object, within_s: float = 30) -> None:
+    deadline = time.monotonic() + within_s
+    while not happened():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_status_is_what_the_environment_says(served: Served) -> None:
+    with connect(served) as client:
+        view = msgspec.json.decode(client.get("/v1/status").content, type=wire.StatusView)
+    assert [service.name for service in view.services] == ["catalog", "orders"]
+
+
+def test_the_socket_is_for_its_owner_alone_and_goes_with_the_server(tmp_path: Path) -> None:
+    with Served(tmp_path / "s") as fake:
+        assert stat.S_IMODE(fake.socket.stat().st_mode) == 0o600
+    assert not fake.socket.exists()
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    listen(tmp_path / "s").close()
+    assert (tmp_path / "s").exists()
+    with Served(tmp_path / "s") as fake, connect(fake) as client:
+        assert client.get("/v1/health").json() == {"ready": True, "version": __version__}
+
+
+def test_a_path_that_no_socket_can_have_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(errors.UserError, match="too long"):
+        listen(tmp_path / ("x" * 120))
+
+
+def test_a_deploy_is_accepted_at_once_and_watched_to_its_end(served: Served) -> None:
+    with connect(served) as client:
+        answer = client.post("/v1/services/orders/deploy", content=draft("orders"))
+        assert answer.status_code == 202
+        begun = answer.json()
+        assert begun["phase"] == "starting"
+        stream = client.get(f"/v1/operations/{begun['id']}/watch").text
+    seen = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
+    assert seen[-1] == {}  # of the event `end`
+    assert seen[-2]["phase"] == "live"
+    assert seen[-2]["receipt"]["outcome"] == "live"
+
+
+def test_the_actor_is_whom_the_kernel_vouches_for(served: Served) -> None:
+    import pwd
+
+    with connect(served) as client:
+        client.post("/v1/services/orders/restart", json={"author": {"actor": "somebody else", "commit": "c0ffee"}})
+    (request,) = served.control.requests
+    assert isinstance(request, wire.RestartRequest)
+    assert request.author.actor == pwd.getpwuid(os.getuid()).pw_name
+    assert request.author.commit == "c0ffee"
+
+
+def test_the_same_key_is_the_same_request(served: Served) -> None:
+    with connect(served) as client:
+        first, second = (
+            client.post("/v1/services/orders/deploy", content=draft("orders"), headers={"Idempotency-Key": "k1"})
+            for _ in range(2)
+        )
+    assert first.json()["id"] == second.json()["id"]
+    assert len(served.control.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "kind", "exit_code"),
+    [
+        ("GET", "/v1/services/ordres/releases", None, 404, "NotFound", 2),
+        ("GET", "/v1/operations/nope/watch", None, 404, "NotFound", 2),
+        ("POST", "/v1/services/orders/deploy", draft("orders", note="refuse"), 422, "Refused", 4),
+        ("POST", "/v1/services/orders/deploy", draft("orders", expect=99), 409, "Conflict", 5),
+        ("POST", "/v1/services/orders/deploy", draft("catalog"), 400, "UserError", 2),
+        ("POST", "/v1/services/orders/deploy", b"{", 400, "UserError", 2),
+        ("POST", "/v1/services/orders/scale", b'{"replicas": "many"}', 400, "UserError", 2),
+        ("GET", "/v1/events?after=soon", None, 400, "UserError", 2),
+        ("GET", "/v1/logs?tail=all", None, 400, "UserError", 2),
+        ("POST", "/v1/services/orders/exec", b'{"argv": ["bug"]}', 500, "Bug", 1),
+        ("GET", "/v1/nothing", None, 404, "NoSuchAddress", 1),
+        ("DELETE", "/v1/status", None, 405, "NoSuchAddress", 1),
+    ],
+)
+def test_errors_become_answers(
+    served: Served, method: str, path: str, body: bytes | None, status: int, kind: str, exit_code: int
+) -> None:
+    with connect(served) as client:
+        answer = client.request(method, path, content=body)
+    view = msgspec.json.decode(answer.content, type=wire.ErrorView)
+    assert (answer.status_code, view.kind, view.exit_code) == (status, kind, exit_code)
+    assert view.what
+
+
+def test_every_error_class_has_a_status_and_keeps_its_exit_code() -> None:
+    cases: list[tuple[Exception, int]] = [
+        (errors.UserError("w", "y", "f"), 400),
+        (errors.NotFound("w"), 404),
+        (errors.Refused("w"), 422),
+        (errors.Conflict("w"), 409),
+        (errors.BuildFailed("orders", "w"), 422),
+        (errors.DeployFailed("w"), 422),
+        (errors.Unreachable("w"), 502),
+        (errors.Retryable("w"), 503),
+        (errors.Fenced("w"), 503),
+        (errors.Permanent("w"), 500),
+        (ValueError("w"), 500),
+    ]
+    for exc, status in cases:
+        assert status_of(exc) == status
+        assert explain(exc).exit_code == getattr(exc, "exit_code", 1)
+
+
+def test_a_daemon_that_starts_says_when_to_come_back(tmp_path: Path) -> None:
+    with Served(tmp_path / "s", ready=False) as fake, connect(fake) as client:
+        answer = client.get("/v1/status")
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()["kind"]) == (503, "1", "NotReady")
+        assert client.get("/v1/health").json()["ready"] is False
+        fake.become_ready()
+        until(lambda: client.get("/v1/status").status_code == 200)
+
+
+def test_events_resume_after_the_last_one_that_arrived(served: Served) -> None:
+    def ids(text: str) -> list[str]:
+        return [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: ")]
+
+    with connect(served) as client:
+        assert ids(client.get("/v1/events").text) == ["1", "2", "3"]
+        assert ids(client.get("/v1/events?after=2").text) == ["3"]
+        assert ids(client.get("/v1/events?after=0", headers={"Last-Event-ID": "1"}).text) == ["2", "3"]
+        assert ids(client.get("/v1/events?service=catalog").text) == []
+
+
+def test_a_follower_gets_what_happens_next_and_leaves_nothing_behind(served: Served) -> None:
+    with connect(served) as client:
+        with client.stream("GET", "/v1/events?after=3&follow=true") as stream:
+            lines = stream.iter_lines()
+            assert next(lines).startswith(":")  # connected
+            served.record("replica.crashed", "orders", "exit code 3")
+            data = next(line for line in lines if line.startswith("data: "))
+            assert json.loads(data.removeprefix("data: "))["message"] == "exit code 3"
+        until(lambda: served.control.streams == 0)
+
+
+def test_closing_ends_followers_at_once(tmp_path: Path) -> None:
+    with Served(tmp_path / "s") as fake:
+        client = connect(fake)
+        stream = client.send(client.build_request("GET", "/v1/events?after=3&follow=true"), stream=True)
+        until(lambda: fake.control.streams == 1)
+    text = b"".join(stream.iter_raw()).decode()
+    assert "event: closing" in text
+    client.close()
+
+
+def test_an_error_in_a_stream_is_its_last_event(served: Served) -> None:
+    with connect(served) as client:
+        text = client.get("/v1/logs?service=nobody").text
+    last = text.strip().split("\n\n")[-1].splitlines()
+    assert last[0] == "event: error"
+    assert json.loads(last[1].removeprefix("data: "))["kind"] == "NotFound"
+
+
+def test_secrets_go_in_and_never_come_out(served: Served) -> None:
+    with connect(served) as client:
+        assert client.put("/v1/secrets/db", json={"value": "hunter2"}).json() == {
+            "name": "db",
+            "version": 1,
+            "used_by": {},
+        }
+        listed = client.get("/v1/secrets")
+        assert client.delete("/v1/secrets/db").status_code == 204
+        assert client.delete("/v1/secrets/db").status_code == 404
+    assert "hunter2" not in listed.text
+
+
+# --- the document
+
+
+def test_the_document_describes_every_address_that_answers(served: Served) -> None:
+    with connect(served) as client:
+        made = client.get("/openapi.json").json()
+    described = {(method.upper(), path) for path, methods in made["paths"].items() for method in methods}
+    answering = {
+        (method, route.path)
+        for route in Api().app.routes
+        for method in getattr(route, "methods", ())
+        if method != "HEAD" and route.path not in {"/openapi.json", "/v1/health"}  # type: ignore[attr-defined]
+    }
+    assert described == answering == {(end.method, end.path) for end in ENDPOINTS}
+
+
+def test_the_document_is_whole() -> None:
+    made = json.loads(msgspec.json.encode(document(ENDPOINTS, "1")))
+    assert made["openapi"].startswith("3.1")
+    names = [operation["operationId"] for path in made["paths"].values() for operation in path.values()]
+    assert len(names) == len(set(names))
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            assert operation["summary"].endswith(".")
+            declared = {part["name"] for part in operation["parameters"] if part["in"] == "path"}
+            assert all("{" + name + "}" in path for name in declared)
+            assert path.count("{") == len(declared)
+            assert "default" in operation["responses"]
+    schemas = made["components"]["schemas"]
+    for reference in _references(made):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _references(child)
+
+
+async def test_a_stream_closes_its_iterator_when_the_client_goes() -> None:
+    import asyncio
+
+    from atoll.daemon.sse import EventStream
+
+    closed = asyncio.Event()
+
+    async def items() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(3600)
+        finally:
+            closed.set()
+
+    sent: list[bytes] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, str]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, object]) -> None:
+        body = message.get("body", b"")
+        assert isinstance(body, bytes)
+        sent.append(body)
+        if b"data: 1" in body:
+            gone.set()
+
+    stream = EventStream(items(), asyncio.Event(), explain, "n", str)
+    await asyncio.wait_for(stream({"type": "http", "path": "/"}, receive, send), 30)  # type: ignore[arg-type]
+    assert closed.is_set()
+    assert b"id: 1\nevent: n\ndata: 1\n\n" in sent

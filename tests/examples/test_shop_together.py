@@ -1,0 +1,95 @@
+"""The shop's services wired by hand, without Atoll: whatever fails here is not Atoll's fault."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from examples.load import run, shop
+
+SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
+WITHIN_S = 60.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not on this machine"
+    ),
+]
+
+
+class Wired(NamedTuple):
+    url: str
+    orders_url: str
+    mails: Path
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=10).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+@pytest.fixture
+def wired(tmp_path: Path) -> Iterator[Wired]:
+    web_folder = shutil.copytree(SHOP / "web", tmp_path / "web", ignore=shutil.ignore_patterns("node_modules"))
+    subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund"], cwd=web_folder, check=True, timeout=150, capture_output=True
+    )
+    catalog, orders, web = free_port(), free_port(), free_port()
+    mails = tmp_path / "mails"
+    python = sys.executable
+    with ExitStack() as stack:
+
+        def start(command: list[str], folder: Path, **env: str) -> None:
+            output = stack.enter_context(mails.open("wb")) if folder.name == "mailer" else subprocess.DEVNULL
+            path = "/usr/local/bin:/usr/bin:/bin:" + str(Path(shutil.which("node") or "").parent)
+            process = subprocess.Popen(command, cwd=folder, env={"PATH": path, **env}, stdout=output)
+            stack.callback(process.wait, 20)
+            stack.callback(process.kill)
+
+        start([python, "server.py", "--port", str(catalog)], SHOP / "catalog")
+        start([python, "orders.py"], SHOP / "orders", PORT=str(orders), ORDERS_DB=str(tmp_path / "orders.db"))
+        start([python, "mailer.py"], SHOP / "mailer", ORDERS_URL=f"http://127.0.0.1:{orders}")
+        start(
+            ["node", "server.js"], web_folder,
+            PORT=str(web), CATALOG_ADDR=f"127.0.0.1:{catalog}", ORDERS_URL=f"http://127.0.0.1:{orders}",
+        )  # fmt: skip
+        for port in (orders, web):
+            wait_for(f"http://127.0.0.1:{port}/healthz")
+        wait_for(f"http://127.0.0.1:{web}/")  # 503 until catalog answers
+        yield Wired(f"http://127.0.0.1:{web}", f"http://127.0.0.1:{orders}", mails)
+
+
+async def test_customers_look_and_buy_and_get_a_mail(wired: Wired) -> None:
+    phase = await run(wired.url, 40, 2, shop(), 30)
+    assert phase.sent > 0
+    assert phase.failures == {}
+    deadline = time.monotonic() + WITHIN_S
+    bought = phase.sent // 5
+    while wired.mails.read_text().count("mailed: thank you") < bought and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
+    assert wired.mails.read_text().count("mailed: thank you") >= bought
+    with urllib.request.urlopen(f"{wired.orders_url}/confirmations", timeout=20) as answer:
+        assert answer.status == 200

@@ -1,0 +1,271 @@
+"""A laboratory: the real Envoy, the proxy, small backends and a client, all in the test's own loop."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from atoll.model.spec import EdgePolicy
+from atoll.model.state import Address
+from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
+from atoll.proxy import EnvoyProxy, command
+
+_offset = itertools.count(random.randrange(4000))
+
+
+def free_port() -> int:
+    """A port that nobody has now, below the ephemeral range, so that no connection takes it meanwhile."""
+    while True:
+        port = 12000 + next(_offset) * 3 % 18000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Reply:
+    """What a client got."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def who(self) -> str:
+        return self.headers.get("x-who", str(self.status))
+
+
+class Backend:
+    """An HTTP/1.1 server that says its name. The path orders: /status/N, /sleep/SECONDS, /reset, /cut, /echo, /sse."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.status, self.delay_s, self.reset = name, 200, 0.0, False
+        self.heads: list[str] = []
+        self.address = Address("127.0.0.1", free_port())
+        self._connections: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> "Backend":
+        self.server = await asyncio.start_server(self._serve, self.address.host, self.address.port)
+        return self
+
+    async def stop(self) -> None:
+        self.server.close()
+        for writer in list(self._connections):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                body = await _body(reader, _headers(head))
+                self.heads.append(head)
+                if not await self._answer(head, body, reader, writer):
+                    return
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._connections.discard(writer)
+            writer.close()
+
+    async def _answer(self, head: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        path, status = head.split()[1], self.status
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        what, _, value = path.lstrip("/").partition("/")
+        if what == "sleep":
+            await asyncio.sleep(float(value))
+        if what == "status":
+            status = int(value)
+        if what == "reset" or self.reset:
+            writer.transport.abort()
+            return False
+        if what == "sse":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+            for number in range(5):
+                writer.write(f"data: {number}\n\n".encode())
+                await writer.drain()
+                await asyncio.sleep(0.4)
+            return False
+        if what == "cut":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            writer.transport.abort()
+            return False
+        if "upgrade: websocket" in head.lower():
+            writer.write(b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            while data := await reader.read(1000):
+                writer.write(data.upper())
+            return False
+        answer = body if what == "echo" else self.name.encode()
+        writer.write(
+            f"HTTP/1.1 {status} X\r\nx-who: {self.name}\r\nserver: mine\r\ncontent-length: {len(answer)}\r\n\r\n".encode()
+            + answer
+        )
+        await writer.drain()
+        return True
+
+
+def _headers(head: str) -> dict[str, str]:
+    rows = (line.partition(":") for line in head.split("\r\n")[1:] if line)
+    return {key.lower(): value.strip() for key, _, value in rows}
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if "chunked" in headers.get("transfer-encoding", ""):
+        parts = []
+        while size := int((await reader.readline()).strip(), 16):
+            parts.append(await reader.readexactly(size))
+            await reader.readline()
+        await reader.readline()
+        return b"".join(parts)
+    return await reader.readexactly(int(headers.get("content-length", "0")))
+
+
+async def ask(
+    where: Address, path: str = "/", *, method: str = "GET", body: bytes = b"", host: str = "x", **headers: str
+) -> Reply:
+    """One request on a connection of its own; a header `x_y` is sent as `x-y`."""
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        try:
+            more = "".join(f"{key.replace('_', '-')}: {value}\r\n" for key, value in headers.items())
+            head = f"{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
+            writer.write(head.encode() + body)
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode()
+            found = _headers(answer)
+            content = await _body(reader, found) if method != "HEAD" else b""
+            return Reply(int(answer.split()[1]), found, content)
+        finally:
+            writer.close()
+
+
+async def eventually(check: Callable[[], object], deadline_s: float = 30.0) -> None:
+    """Wait until `check` says so; it may be a coroutine function."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            found = check()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.02)
+
+
+class Lab:
+    """One environment's proxy. `envoy` is its process while it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.proxy = EnvoyProxy(folder, folder)
+        self.gateway = Address("127.0.0.1", free_port())
+        self.envoy: asyncio.subprocess.Process | None = None
+        self.services: dict[str, ServiceTraffic] = {}
+        self._backends: list[Backend] = []
+        self._log = (folder / "envoy.log").open("ab")
+
+    async def backend(self, name: str) -> Backend:
+        self._backends.append(await Backend(name).start())
+        return self._backends[-1]
+
+    async def start_envoy(self) -> None:
+        argv = command(self.folder, self.folder)
+        self.envoy = await asyncio.create_subprocess_exec(*argv, stdout=self._log, stderr=self._log)
+
+    async def kill_envoy(self) -> None:
+        assert self.envoy is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.envoy.send_signal(signal.SIGKILL)
+        await self.envoy.wait()
+
+    def log(self) -> str:
+        return (self.folder / "envoy.log").read_text()
+
+    async def apply(self, *entries: ServiceTraffic, deadline_s: float = 30.0, gone: tuple[str, ...] = ()) -> object:
+        """Apply these entries over those of before."""
+        self.services |= {entry.service: entry for entry in entries}
+        for name in gone:
+            del self.services[name]
+        changed = frozenset({entry.service for entry in entries} | set(gone))
+        table = Table(gateway=self.gateway, services=dict(self.services))
+        return await self.proxy.apply(table, changed, deadline_s)
+
+    async def close(self) -> None:
+        if self.envoy and self.envoy.returncode is None:
+            await self.kill_envoy()
+        await self.proxy.close()
+        for backend in self._backends:
+            await backend.stop()
+        self._log.close()
+
+
+def upstream(
+    release: int, *addresses: Address, port: str = "http", protocol: str = "http", draining: tuple[Address, ...] = ()
+) -> Upstream:
+    points = tuple(
+        Endpoint(
+            replica=f"r{release}-{where.port}", address=where, state="draining" if where in draining else "serving"
+        )
+        for where in addresses
+    )
+    return Upstream(release=release, port=port, protocol=protocol, endpoints=points)
+
+
+def edge(
+    callee: str,
+    listen: Address,
+    *,
+    release: int = 1,
+    port: str = "http",
+    protocol: str = "http",
+    url: str | None = None,
+    **policy: object,
+) -> Edge:
+    return Edge(
+        caller_release=release,
+        callee=callee,
+        port=port,
+        protocol=protocol,
+        listen=listen,
+        policy=EdgePolicy(**policy),
+        url=url,
+    )
+
+
+def route(
+    path: str = "/",
+    *,
+    releases: tuple[int, ...] = (1,),
+    host: str | None = None,
+    strip: bool = False,
+    protocol: str = "http",
+    port: str = "http",
+    **policy: object,
+) -> GatewayRoute:
+    return GatewayRoute(
+        path=path, host=host, port=port, protocol=protocol, strip=strip, policy=EdgePolicy(**policy), releases=releases
+    )
+
+
+def service(
+    name: str,
+    *upstreams: Upstream,
+    weights: dict[int, int] | None = None,
+    edges: tuple[Edge, ...] = (),
+    routes: tuple[GatewayRoute, ...] = (),
+    hold: bool = False,
+) -> ServiceTraffic:
+    if weights is None:
+        weights = {one.release: 100 for one in upstreams}
+    return ServiceTraffic(service=name, weights=weights, upstreams=upstreams, edges=edges, routes=routes, hold=hold)
+
+
+def here() -> Address:
+    """A free address."""
+    return Address("127.0.0.1", free_port())
