@@ -50,7 +50,7 @@ class Orders:
         made = Artifact(key=key, digest=key, builder="python", platform="any", path=f"/artifacts/{n}")
         return Release(service="orders", n=n, spec=self.spec(**changes), artifact=made)
 
-    def replica(self, id: str = "a", n: int = 7, slot: int = 0, phase: str = "serving", **facts: Any) -> Replica:  # noqa: A002
+    def replica(self, id: str = "a", n: int = 7, slot: int = 0, phase: str = "serving", **facts: Any) -> Replica:
         """Alive, since second 900; a serving one is ready and in the proxy. `since`, `created`, `boot` set its row."""
         since = facts.pop("since", 900.0)
         record = ReplicaRecord(
@@ -70,7 +70,7 @@ class Orders:
             usual = {"alive": True, "ready": True, "ready_since_s": since, "in_proxy": "serving", "inflight": 0}
         return Replica(record=record, **{**usual, **facts})
 
-    def crashed(self, id: str = "a", **facts: Any) -> Replica:  # noqa: A002
+    def crashed(self, id: str = "a", **facts: Any) -> Replica:
         return self.replica(
             id, **{"alive": False, "exit": Exit(code=1, at_s=facts.pop("at", NOW_S)), "ready": False, **facts}
         )

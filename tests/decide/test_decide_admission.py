@@ -31,9 +31,7 @@ def test_a_route_of_another_service_is_refused(orders: Any, mine: Route, theirs:
     assert "shop r3 has it" in str(caught.value) or "orders r3 has it" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "theirs", [Route(path="/orders/old"), Route(path="/"), Route(path="/orders", host="a.test")]
-)
+@pytest.mark.parametrize("theirs", [Route(path="/orders/old"), Route(path="/"), Route(path="/orders", host="a.test")])
 def test_longer_paths_and_other_hosts_do_not_clash(orders: Any, theirs: Route) -> None:
     assert admit(orders.release(7), {"shop": [other(orders, routes=(theirs,))]}, None, 1) == []
 

@@ -76,14 +76,19 @@ def test_a_crash_after_ten_healthy_seconds_is_restarted_in_the_same_plan(orders:
     assert plan.backoff == {(7, 0): Backoff(crashes=1, until_s=NOW)}
 
 
-
 @pytest.mark.parametrize(
     ("before", "shortest_s", "longest_s"),
-    [(0, 0.375, 0.5), (1, 0.375, 0.5), (2, 0.75, 1.0), (3, 1.5, 2.0), (4, 3.0, 4.0), (20, 22.5, 30.0), (5000, 22.5, 30.0)],
+    [
+        (0, 0.375, 0.5),
+        (1, 0.375, 0.5),
+        (2, 0.75, 1.0),
+        (3, 1.5, 2.0),
+        (4, 3.0, 4.0),
+        (20, 22.5, 30.0),
+        (5000, 22.5, 30.0),
+    ],
 )
-def test_crashes_in_a_row_wait_longer_and_longer(
-    orders: Any, before: int, shortest_s: float, longest_s: float
-) -> None:
+def test_crashes_in_a_row_wait_longer_and_longer(orders: Any, before: int, shortest_s: float, longest_s: float) -> None:
     backoff = {(7, 0): Backoff(crashes=before)} if before else {}
     plan = orders.plan(orders.want(ONE), orders.seen(orders.crashed(since=999.0)), backoff=backoff)
     assert plan.actions == (Forget("a", crashed=True),)

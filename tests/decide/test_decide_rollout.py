@@ -118,7 +118,8 @@ def test_the_switch_is_done_when_the_proxy_acknowledged_what_was_asked(
 
 
 @pytest.mark.parametrize(
-    ("inflight", "since", "phase"), [(0, 999.0, "live"), (3, 999.0, "draining"), (None, 999.0, "draining"), (3, 970.0, "live")]
+    ("inflight", "since", "phase"),
+    [(0, 999.0, "live"), (3, 999.0, "draining"), (None, 999.0, "draining"), (3, 970.0, "live")],
 )
 def test_it_is_live_when_the_old_requests_are_done_or_their_time_is(
     orders: Any, inflight: int | None, since: float, phase: str
@@ -253,7 +254,9 @@ def test_a_refused_switch_is_undone(orders: Any) -> None:
     assert step.rollout.reason == "the proxy did not take the switch to orders r7: duplicate domain"
 
 
-@pytest.mark.parametrize(("phase", "words"), [("holding", "holds the requests"), ("shifting", "the switch to orders r7")])
+@pytest.mark.parametrize(
+    ("phase", "words"), [("holding", "holds the requests"), ("shifting", "the switch to orders r7")]
+)
 def test_a_silent_proxy_is_not_waited_for_without_end(orders: Any, phase: str, words: str) -> None:
     facts: dict[str, Any] = {"candidate": {"overlap": False}} if phase == "holding" else {}
     seen = orders.seen(orders.replica(), weights=None, holding=None)
