@@ -56,7 +56,6 @@ def test_only_the_first_port_is_in_PORT_and_others_where_they_ask(orders: Any) -
         ("{address} {service} {release}", "127.0.0.1:21000 orders r7"),
         ('{"port": 1}', '{"port": 1}'),
         ("${port} ${HOME} {a,b} {}", "${port} ${HOME} {a,b} {}"),
-        ("{unknown}", "{unknown}"),
     ],
 )
 def test_templates_are_filled_and_other_braces_stay(orders: Any, text: str, filled: str) -> None:
@@ -65,9 +64,13 @@ def test_templates_are_filled_and_other_braces_stay(orders: Any, text: str, fill
     assert launched(orders, env={"X": Plain(text)}).env["X"] == filled
 
 
-def test_a_port_that_is_not_declared_is_told(orders: Any) -> None:
-    with pytest.raises(UserError, match=r"no value for \{port\.rpc\}"):
-        launched(orders, run=Command(argv=("{port.rpc}",)))
+@pytest.mark.parametrize("text", ["{port.rpc}", "{unknown}"])
+def test_a_placeholder_without_a_value_is_told(orders: Any, text: str) -> None:
+    with pytest.raises(UserError, match="no value for"):
+        launched(orders, run=Command(argv=(text,)))
+    call = Call(callee="catalog", env={"CATALOG": text})
+    with pytest.raises(UserError, match="no value for"):
+        launched(orders, calls=(call,), leases={"edge:orders-r7->catalog": 23001})
 
 
 def test_edges_give_their_address_in_the_callers_words(orders: Any) -> None:
