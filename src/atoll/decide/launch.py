@@ -5,6 +5,7 @@ through here into `Launch.secrets` and nowhere else.
 """
 
 import posixpath
+import re
 from collections.abc import Mapping
 
 from atoll.decide.traffic import LOOPBACK, edge_key
@@ -12,9 +13,11 @@ from atoll.model.errors import UserError
 from atoll.model.launch import Launch
 from atoll.model.spec import Command, Plain, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
-from atoll.model.templates import fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
+
+# `${port}` is the shell's own and stays; so does every other brace, such as JSON in an argument.
+_TEMPLATE = re.compile(r"(?<!\$)\{(port(?:\.[A-Za-z0-9_-]+)?|host|url|address|service|release|data)\}")
 
 
 def launch(
@@ -86,13 +89,13 @@ def _edge_env(release: Release, leases: Mapping[str, int]) -> dict[str, str]:
         address = Address(LOOPBACK, leases[edge_key(release.service, release.n, call)])
         values = _address_values(address) | _identity(release)
         for name, template in call.env.items():
-            env[name] = fill(template, values)
+            env[name] = _TEMPLATE.sub(lambda match: values.get(match[1], match[0]), template)  # noqa: B023 (used at once)
     return env
 
 
 def _names_data(release: Release) -> bool:
     texts = [release.spec.run.text, *(value.value for value in release.spec.env.values() if isinstance(value, Plain))]
-    return any("data" in placeholders(text) for text in texts)
+    return any(match[1] == "data" for text in texts for match in _TEMPLATE.finditer(text))
 
 
 def _fill(text: str, release: Release, record: ReplicaRecord, data: str = "") -> str:
@@ -106,14 +109,16 @@ def _fill(text: str, release: Release, record: ReplicaRecord, data: str = "") ->
         values["host"] = LOOPBACK
     values |= {f"port.{name}": str(number) for name, number in record.ports.items()}
 
-    try:
-        return fill(text, values)
-    except KeyError as missing:
+    def value(match: re.Match[str]) -> str:
+        if match[1] in values:
+            return values[match[1]]
         raise UserError(
-            f"{release.name} cannot be started: no value for {{{missing.args[0]}}}",
+            f"{release.name} cannot be started: no value for {match[0]}",
             f"{release.service} declares {', '.join(record.ports) or 'no port'}",
             f"declare the port in {release.service}'s service.toml, or remove the template",
-        ) from missing
+        )
+
+    return _TEMPLATE.sub(value, text)
 
 
 def _address_values(address: Address) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from atoll.model.errors import Problem
 from atoll.model.spec import Call, EnvironmentSpec, Plain, Port, Probe, Route, ServiceSpec, WorkspaceSpec
 from atoll.model.suggest import did_you_mean, nearest
-from atoll.model.templates import CALL_PLACEHOLDERS, PORT_PLACEHOLDERS, SERVICE_PLACEHOLDERS, placeholders
+from atoll.model.templates import CALL_PLACEHOLDERS, OWN_PLACEHOLDERS, placeholders
 
 WORKSPACE_FILE = "atoll.toml"
 
@@ -172,11 +172,7 @@ def _templates(spec: ServiceSpec) -> Iterator[Problem]:
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         if probe.command is not None:
             texts += [(f"{field}.command", text) for text in (*probe.command.argv, probe.command.shell or "")]
-    known = [
-        *SERVICE_PLACEHOLDERS,
-        *(PORT_PLACEHOLDERS if spec.ports else ()),
-        *(f"port.{port.name}" for port in spec.ports),
-    ]
+    known = [*(OWN_PLACEHOLDERS if spec.ports else ()), *(f"port.{port.name}" for port in spec.ports)]
     for field, text in texts:
         for name in placeholders(text):
             if name not in known:

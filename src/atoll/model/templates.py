@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 _NAME = r"[a-z][a-z0-9_]*(?:\.[a-z0-9][a-z0-9_-]*)?"
 _PLACEHOLDER = re.compile(rf"(?<![{{$])\{{({_NAME})\}}(?!\}})|(?<!\$)\{{\{{({_NAME})\}}\}}")
 
-SERVICE_PLACEHOLDERS = ("service", "release", "data")  # everywhere; `data` is the service's own folder
-PORT_PLACEHOLDERS = ("host", "port", "url", "address")  # of a service with a port; `port.NAME` for each named one
-CALL_PLACEHOLDERS = (*PORT_PLACEHOLDERS, "service", "release")  # of an edge's environment: the callee's address
+OWN_PLACEHOLDERS = ("port",)  # of a service's own commands and environment; `port.NAME` for each named port
+CALL_PLACEHOLDERS = ("host", "port", "url", "address")  # of an edge's environment
 
 
 def placeholders(text: str) -> Sequence[str]:

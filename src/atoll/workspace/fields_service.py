@@ -615,7 +615,7 @@ SERVICE = Table(
         Field(
             "run",
             COMMAND,
-            "What runs one replica: a line for `/bin/sh -c`, or a list. Templates: `{port}`, `{port.NAME}`, `{data}` = a folder of the service's own that outlives its releases.",
+            "What runs one replica: a line for `/bin/sh -c`, or a list. Templates: `{port}`, `{port.NAME}`.",
             ('"node server.js"', '["./orders", "--listen", "127.0.0.1:{port}"]'),
             required=True,
         ),
@@ -687,7 +687,7 @@ SERVICE = Table(
         Field(
             "env",
             ServiceEnv(),
-            "Variables. A table in it, named like an environment, holds what differs there. Templates: `{port}`, `{port.NAME}`, `{data}` = a folder of the service's own that outlives its releases.",
+            "Variables. A table in it, named like an environment, holds what differs there. Templates: `{port}`, `{port.NAME}`.",
             ('{ LOG_LEVEL = "info", DB_URL = { secret = "orders-db" } }',),
         ),
         Field("inherit", ListOf(VARIABLE), "Variables taken over from the daemon's own environment.", ('["HOME"]',)),
