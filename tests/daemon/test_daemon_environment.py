@@ -82,7 +82,11 @@ def test_a_bad_candidate_is_undone_and_stable_untouched(bad: Behaviour) -> None:
         entry = world.traffic.entry("orders")
         assert entry is not None
         assert dict(entry.weights) == {1: 100}
-        assert all(not applied.asked.services["orders"].weights.get(2) for applied in world.traffic.history if "orders" in applied.asked.services)
+        assert all(
+            not applied.asked.services["orders"].weights.get(2)
+            for applied in world.traffic.history
+            if "orders" in applied.asked.services
+        )
         view = await world.of()
         assert view.state == "up"
         assert view.release == "r1"

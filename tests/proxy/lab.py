@@ -73,9 +73,7 @@ class Backend:
             self._connections.discard(writer)
             writer.close()
 
-    async def _answer(
-        self, head: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _answer(self, head: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         path, status = head.split()[1], self.status
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
@@ -107,7 +105,8 @@ class Backend:
             return False
         answer = body if what == "echo" else self.name.encode()
         writer.write(
-            f"HTTP/1.1 {status} X\r\nx-who: {self.name}\r\nserver: mine\r\ncontent-length: {len(answer)}\r\n\r\n".encode() + answer
+            f"HTTP/1.1 {status} X\r\nx-who: {self.name}\r\nserver: mine\r\ncontent-length: {len(answer)}\r\n\r\n".encode()
+            + answer
         )
         await writer.drain()
         return True
@@ -206,27 +205,62 @@ class Lab:
         self._log.close()
 
 
-def upstream(release: int, *addresses: Address, port: str = "http", protocol: str = "http", draining: tuple[Address, ...] = ()) -> Upstream:
+def upstream(
+    release: int, *addresses: Address, port: str = "http", protocol: str = "http", draining: tuple[Address, ...] = ()
+) -> Upstream:
     points = tuple(
-        Endpoint(replica=f"r{release}-{where.port}", address=where, state="draining" if where in draining else "serving")
+        Endpoint(
+            replica=f"r{release}-{where.port}", address=where, state="draining" if where in draining else "serving"
+        )
         for where in addresses
     )
     return Upstream(release=release, port=port, protocol=protocol, endpoints=points)
 
 
-def edge(callee: str, listen: Address, *, release: int = 1, port: str = "http", protocol: str = "http", url: str | None = None, **policy: object) -> Edge:
+def edge(
+    callee: str,
+    listen: Address,
+    *,
+    release: int = 1,
+    port: str = "http",
+    protocol: str = "http",
+    url: str | None = None,
+    **policy: object,
+) -> Edge:
     return Edge(
-        caller_release=release, callee=callee, port=port, protocol=protocol, listen=listen, policy=EdgePolicy(**policy), url=url
+        caller_release=release,
+        callee=callee,
+        port=port,
+        protocol=protocol,
+        listen=listen,
+        policy=EdgePolicy(**policy),
+        url=url,
     )
 
 
-def route(path: str = "/", *, releases: tuple[int, ...] = (1,), host: str | None = None, strip: bool = False, protocol: str = "http", port: str = "http", **policy: object) -> GatewayRoute:
+def route(
+    path: str = "/",
+    *,
+    releases: tuple[int, ...] = (1,),
+    host: str | None = None,
+    strip: bool = False,
+    protocol: str = "http",
+    port: str = "http",
+    **policy: object,
+) -> GatewayRoute:
     return GatewayRoute(
         path=path, host=host, port=port, protocol=protocol, strip=strip, policy=EdgePolicy(**policy), releases=releases
     )
 
 
-def service(name: str, *upstreams: Upstream, weights: dict[int, int] | None = None, edges: tuple[Edge, ...] = (), routes: tuple[GatewayRoute, ...] = (), hold: bool = False) -> ServiceTraffic:
+def service(
+    name: str,
+    *upstreams: Upstream,
+    weights: dict[int, int] | None = None,
+    edges: tuple[Edge, ...] = (),
+    routes: tuple[GatewayRoute, ...] = (),
+    hold: bool = False,
+) -> ServiceTraffic:
     if weights is None:
         weights = {one.release: 100 for one in upstreams}
     return ServiceTraffic(service=name, weights=weights, upstreams=upstreams, edges=edges, routes=routes, hold=hold)

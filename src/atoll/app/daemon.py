@@ -46,10 +46,10 @@ def main() -> int:
         if others is not None or mine is None:
             raise
         fenced = mine.subgroup(Fenced) is not None
-        _log.error("%s%s", "another daemon leads this environment: " if fenced else "", _first(mine))  # noqa: TRY400
+        _log.error("%s%s", "another daemon leads this environment: " if fenced else "", _first(mine))
         return 3 if fenced else 1
     except AtollError as exc:
-        _log.error("%s", exc)  # noqa: TRY400
+        _log.error("%s", exc)
         return 1
     return 0
 

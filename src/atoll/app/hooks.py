@@ -90,9 +90,9 @@ class AppHooks:
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
-        from atoll.app.config import Config, write  # noqa: PLC0415
-        from atoll.keeper.client import KeeperClient, start_keeper  # noqa: PLC0415
-        from atoll.proxy import command as envoy_command  # noqa: PLC0415
+        from atoll.app.config import Config, write
+        from atoll.keeper.client import KeeperClient, start_keeper
+        from atoll.proxy import command as envoy_command
 
         at = places.at
         at.create()
@@ -152,8 +152,8 @@ def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
 @contextmanager
 def _readable() -> Iterator[None]:
     """The keeper's errors as ours: it imports nothing of Atoll's."""
-    from atoll.keeper.client import KeeperError  # noqa: PLC0415
-    from atoll.model.errors import Unreachable  # noqa: PLC0415
+    from atoll.keeper.client import KeeperError
+    from atoll.model.errors import Unreachable
 
     try:
         yield

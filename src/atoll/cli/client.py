@@ -183,7 +183,7 @@ class Client:
             answer = self._line.request(method, path, body, key=key, answer_s=answer_s)
         except Silent as exc:
             raise self._silent(exc) from exc
-        except OSError as exc:
+        except ConnectionError as exc:
             raise Failed(
                 "the daemon went away before it answered",
                 f"{exc}; whether it did what was asked is not known",

@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
+from inspect import cleandoc
+from typing import Any
 
 import click
 
@@ -49,8 +50,22 @@ EXIT_CODES: Mapping[int, str] = {
 }
 
 
+class ReaderGone(Exception):
+    """The other end of stdout was closed. Not an OSError, for which click has an answer of its own."""
+
+
 class LazyGroup(click.Group):
     """Finds a command by importing `atoll.cli.commands.NAME`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _keep_examples(self)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise ReaderGone from exc
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
@@ -60,12 +75,15 @@ class LazyGroup(click.Group):
             return None
         command = import_module(f"atoll.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
+        _keep_examples(command)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
             near = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean 'atoll {near[0]}'?" if near else "`atoll --help` lists the commands"
             raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
@@ -79,3 +97,11 @@ class LazyGroup(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
+
+
+def _keep_examples(command: click.Command) -> None:
+    """Mark the example of a command's docstring as what click must not fold into a paragraph."""
+    text = cleandoc(command.help or "")
+    command.help = text if "\b" in text else text.replace("\n\nExample:\n", "\n\n\b\nExample:\n")
+    for child in command.commands.values() if isinstance(command, click.Group) else ():
+        _keep_examples(child)

@@ -73,11 +73,13 @@ class Line:
                 continue
             except TimeoutError as exc:
                 raise Silent(f"no answer within {answer_s:.0f} s") from exc
-            except OSError as exc:
+            except ConnectionError as exc:
                 if not repeatable:
                     raise
                 patience.pause(str(exc))
                 continue
+            except OSError as exc:  # not ours to open, too long a path: waiting mends nothing
+                raise Silent(f"{self._path}: {exc}") from exc
             if answer.status != 503:
                 return answer
             patience.pause(_what(answer.body), answer.retry_after_s)
@@ -109,8 +111,10 @@ class Line:
                             break
                         last = event.id or last
                         yield event
-            except OSError as exc:  # refused, reset, silent: the daemon is being replaced
+            except (ConnectionError, FileNotFoundError, TimeoutError) as exc:  # the daemon is being replaced
                 why = str(exc) or why
+            except OSError as exc:
+                raise Silent(f"{self._path}: {exc}") from exc
             patience.pause(why)
 
     def _send(

@@ -35,7 +35,6 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
     yield _disk(Path(workspace.root) if workspace else Path.cwd())
     yield _memory()
     yield _root()
-    yield _cgroup()
     if workspace is not None:
         yield _leases(workspace)
         if not running:
@@ -80,16 +79,6 @@ def _root() -> DoctorView:
         return DoctorView(check="isolation", ok=True, text="root: services can run under users of their own")
     text = "not root: services run as this user and can read each other's environment"
     return DoctorView(check="isolation", ok=None, text=text, fix="run the environment as root where that matters")
-
-
-def _cgroup() -> DoctorView:
-    base = Path("/sys/fs/cgroup")
-    if not (base / "cgroup.controllers").is_file():
-        return DoctorView(check="cgroup", ok=None, text="no cgroup v2: limits are weaker", fix="boot with cgroup v2")
-    if not os.access(base, os.W_OK):
-        text = "cgroup v2 is not writable here: limits are weaker"
-        return DoctorView(check="cgroup", ok=None, text=text, fix="run as root, or delegate a subtree")
-    return DoctorView(check="cgroup", ok=True, text="cgroup v2")
 
 
 def _leases(workspace: WorkspaceSpec) -> DoctorView:

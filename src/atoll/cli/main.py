@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.failed import USER, Failed, taken_over
-from atoll.cli.group import LazyGroup
+from atoll.cli.group import LazyGroup, ReaderGone
 from atoll.cli.output import colored
 from atoll.cli.session import Session, common_options
 
@@ -27,12 +27,11 @@ INTERRUPTED = 130
 BROKEN_PIPE = 128 + signal.SIGPIPE  # what a shell reports of a program that a closed pipe ended
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @common_options
 def cli() -> None:
-    r"""Build, deploy, scale, protect and observe each service on its own.
+    """Build, deploy, scale, protect and observe each service on its own.
 
-    \b
     Example:
       atoll up                  start everything in this workspace
       atoll deploy orders       move orders to what its files say now
@@ -44,10 +43,10 @@ def run(hooks: Hooks, argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. `argv` without the program's name; None is the process's own."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=Session(hooks))
+        code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=Session(hooks), terminal_width=_width())
         sys.stdout.flush()
         return int(code or 0)
-    except BrokenPipeError:  # the reader has seen enough
+    except (BrokenPipeError, ReaderGone):  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's last flush complain
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
@@ -77,6 +76,15 @@ def report(failed: Failed, args: Sequence[str]) -> int:
 
         print(json.dumps(failed.view(), indent=2), flush=True)
     return failed.exit_code
+
+
+def _width() -> int:
+    """Columns for help. click would ask shutil, whose import takes longer than all of our own."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (OSError, ValueError):
+        columns = 80
+    return max(50, min(columns, 100) - 2)
 
 
 def _usage(exc: click.UsageError) -> Failed:

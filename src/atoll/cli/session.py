@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +17,7 @@ from atoll.cli.failed import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from atoll.cli.client import Client
     from atoll.cli.hooks import Hooks, Places
@@ -39,6 +39,8 @@ class Session:
     @cached_property
     def root(self) -> Path:
         """The workspace's folder: --workspace, ATOLL_WORKSPACE, else the nearest one above that has an atoll.toml."""
+        from pathlib import Path  # 3 ms that `--help` need not pay
+
         given = self.workspace_option or os.environ.get("ATOLL_WORKSPACE")
         start = Path(given or ".").resolve()
         if given:

@@ -66,6 +66,11 @@ class Ads:
                 if kind in stream.types:
                     self._sync(stream, kind, first=True)
 
+    def close(self) -> None:
+        """End every stream in order, so that nothing has to be cancelled."""
+        for stream in self._streams:
+            stream.out.put_nowait(None)
+
     def version(self, key: Key) -> str:
         """The wanted version of a resource; "" when there is none."""
         resource = self.want[key[0]].get(key[1])
@@ -258,7 +263,8 @@ class Ads:
         try:
             while (response := await stream.out.get()) is not None:
                 yield response
-            await reader
+            if reader.done():
+                reader.result()  # a fault of ours must not pass for an end of Envoy's
         finally:
             reader.cancel()
             self._streams.remove(stream)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.proxy.protos import TYPE_PREFIX, pack
+from atoll.proxy.protos import TYPE_PREFIX, message, pack
 
 CDS = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
 EDS = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -34,3 +34,9 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 Made = Mapping[Key, Resource]
+
+
+def listen_port(listener: Resource) -> int:
+    """The port of a packed listener."""
+    body = message("envoy.config.listener.v3.Listener").FromString(listener.body.value)
+    return int(body.address.socket_address.port_value)

@@ -22,8 +22,9 @@ from atoll.proxy.admin import Admin
 from atoll.proxy.ads import Ads, Verdict
 from atoll.proxy.envoy import admin_socket, xds_socket
 from atoll.proxy.hold import Holder
+from atoll.proxy.listening import not_listening
 from atoll.proxy.names import ClusterKey
-from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made
+from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, listen_port
 from atoll.proxy.stats import Statistics
 from atoll.proxy.translate import (
     cluster_keys,
@@ -51,6 +52,7 @@ class EnvoyProxy(ports.Traffic):
         self._statistics = Statistics(self._admin)
         self._table: Table | None = None
         self._clusters: dict[str, ClusterKey] = {}
+        self._listening: set[tuple[int, str, str]] = set()  # generation, listener, version: seen to listen
         self._lock = asyncio.Lock()
         self._server: grpc.aio.Server | None = None
         self._retrying: asyncio.Task[None] | None = None
@@ -78,7 +80,8 @@ class EnvoyProxy(ports.Traffic):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._retrying
         if self._server:
-            await self._server.stop(0)
+            self._ads.close()
+            await self._server.stop(0.2)
 
     # --- the table -------------------------------------------------------------------------------------------------
 
@@ -102,7 +105,7 @@ class EnvoyProxy(ports.Traffic):
         while verdict.refused and verdict.open:
             verdict = _joined(verdict, await self._settle(verdict.open, deadline))
         refused |= refusals.by_service(verdict.refused, made, frozenset(table.services))
-        return self._outcome(refused, verdict)
+        return await self._outcome(refused, verdict, made, deadline)
 
     async def _change(self, table: Table, changed: frozenset[str], deadline: float) -> Outcome:
         base = self._table
@@ -118,9 +121,9 @@ class EnvoyProxy(ports.Traffic):
             if not blamed and verdict.connected and verdict.open:
                 blamed = refusals.stalled(verdict.open, made, remaining)
             if not blamed:
-                return self._outcome(refused, verdict)
-            target = _with(target, base, frozenset(blamed))
-            await self._transition(base, target, frozenset(blamed), asyncio.get_running_loop().time() + UNDO_S)
+                return await self._outcome(refused, verdict, made, deadline)
+            attempted, target = target, _with(target, base, frozenset(blamed))
+            await self._transition(attempted, target, frozenset(blamed), asyncio.get_running_loop().time() + UNDO_S)
             if len(blamed) > 1 and refusals.ambiguous(verdict):
                 return await self._one_by_one(table, remaining, refused, deadline)
             refused |= blamed
@@ -137,7 +140,7 @@ class EnvoyProxy(ports.Traffic):
                 texts[name] = outcome.text
             elif isinstance(outcome, Disconnected):
                 return outcome
-        return self._outcome(texts, Verdict())
+        return await self._outcome(texts, Verdict(), {}, deadline)
 
     async def _transition(self, old: Table, new: Table, names: frozenset[str], deadline: float) -> tuple[Verdict, Made]:
         """Bring Envoy from one table to another, in steps that never take away what requests still use."""
@@ -187,12 +190,28 @@ class EnvoyProxy(ports.Traffic):
         self._clusters = cluster_keys(table)
         self._holder.wake()
 
-    def _outcome(self, refused: Mapping[str, str], verdict: Verdict) -> Outcome:
+    async def _outcome(self, refused: Mapping[str, str], verdict: Verdict, made: Made, deadline: float) -> Outcome:
         if refused:
             return Refused(tuple(sorted(refused)), "; ".join(dict.fromkeys(refused.values())))
         if verdict.open:
             why = "does not answer" if verdict.connected else "is not connected"
             return Disconnected(f"the proxy {why}; it gets the change when it does")
+        return await self._listened(made, deadline)
+
+    async def _listened(self, made: Made, deadline: float) -> Outcome:
+        """Wait until Envoy's workers have the listeners that it acknowledged."""
+        generation = self._ads.generation
+        unseen = {
+            listen_port(resource): (generation, key[1], resource.version)
+            for key, resource in made.items()
+            if key[0] == LDS and (generation, key[1], resource.version) not in self._listening
+            if key not in self._ads.refusals
+        }
+        while missing := not_listening(unseen):
+            if asyncio.get_running_loop().time() > deadline or not self._ads.connected:
+                return Disconnected(f"the proxy does not listen yet on port {min(missing)}; it gets there by itself")
+            await asyncio.sleep(0.002)
+        self._listening = {seen for seen in self._listening if seen[0] == generation} | set(unseen.values())
         return Ack()
 
     # --- questions -------------------------------------------------------------------------------------------------

@@ -309,7 +309,8 @@ def gateway_targets(service: str, entry: ServiceTraffic) -> Iterator[tuple[route
     """One target a host and path. Where releases declare it differently, the heaviest (then newest) one's policy holds."""
     places: dict[tuple[str | None, str], list[GatewayRoute]] = {}
     for route in entry.routes:
-        places.setdefault((route.host, route.path.rstrip("/") or "/"), []).append(route)
+        host = None if route.host == "*" else route.host
+        places.setdefault((host, route.path.rstrip("/") or "/"), []).append(route)
     for (host, path), declared in places.items():
         best = max(
             declared, key=lambda route: max(((entry.weights.get(n, 0), n) for n in route.releases), default=(0, 0))

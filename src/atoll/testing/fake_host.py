@@ -6,7 +6,7 @@
 
 It is `ports.Host`. It lives outside of a daemon, as the real keeper's replicas do: drop the daemon, hand the same host to
 the next one, and its replicas are still there (within one `VirtualClock.run`, whose timers they are). Nothing listens
-anywhere, so use specs whose probes are `process` (ready once it listens) or `command` (ready when `ready` says so).
+anywhere: hand `host.ask` to whoever probes.
 """
 
 import asyncio
@@ -19,8 +19,10 @@ from typing import Final, Literal
 import msgspec
 
 from atoll.model.errors import Permanent
-from atoll.model.state import Exit
-from atoll.ports import Clock, Hosted, Launch, Listener, LogLine
+from atoll.model.spec import Probe
+from atoll.model.state import Address, Exit
+from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine
+from atoll.realise.probes import Answer
 
 _FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it
 _KILL_S: Final = 0.001  # between SIGKILL and the end
@@ -33,6 +35,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     cannot_start: str = ""  # why the command cannot be run at all
     ready_s: float | None = 0.1  # until it listens and is ready; None: never
     unready: tuple[tuple[float, float], ...] = ()  # (from, until): listens, but is not ready
+    answer_s: float = 0.001  # how long its answer to a probe takes
     exits_after_s: float | None = None  # ends by itself
     exit: Exit = Exit(code=1)  # how, then
     stop_s: float = 0.05  # between the stop signal and the end
@@ -57,6 +60,7 @@ class _Process:
         self.launch, self.behaviour, self.hosted = launch, behaviour, hosted
         self.timers: list[asyncio.TimerHandle] = []
         self.forced_ready: bool | None = None
+        self.forced_paths: dict[str, bool] = {}
 
 
 class _Exits:
@@ -104,6 +108,28 @@ class FakeHost:
     def set_ready(self, replica: str, ready: bool | None) -> None:
         """From now on it is (not) ready, whatever its script says; None goes back to the script."""
         self._processes[replica].forced_ready = ready
+
+    def set_answer(self, replica: str, path: str, ok: bool | None) -> None:
+        """From now on its probes of `path` succeed or fail, whatever else is said; None goes back to the script."""
+        answers = self._processes[replica].forced_paths
+        if ok is None:
+            answers.pop(path, None)
+        else:
+            answers[path] = ok
+
+    async def ask(self, probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:  # noqa: ARG002
+        """`realise.probes.Ask` without a socket: whoever has the port is well when `ready` says so."""
+        if probe.kind == "process":
+            return Answer(ok=True)
+        replica = self.at(address.port) if address else launch.id if launch else None
+        process = self._running(replica) if replica else None
+        if process is None:
+            return Answer(ok=False, text=f"nothing listens on {address} yet")
+        await self._clock.sleep(min(process.behaviour.answer_s, probe.timeout_s))
+        if process.behaviour.answer_s > probe.timeout_s:
+            return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s")
+        ok = process.forced_paths.get(probe.path, self.ready(process.launch.id))
+        return Answer(ok=ok, text="" if ok else f"GET {probe.path} answered 503")
 
     def alive(self, replica: str) -> bool:
         """Whether it runs."""

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 @json_option
 @takes_session
 def command(session: Session) -> int:
-    r"""Check the workspace's files and show every problem.
+    """Check the workspace's files and show every problem.
 
     Needs no daemon and changes nothing. Ends with 2 when there is a problem.
 
-    \b
     Example:
       atoll check
       atoll check --env production --json

@@ -8,11 +8,10 @@ import click
 @click.command
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell.
 
     Commands, options and the names of services in the workspace's files complete.
 
-    \b
     Example:
       atoll completion bash >> ~/.bashrc
       atoll completion fish > ~/.config/fish/completions/atoll.fish

@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 @json_option
 @takes_session
 def command(session: Session, services: tuple[str, ...], force: bool, note: str, detach: bool, markdown: bool) -> int:
-    r"""Build services and move all traffic to the new releases.
+    """Build services and move all traffic to the new releases.
 
     Returns when each is live (all traffic is on the new release) or was undone (3). Ctrl-C detaches: what was begun goes
     on. With --json: a list of the API's OperationView, each with its receipt.
 
-    \b
     Example:
       atoll deploy orders
       atoll deploy orders payments --markdown

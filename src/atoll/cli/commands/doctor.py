@@ -24,11 +24,10 @@ _MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]
 @json_option
 @takes_session
 def command(session: Session) -> int:
-    r"""Check this machine and the environment.
+    """Check this machine and the environment.
 
     Works without a workspace and without a daemon; with them it checks more. Ends with 1 when a check is bad.
 
-    \b
     Example:
       atoll doctor
     """

@@ -17,12 +17,11 @@ from atoll.cli.session import Session, common_options, service_argument, takes_s
 @common_options
 @takes_session
 def command(session: Session, services: tuple[str, ...], yes: bool) -> None:
-    r"""Stop services, or the whole environment.
+    """Stop services, or the whole environment.
 
     Without SERVICE: every service, the proxy, the daemon and its keeper. Releases, secrets and the ledger stay. Requests
     in flight finish first. Outside `local` it asks for the environment's name.
 
-    \b
     Example:
       atoll down
       atoll down orders

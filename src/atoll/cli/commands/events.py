@@ -25,11 +25,10 @@ _BAD = ("failed", "crash", "undo", "refused", "lost")
 @json_option
 @takes_session
 def command(session: Session, service: str | None, follow: bool, after: int | None, tail: int) -> None:
-    r"""Show the ledger: what happened, who did it.
+    """Show the ledger: what happened, who did it.
 
     With --json one event a line; its `seq` is what --after takes, so that a reader can go on where it stopped.
 
-    \b
     Example:
       atoll events -f
       atoll events orders --after 120 --json

@@ -17,12 +17,11 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 @json_option
 @takes_session
 def command(session: Session, service: str, argv: tuple[str, ...], replica: str, timeout_s: float) -> int:
-    r"""Run a command in a replica's surroundings.
+    """Run a command in a replica's surroundings.
 
     In its folder, with its environment and its secrets. Ends with the command's own exit code. Its output comes at its
     end, at most 1 MiB of it; it gets no input.
 
-    \b
     Example:
       atoll exec orders -- ./orders migrate --dry-run
       atoll exec orders -- env

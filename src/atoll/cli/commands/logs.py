@@ -39,11 +39,10 @@ def command(
     replica: str | None,
     timestamps: bool,
 ) -> None:
-    r"""Show what replicas print.
+    """Show what replicas print.
 
     Without SERVICE: of all services. Lines of ended replicas are kept, too. With --json one line a line.
 
-    \b
     Example:
       atoll logs orders -f
       atoll logs orders payments --since 10m

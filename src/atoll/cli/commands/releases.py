@@ -22,9 +22,8 @@ _STYLE = {"current": "bold green", "candidate": "cyan", "failed": "red", "past":
 @json_option
 @takes_session
 def command(session: Session, service: str) -> None:
-    r"""Show a service's releases, newest first.
+    """Show a service's releases, newest first.
 
-    \b
     Example:
       atoll releases orders
     """

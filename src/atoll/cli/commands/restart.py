@@ -16,12 +16,11 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 @json_option
 @takes_session
 def command(session: Session, service: str, detach: bool, markdown: bool) -> int:
-    r"""Replace every replica by a fresh one of the same release.
+    """Replace every replica by a fresh one of the same release.
 
     New replicas start before the old ones are drained, unless the service says `overlap = false`. New versions of
     secrets are taken over.
 
-    \b
     Example:
       atoll restart orders
     """

@@ -18,12 +18,11 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 @json_option
 @takes_session
 def command(session: Session, service: str, to: str | None, detach: bool, markdown: bool) -> int:
-    r"""Go back to an earlier release.
+    """Go back to an earlier release.
 
     Artifact, configuration, policy and contracts go back together; secrets stay at their newest version. While the
     previous release is warm it is a change of weights only.
 
-    \b
     Example:
       atoll rollback orders
       atoll rollback orders --to r5

@@ -28,11 +28,10 @@ WAIT_S = 120.0  # four times the default start budget
 @json_option
 @takes_session
 def command(session: Session, service: str, replicas: int | None, reset: bool, detach: bool) -> None:
-    r"""Set the number of replicas by hand, or give it back.
+    """Set the number of replicas by hand, or give it back.
 
     The number survives deploys and rollbacks, until --reset.
 
-    \b
     Example:
       atoll scale orders 3
       atoll scale orders --reset

@@ -13,12 +13,11 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 
 @click.group
 def command() -> None:
-    r"""Set, list and remove secrets.
+    """Set, list and remove secrets.
 
     A service names a secret in its file (`DB_URL = { secret = "orders-db" }`) and gets its newest version with its next
     release or restart. Values are kept encrypted and are never shown again.
 
-    \b
     Example:
       atoll secret set orders-db < url.txt
       atoll secret list
@@ -31,12 +30,11 @@ def command() -> None:
 @json_option
 @takes_session
 def set_(session: Session, name: str) -> None:
-    r"""Store a new version of a secret.
+    """Store a new version of a secret.
 
     The value comes from standard input (without its last line end), or is asked for; never from the command line, which
     others can see.
 
-    \b
     Example:
       atoll secret set orders-db < url.txt
     """
@@ -67,9 +65,8 @@ def set_(session: Session, name: str) -> None:
 @json_option
 @takes_session
 def list_(session: Session) -> None:
-    r"""List secrets: names and versions, never values.
+    """List secrets: names and versions, never values.
 
-    \b
     Example:
       atoll secret list
     """
@@ -88,9 +85,8 @@ def list_(session: Session) -> None:
 @common_options
 @takes_session
 def rm(session: Session, name: str) -> None:
-    r"""Forget all versions of a secret.
+    """Forget all versions of a secret.
 
-    \b
     Example:
       atoll secret rm orders-db
     """

@@ -29,11 +29,10 @@ _STYLE = {"up": "green", "deploying": "cyan", "degraded": "yellow", "failing": "
 @json_option
 @takes_session
 def command(session: Session, watch: bool, replicas: bool) -> None:
-    r"""Show the environment on one screen.
+    """Show the environment on one screen.
 
     Rates are of the last minute. With --json it is the API's StatusView; with --watch one a line.
 
-    \b
     Example:
       atoll status
       atoll status --watch

@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 @json_option
 @takes_session
 def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
-    r"""Start the environment and deploy what is not running.
+    """Start the environment and deploy what is not running.
 
     Without SERVICE: every service of the workspace. What runs already is left alone, also when its files changed since:
     `atoll deploy` is for that.
 
-    \b
     Example:
       atoll up
       atoll up orders payments

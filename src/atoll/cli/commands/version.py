@@ -16,9 +16,8 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 @json_option
 @takes_session
 def command(session: Session) -> None:
-    r"""Show the version.
+    """Show the version.
 
-    \b
     Example:
       atoll version
     """

@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 @json_option
 @takes_session
 def command(session: Session, service: str, release: str | None) -> None:
-    r"""Explain why a service or a release is as it is.
+    """Explain why a service or a release is as it is.
 
     Its state, the last rollout and its reason, the last crash with what it printed.
 
-    \b
     Example:
       atoll why orders
       atoll why orders r7

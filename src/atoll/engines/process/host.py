@@ -1,0 +1,184 @@
+"""`ports.Host` for plain processes: translates launches for the keeper and its records for Atoll."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from atoll.engines.process import logs, sockets
+from atoll.engines.process.link import KeeperLink
+from atoll.engines.process.users import NOT_ROOT, Users
+from atoll.keeper.client import Message, proc
+from atoll.model.errors import Retryable
+from atoll.model.spec import Command
+from atoll.model.state import Exit
+from atoll.ports import Hosted, Launch, Listener, LogLine
+
+START_S = 30.0  # exec from a slow disk
+CALL_S = 15.0
+RECONNECT_S = 0.2
+
+
+def hosted(record: Message) -> Hosted:
+    """A keeper's record as the port wants it."""
+    ended = record.get("exit")
+    return Hosted(
+        id=record["id"],
+        pid=record.get("pid"),
+        service=record.get("service") or "",
+        release=record.get("release") or 0,
+        started_s=record.get("started_s", 0.0),
+        exit=msgspec.convert(ended, Exit) if ended else None,
+        notice=record.get("notice", ""),
+    )
+
+
+class ProcessHost:
+    """Replicas as processes of this machine. Starts the environment's keeper when there is none.
+
+    Args:
+        state_dir: the keeper's folder that survives a reboot (logs, journals).
+        run_dir: the keeper's folder for sockets.
+        drop_privileges: as root, give each service a user of its own; False runs all as this user.
+    """
+
+    def __init__(self, state_dir: Path, run_dir: Path, *, drop_privileges: bool = True) -> None:
+        self._state_dir = state_dir.absolute()
+        self._link = KeeperLink(self._state_dir, run_dir.absolute())
+        self._drop = drop_privileges
+        self._users = Users(self._state_dir)
+        self._records: dict[str, Message] = {}
+
+    async def close(self) -> None:
+        """Let go of the keeper; all replicas go on."""
+        await self._link.close()
+
+    def _message(self, launch: Launch) -> Message:
+        message: Message = {
+            "id": launch.id,
+            "service": launch.service,
+            "release": launch.release,
+            "argv": list(argv_of(launch.command)),
+            "folder": launch.folder,
+            "env": {**launch.env, **launch.secrets},
+            "memory_bytes": launch.limits.memory_bytes,
+            "cpu_weight": launch.limits.cpu_weight,
+            "open_files": launch.limits.open_files,
+            "writable": list(launch.writable),
+        }
+        if self._drop and os.geteuid() == 0:
+            message["uid"] = self._users.uid(launch.service)
+        elif self._drop:
+            message["notice"] = NOT_ROOT
+        return message
+
+    async def start(self, launch: Launch) -> Hosted:
+        """See `ports.Host`. Returns once the program runs, or with `exit.error` when it cannot be executed."""
+        answer = await self._link.call("start", START_S, launch=self._message(launch))
+        self._records[launch.id] = answer["replica"]
+        return hosted(answer["replica"])
+
+    async def signal(self, replica: str, signal: str) -> bool:
+        """See `ports.Host`. SIGKILL reaches the whole tree, also what left the group."""
+        answer = await self._link.call("signal", CALL_S, again=False, id=replica, signal=signal)
+        return bool(answer["sent"])
+
+    async def forget(self, replica: str) -> None:
+        """See `ports.Host`. Returns when nothing of it is left."""
+        await self._link.call("forget", START_S, id=replica)
+        self._records.pop(replica, None)
+
+    async def list(self) -> Sequence[Hosted]:
+        """See `ports.Host`."""
+        answer = await self._link.call("list", CALL_S)
+        self._records = {record["id"]: record for record in answer["replicas"]}
+        return [hosted(record) for record in answer["replicas"]]
+
+    async def exits(self) -> AsyncIterator[Hosted]:
+        """See `ports.Host`. Begins with those that ended already; goes on across restarts of the keeper."""
+        told: set[tuple[str, float]] = set()
+        while True:
+            try:
+                reader, writer = await self._link.connect()
+            except Retryable as exc:
+                await asyncio.sleep(exc.after_s)
+                continue
+            try:
+                writer.write(b'{"n":1,"op":"watch"}\n')
+                while line := await reader.readline():
+                    message: Message = json.loads(line)
+                    records = message.get("replicas") or ([message["replica"]] if "replica" in message else [])
+                    if "replicas" in message:
+                        here = {(record["id"], record["started_s"]) for record in records}
+                        told &= here
+                    for record in records:
+                        key = (record["id"], record["started_s"])
+                        if record["exit"] is not None and key not in told:
+                            told.add(key)
+                            yield hosted(record)
+            except (OSError, ValueError):
+                pass  # the keeper went away in the middle of a line; what it did not say is told after reconnecting
+            finally:
+                writer.close()
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _record(self, replica: str) -> Message | None:
+        if replica not in self._records:
+            await self.list()
+        return self._records.get(replica)
+
+    async def listener(self, replica: str, port: int) -> Listener:
+        """See `ports.Host`."""
+        record = await self._record(replica)
+        if record is None:
+            return await asyncio.to_thread(sockets.listener, port, -1, None)
+        return await asyncio.to_thread(sockets.listener, port, record["shim"], record["pid"])
+
+    def logs(
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
+    ) -> AsyncIterator[LogLine]:
+        """See `ports.Host`."""
+        return logs.read(self._state_dir / "logs" / service, service, replica, tail, follow, since_wall)
+
+    async def last_output(self, replica: str, lines: int = 20) -> str:
+        """See `ports.Host`."""
+        path = next((self._state_dir / "logs").glob(f"*/{replica}.log"), None)
+        if path is None:
+            return ""
+        found = await asyncio.to_thread(logs.newest, path, path.parent.name, lines, 0.0)
+        return "\n".join(line.text for line in found)
+
+    async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
+        """See `ports.Host`. Over its time it is killed with all its children, and `exit.error` says so."""
+        answer = await self._link.call(
+            "run", timeout_s + CALL_S, again=False, launch=self._message(launch), timeout_s=timeout_s
+        )
+        return msgspec.convert(answer["replica"]["exit"], Exit), str(answer["output"])
+
+    async def usage(self) -> Mapping[str, tuple[int, float]]:
+        """See `ports.Host`."""
+        await self.list()
+        shims = {name: int(record["shim"]) for name, record in self._records.items() if record["exit"] is None}
+        return await asyncio.to_thread(_usage, shims)
+
+
+def _usage(shims: Mapping[str, int]) -> dict[str, tuple[int, float]]:
+    table = proc.scan()
+    trees = {name: proc.descendants(shim, table) for name, shim in shims.items()}
+    return {
+        name: (sum(stat.rss_bytes for stat in tree), sum(stat.cpu_s for stat in tree)) for name, tree in trees.items()
+    }
+
+
+def argv_of(command: Command) -> tuple[str, ...]:
+    """What is executed: the vector as it is, or the line by the shell."""
+    return ("/bin/sh", "-c", command.shell) if command.shell is not None else command.argv

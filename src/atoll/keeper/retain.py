@@ -1,0 +1,23 @@
+"""How much of the past stays on disk: logs of replicas that are gone. Called by the keeper when one is forgotten."""
+
+import os
+from contextlib import suppress
+
+from atoll.keeper.places import Places
+
+KEPT_LOGS = 10  # replicas per service whose output is kept after they were forgotten; 16 MiB each at most
+
+
+def prune_logs(places: Places, service: str, held: set[str]) -> None:
+    """Remove the oldest logs of a service's forgotten replicas beyond KEPT_LOGS; never of one in `held`."""
+    folder = os.path.dirname(places.log(service, "any"))
+    ages: dict[str, float] = {}
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            name = entry.name.removesuffix(".1").removesuffix(".log")
+            if name not in held:
+                ages[name] = max(ages.get(name, 0.0), entry.stat().st_mtime)
+    for name in sorted(ages, key=lambda each: ages[each], reverse=True)[KEPT_LOGS:]:
+        for path in (places.log(service, name), places.log(service, name) + ".1"):
+            with suppress(OSError):
+                os.unlink(path)

@@ -1,0 +1,284 @@
+"""The keeper's loop: clients' requests on one side, shims on the other. One thread, never blocked by any of them.
+
+Started by `__main__`. Holds no policy for replicas; it starts, signals, lists and forgets them.
+"""
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import time
+import traceback
+from contextlib import suppress
+
+from atoll.keeper import proc, shim, wire
+from atoll.keeper.adopt import adopt
+from atoll.keeper.fixtures import OOM_SCORE, Fixture, Fixtures, launch_id
+from atoll.keeper.held import Held, Waiter
+from atoll.keeper.journal import Journal, replay
+from atoll.keeper.linelog import LineLog
+from atoll.keeper.orphans import Orphans, lost_exit
+from atoll.keeper.places import Places
+from atoll.keeper.requests import Requests
+from atoll.keeper.retain import prune_logs
+from atoll.keeper.shutdown import Shutdown
+from atoll.keeper.wire import Message, Wire
+
+TICK_S = 0.02  # while something is being waited for that sends no event
+
+
+class Keeper:
+    """All that one keeper holds. `server` is its listening socket."""
+
+    def __init__(self, places: Places, server: socket.socket) -> None:
+        self.places = places
+        self.server = server
+        self.selector = selectors.DefaultSelector()
+        self.held: dict[str, Held] = {}
+        self.orphans = Orphans()
+        self.fixtures = Fixtures(places.fixtures, self._start_fixture, self._stop_fixture)
+        self.shutdown: Shutdown | None = None
+        self.leaving = False
+        self.listen_again = False
+        self.boot = proc.boot_id()
+        self.log = LineLog(places.keeper_log, 1024 * 1024)
+        self._serial = 0
+        self.requests = Requests(self)
+
+    def say(self, text: str) -> None:
+        """One line in the keeper's own log."""
+        self.log.write("o", text.encode() + b"\n")
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Adopt, then serve until told to leave or shut down."""
+        shim.be_subreaper("atoll:keeper")
+        wake, wake_write = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "leaving", True))
+        signal.signal(signal.SIGHUP, lambda *_: setattr(self, "listen_again", True))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.selector.register(self.server, selectors.EVENT_READ, "server")
+        self.selector.register(wake, selectors.EVENT_READ, "wake")
+        self.say(f"keeper started, pid {os.getpid()}")
+        adopt(self)
+        gc.collect()
+        gc.freeze()  # what is there now stays shared with every shim
+        while not self.leaving and not (self.shutdown and self.shutdown.done):
+            for key, mask in self.selector.select(self._patience()):
+                try:
+                    self._handle(key, mask)
+                except Exception:  # noqa: BLE001 - one bad message must not end the keeper of all
+                    self.say(traceback.format_exc())
+            try:
+                self._tick()
+            except Exception:  # noqa: BLE001
+                self.say(traceback.format_exc())
+        self.say("keeper ends" + (", everything stopped" if self.shutdown else "; what it kept goes on"))
+
+    def _patience(self) -> float | None:
+        if self.shutdown or self.orphans.busy:
+            return TICK_S
+        at = self.fixtures.next_at()
+        return None if at is None else max(0.0, at - time.monotonic())
+
+    def _handle(self, key: selectors.SelectorKey, mask: int) -> None:
+        if key.data == "server":
+            self.requests.accept()
+        elif key.data == "wake":
+            with suppress(BlockingIOError):
+                os.read(key.fd, 4096)
+        elif isinstance(key.data, Held):
+            self._hear_shim(key.data, mask)
+        else:
+            self.requests.hear(key.data, mask)
+
+    def _tick(self) -> None:
+        if self.listen_again:
+            self.listen_again = False
+            self._renew_socket()
+        self._reap()
+        for held_id in self.orphans.sweep({held.record["shim"] for held in self.held.values()}):
+            if (held := self.held.get(held_id)) is not None:
+                self.ended(held)
+        for fixture in self.fixtures.due(time.monotonic()):
+            self.fixtures.begin(fixture)
+        if self.shutdown:
+            self.shutdown.step()
+
+    def _reap(self) -> None:
+        """Reap shims, and orphans that fell to the keeper when their shim was killed."""
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    def _renew_socket(self) -> None:
+        """SIGHUP: somebody removed our socket."""
+        server = wire.listen(self.places.keeper_socket)
+        self.selector.unregister(self.server)
+        self.server.close()
+        self.server = server
+        self.selector.register(server, selectors.EVENT_READ, "server")
+
+    # --- shims ---------------------------------------------------------------------------------------------------
+
+    def spawn(self, launch: Message) -> Held:
+        """Fork a shim that starts `launch`. Raises OSError when there is no room for a process."""
+        launch["boot"] = self.boot
+        server = wire.listen(self.places.socket(launch["id"]))
+        ours, theirs = socket.socketpair()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # no handler of ours runs in the copy
+        try:
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._abandon()
+                shim.main(launch, server, theirs, self.places)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        server.close()
+        theirs.close()
+        record = {key: launch.get(key) for key in ("id", "kind", "service", "release")}
+        record.update(shim=pid, shim_start=proc.start_of(pid), pid=None, started_s=0.0, notice="", groups=[], exit=None)
+        return self.hold(Held(record, Wire(ours)))
+
+    def _abandon(self) -> None:
+        """In the forked copy: let go of every descriptor of the keeper. Nothing is unregistered: epoll is shared."""
+        self.selector.close()
+        self.server.close()
+        for peer in (*self.requests.clients, *(held.link for held in self.held.values() if held.link)):
+            peer.close()
+
+    def hold(self, held: Held) -> Held:
+        self.held[held.id] = held
+        if held.link is not None:
+            self.selector.register(held.link, selectors.EVENT_READ, held)
+        return held
+
+    def _hear_shim(self, held: Held, mask: int) -> None:
+        link = held.link
+        if link is None:
+            return
+        if mask & selectors.EVENT_WRITE:
+            link.flush()
+        if mask & selectors.EVENT_READ:
+            for message in link.receive():
+                self._shim_says(held, message)
+        if link.broken and held.link is not None:
+            self._unlink_shim(held)
+            if held.running:
+                self.lost(held)
+        elif held.link is not None:
+            self.selector.modify(link, selectors.EVENT_READ | (selectors.EVENT_WRITE if link.pending else 0), held)
+
+    def _shim_says(self, held: Held, message: Message) -> None:
+        if "replica" in message:
+            held.record = message["replica"]
+            held.output = message.get("output", "")
+            if message["event"] == "exit":
+                self._unlink_shim(held)
+                self.ended(held)
+            elif not held.ready:
+                held.ready = True
+                self._answer(held)
+        elif (waiter := held.asked.pop(message.get("n", 0), None)) is not None:
+            self.requests.reply(waiter, {key: value for key, value in message.items() if key != "n"})
+
+    def _unlink_shim(self, held: Held) -> None:
+        if held.link is not None:
+            self.selector.unregister(held.link)
+            held.link.close()
+            held.link = None
+        for waiter in held.asked.values():
+            self.requests.reply(waiter, {"ok": True, "sent": False})
+        held.asked.clear()
+
+    def ask_shim(self, held: Held, message: Message, waiter: Waiter | None = None) -> None:
+        if held.link is None:
+            return
+        self._serial += 1
+        if waiter is not None:
+            held.asked[self._serial] = waiter
+        held.link.send({**message, "n": self._serial})
+        if held.link.pending:
+            self.selector.modify(held.link, selectors.EVENT_READ | selectors.EVENT_WRITE, held)
+
+    def lost(self, held: Held) -> None:
+        """Its shim is gone without a word: read what it wrote last, and end what it left behind."""
+        record = next((found for path in self.places.journals(held.id) if (found := replay(path))), None)
+        if record is not None and record.get("shim") == held.record["shim"]:
+            held.record = record
+        if held.running:
+            self.say(f"the shim of {held.id} was killed; ending what it left")
+            self.orphans.add(held.record)
+        else:
+            self.ended(held)
+
+    def ended(self, held: Held) -> None:
+        """The tree is gone. Tell everybody; fixtures come back."""
+        if held.running:
+            held.record = {**held.record, "exit": lost_exit()}
+            for path in self.places.journals(held.id):
+                with suppress(OSError):
+                    Journal.reopen(path).append({"exit": held.record["exit"]})
+        with suppress(OSError):
+            os.unlink(self.places.socket(held.id))
+        held.ready = True
+        self._answer(held)
+        if held.kind == "run":
+            del self.held[held.id]
+        elif held.kind == "fixture":
+            self.say(f"{held.id} ended: {held.record['exit']}")
+            for waiter in held.forget_after:
+                self.requests.reply(waiter, {"ok": True})
+            self.fixtures.ended(held.id[1:], held.record["exit"])
+        elif held.dropped:
+            self.drop(held)
+        else:
+            self.requests.publish({"event": "exit", "replica": held.record})
+
+    def drop(self, held: Held) -> None:
+        self.held.pop(held.id, None)
+        for path in self.places.journals(held.id):
+            with suppress(OSError):
+                os.unlink(path)
+        prune_logs(self.places, str(held.record["service"]), {each.id for each in self.held.values()})
+        for waiter in held.forget_after:
+            self.requests.reply(waiter, {"ok": True})
+
+    def _answer(self, held: Held) -> None:
+        for waiter in held.waiters if held.kind != "run" or not held.running else ():
+            self.requests.reply(waiter, {"ok": True, "replica": held.record, "output": held.output})
+        if held.kind != "run" or not held.running:
+            held.waiters.clear()
+
+    # --- fixtures ------------------------------------------------------------------------------------------------
+
+    def _start_fixture(self, fixture: Fixture) -> None:
+        definition = fixture.definition
+        try:
+            self.spawn(
+                {
+                    "id": launch_id(fixture.name),
+                    "kind": "fixture",
+                    "argv": list(definition["argv"]),
+                    "env": dict(definition["env"]),
+                    "folder": definition.get("folder", "/"),
+                    "log": definition["log"],
+                    "oom_score": OOM_SCORE if os.geteuid() == 0 else None,
+                }
+            )
+        except OSError as exc:
+            self.fixtures.ended(fixture.name, lost_exit(f"cannot start it: {exc.strerror}"))
+
+    def _stop_fixture(self, name: str, grace_s: float) -> bool:
+        held = self.held.get(launch_id(name))
+        if held is None or not held.running:
+            return False
+        self.ask_shim(held, {"op": "stop", "grace_s": grace_s})
+        return True

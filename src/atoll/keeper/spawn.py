@@ -1,0 +1,230 @@
+"""From a launch to a running program: what it may touch, whose user it runs as, exec, and why that failed.
+
+Called by a shim, once per replica (twice when its own user may not read its files). The kernel is the judge of access:
+the forked child becomes the user and tries.
+"""
+
+import errno
+import json
+import os
+import resource
+import shlex
+import signal
+import socket
+import stat
+from contextlib import suppress
+from typing import NamedTuple, NoReturn
+
+from atoll.keeper.wire import Message
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+REPLICA_OOM_SCORE = 100  # a replica goes before the keeper, the daemon and the proxy
+OWN_UIDS = range(61000, 65000)  # the users that `engines.process` gives to services
+SYSTEM_FOLDERS = frozenset({  # never given away
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin",
+    "/srv", "/sys", "/tmp", "/usr", "/usr/local", "/var", "/var/cache", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
+})  # fmt: skip
+
+
+class Plan(NamedTuple):
+    """What a launch comes to: the resolved program, and all that its user must be able to reach (path, access mode)."""
+
+    program: str
+    argv: list[str]
+    env: dict[str, str]
+    folder: str
+    uid: int | None
+    open_files: int | None
+    oom_score: int | None
+    needs: list[tuple[str, int]]
+
+
+class NotRunnable(Exception):
+    """The launch cannot work whoever runs it; the text says why, for a person."""
+
+
+def find_program(name: str, search: str, folder: str) -> str | None:
+    """The absolute path that `name` means, seen by this (privileged) process."""
+    if "/" in name:
+        path = os.path.normpath(os.path.join(folder, name))
+        return path if os.path.exists(path) else None
+    for entry in search.split(":"):
+        path = os.path.join(folder, entry, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _interpreter(program: str) -> list[str]:
+    """The words of the `#!` line, or nothing."""
+    try:
+        with open(program, "rb") as file:
+            line = file.readline(256)
+    except OSError:
+        return []
+    return line[2:].decode("utf-8", "replace").split() if line.startswith(b"#!") else []
+
+
+def _programs(program: str, argv: list[str], search: str, folder: str) -> list[tuple[str, int]]:
+    """The program, its interpreter, and what a shell line names, with the access that each needs.
+
+    All are found as root, so that a fall-back that only the service's own user would meet on its PATH (another
+    python3) is noticed instead of run.
+    """
+    needs = [(program, os.X_OK)]
+    words: list[str] = []
+    shebang = _interpreter(program)
+    if shebang:
+        needs.append((program, os.R_OK))
+        if not os.path.exists(shebang[0]):
+            raise NotRunnable(
+                f"cannot run {argv[0]}: its interpreter {shebang[0]} (first line of {program}) is missing"
+            )
+        needs.append((shebang[0], os.X_OK))
+        words += shebang[1:]
+    if len(argv) > 2 and argv[1] == "-c":
+        with suppress(ValueError):
+            words += shlex.split(argv[2].translate(str.maketrans(";&|()", "     ")))
+    else:
+        words += argv[1:]
+    for word in words:
+        found = find_program(word, search, folder) if word and not word.startswith("-") else None
+        if found and os.path.isfile(found):
+            needs.append((found, os.X_OK if os.access(found, os.X_OK) and "/" not in word else os.R_OK))
+    return needs
+
+
+def plan(launch: Message) -> Plan:
+    """Resolve a launch. Raises NotRunnable with a text for a person."""
+    argv, folder, env = list(launch["argv"]), launch["folder"], dict(launch["env"])
+    search = env.setdefault("PATH", DEFAULT_PATH)
+    if not argv or not argv[0]:
+        raise NotRunnable("cannot run: the command is empty")
+    if not os.path.isdir(folder):
+        raise NotRunnable(f"cannot run {argv[0]}: its folder {folder} does not exist")
+    program = find_program(argv[0], search, folder)
+    if program is None and "/" in argv[0]:
+        raise NotRunnable(f"cannot run {argv[0]}: there is no such file (looked for {os.path.join(folder, argv[0])})")
+    if program is None:
+        raise NotRunnable(f"cannot run {argv[0]}: no such program on its PATH ({search})")
+    if os.path.isdir(program):
+        raise NotRunnable(f"cannot run {argv[0]}: it is a folder")
+    if not os.access(program, os.X_OK):
+        raise NotRunnable(f"cannot run {argv[0]}: {program} is not executable (chmod +x it)")
+    needs = [(folder, os.R_OK | os.X_OK), *_programs(program, argv, search, folder)]
+    needs += [(path, os.W_OK | os.X_OK if os.path.isdir(path) else os.W_OK) for path in writable_paths(launch)]
+    uid = launch.get("uid") if os.geteuid() == 0 else None
+    return Plan(program, argv, env, folder, uid, launch.get("open_files"), launch.get("oom_score"), needs)
+
+
+def writable_paths(launch: Message) -> list[str]:
+    """The launch's writable paths, absolute."""
+    return [os.path.normpath(os.path.join(launch["folder"], path)) for path in launch.get("writable", ())]
+
+
+def make_writable(launch: Message) -> None:
+    """Make the writable folders, and give them to the launch's user when they are not its own yet.
+
+    What is in such a folder came from a service: links are never followed, hard links to others' files never changed.
+    """
+    uid = launch.get("uid") if os.geteuid() == 0 else None
+    for path in writable_paths(launch):
+        made = not os.path.exists(path)
+        with suppress(OSError):
+            os.makedirs(path, 0o750, exist_ok=True)
+        if uid is None or os.path.realpath(path) in SYSTEM_FOLDERS or not os.path.isdir(path):
+            continue
+        owner = os.stat(path).st_uid
+        if made:
+            os.chown(path, uid, uid, follow_symlinks=False)
+        elif owner != uid and (owner == 0 or owner in OWN_UIDS):
+            _give_tree(path, uid)
+
+
+def _give_tree(path: str, uid: int) -> None:
+    for _folder, folders, files, fd in os.fwalk(path, follow_symlinks=False):
+        for name in (*folders, *files):
+            with suppress(OSError):
+                info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode) or info.st_nlink == 1:
+                    os.chown(name, uid, uid, dir_fd=fd, follow_symlinks=False)
+        with suppress(OSError):
+            os.chown(fd, uid, uid)
+
+
+def fork(todo: Plan, stdout: int, stderr: int) -> tuple[int, socket.socket]:
+    """A child that waits for `b"go"` on the returned socket, then execs. Raises OSError when nothing can be forked.
+
+    The socket ends without a word when the program runs, else it carries {"denied": path} or {"failed": text} first.
+    Should the caller die before it says go, the child ends.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _exec(todo, theirs, stdout, stderr)
+    theirs.close()
+    return pid, ours
+
+
+def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoReturn:
+    """In the child: become what the plan says. Never returns."""
+    try:
+        os.setsid()
+        _reset_signals()
+        if control.recv(8) != b"go":
+            os._exit(125)
+        _become(todo)
+        denied = next((path for path, mode in todo.needs if not os.access(path, mode)), None)
+        if todo.uid is not None and denied is not None:
+            control.send(json.dumps({"denied": denied}).encode())
+            os._exit(126)
+        os.chdir(todo.folder)
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.umask(0o022)
+        os.execve(todo.program, todo.argv, todo.env)  # noqa: S606
+    except OSError as exc:
+        with suppress(OSError):
+            control.send(json.dumps({"failed": _explain(todo, exc)}).encode())
+    except BaseException as exc:  # noqa: BLE001 - whatever it is, the forked copy of the shim must not live on
+        with suppress(OSError):
+            control.send(json.dumps({"failed": f"cannot run {todo.argv[0]}: {exc!r}"}).encode())
+    os._exit(127)
+
+
+def _reset_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _become(todo: Plan) -> None:
+    """Limits first, the user last: it could not set them."""
+    score = REPLICA_OOM_SCORE if todo.oom_score is None else todo.oom_score
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(score))
+    if todo.open_files is not None:
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if os.geteuid() == 0 or hard == resource.RLIM_INFINITY:
+            hard = todo.open_files
+        count = min(todo.open_files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    if todo.uid is not None:
+        os.setgroups([])
+        os.setgid(todo.uid)
+        os.setuid(todo.uid)
+
+
+def _explain(todo: Plan, exc: OSError) -> str:
+    name = todo.argv[0]
+    if exc.errno == errno.ENOEXEC:
+        return f"cannot run {name}: {todo.program} is neither a binary for this machine nor a script with a #! line"
+    if exc.errno == errno.E2BIG:
+        return f"cannot run {name}: its arguments and environment are too large together"
+    if exc.errno == errno.ENOENT:
+        return f"cannot run {name}: the loader or interpreter that {todo.program} asks for is missing"
+    return f"cannot run {name}: {exc.strerror} ({todo.program})"

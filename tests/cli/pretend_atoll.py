@@ -1,0 +1,85 @@
+"""The real command line over hooks of pretend; the tests run it as a program of its own.
+
+ATOLL_PRETEND_SOCKET is the daemon's socket, ATOLL_PRETEND_ALIVE=1 pretends that a keeper runs. `atoll.toml` lists the
+services; one named `broken` does not build, one named `refused` is refused, one named `failing` is undone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atoll.cli.main import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from atoll.cli.hooks import Hooks
+    from atoll.cli.hooks import Places as AnyPlaces
+    from atoll.model.errors import BuildFailed
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.state import Artifact
+    from atoll.model.wire import DoctorView
+
+
+class Places:
+    def __init__(self, environment: str) -> None:
+        self.environment = environment
+        self.socket = Path(os.environ["ATOLL_PRETEND_SOCKET"])
+
+    def keeper_alive(self) -> bool:
+        return os.environ.get("ATOLL_PRETEND_ALIVE") == "1"
+
+
+class PretendHooks:
+    def places(self, root: Path, environment: str) -> Places:
+        return Places(environment)
+
+    def load(self, root: Path, environment: str) -> WorkspaceSpec:
+        from atoll.model.errors import InvalidWorkspace, Problem
+        from atoll.model.spec import Command, EnvironmentSpec, ServiceSpec, WorkspaceSpec
+
+        raw = tomllib.loads((root / "atoll.toml").read_text())
+        if wrong := raw.get("wrong"):
+            raise InvalidWorkspace([Problem(file=f"{name}/service.toml", what="no `run`", line=2) for name in wrong])
+        words = {"refused": "refuse", "failing": "fail"}
+        services = {
+            name: ServiceSpec(name=name, run=Command(shell="./run"), description=words.get(name, ""))
+            for name in raw["services"]
+        }
+        spec = EnvironmentSpec(name=environment)
+        return WorkspaceSpec(name=raw["name"], root=str(root), environment=spec, services=services)
+
+    def build(
+        self, places: AnyPlaces, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
+    ) -> Mapping[str, Artifact | BuildFailed]:
+        from atoll.model.errors import BuildFailed
+        from atoll.model.state import Artifact
+
+        built: dict[str, Artifact | BuildFailed] = {}
+        for name in services:
+            say(name, "building")
+            if name == "broken":
+                built[name] = BuildFailed(name, "step 1 ended with 1", "no such file: main.go", "look at [build]")
+            else:
+                built[name] = Artifact(key=f"key-{name}", digest="d", builder="command", platform="linux", path="/x")
+        return built
+
+    def ensure_running(self, places: AnyPlaces, workspace: WorkspaceSpec, say: Callable[[str], None]) -> None:
+        say("the environment runs")
+
+    def stop_all(self, places: AnyPlaces, say: Callable[[str], None]) -> None:
+        say("stopped all of pretend")
+
+    def local_checks(self, places: AnyPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
+        from atoll.model.wire import DoctorView
+
+        return [DoctorView(check="envoy", ok=True, text="1.2.3")]
+
+
+if __name__ == "__main__":
+    hooks: Hooks = PretendHooks()
+    sys.exit(run(hooks))

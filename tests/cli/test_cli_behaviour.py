@@ -1,0 +1,300 @@
+"""What all commands share: help, exit codes, start-up, completion, waiting for a daemon, terminals, broken pipes."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from atoll.cli import reference
+from atoll.cli.group import COMMANDS, EXIT_CODES
+from atoll.cli.main import cli
+from atoll.model import errors
+from atoll.testing.fake_control import FakeControl, Served
+
+PROGRAM = Path(__file__).with_name("pretend_atoll.py")
+ROOT = Path(__file__).parents[2]
+
+
+def commands() -> list[click.Command]:
+    found = []
+    root = click.Context(cli, info_name="atoll")
+    for name in COMMANDS:
+        command = cli.get_command(root, name)
+        assert command is not None
+        found.append(command)
+        if isinstance(command, click.Group):
+            found.extend(command.commands.values())
+    return found
+
+
+# --- help and reference
+
+
+def test_every_command_has_an_example_and_says_what_the_list_says() -> None:
+    for command in commands():
+        assert "\b\nExample:\n  atoll " in (command.help or ""), command.name
+    root = click.Context(cli)
+    for name, text in COMMANDS.items():
+        command = cli.get_command(root, name)
+        assert command is not None
+        assert (command.help or "").partition("\n")[0].partition(":")[0].rstrip(".") == text.partition(":")[0].rstrip(
+            "."
+        )
+
+
+def test_the_reference_page_does_not_lag() -> None:
+    fresh = "run `python -m atoll.cli.reference > docs/cli.md`"
+    assert (ROOT / "docs" / "cli.md").read_text() == reference.page(), fresh
+
+
+def test_help_lists_commands_and_exit_codes(atoll) -> None:
+    done = atoll("--help")
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert "130  Ctrl-C" in done.stdout
+
+
+def test_each_error_class_ends_with_a_documented_code() -> None:
+    classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AtollError)]
+    assert {kind.exit_code for kind in classes} <= set(EXIT_CODES)
+
+
+def test_a_mistyped_command_gets_a_suggestion(atoll) -> None:
+    done = atoll("depoly")
+    assert done.returncode == 2
+    assert "there is no command 'depoly'; did you mean 'atoll deploy'?" in done.stderr
+
+
+def test_a_mistyped_option_is_three_lines(atoll) -> None:
+    done = atoll("status", "--jsn")
+    assert done.returncode == 2
+    assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == ["error", "why", "fix"]
+
+
+# --- start-up
+
+
+@pytest.mark.parametrize(
+    "module", ["rich", "msgspec", "asyncio", "starlette", "httpx", "http.client", "tomllib", "json"]
+)
+def test_help_imports_nothing_that_it_does_not_need(module: str, environ: dict[str, str]) -> None:
+    code = f"import sys, atoll.cli.main; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=60, check=False).returncode == 0
+
+
+def test_status_as_json_imports_little(environ: dict[str, str], shop: Path, daemon: Served) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import pretend_atoll as p; "
+        "code = p.run(p.PretendHooks(), ['status', '--json']); "
+        "print(sorted({'rich', 'msgspec', 'asyncio', 'http.client', 'starlette'} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(PROGRAM.parent)]
+    done = subprocess.run(command, env=environ, cwd=shop, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["workspace"] == "shop"
+    assert done.stderr == "[]\n"
+
+
+def test_the_command_line_imports_no_daemon_nor_adapter() -> None:
+    code = (
+        "import sys, pkgutil, importlib, atoll.cli\n"
+        "for m in pkgutil.walk_packages(atoll.cli.__path__, 'atoll.cli.'): importlib.import_module(m.name)\n"
+        "bad = [m for m in sys.modules if m.startswith(('atoll.daemon', 'atoll.realise', 'atoll.store', 'atoll.proxy',"
+        " 'atoll.engines', 'atoll.app', 'starlette', 'uvicorn', 'sqlalchemy', 'grpc'))]\n"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code], env=env, timeout=60, check=True)
+
+
+# --- where it works
+
+
+def test_the_workspace_is_found_above_or_by_option(atoll, daemon: Served, shop: Path, tmp_path: Path) -> None:
+    assert atoll("status", "--json", cwd=shop / "orders").returncode == 0
+    assert atoll("-w", str(shop), "status", "--json", cwd=tmp_path).returncode == 0
+    assert atoll("status", "--json", "--workspace", str(shop), cwd=tmp_path).returncode == 0
+    assert atoll("status", "--json", cwd=tmp_path, ATOLL_WORKSPACE=str(shop)).returncode == 0
+    lost = atoll("status", cwd=tmp_path)
+    assert lost.returncode == 2
+    assert "there is no atoll.toml" in lost.stderr
+
+
+def test_the_environment_comes_from_option_or_variable(atoll) -> None:
+    for done in (
+        atoll("status", "-e", "staging", ATOLL_PRETEND_ALIVE="0"),
+        atoll("--env", "staging", "status", ATOLL_PRETEND_ALIVE="0"),
+        atoll("status", ATOLL_ENV="staging", ATOLL_PRETEND_ALIVE="0"),
+    ):
+        assert done.returncode == 7
+        assert "the environment 'staging' is not running" in done.stderr
+        assert "atoll up" in done.stderr
+
+
+# --- completion
+
+
+def test_names_of_services_complete_from_the_files(atoll) -> None:
+    def complete(words: str, at: int) -> list[str]:
+        done = atoll(_ATOLL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(at))
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert complete("atoll logs ", 2) == ["broken", "catalog", "failing", "orders", "payments", "refused"]
+    assert complete("atoll deploy orders p", 3) == ["payments"]
+    assert complete("atoll dep", 1) == ["deploy"]
+
+
+def test_completion_never_complains(atoll, shop: Path) -> None:
+    (shop / "atoll.toml").write_text("not toml")
+    done = atoll(_ATOLL_COMPLETE="bash_complete", COMP_WORDS="atoll logs ", COMP_CWORD="2")
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])  # bash's asks bash for its version first
+def test_completion_scripts_are_printed(atoll, shell: str) -> None:
+    assert "_ATOLL_COMPLETE" in atoll("completion", shell).stdout
+
+
+# --- the daemon comes and goes
+
+
+def test_it_waits_for_a_daemon_that_its_keeper_restarts(environ: dict[str, str], shop: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(PROGRAM), "status", "--json"]
+    with subprocess.Popen(command, env=environ, cwd=shop, stdout=subprocess.PIPE, text=True) as waiting:
+        time.sleep(0.5)  # it has found no socket by now, most likely; right in any case
+        with Served(tmp_path / "s", ready=False) as fake:
+            time.sleep(0.2)
+            fake.become_ready()
+            out, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert json.loads(out)["workspace"] == "shop"
+
+
+def test_without_a_keeper_it_does_not_wait(atoll) -> None:
+    done = atoll("status", "--json", ATOLL_PRETEND_ALIVE="0")
+    assert done.returncode == 7
+    assert json.loads(done.stdout)["kind"] == "Unreachable"
+
+
+def test_a_follower_goes_on_where_it_was_when_the_daemon_was_replaced(
+    environ: dict[str, str], shop: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(PROGRAM), "events", "-f", "--after", "0", "--json"]
+    with subprocess.Popen(command, env=environ, cwd=shop, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        try:
+            with Served(tmp_path / "s"):
+                seen = [json.loads(follower.stdout.readline())["seq"] for _ in range(3)]
+            control = FakeControl()
+            with Served(tmp_path / "s", control) as fake:
+                fake.record("replica.ready", "orders", "after the restart")
+                seen.append(json.loads(follower.stdout.readline())["seq"])
+        finally:
+            follower.kill()
+    assert seen == [1, 2, 3, 4]
+
+
+# --- terminals and pipes
+
+
+def test_a_reader_that_goes_ends_it_quietly(environ: dict[str, str], shop: Path, daemon: Served) -> None:
+    command = [sys.executable, str(PROGRAM), "events", "-f", "--after", "0"]
+    with subprocess.Popen(
+        command, env=environ, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as follower:
+        assert follower.stdout is not None
+        assert follower.stderr is not None
+        follower.stdout.readline()
+        follower.stdout.close()
+        deadline = time.monotonic() + 60
+        while follower.poll() is None and time.monotonic() < deadline:
+            daemon.record("noise", "orders", "one more")
+            time.sleep(0.05)
+        follower.kill()
+        assert follower.stderr.read() == ""
+    assert follower.returncode == 128 + signal.SIGPIPE
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.execve(command[0], command, env | {"TERM": "xterm-256color", "COLUMNS": "160", "LINES": "40"})
+        self.text = ""
+
+    def read_until(self, wanted: str, within_s: float = 60) -> None:
+        deadline = time.monotonic() + within_s
+        while wanted not in self.text:
+            assert time.monotonic() < deadline, self.text
+            if select.select([self.fd], [], [], 0.2)[0]:
+                try:
+                    self.text += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:  # Linux says EIO when the program has ended
+                    assert wanted in self.text, self.text
+
+    def wait(self, within_s: float = 60) -> int:
+        deadline = time.monotonic() + within_s
+        while True:
+            if select.select([self.fd], [], [], 0.05)[0]:
+                try:
+                    self.text += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:
+                    pass
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                os.close(self.fd)
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(self.text)
+
+
+def test_ctrl_c_detaches_and_says_so(environ: dict[str, str], shop: Path, daemon: Served) -> None:
+    daemon.control.held.add("orders")
+    terminal = Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop)
+    terminal.read_until("starting")
+    os.write(terminal.fd, b"\x03")
+    assert terminal.wait() == 130
+    assert "detached: orders r1 → r2 goes on" in terminal.text
+    assert "Traceback" not in terminal.text
+    daemon.control.held.clear()
+
+
+def test_a_terminal_gets_live_progress_and_colours(environ: dict[str, str], shop: Path, daemon: Served) -> None:
+    daemon.control.step_s = 0.3
+    terminal = Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop)
+    assert terminal.wait() == 0
+    assert "\x1b[?25l" in terminal.text  # the cursor is hidden while the table lives
+    assert "is live in 1.10 s" in terminal.text
+
+
+def test_no_color_is_respected(environ: dict[str, str], shop: Path, daemon: Served) -> None:
+    terminal = Terminal([sys.executable, str(PROGRAM), "status"], environ | {"NO_COLOR": "1"}, shop)
+    assert terminal.wait() == 0
+    assert "orders" in terminal.text
+    assert "\x1b[3" not in terminal.text
+
+
+def test_a_bug_keeps_its_traceback_and_ends_with_1(atoll, shop: Path) -> None:
+    (shop / "atoll.toml").write_text("not toml")  # the loader of pretend does not foresee it
+    done = atoll("check")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "please report it" in done.stderr
+
+
+def test_a_socket_that_nobody_can_open_is_said_at_once(atoll) -> None:
+    done = atoll("status", ATOLL_PRETEND_SOCKET="/" + "x" * 200)
+    assert done.returncode == 7
+    assert "too long" in done.stderr

@@ -1,0 +1,230 @@
+"""Each command, as a person or a script runs it, against the real API with an environment of pretend behind it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from atoll.testing.fake_control import Served
+
+
+def test_status_shows_every_service_on_one_screen(atoll, daemon: Served) -> None:
+    done = atoll("status")
+    assert done.returncode == 0
+    assert "shop · local at http://127.0.0.1:8080" in done.stdout
+    rows = [line.split()[:4] for line in done.stdout.splitlines()]
+    assert ["orders", "r1", "up", "1/1"] in rows
+    assert "\x1b[" not in done.stdout
+
+
+def test_status_as_json_is_the_apis_own_answer(atoll, daemon: Served) -> None:
+    done = atoll("status", "--json")
+    assert [service["name"] for service in json.loads(done.stdout)["services"]] == ["catalog", "orders"]
+    assert done.stderr == ""
+
+
+def test_up_deploys_what_is_not_running_and_tells_what_failed(atoll, daemon: Served) -> None:
+    done = atoll("up", "orders", "payments")
+    assert done.returncode == 0, done.stderr
+    assert ["payments", "r1", "up"] in [line.split()[:3] for line in done.stdout.splitlines()]
+    assert "payments r1 live" in done.stderr
+    (request,) = daemon.control.requests
+    assert [draft.spec.name for draft in request.drafts] == ["orders", "payments"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("service", "code"), [("broken", 6), ("refused", 4), ("failing", 3)])
+def test_up_goes_on_with_the_others_and_ends_with_the_failures_code(
+    atoll, daemon: Served, service: str, code: int
+) -> None:
+    done = atoll("up", service, "payments", "--json")
+    assert done.returncode == code, done.stderr
+    answer = json.loads(done.stdout)
+    live = [operation["service"] for operation in answer["operations"] if operation["phase"] == "live"]
+    assert live == ["payments"]
+    assert (service in answer["failures"]) == (service != "failing")
+    assert "error:" in done.stderr or service == "failing"
+
+
+def test_deploy_shows_a_receipt(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "orders")
+    assert done.returncode == 0, done.stderr
+    assert "orders r2 is live in 1.10 s" in done.stdout
+    assert "30 requests meanwhile, 0 failed" in done.stdout
+    assert "no other service touched" in done.stdout
+    assert "atoll rollback orders" in done.stdout
+    assert "orders r1 → r2 starting" in done.stderr
+
+
+def test_deploy_as_json_says_all_on_stdout_and_progress_on_stderr(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "orders", "payments", "--json")
+    operations = json.loads(done.stdout)
+    assert [(one["service"], one["receipt"]["outcome"]) for one in operations] == [
+        ("orders", "live"),
+        ("payments", "live"),
+    ]
+    assert "orders r1 → r2 live" in done.stderr
+    assert atoll("deploy", "orders", "--json", "--quiet").stderr == ""
+
+
+def test_deploy_as_markdown_fits_a_pull_request(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "orders", "--markdown")
+    assert done.stdout.startswith("### ✅ orders r2 is live")
+    assert "| requests | 30 requests meanwhile, 0 failed |" in done.stdout
+
+
+def test_a_deploy_that_was_undone_ends_with_3_and_shows_the_last_output(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "orders", "--note", "fail")
+    assert done.returncode == 3
+    assert "orders r2 failed and was undone" in done.stdout
+    assert "no module named 'orders'" in done.stdout
+
+
+def test_a_refused_deploy_ends_with_4_and_says_what_why_and_the_fix(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "orders", "--note", "refuse")
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-3:] == [
+        "error: orders does not fit",
+        "  why: it wants 2 GiB, 1 GiB is free",
+        "  fix: lower limits.memory",
+    ]
+
+
+def test_a_build_that_fails_ends_with_6_and_deploys_nothing(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "broken")
+    assert done.returncode == 6
+    assert "no such file: main.go" in done.stderr
+    assert daemon.control.requests == []
+
+
+def test_a_detached_deploy_returns_at_once(atoll, daemon: Served) -> None:
+    daemon.control.held.add("orders")
+    done = atoll("deploy", "orders", "--detach")
+    assert done.returncode == 0
+    assert "orders r2: begun" in done.stdout
+    daemon.control.held.clear()
+
+
+def test_a_deploy_expects_the_generation_it_saw(atoll, daemon: Served) -> None:
+    atoll("deploy", "orders")
+    (request,) = daemon.control.requests
+    assert request.expect == 1  # type: ignore[attr-defined]
+    assert len(request.key) == 32  # type: ignore[attr-defined]
+
+
+def test_rollback_goes_to_a_release_by_name(atoll, daemon: Served) -> None:
+    assert atoll("rollback", "orders", "--to", "r1").returncode == 0
+    assert daemon.control.requests[-1].to == 1  # type: ignore[attr-defined]
+    assert atoll("rollback", "orders", "--to", "latest").returncode == 2
+    assert atoll("rollback", "orders", "--to", "99").returncode == 2
+
+
+def test_restart_shows_a_receipt(atoll, daemon: Served) -> None:
+    assert "orders r2 is live" in atoll("restart", "orders").stdout
+
+
+def test_scale_waits_until_they_are_ready(atoll, daemon: Served) -> None:
+    assert "orders: 3 of 3 replicas ready (by hand" in atoll("scale", "orders", "3").stdout
+    assert "orders: 1 of 1 replica ready\n" in atoll("scale", "orders", "--reset").stdout
+    assert atoll("scale", "orders").returncode == 2
+
+
+def test_releases_are_a_table_and_json(atoll, daemon: Served) -> None:
+    assert "c0ffee1234" in atoll("releases", "orders").stdout
+    assert json.loads(atoll("releases", "orders", "--json").stdout)[0]["n"] == 1
+
+
+def test_an_unknown_service_gets_a_suggestion(atoll, daemon: Served) -> None:
+    for args in (("deploy", "ordres"), ("releases", "ordres"), ("restart", "ordres")):
+        done = atoll(*args)
+        assert done.returncode == 2
+        assert "there is no service 'ordres'" in done.stderr
+        assert "did you mean 'orders'?" in done.stderr
+
+
+def test_errors_with_json_are_objects_on_stdout(atoll, daemon: Served) -> None:
+    done = atoll("releases", "ordres", "--json")
+    view = json.loads(done.stdout)
+    assert (view["kind"], view["exit_code"]) == ("NotFound", 2)
+    assert view["what"] in done.stderr
+
+
+def test_logs_of_many_services_each_line_with_its_replica(atoll, daemon: Served) -> None:
+    done = atoll("logs", "orders", "catalog")
+    assert "orders-r1-0-aaaa | line 0 of orders" in done.stdout
+    assert "catalog-r1-0-aaaa ! line 1 of catalog" in done.stdout
+    assert len(atoll("logs", "orders", "--tail", "2").stdout.splitlines()) == 2
+    assert json.loads(atoll("logs", "orders", "-n", "1", "--json").stdout)["text"] == "line 4 of orders"
+    assert atoll("logs", "orders", "--since", "10m").stdout == ""
+    assert atoll("logs", "orders", "--since", "tomorrow").returncode == 2
+    assert "did you mean 'orders'?" in atoll("logs", "ordres").stderr
+
+
+def test_events_are_lines_and_resume_after_a_number(atoll, daemon: Served) -> None:
+    assert "replica 3 is ready (ada)" in atoll("events").stdout
+    assert [json.loads(line)["seq"] for line in atoll("events", "--after", "1", "--json").stdout.splitlines()] == [2, 3]
+    assert atoll("events", "catalog").stdout == ""
+    assert len(atoll("events", "--tail", "1").stdout.splitlines()) == 1
+
+
+def test_why_shows_the_crash_and_its_output(atoll, daemon: Served) -> None:
+    done = atoll("why", "orders", "r1")
+    assert "orders r1 is failing" in done.stdout
+    assert "exit code 3" in done.stdout
+    assert "boom: no database" in done.stdout
+
+
+def test_exec_ends_with_the_commands_own_code(atoll, daemon: Served) -> None:
+    assert atoll("exec", "orders", "--", "echo", "--json").stdout == "echo --json\n"
+    assert atoll("exec", "orders", "--", "exit", "9").returncode == 9
+
+
+def test_a_secret_comes_from_standard_input_alone(atoll, daemon: Served) -> None:
+    done = atoll("secret", "set", "orders-db", stdin="hunter2\n")
+    assert done.returncode == 0
+    assert daemon.control.requests[-1].value == "hunter2"  # type: ignore[attr-defined]
+    assert "hunter2" not in done.stdout + done.stderr
+    assert atoll("secret", "set", "orders-db", "hunter2").returncode == 2
+    assert atoll("secret", "set", "orders-db").returncode == 2
+    assert ["orders-db", "1", "-"] in [line.split() for line in atoll("secret", "list").stdout.splitlines()]
+    assert atoll("secret", "rm", "orders-db").returncode == 0
+    assert atoll("secret", "rm", "orders-db").returncode == 2
+
+
+def test_down_stops_all_and_asks_outside_local(atoll, daemon: Served) -> None:
+    assert "stopped all of pretend" in atoll("down").stderr
+    refused = atoll("down", "--env", "production")
+    assert refused.returncode == 4
+    assert "add --yes" in refused.stderr
+    assert "stopped all" in atoll("down", "-e", "production", "--yes").stderr
+    assert atoll("down", "orders").returncode == 0
+    assert daemon.control.services["orders"].state == "down"
+
+
+def test_doctor_checks_the_machine_the_adapters_and_the_daemon(atoll, daemon: Served) -> None:
+    checks = {check["check"]: check for check in json.loads(atoll("doctor", "--json").stdout)}
+    assert {"python", "disk", "memory", "cgroup", "ports", "envoy", "store"} <= set(checks)
+    assert all(check.get("fix") for check in checks.values() if check["ok"] is False)
+
+
+def test_doctor_works_where_nothing_is(atoll, tmp_path: Path) -> None:
+    done = atoll("doctor", cwd=tmp_path, ATOLL_PRETEND_ALIVE="0")
+    assert "there is no atoll.toml" in done.stdout
+    assert "`atoll up` starts it" in done.stdout
+
+
+def test_check_needs_no_daemon(atoll, shop: Path) -> None:
+    assert atoll("check").stdout == "shop: 6 services fine for 'local'\n"
+    assert json.loads(atoll("check", "--json").stdout)["ok"] is True
+
+
+def test_check_shows_all_problems_by_file_and_line(atoll, shop: Path) -> None:
+    (shop / "atoll.toml").write_text('name = "shop"\nwrong = ["b", "a"]\n')
+    done = atoll("check")
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == ["a/service.toml:2: no `run`", "b/service.toml:2: no `run`", "2 problems found"]
+    assert [problem["file"] for problem in json.loads(atoll("check", "--json").stdout)["problems"]] == [
+        "a/service.toml",
+        "b/service.toml",
+    ]
+    assert "run `atoll check`" in atoll("up").stderr
