@@ -4,14 +4,20 @@
 (`workspace.fields_service`); here stands what needs two fields, two services, or the machine.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from atoll.model.errors import Problem
 from atoll.model.spec import Call, EnvironmentSpec, Plain, Port, Probe, Route, ServiceSpec, WorkspaceSpec
 from atoll.model.suggest import did_you_mean, nearest
-from atoll.model.templates import CALL_PLACEHOLDERS, OWN_PLACEHOLDERS, placeholders
 
 WORKSPACE_FILE = "atoll.toml"
+
+# What `decide.launch` fills in. Any other brace is text there, so that only what looks like one of these is judged.
+CALL_PLACEHOLDERS = ("host", "port", "address", "url", "service", "release")
+OWN_PLACEHOLDERS = ("service", "release", "data", "host")
+PORT_PLACEHOLDERS = ("port", "address", "url")  # of the first port
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)?)\}")
 
 
 def check(
@@ -119,7 +125,7 @@ def _probe(spec: ServiceSpec, field: str, probe: Probe) -> Iterator[Problem]:
     port = spec.port(probe.port)
     if port is None:
         yield _problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports))
-    elif probe.kind != "tcp" and port.protocol != probe.kind:
+    elif probe.kind not in {"tcp", port.protocol}:
         what = f"asks by {probe.kind}, but port '{port.name}' speaks {port.protocol}"
         fix = f'say port = "{probe.kind}", or ask by "tcp"' if len(spec.ports) == 1 else "name another port"
         yield _problem(spec, field, what, fix)
@@ -172,22 +178,32 @@ def _templates(spec: ServiceSpec) -> Iterator[Problem]:
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         if probe.command is not None:
             texts += [(f"{field}.command", text) for text in (*probe.command.argv, probe.command.shell or "")]
-    known = [*(OWN_PLACEHOLDERS if spec.ports else ()), *(f"port.{port.name}" for port in spec.ports)]
+    known = [
+        *OWN_PLACEHOLDERS,
+        *(PORT_PLACEHOLDERS if spec.ports else ()),
+        *(f"port.{port.name}" for port in spec.ports),
+    ]
     for field, text in texts:
-        for name in placeholders(text):
-            if name not in known:
-                yield _unknown_placeholder(spec, field, name, known)
+        yield from _unknown(spec, field, text, known)
     for call in spec.calls:
         for variable, text in call.env.items():
-            for name in placeholders(text):
-                if name not in CALL_PLACEHOLDERS:
-                    yield _unknown_placeholder(spec, f"calls.{call.callee}.env.{variable}", name, CALL_PLACEHOLDERS)
+            yield from _unknown(spec, f"calls.{call.callee}.env.{variable}", text, CALL_PLACEHOLDERS)
 
 
-def _unknown_placeholder(spec: ServiceSpec, field: str, name: str, known: Collection[str]) -> Problem:
-    fix = did_you_mean(name, known)
-    text = f"as a text it is written {{{{{name}}}}}"
-    return _problem(spec, field, f"has an unknown placeholder {{{name}}}", f"{fix}; {text}" if fix else text)
+def _unknown(spec: ServiceSpec, field: str, text: str, known: Collection[str]) -> Iterator[Problem]:
+    """Placeholders that would not be filled in, though they look as if they were meant to be."""
+    for name in _PLACEHOLDER.findall(text):
+        if name in known:
+            continue
+        meant = name in PORT_PLACEHOLDERS or name.startswith("port.") or nearest(name, known)
+        if (
+            not spec.ports
+            and known is not CALL_PLACEHOLDERS
+            and (name in PORT_PLACEHOLDERS or name.startswith("port."))
+        ):
+            yield _problem(spec, field, f"has the placeholder {{{name}}}, but the service has no port")
+        elif meant:
+            yield _problem(spec, field, f"has an unknown placeholder {{{name}}}", did_you_mean(name, known))
 
 
 # --- between services ---------------------------------------------------------------------------------------------
@@ -243,7 +259,7 @@ def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator
         yield _problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
     elif port.protocol == "tcp":
         for variable, text in call.env.items():
-            if "url" in placeholders(text):
+            if "{url}" in text:
                 what = f"wants a URL, but port '{port.name}' of {callee.name} speaks tcp"
                 yield _problem(spec, f"{field}.env.{variable}", what, "use {address}")
 

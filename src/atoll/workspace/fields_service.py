@@ -5,6 +5,7 @@ usual way to be ready) is `assemble`'s; what depends on another service is `deci
 """
 
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -427,7 +428,7 @@ CALL_TABLE = Table(
         ),
         *POLICY_FIELDS,
     ),
-    _with_policy(Call),
+    _with_policy(partial(Call, callee="")),
     spec=Call,
     hints={
         "service": "the callee's name is the table's: [calls.NAME]",
@@ -449,7 +450,7 @@ class _CallsAsList:
         raise wrong("must say under which variable each address is wanted", f'write calls.{shown} = "{variable}"')
 
     def show(self, value: Any) -> str:
-        return ""
+        return str(value)
 
 
 def _call(name: str, call: Call) -> Call:

@@ -36,14 +36,14 @@ def _gateway(text: str) -> Gateway:
     return Gateway(host=found[1].strip("[]"), port=_PORT.read(int(found[2])))
 
 
-def _port_range(ends: tuple[int, int]) -> tuple[int, int]:
+def _port_range(ends: tuple[int, ...]) -> tuple[int, ...]:
     """Both ends belong to it."""
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise wrong("must be a first and a last port, the first one smaller", 'such as "20000-29999"')
     return ends
 
 
-def _port_range_text(text: str) -> tuple[int, int]:
+def _port_range_text(text: str) -> tuple[int, ...]:
     found = re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", text)
     if found is None:
         raise wrong(f"must be a range of ports, not {seen(text)}", 'such as "20000-29999"')

@@ -228,7 +228,7 @@ def _services(
             files.mistakes(file, [Mistake("cannot stand beside `ports`", "name each port under `ports`", ("port",))])
         if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
             unsure.add(name)
-        given.setdefault("run", Command(shell="missing"))  # told already; the rest of the file is still worth a look
+        given.setdefault("run", Command(argv=("missing",)))  # told already; the rest of the file is still worth a look
         services[name] = service({**given, "name": name}, folder, env, environment)
     return dict(sorted(services.items())), unsure
 
