@@ -242,14 +242,16 @@ class Play:
             self.rate = max(LEAST_RATE, self.rate / 2)
         say(f"  {self.rate:g} requests per second from now on, one in five buys something")
 
-    def act(self, phase: str, promise: str, keeps: Callable[[Phase], bool] = no_failure) -> Outcome:
+    async def act(self, phase: str, promise: str, keeps: Callable[[Phase], bool] = no_failure) -> Outcome:
         say(f"[dim]{phase} …[/]")
         self.load.mark(phase)
+        await self.load.settle()  # what the act before left in flight is not this one's victim
         self.outcomes.append(Outcome(phase, promise, keeps))
         return self.outcomes[-1]
 
     async def steady(self) -> None:
-        self.act("steady load", "no request fails").seconds = 3
+        row = await self.act("steady load", "no request fails")
+        row.seconds = 3
         await asyncio.sleep(3)
 
     async def deploy(self) -> None:
@@ -263,7 +265,7 @@ class Play:
 
     async def switch(self, phase: str, *command: str, version: str) -> None:
         """Move orders to another release; every purchase must then be taken by that version, and no other moved."""
-        row = self.act(phase, "no request fails, nothing else is touched")
+        row = await self.act(phase, "no request fails, nothing else is touched")
         operation = await self.atoll.json(*command)
         operation = operation[0] if isinstance(operation, list) else operation
         receipt = operation.get("receipt") or operation
@@ -294,7 +296,7 @@ class Play:
             raise Broken(f"could not buy: {problem}") from problem
 
     async def kill_replica(self) -> None:
-        row = self.act("kill -9 a replica of catalog", "no request fails, replaced")
+        row = await self.act("kill -9 a replica of catalog", "no request fails, replaced")
         before = {replica["pid"] for replica in (await self.atoll.service("catalog"))["replicas"] if replica["ready"]}
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
@@ -313,7 +315,7 @@ class Play:
         victim = await self.atoll.pid(part)
         if victim is None:
             raise Broken(f"`atoll status` shows no process for {name}")
-        row = self.act(f"kill -9 {name}", promise, keeps)
+        row = await self.act(f"kill -9 {name}", promise, keeps)
         os.kill(victim, signal.SIGKILL)
 
         async def back() -> bool:
