@@ -72,7 +72,7 @@ class Box:
         return value
 
     def kill(self, pid: int, *, wait: bool = True) -> None:
-        """kill -9, and wait until it is gone."""
+        """Kill -9, and wait until it is gone."""
         start = proc.start_of(pid)
         assert proc.send(pid, start, signal.SIGKILL)
         if wait:
