@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 async def host(folder: Path) -> AsyncIterator[ProcessHost]:
-    start_keeper(folder / "state", folder / "run")
+    start_keeper(folder / "state", folder / "run", 60.0)
     host = ProcessHost(folder / "state", folder / "run")
     yield host
     await host.close()

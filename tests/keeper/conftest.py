@@ -17,7 +17,7 @@ from atoll.keeper.client import KeeperClient, KeeperError, proc, start_keeper
 from atoll.model.spec import Command, Limits
 from atoll.ports import Launch
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 T = TypeVar("T")
 _numbers = itertools.count(1)
 
@@ -33,7 +33,7 @@ class Box:
 
     def boot(self) -> int:
         """Start the keeper (or find it); its pid."""
-        start_keeper(self.state, self.run)
+        start_keeper(self.state, self.run, 60.0)
         return int(self.client.status()["pid"])
 
     def host(self) -> ProcessHost:
@@ -72,7 +72,7 @@ class Box:
         return value
 
     def kill(self, pid: int, *, wait: bool = True) -> None:
-        """Kill -9, and wait until it is gone."""
+        """SIGKILL, and wait until it is gone."""
         start = proc.start_of(pid)
         assert proc.send(pid, start, signal.SIGKILL)
         if wait:
@@ -90,7 +90,7 @@ class Box:
 
     def end(self) -> None:
         try:
-            start_keeper(self.state, self.run)
+            start_keeper(self.state, self.run, 60.0)
             self.client.shutdown(10.0)
         except KeeperError as exc:
             pytest.fail(f"the keeper could not be shut down: {exc}\n{self.keeper_log()}")

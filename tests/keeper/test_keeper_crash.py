@@ -11,7 +11,7 @@ import pytest
 from atoll.keeper.client import proc
 from atoll.model.errors import Retryable
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 async def eventually(condition, what):
@@ -68,11 +68,11 @@ async def test_the_stream_of_exits_goes_on_across_keepers(box):
 
     async def watch():
         async for each in host.exits():
-            found.append(each.id)
+            found.append(each.id)  # noqa: PERF401 - looked at while it grows
 
     watching = asyncio.create_task(watch())
     first, second, third = (box.launch("read x < /dev/zero & exec sleep {mark}") for _ in range(3))
-    pids = [(await host.start(launch)).pid for launch in (first, second, third)]
+    pids = [each.pid for each in await asyncio.gather(*map(host.start, (first, second, third)))]
     box.kill(pids[0])
     await eventually(lambda: asyncio.sleep(0, first.id in found), "the first is told")
     box.kill(keeper)
@@ -143,7 +143,7 @@ async def test_a_shim_killed_during_a_start_leaves_nothing(box):
         shims: list[int] = []
         while not shims and not starting.done():
             await asyncio.sleep(0)
-            shims = [pid for pid in proc.children(keeper)]
+            shims = proc.children(keeper)
         await asyncio.sleep(random.uniform(0, 0.006))
         for pid in shims:
             os.kill(pid, signal.SIGKILL)

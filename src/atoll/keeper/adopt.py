@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from atoll.keeper import cgroups, proc, wire
 from atoll.keeper.fixtures import launch_id
 from atoll.keeper.held import Held
-from atoll.keeper.journal import Journal, replay
+from atoll.keeper.journal import add, replay
 from atoll.keeper.orphans import lost_exit
 from atoll.keeper.places import Places
 from atoll.keeper.wire import Message, Wire
@@ -42,14 +42,14 @@ def adopt(keeper: "Keeper") -> None:
         if held.link is None and held.running:
             if record.get("boot") != keeper.boot:
                 held.record = {**record, "exit": lost_exit("the machine restarted")}
-                with suppress(OSError):
-                    Journal.reopen(path).append({"exit": held.record["exit"]})
+                add(path, {"exit": held.record["exit"]})
             else:
                 keeper.lost(held)
     _adopt_sockets(keeper)
     running = [held.id for held in keeper.held.values() if held.running]
     cgroups.sweep(
-        keeper.places.state_dir, {os.path.basename(g) for h in keeper.held.values() for g in h.record["groups"]}
+        keeper.places.state_dir,
+        {os.path.basename(g) for h in keeper.held.values() if h.running for g in h.record["groups"]},
     )
     keeper.fixtures.load()
     for fixture in keeper.fixtures.all.values():

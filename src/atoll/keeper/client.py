@@ -106,10 +106,11 @@ class KeeperClient:
     def ensure(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int | None:
         """Have the fixture `name` run so: started, restarted when anything changed, else left alone.
 
-        The definition is kept on disk (mode 0600): `env` is no place for secrets. Returns its pid, None while the old
-        one is still ending. Raises KeeperError, also when it cannot be executed.
+        The definition is kept on disk (mode 0600): `env` is no place for secrets. Returns its pid once it runs, also
+        when an old one must end first; None while it waits to be restarted after a crash. Raises KeeperError, also
+        when it cannot be executed.
         """
-        answer = self.call("ensure", 30.0, name=name, argv=list(argv), env=dict(env), log=str(log.absolute()))
+        answer = self.call("ensure", 45.0, name=name, argv=list(argv), env=dict(env), log=str(log.absolute()))
         replica = answer.get("replica") or {}
         error = (replica.get("exit") or {}).get("error")
         if error:
@@ -123,11 +124,11 @@ class KeeperClient:
 
     def restart(self, name: str) -> None:
         """Stop a fixture in order and start it again; returns at once."""
-        self.call("restart", 10.0, name=name)
+        self.call("restart", 30.0, name=name)
 
     def status(self) -> Message:
         """`pid`, `protocol`, `replicas` (running) and `fixtures`: name -> state, pid, restarts, last_exit, up_s, argv."""
-        return self.call("status", 10.0)
+        return self.call("status", 30.0)
 
     def shutdown(self, timeout_s: float = 30.0) -> None:
         """End the daemon, all replicas, the proxy and the keeper; returns when all of it is gone.

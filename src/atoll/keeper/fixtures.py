@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from atoll.keeper.held import Waiter
 from atoll.keeper.wire import Message
 
 BACKOFF_FIRST_S = 0.1
@@ -35,6 +36,7 @@ class Fixture:
         self.backoff_s = 0.0
         self.retry_at: float | None = None  # monotonic
         self.since = 0.0  # monotonic, of the last start
+        self.waiters: list[Waiter] = []  # who asked for a new definition while the old one is still ending
 
 
 class Fixtures:

@@ -75,6 +75,14 @@ class Journal:
             self._fd = -1
 
 
+def add(path: str, record: Message) -> None:
+    """Append one record to an existing journal, best effort: for the keeper, after a shim's death."""
+    with suppress(OSError):
+        journal = Journal.reopen(path)
+        journal.append(record)
+        journal.close()
+
+
 def replay(path: str) -> Message:
     """All records of a journal merged in order (later fields win); {} when there is none that is complete."""
     merged: Message = {}

@@ -11,6 +11,9 @@ from atoll.keeper import proc
 from atoll.keeper.cgroups import Group
 from atoll.keeper.wire import Message
 
+FIRST_PAUSE_S = 0.02  # between two looks at all of /proc
+MOST_PAUSE_S = 0.5
+
 
 def lost_exit(why: str = "its supervising shim was killed, so it was ended") -> Message:
     """The exit of a process whose own was never seen."""
@@ -22,22 +25,20 @@ class Orphans:
 
     def __init__(self) -> None:
         self._records: dict[str, Message] = {}
-
-    @property
-    def busy(self) -> bool:
-        """Whether something may be left."""
-        return bool(self._records)
+        self._pause_s = FIRST_PAUSE_S
+        self.next_at: float | None = None  # monotonic; None: nothing is left to do
 
     def add(self, record: Message) -> None:
         """Begin to end what this record's shim left."""
         self._records[record["id"]] = record
+        self._pause_s, self.next_at = FIRST_PAUSE_S, time.monotonic()
 
     def sweep(self, shims: set[int]) -> list[str]:
-        """Kill what is found; returns the ids of which nothing is left. To be called again while `busy`.
+        """Kill what is found; returns the ids of which nothing is left. Looks again at `next_at`.
 
         `shims` are the pids of all that the keeper forked as such.
         """
-        if not self._records:
+        if self.next_at is None or time.monotonic() < self.next_at:
             return []
         table = proc.scan()
         strays = _strays(table, shims)
@@ -51,6 +52,8 @@ class Orphans:
                 group.remove(0.0)
                 del self._records[name]
                 gone.append(name)
+        self.next_at = time.monotonic() + self._pause_s if self._records else None
+        self._pause_s = min(MOST_PAUSE_S, self._pause_s * 1.5)
         return gone
 
 

@@ -196,10 +196,12 @@ class Requests:
             raise ValueError(f"not a name for a fixture: {name!r}")
         definition = {"argv": list(message["argv"]), "env": dict(message["env"]), "log": str(message["log"])}
         held = self.keeper.held.get(launch_id(name))
+        fixture = self.keeper.fixtures.all.get(name)
+        replaced = held is not None and held.running and fixture is not None and fixture.definition != definition
         self.keeper.fixtures.ensure(name, definition, held is not None and held.running)
-        self._answer_fixture(waiter, name)
-
-    def _answer_fixture(self, waiter: Waiter, name: str) -> None:
+        if replaced and fixture is not None:
+            fixture.waiters.append(waiter)
+            return
         held = self.keeper.held.get(launch_id(name))
         if held is None or held.ready:
             self.reply(waiter, {"ok": True, "replica": held.record if held else None})

@@ -13,10 +13,11 @@ def prune_logs(places: Places, service: str, held: set[str]) -> None:
     folder = os.path.dirname(places.log(service, "any"))
     ages: dict[str, float] = {}
     with suppress(OSError):
-        for entry in os.scandir(folder):
-            name = entry.name.removesuffix(".1").removesuffix(".log")
-            if name not in held:
-                ages[name] = max(ages.get(name, 0.0), entry.stat().st_mtime)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(".1").removesuffix(".log")
+                if name not in held:
+                    ages[name] = max(ages.get(name, 0.0), entry.stat().st_mtime)
     for name in sorted(ages, key=lambda each: ages[each], reverse=True)[KEPT_LOGS:]:
         for path in (places.log(service, name), places.log(service, name) + ".1"):
             with suppress(OSError):

@@ -16,7 +16,7 @@ from atoll.keeper import proc, shim, wire
 from atoll.keeper.adopt import adopt
 from atoll.keeper.fixtures import OOM_SCORE, Fixture, Fixtures, launch_id
 from atoll.keeper.held import Held, Waiter
-from atoll.keeper.journal import Journal, replay
+from atoll.keeper.journal import add, replay
 from atoll.keeper.linelog import LineLog
 from atoll.keeper.orphans import Orphans, lost_exit
 from atoll.keeper.places import Places
@@ -82,10 +82,10 @@ class Keeper:
         self.say("keeper ends" + (", everything stopped" if self.shutdown else "; what it kept goes on"))
 
     def _patience(self) -> float | None:
-        if self.shutdown or self.orphans.busy:
+        if self.shutdown:
             return TICK_S
-        at = self.fixtures.next_at()
-        return None if at is None else max(0.0, at - time.monotonic())
+        times = [at for at in (self.fixtures.next_at(), self.orphans.next_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _handle(self, key: selectors.SelectorKey, mask: int) -> None:
         if key.data == "server":
@@ -224,8 +224,7 @@ class Keeper:
         if held.running:
             held.record = {**held.record, "exit": lost_exit()}
             for path in self.places.journals(held.id):
-                with suppress(OSError):
-                    Journal.reopen(path).append({"exit": held.record["exit"]})
+                add(path, {"exit": held.record["exit"]})
         with suppress(OSError):
             os.unlink(self.places.socket(held.id))
         held.ready = True
@@ -262,7 +261,7 @@ class Keeper:
     def _start_fixture(self, fixture: Fixture) -> None:
         definition = fixture.definition
         try:
-            self.spawn(
+            held = self.spawn(
                 {
                     "id": launch_id(fixture.name),
                     "kind": "fixture",
@@ -275,6 +274,9 @@ class Keeper:
             )
         except OSError as exc:
             self.fixtures.ended(fixture.name, lost_exit(f"cannot start it: {exc.strerror}"))
+        else:
+            held.waiters += fixture.waiters
+            fixture.waiters.clear()
 
     def _stop_fixture(self, name: str, grace_s: float) -> bool:
         held = self.held.get(launch_id(name))

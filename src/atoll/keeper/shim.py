@@ -130,8 +130,7 @@ class Shim:
             self.record["groups"] = self.group.folders
         denied = self._fork(todo)
         if denied:
-            own = f"its own user ({todo.uid}) may not use {denied}"
-            self.record["notice"] = f"runs as root, not isolated from other services: {own}"
+            self.record["notice"] = f"runs as root, not isolated from other services: {denied}"
             denied = self._fork(todo._replace(uid=None, needs=[]))
         if memory_bytes is not None and not self.group.limits_memory:
             self.watch_memory_at = time.monotonic() + MEMORY_WATCH_S
@@ -139,7 +138,7 @@ class Shim:
         launch["argv"] = []
 
     def _fork(self, todo: spawn.Plan) -> str:
-        """One child. Returns the path that its user may not use, or "" when it runs. Raises NotRunnable."""
+        """One child. Returns "" when it runs, else why it cannot as its own user. Raises NotRunnable."""
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         try:
@@ -266,10 +265,18 @@ class Shim:
             if left:
                 if self.stop_requested and not self.we_killed:  # it was asked to end: let its children end, too
                     self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
+                    self._ask_strays(left)
                 else:
                     self.kill()
                     left = self._reap_others()
         return not left
+
+    def _ask_strays(self, pids: list[int]) -> None:
+        """SIGTERM to orphans outside the group: they did not hear the one that ended the main process."""
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                if os.getpgid(pid) != self.main:
+                    os.kill(pid, signal.SIGTERM)
 
     def _reap_others(self) -> list[int]:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""
@@ -433,6 +440,9 @@ def main(launch: Message, server: socket.socket, keeper: socket.socket, places: 
     try:
         gc.disable()  # a collection would touch, and so copy, every page shared with the keeper
         os.setsid()
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):  # a keeper in the foreground has a terminal or a pipe there
+            os.dup2(null, fd)
         be_subreaper(f"atoll:{launch['id']}")
         Shim(launch, server, keeper, places).run()
     except BaseException:  # noqa: BLE001 - the copy must never return into the keeper's code

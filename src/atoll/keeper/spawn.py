@@ -85,12 +85,17 @@ def _programs(program: str, argv: list[str], search: str, folder: str) -> list[t
     if len(argv) > 2 and argv[1] == "-c":
         with suppress(ValueError):
             words += shlex.split(argv[2].translate(str.maketrans(";&|()", "     ")))
+        words += argv[3:]
     else:
         words += argv[1:]
     for word in words:
-        found = find_program(word, search, folder) if word and not word.startswith("-") else None
-        if found and os.path.isfile(found):
-            needs.append((found, os.X_OK if os.access(found, os.X_OK) and "/" not in word else os.R_OK))
+        if not word or word.startswith("-"):
+            continue
+        own = os.path.normpath(os.path.join(folder, word))
+        if own.startswith(folder.rstrip("/") + "/") and folder != "/" and os.path.isfile(own):
+            needs.append((own, os.R_OK))
+        elif (found := find_program(word, search, folder)) and os.path.isfile(found) and os.access(found, os.X_OK):
+            needs.append((found, os.X_OK))  # of files elsewhere programs only: naming a secret must not make it root
     return needs
 
 
@@ -136,7 +141,8 @@ def make_writable(launch: Message) -> None:
             continue
         owner = os.stat(path).st_uid
         if made:
-            os.chown(path, uid, uid, follow_symlinks=False)
+            with suppress(OSError):  # whether its user can write there is judged by the kernel, later
+                os.chown(path, uid, uid, follow_symlinks=False)
         elif owner != uid and (owner == 0 or owner in OWN_UIDS):
             _give_tree(path, uid)
 
@@ -155,7 +161,7 @@ def _give_tree(path: str, uid: int) -> None:
 def fork(todo: Plan, stdout: int, stderr: int) -> tuple[int, socket.socket]:
     """A child that waits for `b"go"` on the returned socket, then execs. Raises OSError when nothing can be forked.
 
-    The socket ends without a word when the program runs, else it carries {"denied": path} or {"failed": text} first.
+    The socket ends without a word when the program runs, else it carries {"denied": why} or {"failed": text} first.
     Should the caller die before it says go, the child ends.
     """
     ours, theirs = socket.socketpair()
@@ -174,9 +180,9 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
         _reset_signals()
         if control.recv(8) != b"go":
             os._exit(125)
-        _become(todo)
-        denied = next((path for path, mode in todo.needs if not os.access(path, mode)), None)
-        if todo.uid is not None and denied is not None:
+        _limit(todo)
+        denied = _denied(todo)
+        if denied:
             control.send(json.dumps({"denied": denied}).encode())
             os._exit(126)
         os.chdir(todo.folder)
@@ -202,21 +208,31 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _become(todo: Plan) -> None:
-    """Limits first, the user last: it could not set them."""
+def _limit(todo: Plan) -> None:
+    """Take on the limits; before the user, who could not set them."""
     score = REPLICA_OOM_SCORE if todo.oom_score is None else todo.oom_score
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(score))
     if todo.open_files is not None:
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if os.geteuid() == 0 or hard == resource.RLIM_INFINITY:
-            hard = todo.open_files
-        count = min(todo.open_files, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-    if todo.uid is not None:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (todo.open_files, todo.open_files))
+        except (OSError, ValueError):  # more than this user may give
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(todo.open_files, hard), hard))
+
+
+def _denied(todo: Plan) -> str:
+    """Become the plan's user; what stands in the way, as the end of a sentence, or "" when nothing does."""
+    if todo.uid is None:
+        return ""
+    try:
         os.setgroups([])
         os.setgid(todo.uid)
         os.setuid(todo.uid)
+    except OSError as exc:  # a container without the capability, or without that user
+        return f"its own user ({todo.uid}) cannot be taken on here ({exc.strerror})"
+    path = next((path for path, mode in todo.needs if not os.access(path, mode)), None)
+    return f"its own user ({todo.uid}) may not use {path}" if path is not None else ""
 
 
 def _explain(todo: Plan, exc: OSError) -> str:

@@ -15,7 +15,7 @@ from atoll.model.errors import AtollError
 from atoll.model.spec import Command
 from atoll.ports import Host, Hosted, Launch, LogLine
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 Behaviour = Literal["waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child"]
 
 # As shell lines. `waits` ends with 0 on SIGTERM; each says "ready" once its handlers stand.

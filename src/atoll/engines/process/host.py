@@ -17,8 +17,8 @@ from atoll.model.spec import Command
 from atoll.model.state import Exit
 from atoll.ports import Hosted, Launch, Listener, LogLine
 
-START_S = 30.0  # exec from a slow disk
-CALL_S = 15.0
+START_S = 45.0  # exec from a slow disk
+CALL_S = 30.0
 RECONNECT_S = 0.2
 
 

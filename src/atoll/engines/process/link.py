@@ -13,6 +13,7 @@ from pathlib import Path
 from atoll.keeper.client import KeeperError, Message, start_keeper, wire
 from atoll.model.errors import Permanent, Retryable
 
+REVIVE_S = 20.0
 LINE_BYTES = wire.MAX_LINE_BYTES
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -49,7 +50,7 @@ class KeeperLink:
                 self._was_up = True
                 return await asyncio.open_connection(sock=sock, limit=LINE_BYTES)
             try:
-                await asyncio.to_thread(start_keeper, self._state_dir, self._run_dir)
+                await asyncio.to_thread(start_keeper, self._state_dir, self._run_dir, REVIVE_S)
             except KeeperError as exc:
                 raise Retryable(str(exc), 2.0) from exc
         raise Retryable("the keeper does not answer", 1.0)

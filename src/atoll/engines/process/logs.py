@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -131,23 +131,40 @@ def _files(folder: Path, replica: str | None) -> list[Path]:
     return sorted(folder.glob("*.log"))
 
 
+async def _in_thread(work: Callable[[], list[LogLine]]) -> list[LogLine]:
+    """Off the loop; when cancelled, not before the thread has let go of the files."""
+    task = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 async def read(
     folder: Path, service: str, replica: str | None, tail: int, follow: bool, since_wall: float
 ) -> AsyncIterator[LogLine]:
     """The last `tail` lines of a service by time, then, with `follow`, each new one within a fraction of a second."""
-    tails = {path: Tail(path, service, from_end=True) for path in _files(folder, replica)}
+    tails: dict[Path, Tail] = {}
+
+    def past() -> list[LogLine]:
+        for path in _files(folder, replica):
+            tails[path] = Tail(path, service, from_end=True)
+        found = [newest(path, service, tail, since_wall, each.offset) for path, each in tails.items()]
+        return list(heapq.merge(*found, key=lambda line: line.wall))[-tail:] if tail > 0 else []
+
+    def news() -> list[LogLine]:
+        for path in _files(folder, replica):
+            if path not in tails:
+                tails[path] = Tail(path, service, from_end=False)
+        return list(heapq.merge(*(each.lines() for each in tails.values()), key=lambda line: line.wall))
+
     try:
-        past = [newest(path, service, tail, since_wall, each.offset) for path, each in tails.items()]
-        merged = list(heapq.merge(*past, key=lambda line: line.wall))
-        for line in merged[len(merged) - tail :] if len(merged) > tail else merged:
+        for line in await _in_thread(past):
             yield line
         while follow:
             await asyncio.sleep(POLL_S)
-            for path in _files(folder, replica):
-                if path not in tails:
-                    tails[path] = Tail(path, service, from_end=False)
-            news = [each.lines() for each in tails.values()]
-            for line in heapq.merge(*news, key=lambda line: line.wall):
+            for line in await _in_thread(news):
                 yield line
     finally:
         for each in tails.values():

@@ -42,10 +42,11 @@ def _listening(port: int) -> list[_Socket]:
 
 def _holds(pid: int, links: set[str]) -> bool:
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                if str(Path(entry.path).readlink()) in links:
-                    return True
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if str(Path(entry.path).readlink()) in links:
+                        return True
     except OSError:
         return False
     return False

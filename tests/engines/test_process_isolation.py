@@ -1,0 +1,277 @@
+"""What a replica is given, and what it is kept from."""
+
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from atoll.engines.process import ProcessHost
+from atoll.engines.process.users import Users
+from atoll.keeper.client import KeeperClient, start_keeper
+from atoll.model.spec import Command
+from atoll.ports import Launch
+
+PATIENCE_S = 60.0
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give services users of their own")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="atoll-iso-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+async def host(folder: Path) -> AsyncIterator[ProcessHost]:
+    start_keeper(folder / "state", folder / "run", 60.0)
+    host = ProcessHost(folder / "state", folder / "run")
+    yield host
+    await host.close()
+    KeeperClient(folder / "run").shutdown(10.0)
+
+
+def launch(line="", argv=(), replica="shore-r1-1", **fields):
+    command = Command(argv=argv) if argv else Command(shell=line)
+    given = {"service": "shore", "release": 1, "folder": "/", "env": {"PATH": "/usr/bin:/bin"}, **fields}
+    return Launch(id=replica, command=command, **given)
+
+
+async def printed(host, line="", **fields):
+    ended, output = await host.run(launch(line, **fields), PATIENCE_S)
+    assert ended.code == 0, (ended, output)
+    return output
+
+
+async def test_the_environment_is_exactly_what_was_declared(host):
+    os.environ["STRAY"] = "1"
+    try:
+        output = await printed(host, argv=("/usr/bin/env",), env={"PORT": "8080"}, secrets={"TOKEN": "a=b\nc"})
+    finally:
+        del os.environ["STRAY"]
+    names = {line.split("=")[0] for line in output.splitlines() if "=" in line}
+    assert names == {"PORT", "TOKEN", "PATH"}
+    assert "TOKEN=a=b\nc\n" in output
+
+
+async def test_a_secret_is_in_no_file_and_no_command_line(host, folder):
+    word = "xyzzy-plugh-42"
+    started = await host.start(launch("exec sleep 600", secrets={"TOKEN": word}))
+    assert word.encode() in Path(f"/proc/{started.pid}/environ").read_bytes()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert word.encode() not in path.read_bytes(), path
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert word.encode() not in path.read_bytes()
+        except OSError:
+            continue
+
+
+async def test_nothing_of_the_keeper_is_inherited(host):
+    output = await printed(host, "ls /proc/self/fd; ulimit -c >/dev/null; cat /proc/self/status")
+    assert {int(word) for word in output.split() if word.isdigit() and len(word) < 2} >= {0, 1, 2}
+    descriptors = [line for line in output.splitlines() if line.isdigit()]
+    assert len(descriptors) == 4  # 0, 1, 2, and the folder that ls reads
+    fields = dict(line.split(":\t", 1) for line in output.splitlines() if ":\t" in line)
+    assert int(fields["SigBlk"], 16) == 0
+    assert int(fields["SigIgn"], 16) == 0
+
+
+@root_only
+async def test_each_service_runs_as_a_user_of_its_own(host, folder):
+    first = await printed(host, "id -u; id -G; umask")
+    second = await printed(host, "id -u", service="lagoon")
+    uid, groups, umask = first.split()
+    assert 61000 <= int(uid) < 65000
+    assert groups == uid
+    assert umask == "0022"
+    assert second.strip() != uid
+    assert json.loads((folder / "state" / "users.json").read_text())["shore"] == int(uid)
+    assert (await host.start(launch("exec sleep 600"))).notice == ""
+
+
+@root_only
+async def test_another_services_environment_is_closed_to_it(host):
+    started = await host.start(launch("exec sleep 600", secrets={"TOKEN": "x"}))
+    ended, _ = await host.run(launch(f"cat /proc/{started.pid}/environ", service="lagoon"), PATIENCE_S)
+    assert ended.code != 0
+
+
+@root_only
+@pytest.mark.parametrize("what", ["folder", "program", "interpreter", "path", "argument"])
+async def test_what_its_user_may_not_reach_runs_as_root_and_says_so(host, folder, what):
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    script = folder / "closed" / "tool"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    if what == "folder":
+        given = launch("exec sleep 600", folder=str(closed))
+    elif what == "program":
+        given = launch(argv=(str(script),))
+    elif what == "interpreter":
+        shutil.copy("/bin/sh", closed / "sh")
+        outer = folder / "outer"
+        outer.write_text(f"#!{closed}/sh\nexec sleep 600\n")
+        outer.chmod(0o755)
+        given = launch(argv=("./outer",), folder=str(folder))
+    elif what == "path":
+        given = launch("exec tool", env={"PATH": f"{closed}:/usr/bin:/bin"})
+    else:
+        (folder / "main.sh").write_text("exec sleep 600\n")
+        (folder / "main.sh").chmod(0o600)
+        given = launch(argv=("/bin/sh", "main.sh"), folder=str(folder))
+    started = await host.start(given)
+    assert started.exit is None
+    assert started.notice.startswith("runs as root")
+    assert str(folder) in started.notice
+    assert Path(f"/proc/{started.pid}").stat().st_uid == 0
+
+
+@root_only
+async def test_without_dropping_it_runs_as_this_user_without_a_word(host, folder):
+    plain = ProcessHost(folder / "state", folder / "run", drop_privileges=False)
+    started = await plain.start(launch("exec sleep 600"))
+    assert (started.notice, Path(f"/proc/{started.pid}").stat().st_uid) == ("", 0)
+    await plain.close()
+
+
+@root_only
+async def test_writable_folders_are_made_and_given_to_its_user(host, folder):
+    data = folder / "data"
+    (data / "old").mkdir(parents=True)
+    (data / "old" / "file").write_text("x")
+    (data / "link").symlink_to("/etc/passwd")
+    owner = Path("/etc/passwd").stat().st_uid
+    output = await printed(
+        host, "echo y > new/file; echo z > data/old/file; id -u", folder=str(folder), writable=("data", "new")
+    )
+    uid = int(output)
+    assert {path.stat().st_uid for path in (data, data / "old" / "file", folder / "new" / "file")} == {uid}
+    assert Path("/etc/passwd").stat().st_uid == owner
+    assert (folder / "data" / "link").lstat().st_uid == uid
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("nothing-of-that-name",), "no such program on its PATH"),
+        (("./gone",), "there is no such file"),
+        (("./plain",), "not executable"),
+        (("./bad",), "its interpreter /no/such/interpreter"),
+        (("./noise",), "neither a binary for this machine nor a script"),
+        (("./dir",), "is a folder"),
+    ],
+)
+async def test_why_it_cannot_be_run_is_said_in_words(host, folder, argv, says):
+    (folder / "plain").write_text("x")
+    (folder / "bad").write_text("#!/no/such/interpreter\n")
+    (folder / "noise").write_text("\x01\x02\x03")
+    for name in ("bad", "noise"):
+        (folder / name).chmod(0o755)
+    (folder / "dir").mkdir()
+    started = await host.start(launch(argv=argv, folder=str(folder)))
+    assert started.exit is not None
+    assert says in started.exit.error
+
+
+async def test_a_missing_folder_is_said(host, folder):
+    started = await host.start(launch("true", folder=str(folder / "gone")))
+    assert started.exit is not None
+    assert "gone does not exist" in started.exit.error
+
+
+def test_two_names_never_share_a_user(tmp_path):
+    users = Users(tmp_path)
+    numbers = {users.uid(f"service-{number}") for number in range(600)}
+    assert len(numbers) == 600
+    again = Users(tmp_path)
+    assert again.uid("service-7") == users.uid("service-7")
+    (tmp_path / "users.json").write_text("{torn")
+    assert 61000 <= Users(tmp_path).uid("service-7") < 65000
+
+
+# --- who listens --------------------------------------------------------------------------------------------------
+
+LISTEN = """
+import socket, sys, time
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+s = socket.socket(family); s.bind((sys.argv[1], int(sys.argv[2]))); s.listen(); print("ready", flush=True); time.sleep(600)
+"""
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+async def listening(host, replica):
+    deadline = time.monotonic() + PATIENCE_S
+    while "ready" not in await host.last_output(replica):
+        assert time.monotonic() < deadline, (await host.list(), await host.last_output(replica))
+
+
+def python(address, port, wrap=""):
+    words = (sys.executable, "-c", LISTEN, address, str(port))
+    return words if not wrap else ("/bin/sh", "-c", wrap, "sh", *words)
+
+
+@pytest.mark.parametrize(
+    ("address", "everywhere"), [("127.0.0.1", False), ("0.0.0.0", True), ("::", True), ("::ffff:127.0.0.1", False)]
+)
+async def test_its_own_socket_is_told_from_a_strangers(host, address, everywhere):
+    if ":" in address and not Path("/proc/net/tcp6").exists():
+        pytest.skip("no IPv6 here")
+    port = free_port()
+    await host.start(launch("exec sleep 600", replica="shore-r1-2"))
+    assert (await host.listener("shore-r1-1", port)).state == "none"
+    started = await host.start(launch(argv=python(address, port)))
+    await listening(host, "shore-r1-1")
+    own = await host.listener("shore-r1-1", port)
+    assert (own.state, own.everywhere) == ("own", everywhere)
+    stranger = await host.listener("shore-r1-2", port)
+    assert stranger.state == "stranger"
+    assert f"pid {started.pid} (" in stranger.text
+
+
+@pytest.mark.parametrize(
+    "wrap", ['"$@" & wait', 'setsid "$@" & wait', '( setsid sh -c \'"$@" &\' sh "$@" ); sleep 600']
+)
+async def test_a_socket_of_a_grandchild_is_its_own(host, wrap):
+    port = free_port()
+    await host.start(launch(argv=python("127.0.0.1", port, wrap)))
+    await listening(host, "shore-r1-1")
+    assert (await host.listener("shore-r1-1", port)).state == "own"
+
+
+async def test_a_socket_on_another_address_does_not_count(host):
+    if (
+        not Path("/proc/net/if_inet6").exists()
+        or "00000000000000000000000000000001" not in Path("/proc/net/if_inet6").read_text().split()
+    ):
+        pytest.skip("no IPv6 loopback here")
+    port = free_port()
+    await host.start(launch(argv=python("::1", port)))
+    await listening(host, "shore-r1-1")
+    found = await host.listener("shore-r1-1", port)
+    assert found.state == "none"
+    assert "127.0.0.1" in found.text
+
+
+async def test_an_unknown_replica_owns_nothing(host):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        found = await host.listener("nobody-r1-1", sock.getsockname()[1])
+    assert found.state == "stranger"
+    assert f"pid {os.getpid()}" in found.text
