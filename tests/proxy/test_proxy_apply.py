@@ -12,7 +12,7 @@ from atoll.model.state import Address
 from atoll.model.traffic import Ack, Disconnected, Refused
 from atoll.proxy import EnvoyProxy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.e2e
 
 
 async def reachable(where: Address, path: str = "/") -> int:

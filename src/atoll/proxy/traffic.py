@@ -7,6 +7,7 @@ here works while it is away, and it gets the whole table when it comes.
 
 import asyncio
 import contextlib
+import logging
 import os
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ from atoll.proxy.translate import (
     widened,
 )
 
+_log = logging.getLogger(__name__)
 STALL_S = 5.0  # without an answer from a connected Envoy a change is taken for refused: it sometimes withholds one
 UNDO_S = 2.0  # how long the old entries' return is waited for
 
@@ -72,6 +74,7 @@ class EnvoyProxy(ports.Traffic):
         await server.start()
         self._server = server
         self._retrying = asyncio.create_task(self._ads.retry_refused(), name="envoy-retry-refused")
+        self._retrying.add_done_callback(_report)
 
     async def close(self) -> None:
         """Let go of Envoy, which goes on serving."""
@@ -262,6 +265,11 @@ class EnvoyProxy(ports.Traffic):
     def _holding(self, service: str) -> bool:
         entry = self._table.services.get(service) if self._table else None
         return entry is not None and entry.hold
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()):
+        _log.error("refused resources are no longer tried again", exc_info=fault)
 
 
 def _joined(first: Verdict, second: Verdict) -> Verdict:
