@@ -62,6 +62,7 @@ def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
         callee=edge.callee,
         port=edge.port,
         callee_release=None if edge.url is None else 0,
+        variant=str(edge.listen.port),
     )
 
 

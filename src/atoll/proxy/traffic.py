@@ -164,6 +164,8 @@ class EnvoyProxy(ports.Traffic):
         steps.append({key: made[key] for key in made if not switching or key[0] == EDS})
         verdict = Verdict()
         for number, step in enumerate(steps, 1):
+            if any(key[0] == LDS for key in step):
+                self._ads.remove(self._in_the_way(step, gone))
             self._ads.put(step)
             waited = step.keys() - standing
             if number == len(steps):
@@ -180,6 +182,14 @@ class EnvoyProxy(ports.Traffic):
             self._ads.remove(gone)
             self._adopt(new)
         return verdict, made
+
+    def _in_the_way(self, step: Made, gone: Iterable[Key]) -> set[Key]:
+        """Listeners of before on ports that others get now: two cannot have one, be it for a moment."""
+        former = {key: self._ads.want[LDS].get(key[1]) for key in gone if key[0] == LDS}
+        if not former:
+            return set()
+        ports = {listen_port(resource) for key, resource in step.items() if key[0] == LDS}
+        return {key for key, resource in former.items() if resource and listen_port(resource) in ports}
 
     async def _settle(self, waited: Iterable[Key], deadline: float) -> Verdict:
         waited = frozenset(waited)
