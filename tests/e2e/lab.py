@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -142,7 +143,12 @@ class Lab:
 
     def close(self) -> None:
         """Everything down, nothing left."""
-        self.run("down", "--yes", timeout_s=90)
+        done = self.run("down", "--yes", timeout_s=90)
+        left = self.processes()
+        for line in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.split()[0]), signal.SIGKILL)
+        assert not left, f"left behind: {left}\n{done.stdout}\n{done.stderr}\n{self.tail()}"
 
 
 @contextlib.contextmanager
