@@ -12,7 +12,7 @@ from atoll.model.state import Address
 from atoll.model.traffic import Ack, Disconnected, Refused
 from atoll.proxy import EnvoyProxy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.e2e
 
 
 async def reachable(where: Address, path: str = "/") -> int:
@@ -181,6 +181,22 @@ async def test_a_changed_cluster_is_acknowledged_at_once(lab: Lab) -> None:
         changed = service("web", upstream(1, one.address), edges=(edge("web", port, connect_timeout_s=timeout_s),))
         assert await lab.apply(changed) == Ack()
         assert time.monotonic() - began < 10
+
+
+async def test_an_edge_keeps_its_port_when_its_callee_comes_and_changes(lab: Lab) -> None:
+    """What the callee's port is called, and speaks, is known only once there is a callee."""
+    one, port = await lab.backend("one"), here()
+    await lab.apply(service("web", edges=(edge("orders", port),)))
+    assert await reachable(port) == 503
+    for name, protocol in (("api", "http"), ("raw", "tcp"), ("http", "http")):
+        orders = service("orders", upstream(1, one.address, port=name, protocol=protocol))
+        edges = (edge("orders", port, port=name, protocol=protocol),)
+        assert await lab.apply(orders) == Ack()
+        assert await lab.apply(service("web", edges=edges)) == Ack()
+        await eventually(lambda: reachable(port))
+        assert (await ask(port)).who == "one"
+    assert await lab.apply(service("web", edges=(edge("orders", port, release=2),))) == Ack()
+    assert (await ask(port)).who == "one"  # the port of an edge that went in the same change
 
 
 async def test_a_removed_service_leaves_nothing_behind(lab: Lab) -> None:

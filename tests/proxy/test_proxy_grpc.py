@@ -12,7 +12,7 @@ from tests.proxy.lab import Lab, edge, eventually, here, route, service, upstrea
 from atoll.model.state import Address
 from atoll.model.traffic import Ack
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.e2e
 
 
 class Echo:

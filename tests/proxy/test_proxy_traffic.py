@@ -17,7 +17,7 @@ from atoll.model.state import Address
 from atoll.model.traffic import Ack
 from atoll.proxy import EnvoyProxy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.e2e
 
 
 async def many(where: Address, count: int, path: str = "/", **more: str) -> Counter[str]:

@@ -62,25 +62,25 @@ def test_names_say_the_release_on_both_sides() -> None:
     assert {key for key in made if key[0] != CDS} == {
         (LDS, "gateway"),
         (RDS, "gateway"),
-        (LDS, "edge:web-r3->orders.http"),
-        (RDS, "edge:web-r3->orders.http"),
+        (LDS, "edge:web-r3->orders@20"),
+        (RDS, "edge:web-r3->orders@20"),
         (EDS, "web.http@r3"),
         (EDS, "orders.http@r1"),
         (EDS, "orders.http@r2"),
     }
     assert {name for kind, name in made if kind == CDS and name.startswith("edge")} == {
-        "edge:web-r3->orders.http@r1",
-        "edge:web-r3->orders.http@r2",
+        "edge:web-r3->orders.http@r1~20",
+        "edge:web-r3->orders.http@r2~20",
     }
-    key = cluster_keys(TWO)["edge:web-r3->orders.http@r2"]
+    key = cluster_keys(TWO)["edge:web-r3->orders.http@r2~20"]
     assert (key.caller, key.caller_release, key.callee, key.callee_release) == ("web", 3, "orders", 2)
 
 
 def test_a_weight_of_zero_keeps_its_cluster_in_the_routes() -> None:
     entry = msgspec.structs.replace(TWO.services["orders"], weights={1: 100, 2: 0})
     made = all_of(table(TWO.services["web"], entry))
-    found = {"edge:web-r3->orders.http@r1": 100, "edge:web-r3->orders.http@r2": 0}
-    assert weights(made, "edge:web-r3->orders.http") == found
+    found = {"edge:web-r3->orders.http@r1~20": 100, "edge:web-r3->orders.http@r2~20": 0}
+    assert weights(made, "edge:web-r3->orders@20") == found
     assert all((CDS, name) in made for name in found)
 
 
@@ -97,9 +97,9 @@ def test_a_change_of_a_callee_makes_its_callers_edges_again_and_nobody_elses() -
     other = service("other", upstream(1, at(7)), edges=(edge("web", at(21)),))
     wide = table(*TWO.services.values(), other)
     made = translate(wide, ["orders"], before=wide)
-    assert (RDS, "edge:web-r3->orders.http") in made
+    assert (RDS, "edge:web-r3->orders@20") in made
     assert not [key for key in made if "other" in key[1]]
-    assert made[RDS, "edge:web-r3->orders.http"].owners == ("web", "orders")
+    assert made[RDS, "edge:web-r3->orders@20"].owners == ("web", "orders")
 
 
 def test_keys_are_what_translation_makes() -> None:
@@ -179,29 +179,29 @@ def test_streams_have_no_time_out_but_an_idle_one() -> None:
             service("w", edges=(edge("g", at(21), port="g", protocol="grpc", **policy),)),
         )
     )
-    stream, ordinary = opened(made, RDS, "edge:a-r1->a.http").virtual_hosts[0].routes
+    stream, ordinary = opened(made, RDS, "edge:a-r1->a@20").virtual_hosts[0].routes
     assert stream.match.headers[0].name == "accept"
     assert (stream.route.timeout.seconds, stream.route.idle_timeout.seconds) == (0, 60)
     assert (ordinary.route.timeout.seconds, ordinary.route.idle_timeout.seconds) == (2, 60)
-    (call,) = opened(made, RDS, "edge:w-r1->g.g").virtual_hosts[0].routes
+    (call,) = opened(made, RDS, "edge:w-r1->g@21").virtual_hosts[0].routes
     assert (call.route.timeout.seconds, call.route.idle_timeout.seconds) == (0, 60)
     assert call.route.max_stream_duration.HasField("grpc_timeout_header_max")
 
 
 def test_a_request_longer_than_the_idle_time_is_not_cut_by_it() -> None:
     made = all_of(table(service("a", upstream(1, at(1)), edges=(edge("a", at(20), timeout_s=900.0),))))
-    assert opened(made, RDS, "edge:a-r1->a.http").virtual_hosts[0].routes[-1].route.idle_timeout.seconds == 900
+    assert opened(made, RDS, "edge:a-r1->a@20").virtual_hosts[0].routes[-1].route.idle_timeout.seconds == 900
 
 
 def test_a_held_service_is_asked_for_by_edge_and_by_route() -> None:
     routes = (route("/o", releases=(2,)), route("/o", host="h", releases=(2,)))
     held = service("orders", upstream(2, at(3)), weights={2: 100}, routes=routes, hold=True)
     found = table(TWO.services["web"], held)
-    action = opened(all_of(found), RDS, "edge:web-r3->orders.http").virtual_hosts[0].routes[0]
+    action = opened(all_of(found), RDS, "edge:web-r3->orders@20").virtual_hosts[0].routes[0]
     assert action.route.cluster_header == "x-atoll-cluster"
     assert "envoy.filters.http.ext_authz" in action.typed_per_filter_config
-    by_edge = {"service": "orders", "listener": "edge:web-r3->orders.http"}
-    assert held_choice(found, by_edge) == {"edge:web-r3->orders.http@r2": 100}
+    by_edge = {"service": "orders", "listener": "edge:web-r3->orders@20"}
+    assert held_choice(found, by_edge) == {"edge:web-r3->orders.http@r2~20": 100}
     at_gateway = {"service": "orders", "listener": "gateway", "host": "h", "path": "/o"}
     assert [name.split("~")[0] for name in held_choice(found, at_gateway)] == ["gateway->orders.http@r2"]
     assert held_choice(found, {**at_gateway, "path": "/gone"}) == {}
@@ -211,13 +211,20 @@ def test_a_held_service_is_asked_for_by_edge_and_by_route() -> None:
 def test_ejection_and_breakers_are_the_policys() -> None:
     policy = {"eject_after": 7, "eject_for_s": 3.0, "max_pending": 11, "retry_budget_pct": 40.0}
     made = all_of(table(service("a", upstream(1, at(1)), edges=(edge("a", at(20), **policy),))))
-    cluster = opened(made, CDS, "edge:a-r1->a.http@r1")
+    cluster = opened(made, CDS, "edge:a-r1->a.http@r1~20")
     assert cluster.outlier_detection.consecutive_5xx.value == 7
     assert cluster.outlier_detection.base_ejection_time.seconds == 3
     assert cluster.circuit_breakers.thresholds[0].max_pending_requests.value == 11
     assert cluster.circuit_breakers.thresholds[0].retry_budget.budget_percent.value == 40
     made = all_of(table(service("a", upstream(1, at(1)), edges=(edge("a", at(20), eject_after=0),))))
-    assert not opened(made, CDS, "edge:a-r1->a.http@r1").HasField("outlier_detection")
+    assert not opened(made, CDS, "edge:a-r1->a.http@r1~20").HasField("outlier_detection")
+
+
+def test_two_edges_to_the_same_port_keep_their_own_policies() -> None:
+    edges = (edge("a", at(20), max_requests=1), edge("a", at(21), max_requests=2))
+    made = all_of(table(service("a", upstream(1, at(1)), edges=edges)))
+    limits = [opened(made, CDS, name).circuit_breakers.thresholds[0] for kind, name in sorted(made) if kind == CDS]
+    assert [limit.max_requests.value for limit in limits] == [1, 2]
 
 
 def test_the_same_table_gives_the_same_versions() -> None:

@@ -28,7 +28,6 @@ def gateway(listen: Address) -> Any:
     manager = _manager(
         GATEWAY,
         use_remote_address={"value": True},
-        preserve_external_request_id=True,
         normalize_path={"value": True},
         request_headers_timeout=seconds(30),  # a client that dribbles its headers must not hold a connection for ever
     )
@@ -63,6 +62,7 @@ def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
         callee=edge.callee,
         port=edge.port,
         callee_release=None if edge.url is None else 0,
+        variant=str(edge.listen.port),
     )
 
 
@@ -93,6 +93,7 @@ def _manager(name: str, **fields: Any) -> dict[str, Any]:
         upgrade_configs=[{"upgrade_type": "websocket"}],
         http_protocol_options={"accept_http_10": True},
         server_header_transformation="PASS_THROUGH",
+        generate_request_id={"value": False},  # a client's own passes; none is made up
         stream_idle_timeout=seconds(0),  # the routes have it
         **fields,
     )

@@ -7,6 +7,7 @@ here works while it is away, and it gets the whole table when it comes.
 
 import asyncio
 import contextlib
+import logging
 import os
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ from atoll.proxy.translate import (
     widened,
 )
 
+_log = logging.getLogger(__name__)
 STALL_S = 5.0  # without an answer from a connected Envoy a change is taken for refused: it sometimes withholds one
 UNDO_S = 2.0  # how long the old entries' return is waited for
 
@@ -72,6 +74,7 @@ class EnvoyProxy(ports.Traffic):
         await server.start()
         self._server = server
         self._retrying = asyncio.create_task(self._ads.retry_refused(), name="envoy-retry-refused")
+        self._retrying.add_done_callback(_report)
 
     async def close(self) -> None:
         """Let go of Envoy, which goes on serving."""
@@ -161,6 +164,8 @@ class EnvoyProxy(ports.Traffic):
         steps.append({key: made[key] for key in made if not switching or key[0] == EDS})
         verdict = Verdict()
         for number, step in enumerate(steps, 1):
+            if any(key[0] == LDS for key in step):
+                self._ads.remove(self._in_the_way(step, gone))
             self._ads.put(step)
             waited = step.keys() - standing
             if number == len(steps):
@@ -177,6 +182,14 @@ class EnvoyProxy(ports.Traffic):
             self._ads.remove(gone)
             self._adopt(new)
         return verdict, made
+
+    def _in_the_way(self, step: Made, gone: Iterable[Key]) -> set[Key]:
+        """Listeners of before on ports that others get now: two cannot have one, be it for a moment."""
+        former = {key: self._ads.want[LDS].get(key[1]) for key in gone if key[0] == LDS}
+        if not former:
+            return set()
+        ports = {listen_port(resource) for key, resource in step.items() if key[0] == LDS}
+        return {key for key, resource in former.items() if resource and listen_port(resource) in ports}
 
     async def _settle(self, waited: Iterable[Key], deadline: float) -> Verdict:
         waited = frozenset(waited)
@@ -262,6 +275,11 @@ class EnvoyProxy(ports.Traffic):
     def _holding(self, service: str) -> bool:
         entry = self._table.services.get(service) if self._table else None
         return entry is not None and entry.hold
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()):
+        _log.error("refused resources are no longer tried again", exc_info=fault)
 
 
 def _joined(first: Verdict, second: Verdict) -> Verdict:
