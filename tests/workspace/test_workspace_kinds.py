@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from atoll.workspace.kinds import (
     Choice,
-
     Duration,
     Either,
     Flag,
@@ -36,7 +35,16 @@ def refused(kind: Kind, value: Any) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("500ms", 0.5), ("2s", 2), ("1m30s", 90), ("10m", 600), ("1h", 3600), ("1.5s", 1.5), ("0s", 0), ("1h1m1s1ms", 3661.001)],
+    [
+        ("500ms", 0.5),
+        ("2s", 2),
+        ("1m30s", 90),
+        ("10m", 600),
+        ("1h", 3600),
+        ("1.5s", 1.5),
+        ("0s", 0),
+        ("1h1m1s1ms", 3661.001),
+    ],
 )
 def test_durations_are_read_as_seconds(text: str, seconds: float) -> None:
     assert Duration().read(text) == pytest.approx(seconds)

@@ -191,10 +191,9 @@ def test_two_services_of_one_name_are_told_with_both_files(tmp_path: Path) -> No
 
 def test_a_folder_whose_name_cannot_be_a_services_needs_a_name(tmp_path: Path) -> None:
     files = {"My App/service.toml": 'run = "x"'}
-    assert said(tmp_path, files) == [
-        'My App/service.toml:None: name is missing, and the folder\'s own, "My App", cannot serve as one'
-        ' | such as name = "orders"'
-    ]
+    (problem,) = problems(tmp_path, files)
+    assert problem.what == 'name is missing, and the folder\'s own, "My App", cannot serve as one'
+    assert problem.fix == 'such as name = "orders"'
 
 
 def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None:
