@@ -163,8 +163,9 @@ class Artifacts:
 
     def sweep(self) -> None:
         """Remove what interrupted builds left: results without a record and stages without a process."""
-        names = [item.name for item in os.scandir(self.staging)]
-        names += [item.name for item in os.scandir(self.root) if _KEY.fullmatch(item.name)]
+        names = {item.name for item in os.scandir(self.staging)}
+        names |= {item.name for item in os.scandir(self.root) if _KEY.fullmatch(item.name)}
+        names |= {item.name for item in os.scandir(self.locks)}
         for name in names:
             if (self.records / name).exists():
                 continue
