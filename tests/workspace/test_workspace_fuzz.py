@@ -51,7 +51,7 @@ def judged(top: bytes, service: bytes) -> None:
         (root / "atoll.toml").write_bytes(top)
         (root / "s" / "service.toml").write_bytes(service)
         try:
-            assert len(load(root).services) == 1
+            assert len(load(root).services) <= 1
         except InvalidWorkspace as exc:
             texts = {"atoll.toml": top, "s/service.toml": service}
             for problem in exc.problems:

@@ -182,6 +182,12 @@ def test_one_mistake_is_told_once_and_not_again_by_what_follows_from_it(tmp_path
     ]
 
 
+def test_what_is_said_of_a_file_that_is_no_toml_has_no_line_of_a_field(tmp_path: Path) -> None:
+    files = {"x/service.toml": 'name = "a"\nrun = "x"', "y/a/service.toml": '"\\1" = ' + "[" * 3000}
+    files["atoll.toml"] = 'services = ["x", "y/a"]'
+    assert [problem.file for problem in problems(tmp_path, files)] == ["y/a/service.toml"] * 2
+
+
 def test_two_services_of_one_name_are_told_with_both_files(tmp_path: Path) -> None:
     files = {"a/service.toml": 'run = "x"\nname = "orders"', "services/orders/service.toml": 'run = "x"'}
     assert said(tmp_path, files) == [
@@ -191,10 +197,9 @@ def test_two_services_of_one_name_are_told_with_both_files(tmp_path: Path) -> No
 
 def test_a_folder_whose_name_cannot_be_a_services_needs_a_name(tmp_path: Path) -> None:
     files = {"My App/service.toml": 'run = "x"'}
-    assert said(tmp_path, files) == [
-        'My App/service.toml:None: name is missing, and the folder\'s own, "My App", cannot serve as one'
-        ' | such as name = "orders"'
-    ]
+    (problem,) = problems(tmp_path, files)
+    assert problem.what == 'name is missing, and the folder\'s own, "My App", cannot serve as one'
+    assert problem.fix == 'such as name = "orders"'
 
 
 def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from atoll.workspace.positions import field_text, key_lines, line_of
 
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
 
+# fmt: off
 CASES = {
     "plain keys": ('a = 1\n\n# c = 3\nb = "x" # a = 2\n', {"a": 1, "b": 4}),
     "dotted keys": ("a.b.c = 1\na.b.d = 2\n", {"a": 1, "a.b": 1, "a.b.c": 1, "a.b.d": 2}),
@@ -34,7 +35,7 @@ CASES = {
             "a[1].b[0]": 6,
             "a[1].b[0].y": 7,
         },
-    ),  # fmt: skip
+    ),
     "multi-line strings": ('a = """\nb = 1\n[c]\n"""\nd = 1\n', {"a": 1, "d": 5}),
     "multi-line strings that end with quotes": ('a = """x""""\nb = """"y"""""\nc = 1\n', {"a": 1, "b": 2, "c": 3}),
     "multi-line strings with escapes": ('a = """x\\"""\n\\\\"""\nb = 1\n', {"a": 1, "b": 3}),
@@ -61,6 +62,7 @@ CASES = {
     "no end of line": ("a = 1", {"a": 1}),
     "nothing": ("# nothing\n", {}),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize(("text", "lines"), CASES.values(), ids=CASES.keys())

@@ -132,7 +132,7 @@ class _Files:
 
     def _lines_of(self, file: str) -> dict[str, int]:
         if file not in self._lines:
-            self._lines[file] = key_lines(self._texts.get(file, ""))
+            self._lines[file] = key_lines(self._texts[file]) if file in self.raw else {}
         return self._lines[file]
 
     def _text(self, file: str) -> str | None:
