@@ -107,7 +107,10 @@ async def test_an_edge_whose_port_was_stolen_while_envoy_was_away_is_a_problem_t
         await lab.start_envoy()
         await eventually(lambda: "orders r1's calls to orders cannot listen" in lab.proxy.problem())
         assert (await ask(lab.gateway)).who == "one"  # all the rest is served
-        assert await lab.apply(lab.services["orders"]) == Ack()  # nothing of this change was refused
+        assert isinstance(await lab.apply(lab.services["orders"]), Refused)  # the same once more: no
+        other = service("orders", upstream(1, one.address), routes=(route("/o"),), edges=lab.services["orders"].edges)
+        assert await lab.apply(other) == Ack()  # nothing of this change was refused
+        assert (await ask(lab.gateway, "/o")).who == "one"
     await eventually(lambda: lab.proxy.problem() == "")
     await eventually(lambda: reachable(port))
 
@@ -228,7 +231,7 @@ async def test_an_envoy_that_is_frozen_is_reported_and_catches_up(lab: Lab) -> N
     assert lab.envoy is not None
     lab.envoy.send_signal(signal.SIGSTOP)
     outcome = await lab.apply(service("web", upstream(1, two.address), routes=(route(),)), deadline_s=0.5)
-    assert not isinstance(outcome, Ack)
+    assert isinstance(outcome, Disconnected)
     lab.envoy.send_signal(signal.SIGCONT)
     assert await lab.apply(service("web", upstream(1, two.address), routes=(route(),))) == Ack()
     assert (await ask(lab.gateway)).who == "two"

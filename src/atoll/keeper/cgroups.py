@@ -5,6 +5,7 @@ the shim watches memory itself. Groups lie below the caller's own group (v1) or 
 processes cannot have limited children), in a folder named after the environment.
 """
 
+import functools
 import os
 import signal
 import time
@@ -48,8 +49,12 @@ def _own_paths() -> dict[str, str]:
     return paths
 
 
+@functools.cache
 def hierarchies(environment: str) -> list[Hierarchy]:
-    """Where this environment's groups go, the memory controller's first. Empty when /proc says nothing."""
+    """Where this environment's groups go, the memory controller's first. Empty when /proc says nothing.
+
+    Asked once by the keeper; its forked shims know it already.
+    """
     name = f"atoll-{zlib.crc32(environment.encode()):08x}"
     found: list[Hierarchy] = []
     try:

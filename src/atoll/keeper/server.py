@@ -132,7 +132,7 @@ class Keeper:
         launch["boot"] = self.boot
         server = wire.listen(self.places.socket(launch["id"]))
         ours, theirs = socket.socketpair()
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # no handler of ours runs in the copy
+        signal.pthread_sigmask(signal.SIG_BLOCK, shim.HANDLED_SIGNALS)  # no handler of ours runs in the copy
         try:
             pid = os.fork()
             if pid == 0:

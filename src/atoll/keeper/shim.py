@@ -34,6 +34,7 @@ EXEC_WAIT_S = 15.0  # for exec from a slow file system
 LINGER_S = 10.0  # what is left of a tree after a requested stop; the caller's SIGKILL comes earlier
 MEMORY_WATCH_S = 0.5
 CAPTURE_BYTES = 1024 * 1024
+HANDLED_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP})
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -404,6 +405,8 @@ class Shim:
         The socket goes before the telling: once told, the keeper may start a successor of the same name.
         """
         self.record["exit"] = self._exit()
+        if self.main:
+            os.waitpid(self.main, 0)
         self._drain_output()
         self.sink.finish()
         news: Message = {"event": "exit", "replica": self.record}
@@ -415,8 +418,6 @@ class Shim:
         self._tell(news)
         if self.journal is not None:
             self.journal.sync()
-        if self.main:
-            os.waitpid(self.main, 0)
         self.group.remove()
         deadline = time.monotonic() + (1.0 if noted and self.journal else 10.0)
         while time.monotonic() < deadline and any(peer.pending for peer in self.peers):

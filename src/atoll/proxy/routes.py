@@ -10,6 +10,7 @@ Conditions of gRPC (`unavailable`, ...) count on gRPC edges, where nothing else 
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -179,13 +180,16 @@ def _action(target: Target, timeout_s: float, retry_on: Sequence[str]) -> dict[s
         action["retry_policy"] = {
             "retry_on": ",".join(retry_on),
             "num_retries": {"value": policy.retries},
-            "retry_host_predicate": [
-                extension(
-                    "envoy.retry_host_predicates.previous_hosts",
-                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-                )
-            ],
-            "host_selection_retry_max_attempts": 3,
+            "retry_host_predicate": [_another_host()],
+            "host_selection_retry_max_attempts": 10,  # draws; of two replicas each draw finds the other at even odds
             "retry_back_off": {"base_interval": seconds(0.01), "max_interval": seconds(0.1)},
         }
     return action
+
+
+@cache
+def _another_host() -> dict[str, Any]:
+    return extension(
+        "envoy.retry_host_predicates.previous_hosts",
+        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    )

@@ -18,10 +18,10 @@ from atoll.proxy.names import GATEWAY, ClusterKey, stat_name
 
 # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: OpenTelemetry's server errors
 GRPC_FAILURES = (2, 4, 12, 13, 14, 15)
-_CUT_OFF = "rq_reset_after_downstream_response_started"
+_CUT_OFF = "downstream_rq_tx_reset"
 _FILTER = (
     r"^cluster\.(edge_|gateway->).*\.(upstream_rq_(completed|5xx|active|retry|pending_overflow|active_overflow"
-    rf"|rx_reset|time)|upstream_cx_overflow|grpc\.\d+)$|^http\..*\.{_CUT_OFF}$|^server\.uptime$"
+    rf"|rx_reset|time)|upstream_cx_destroy_remote_with_active_rq|grpc\.\d+)$|^http\..*\.{_CUT_OFF}$|^server\.uptime$"
 )
 Buckets = Mapping[tuple[float, float], int]
 
@@ -32,6 +32,7 @@ class Scrape(msgspec.Struct):
     values: dict[str, int]
     histograms: dict[str, Buckets]
     at_s: float
+    pid: int = 0  # of the Envoy that was read
 
 
 class Statistics:
@@ -53,7 +54,8 @@ class Statistics:
         if before is None:
             self._last_hosts = hosts
             return []
-        if now.values.get("server.uptime", 0) < before.values.get("server.uptime", 0):  # another Envoy: from zero
+        uptime = "server.uptime"
+        if now.pid != before.pid or now.values.get(uptime, 0) < before.values.get(uptime, 0):  # another Envoy: from 0
             before = Scrape({}, {}, before.at_s)
             self._last_hosts = {}
         found = _http_samples(before, now, clusters)
@@ -76,7 +78,11 @@ class Statistics:
         query = {"usedonly": "", "format": "json", "histogram_buckets": "detailed", "filter": _FILTER}
         at_s = time.monotonic()
         body = await self._admin.get("/stats", **query)
-        return None if body is None else parse(body, at_s)
+        if body is None:
+            return None
+        scrape = parse(body, at_s)
+        scrape.pid = self._admin.pid
+        return scrape
 
     async def _hosts(
         self, keys: Iterable[ClusterKey], releases: Mapping[Address, int]
@@ -131,8 +137,9 @@ def _http_samples(before: Scrape, now: Scrape, clusters: Mapping[str, ClusterKey
             return _grown(before, now, stem + what)
 
         answered = max(grown("upstream_rq_5xx"), sum(grown(f"grpc.{code}") for code in GRPC_FAILURES))
-        # An answer cut off in the middle counts for the edge only: it belongs to a release whose upstream reset.
-        cut = min(cut_off[_stat_prefix(key)], grown("upstream_rq_rx_reset"))
+        # An answer cut off in the middle counts for the edge only: it belongs to a release that lost a connection.
+        lost = grown("upstream_rq_rx_reset") + grown("upstream_cx_destroy_remote_with_active_rq")
+        cut = min(cut_off[_stat_prefix(key)], lost)
         cut_off[_stat_prefix(key)] -= cut
         sample = Sample(
             caller=key.caller,

@@ -1,0 +1,208 @@
+"""kill -9 of keeper, shims and replicas at any instant: nothing is lost, doubled or left behind."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from atoll.keeper.client import proc
+from atoll.model.errors import Retryable
+
+PATIENCE_S = 30.0
+
+
+async def eventually(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (value := await condition()):
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        await asyncio.sleep(0.02)
+    return value
+
+
+def exit_of(host, replica):
+    async def look():
+        return next((each.exit for each in await host.list() if each.id == replica and each.exit), None)
+
+    return eventually(look, f"{replica} ends")
+
+
+async def test_replicas_outlive_their_keeper_and_are_adopted(box):
+    keeper = box.boot()
+    host = box.host()
+    launch = box.launch("i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done")
+    before = await host.start(launch)
+    box.kill(keeper)
+    seen = await host.last_output(launch.id)
+
+    async def goes_on():
+        return await host.last_output(launch.id) != seen
+
+    await eventually(goes_on, "it goes on printing without a keeper")
+    after = next(each for each in await host.list())  # revives the keeper
+    assert (after.id, after.pid, after.started_s, after.exit) == (launch.id, before.pid, before.started_s, None)
+    assert await host.start(launch) == before
+    assert await host.signal(launch.id, "SIGTERM")
+    assert (await exit_of(host, launch.id)).signal == signal.SIGTERM
+    await host.close()
+
+
+async def test_an_exit_without_a_keeper_is_known_to_the_next(box):
+    keeper = box.boot()
+    host = box.host()
+    launch = box.launch("sleep 0.7; exit 5")
+    started = await host.start(launch)
+    box.kill(keeper)
+    start = proc.start_of(started.pid)
+    box.wait(lambda: not proc.is_running(started.pid, start), "it ends by itself")
+    assert (await exit_of(host, launch.id)).code == 5
+    await host.close()
+
+
+async def test_the_stream_of_exits_goes_on_across_keepers(box):
+    keeper = box.boot()
+    host = box.host()
+    found = []
+
+    async def watch():
+        async for each in host.exits():
+            found.append(each.id)
+
+    watching = asyncio.create_task(watch())
+    first, second, third = (box.launch("read x < /dev/zero & exec sleep {mark}") for _ in range(3))
+    pids = [(await host.start(launch)).pid for launch in (first, second, third)]
+    box.kill(pids[0])
+    await eventually(lambda: asyncio.sleep(0, first.id in found), "the first is told")
+    box.kill(keeper)
+    box.kill(pids[1], wait=False)
+    await eventually(lambda: asyncio.sleep(0, second.id in found), "what ended meanwhile is told")
+    box.kill(pids[2], wait=False)
+    await eventually(lambda: asyncio.sleep(0, third.id in found), "and what ends after")
+    assert len(found) == 3
+    watching.cancel()
+    await host.close()
+
+
+async def test_a_killed_shim_ends_its_tree_with_an_exit_that_says_so(box):
+    box.boot()
+    host = box.host()
+    launch = box.launch("setsid sh -c 'setsid sleep {mark} & exec sleep {mark}' & sleep {mark} & exec sleep {mark}")
+    started = await host.start(launch)
+    box.wait(lambda: len(box.marked()) == 4, "four processes")
+    box.kill(box.shim_of(started.pid))
+    ended = await exit_of(host, launch.id)
+    assert "shim was killed" in ended.error
+    assert box.marked() == []
+    await host.close()
+
+
+async def test_shim_and_keeper_killed_together_leave_nothing(box):
+    keeper = box.boot()
+    host = box.host()
+    launch = box.launch("sleep {mark} & sh -c 'sleep {mark} & exec sleep {mark}' & exec sleep {mark}")
+    started = await host.start(launch)
+    box.wait(lambda: len(box.marked()) == 4, "four processes")
+    shim = box.shim_of(started.pid)
+    box.kill(keeper)
+    box.kill(shim)
+    assert (await exit_of(host, launch.id)).error
+    assert box.marked() == []
+    await host.close()
+
+
+async def test_a_keeper_killed_during_a_start_starts_it_once(box):
+    box.boot()
+    host = box.host()
+    for _ in range(12):
+        launch = box.launch()
+        keeper = box.boot()
+        starting = asyncio.create_task(host.start(launch))
+        await asyncio.sleep(random.uniform(0, 0.012))
+        box.kill(keeper, wait=False)
+        try:
+            started = await starting
+        except Retryable:
+            started = await host.start(launch)
+        assert started.exit is None
+        box.wait(lambda: len(box.marked()) == 1, "one process", 20)
+        await asyncio.sleep(0.05)
+        assert box.marked() == [started.pid]
+        await host.forget(launch.id)
+        assert box.marked() == []
+    await host.close()
+
+
+async def test_a_shim_killed_during_a_start_leaves_nothing(box):
+    keeper = box.boot()
+    host = box.host()
+    for _ in range(12):
+        launch = box.launch()
+        starting = asyncio.create_task(host.start(launch))
+        shims: list[int] = []
+        while not shims and not starting.done():
+            await asyncio.sleep(0)
+            shims = [pid for pid in proc.children(keeper)]
+        await asyncio.sleep(random.uniform(0, 0.006))
+        for pid in shims:
+            os.kill(pid, signal.SIGKILL)
+        await starting
+        assert (await exit_of(host, launch.id)).error
+        assert box.marked() == []
+        await host.forget(launch.id)
+    await host.close()
+
+
+async def test_a_replica_killed_at_any_instant_has_one_exit(box):
+    box.boot()
+    host = box.host()
+    for _ in range(12):
+        launch = box.launch()
+        started = await host.start(launch)
+        await asyncio.sleep(random.uniform(0, 0.01))
+        os.kill(started.pid, signal.SIGKILL)
+        ended = await exit_of(host, launch.id)
+        assert (ended.signal, ended.code, ended.oom) == (9, None, False)
+        await host.forget(launch.id)
+    await host.close()
+
+
+async def test_a_removed_run_folder_does_not_lose_a_replica(box):
+    keeper = box.boot()
+    host = box.host()
+    launch = box.launch()
+    started = await host.start(launch)
+    box.kill(keeper)
+    for path in box.run.rglob("*.sock"):
+        path.unlink()
+    box.boot()
+    found = next(each for each in await host.list())
+    assert (found.pid, found.exit) == (started.pid, None)
+    await host.forget(launch.id)
+    assert box.marked() == []
+    await host.close()
+
+
+async def test_a_one_off_run_does_not_outlive_its_asker(box):
+    box.boot()
+    host = box.host()
+    running = asyncio.create_task(host.run(box.launch(), 600.0))
+    while not box.marked():
+        await asyncio.sleep(0.02)
+    await host.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    box.wait(lambda: not box.marked(), "it is ended")
+
+
+async def test_a_one_off_run_ends_with_its_keeper(box):
+    keeper = box.boot()
+    host = box.host()
+    running = asyncio.create_task(host.run(box.launch(), 600.0))
+    await eventually(lambda: asyncio.sleep(0, box.marked()), "it runs")
+    box.kill(keeper)
+    with pytest.raises(Retryable):
+        await running
+    box.wait(lambda: not box.marked(), "it is ended")
+    await host.close()
