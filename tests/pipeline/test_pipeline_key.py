@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.model.spec import Command
@@ -43,6 +43,7 @@ BASE = Manifest(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(MANIFESTS)
 def test_a_key_survives_storage_and_the_order_of_mappings(manifest: Manifest) -> None:
     stored = msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest)
@@ -55,11 +56,13 @@ def test_a_key_survives_storage_and_the_order_of_mappings(manifest: Manifest) ->
     assert len(key_of(manifest)) == KEY_LENGTH
 
 
+@settings(max_examples=60, deadline=None)
 @given(MANIFESTS, MANIFESTS)
 def test_keys_are_equal_exactly_when_the_builds_are(one: Manifest, other: Manifest) -> None:
     assert (key_of(one) == key_of(other)) == (one == other)
 
 
+@settings(max_examples=60, deadline=None)
 @given(MANIFESTS, MANIFESTS)
 def test_a_changed_key_has_a_reason_that_can_be_told(one: Manifest, other: Manifest) -> None:
     assert bool(differences(one, other)) == (one != other)

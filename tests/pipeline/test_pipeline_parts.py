@@ -32,6 +32,16 @@ def test_a_lock_is_held_once_and_free_after(tmp_path: Path) -> None:
     again.release()
 
 
+def test_those_who_only_look_do_not_exclude_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with try_lock(path, shared=True) as one, try_lock(path, shared=True) as two:
+        assert one is not None
+        assert two is not None
+        assert try_lock(path) is None
+    with try_lock(path):
+        assert try_lock(path, shared=True) is None
+
+
 def test_a_lock_whose_file_was_removed_excludes_nobody_of_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     old = try_lock(path)

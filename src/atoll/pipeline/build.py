@@ -25,7 +25,7 @@ from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
 from atoll.pipeline.key import Manifest, key_of
-from atoll.pipeline.lock import Lock, lock
+from atoll.pipeline.lock import Lock, lock, try_lock
 from atoll.pipeline.run import Output, run, settle
 from atoll.pipeline.tools import Tools, this_platform
 from atoll.ports import Step
@@ -74,7 +74,7 @@ async def build_all(
     Raises:
         UserError: the artifacts folder cannot be used at all.
     """
-    place = Artifacts(artifacts.absolute())
+    place = Artifacts(artifacts.resolve())
     await settle(asyncio.get_running_loop().run_in_executor(None, _open, place))
     environment = build_environment(os.environ, {}, os.fspath(place.staging))
     shop = _Shop(
@@ -173,9 +173,14 @@ class _Build:
         memory = self.artifacts.cache / f"files-{self.spec.name}"
         try:
             taken = inputs.fingerprint(self.folder, self.select(), memory, self.stop)
-            return self.artifacts.find(self.order(self.folder, taken, fresh=False).key)
+            key = self.order(self.folder, taken, fresh=False).key
         except UserError:
             return None  # judged where it counts, in the copy: the folder around the original may mislead a tool
+        held = try_lock(self.artifacts.lock_path(key), shared=True)
+        if held is None:
+            return None  # being built or removed right now: wait for our turn
+        with held:
+            return self.artifacts.find(key)
 
     def copy(self, stage: Stage) -> _Order:
         """Copy the inputs; the order is made of the copy, so that the key tells what is built."""
