@@ -359,6 +359,13 @@ def test_going_back_lets_go_only_when_the_old_release_is_ready_again(orders: Any
     assert undone.rollout.phase == "undone"
 
 
+@pytest.mark.parametrize(("holding", "phase"), [(None, "undoing"), (True, "undoing"), (False, "undone")])
+def test_it_is_undone_only_when_the_hold_is_known_to_be_over(orders: Any, holding: bool | None, phase: str) -> None:
+    rollout = orders.rollout("undoing", entered_s={"undoing": 990.0, LET_GO: 999.0})
+    seen = orders.seen(orders.replica("back", n=6), weights={6: 100}, holding=holding)
+    assert rest(orders, rollout, seen, **SINGLE).rollout.phase == phase
+
+
 def test_an_old_release_that_does_not_come_back_is_told(orders: Any) -> None:
     rollout = orders.rollout("undoing", reason="it crashed")
     seen = orders.seen(orders.replica("back", n=6, phase="starting", reason="refused"), weights={6: 100}, holding=False)
