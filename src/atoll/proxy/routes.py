@@ -5,7 +5,9 @@ gRPC port (the client's own `grpc-timeout` is honoured), a request that accepts 
 connection (Envoy counts the time-out from the request's end, which an upgraded one does not have).
 
 Retries. Every method is tried again when no byte of it was sent; the policy's `retry_on` counts for GET and HEAD alone.
-Conditions of gRPC (`unavailable`, ...) count on gRPC edges, where nothing else can be meant by them.
+On gRPC edges every condition counts as it is given: there each call is a POST, and whoever declares one for an edge says
+that its calls may be repeated. Conditions of gRPC (`unavailable`, ...) count nowhere else. `unavailable` is what a callee
+answered; a callee that died has answered nothing: that is `reset`.
 """
 
 import re
@@ -92,8 +94,7 @@ def target_routes(target: Target) -> list[dict[str, Any]]:
     if not target.clusters and not target.hold:
         return [_unavailable(target)]
     if target.protocol == "grpc":
-        wanted = tuple(condition for condition in policy.retry_on if condition in GRPC_CONDITIONS)
-        stream = _action(target, 0.0, always + wanted) | {
+        stream = _action(target, 0.0, always + policy.retry_on) | {
             "max_stream_duration": {"grpc_timeout_header_max": seconds(0)}
         }
         return [_route(target, (), stream)]
