@@ -194,12 +194,17 @@ class Load:
         self._schedule = asyncio.create_task(self._send_by_the_clock())
 
     def mark(self, phase: str) -> Phase:
-        """Count what is due from now on under this name; the phase that ended is complete soon after."""
+        """Count what is due from now on under this name. The phase before is complete once `settle` was waited for."""
         now = asyncio.get_running_loop().time()
         if self.phases:
             self.phases[-1].ended = now
         self.phases.append(Phase(phase, now))
         return self.phases[-1]
+
+    async def settle(self) -> None:
+        """Wait (at most `deadline_s`) for the answers that are due by now, so that what is done next hits none of them."""
+        if self._pending:
+            await asyncio.wait(set(self._pending), timeout=self._deadline_s + 1)
 
     async def stop(self) -> list[Phase]:
         """Send no more, wait for the answers that are due (at most `deadline_s`), close every connection.
@@ -213,8 +218,7 @@ class Load:
             except asyncio.CancelledError:
                 pass  # that is what was asked for
             self._schedule = None
-        if self._pending:
-            await asyncio.wait(self._pending, timeout=self._deadline_s + 1)
+        await self.settle()
         for connection in self._idle:
             connection.close()
         self._idle.clear()

@@ -17,7 +17,7 @@ from atoll.daemon.openapi import document
 from atoll.daemon.serve import listen
 from atoll.model import errors, wire
 from atoll.model.state import Artifact
-from atoll.testing.fake_control import FakeControl, Served, spec_of
+from atoll.testing.fake_control import Served, spec_of
 
 ARTIFACT = Artifact(key="k", digest="d", builder="command", platform="linux", path="/nowhere")
 
@@ -285,10 +285,3 @@ async def test_a_stream_closes_its_iterator_when_the_client_goes() -> None:
     await asyncio.wait_for(stream({"type": "http", "path": "/"}, receive, send), 30)  # type: ignore[arg-type]
     assert closed.is_set()
     assert b"id: 1\nevent: n\ndata: 1\n\n" in sent
-
-
-def test_the_fake_is_a_control() -> None:
-    from atoll.daemon.control import Control
-
-    control: Control = FakeControl()
-    assert control

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from atoll.cli.hooks import Hooks
-    from atoll.cli.hooks import Places as AnyPlaces
     from atoll.model.errors import BuildFailed
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
@@ -54,7 +53,7 @@ class PretendHooks:
         return WorkspaceSpec(name=raw["name"], root=str(root), environment=spec, services=services)
 
     def build(
-        self, places: AnyPlaces, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
+        self, places: Places, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
     ) -> Mapping[str, Artifact | BuildFailed]:
         from atoll.model.errors import BuildFailed
         from atoll.model.state import Artifact
@@ -68,18 +67,18 @@ class PretendHooks:
                 built[name] = Artifact(key=f"key-{name}", digest="d", builder="command", platform="linux", path="/x")
         return built
 
-    def ensure_running(self, places: AnyPlaces, workspace: WorkspaceSpec, say: Callable[[str], None]) -> None:
+    def ensure_running(self, places: Places, workspace: WorkspaceSpec, say: Callable[[str], None]) -> None:
         say("the environment runs")
 
-    def stop_all(self, places: AnyPlaces, say: Callable[[str], None]) -> None:
+    def stop_all(self, places: Places, say: Callable[[str], None]) -> None:
         say("stopped all of pretend")
 
-    def local_checks(self, places: AnyPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
+    def local_checks(self, places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         from atoll.model.wire import DoctorView
 
         return [DoctorView(check="envoy", ok=True, text="1.2.3")]
 
 
 if __name__ == "__main__":
-    hooks: Hooks = PretendHooks()
+    hooks: Hooks[Places] = PretendHooks()
     sys.exit(run(hooks))

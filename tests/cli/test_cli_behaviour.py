@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -223,49 +224,52 @@ def test_a_reader_that_goes_ends_it_quietly(environ: dict[str, str], shop: Path,
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """A program with a terminal as stdin, stdout and stderr."""
 
     def __init__(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(cwd)
-            os.execve(command[0], command, env | {"TERM": "xterm-256color", "COLUMNS": "160", "LINES": "40"})
+        self.fd, inner = pty.openpty()
+        try:
+            env = env | {"TERM": "xterm-256color", "COLUMNS": "160", "LINES": "40"}
+            self.program = subprocess.Popen(command, env=env, cwd=cwd, stdin=inner, stdout=inner, stderr=inner)
+        finally:
+            os.close(inner)
         self.text = ""
 
-    def read_until(self, wanted: str, within_s: float = 60) -> None:
-        deadline = time.monotonic() + within_s
-        while wanted not in self.text:
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.kill()
+        self.program.wait(30)
+        os.close(self.fd)
+
+    def read_until(self, wanted: str) -> None:
+        """Read until that was shown; a program that ends before is a failure."""
+        assert self._read(lambda: wanted in self.text), self.text
+
+    def ended(self) -> int:
+        """Read all that is shown until the program ends; its exit code."""
+        self._read(lambda: False)
+        return self.program.wait(60)
+
+    def _read(self, enough: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + 60
+        while not enough():
             assert time.monotonic() < deadline, self.text
             if select.select([self.fd], [], [], 0.2)[0]:
                 try:
                     self.text += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:  # Linux says EIO when the program has ended
-                    assert wanted in self.text, self.text
-
-    def wait(self, within_s: float = 60) -> int:
-        deadline = time.monotonic() + within_s
-        while True:
-            if select.select([self.fd], [], [], 0.05)[0]:
-                try:
-                    self.text += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:
-                    pass
-            done, status = os.waitpid(self.pid, os.WNOHANG)
-            if done:
-                os.close(self.fd)
-                return os.waitstatus_to_exitcode(status)
-            if time.monotonic() > deadline:
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-                raise AssertionError(self.text)
+                except OSError:  # Linux says EIO when the program has closed its end
+                    return enough()
+        return True
 
 
 def test_ctrl_c_detaches_and_says_so(environ: dict[str, str], shop: Path, daemon: Served) -> None:
     daemon.control.held.add("orders")
-    terminal = Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop)
-    terminal.read_until("starting")
-    os.write(terminal.fd, b"\x03")
-    assert terminal.wait() == 130
+    with Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop) as terminal:
+        terminal.read_until("starting")
+        terminal.program.send_signal(signal.SIGINT)
+        assert terminal.ended() == 130
     assert "detached: orders r1 → r2 goes on" in terminal.text
     assert "Traceback" not in terminal.text
     daemon.control.held.clear()
@@ -273,15 +277,15 @@ def test_ctrl_c_detaches_and_says_so(environ: dict[str, str], shop: Path, daemon
 
 def test_a_terminal_gets_live_progress_and_colours(environ: dict[str, str], shop: Path, daemon: Served) -> None:
     daemon.control.step_s = 0.3
-    terminal = Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop)
-    assert terminal.wait() == 0
+    with Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop) as terminal:
+        assert terminal.ended() == 0
     assert "\x1b[?25l" in terminal.text  # the cursor is hidden while the table lives
     assert "is live in 1.10 s" in terminal.text
 
 
 def test_no_color_is_respected(environ: dict[str, str], shop: Path, daemon: Served) -> None:
-    terminal = Terminal([sys.executable, str(PROGRAM), "status"], environ | {"NO_COLOR": "1"}, shop)
-    assert terminal.wait() == 0
+    with Terminal([sys.executable, str(PROGRAM), "status"], environ | {"NO_COLOR": "1"}, shop) as terminal:
+        assert terminal.ended() == 0
     assert "orders" in terminal.text
     assert "\x1b[3" not in terminal.text
 

@@ -203,7 +203,7 @@ def test_down_stops_all_and_asks_outside_local(atoll, daemon: Served) -> None:
 
 def test_doctor_checks_the_machine_the_adapters_and_the_daemon(atoll, daemon: Served) -> None:
     checks = {check["check"]: check for check in json.loads(atoll("doctor", "--json").stdout)}
-    assert {"python", "disk", "memory", "cgroup", "ports", "envoy", "store"} <= set(checks)
+    assert {"python", "disk", "memory", "ports", "envoy", "store"} <= set(checks)
     assert all(check.get("fix") for check in checks.values() if check["ok"] is False)
 
 

@@ -143,7 +143,7 @@ def test_a_deploy_ends_live_or_undone_when_the_daemon_is_killed_at_every_commit(
 
 
 def _live(world: World) -> bool:
-    rollout = world.environment._records.rollout_of("orders")  # noqa: SLF001 - where the daemon is
+    rollout = world.environment._records.rollout_of("orders")
     return rollout is not None and rollout.candidate == 2 and rollout.phase in {"live", "certified"}
 
 
@@ -308,7 +308,7 @@ def test_a_repeated_request_with_the_same_key_is_one_deploy() -> None:
         two = await world.deploy(spec(), key="abc")
         assert one.id == two.id
         await world.ended(one)
-        assert set(world.environment._records.releases_of("orders")) == {1}  # noqa: SLF001
+        assert set(world.environment._records.releases_of("orders")) == {1}
 
     world.run(scenario)
 

@@ -80,13 +80,13 @@ class World:
         self._task = asyncio.create_task(self.environment.run())
 
     def kill(self) -> None:
-        """kill -9: nothing more happens in it, nothing is tidied up."""
+        """Kill -9: nothing more happens in it, nothing is tidied up."""
         assert self._task is not None
         self._task.cancel()
         self.store = self.store.crash()
 
     async def restart(self) -> None:
-        """kill -9 and the next one."""
+        """Kill -9 and the next one."""
         self.kill()
         await asyncio.sleep(0.2)
         await self.start()

@@ -39,10 +39,19 @@ from atoll.model.state import (
 from atoll.model.traffic import ServiceTraffic
 
 replace = msgspec.structs.replace
-Nature = Literal["good", "never ready", "dies at once", "ready, then dies", "slow", "deaf"]
-NATURES: tuple[Nature, ...] = ("good", "good", "never ready", "dies at once", "ready, then dies", "slow", "deaf")
-READY_AFTER_S = {"good": 0.2, "slow": 8.0, "deaf": 0.2, "ready, then dies": 0.3}
-DIES_AFTER_S = {"dies at once": 0.1, "ready, then dies": 0.7}
+Nature = Literal["good", "never ready", "dies at once", "ready, then dies", "live, then dies", "slow", "deaf"]
+NATURES: tuple[Nature, ...] = (
+    "good",
+    "good",
+    "never ready",
+    "dies at once",
+    "ready, then dies",
+    "live, then dies",
+    "slow",
+    "deaf",
+)
+READY_AFTER_S = {"good": 0.2, "slow": 8.0, "deaf": 0.2, "ready, then dies": 0.3, "live, then dies": 0.3}
+DIES_AFTER_S = {"dies at once": 0.1, "ready, then dies": 0.7, "live, then dies": 2.0}
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Process:
     started_s: float
     nature: Nature
     alive: bool = True
+    busy: bool = False  # the host was told to start it and has not answered
     exit: Exit | None = None
     was_ready: bool = False
     unwell: bool = False  # readiness fails
@@ -74,7 +84,7 @@ class World:
     releases: dict[int, Release] = field(default_factory=dict)
     natures: dict[int, Nature] = field(default_factory=dict)
     records: dict[str, ReplicaRecord] = field(default_factory=dict)
-    intent: Intent = Intent(service="orders")
+    intent: Intent = field(default_factory=lambda: Intent(service="orders"))
     rollout: Rollout | None = None
     # the daemon's memory
     host_known: bool = True
@@ -85,6 +95,7 @@ class World:
     backoff: dict[tuple[int, int], Backoff] = field(default_factory=dict)
     last_exit: dict[int, Exit] = field(default_factory=dict)
     lose_starts: bool = False
+    slow_host: bool = False
     ids: int = 0
     phases: list[str] = field(default_factory=list)
 
@@ -109,7 +120,7 @@ class World:
 
     def _see(self, record: ReplicaRecord) -> Replica:
         process = self.processes.get(record.id)
-        if not self.host_known:
+        if not self.host_known or (process and process.busy):
             return Replica(record=record, in_proxy=self._in_proxy(record))
         ready = bool(process and process.alive and process.ready_since_s is not None)
         counted = self.acked is not None and self.acked == self.wanted and process is not None
@@ -194,7 +205,7 @@ class World:
                 process = self.processes.get(endpoint.replica)
                 assert process is not None or not self.host_known, "traffic to a replica without a process"
                 if self.host_known and process is not None:
-                    assert process.alive, "traffic to a dead replica"
+                    assert process.alive or process.busy, "traffic to a dead replica"
                 if process is not None and endpoint.state == "serving":
                     assert process.was_ready, "traffic to a replica that was never ready"
         if table != self.wanted:
@@ -231,7 +242,8 @@ class World:
 
     def _check_signal(self, one: Replica) -> None:
         tables = [table for table in (self.proxy, self.sent) if table is not None]
-        if any(place(one.id, table) == "serving" for table in tables):
+        busy = self.processes[one.id].requests > 0 and one.record.phase in ("serving", "draining")
+        if busy or any(place(one.id, table) == "serving" for table in tables):
             spec = self.releases[one.record.release].spec
             assert one.record.phase == "draining", "signals what the proxy still sends to"
             assert self.now_s >= one.record.phase_since_s + spec.stop.drain_s, "signals before the drain deadline"
@@ -274,7 +286,9 @@ class World:
             phase_since_s=self.now_s,
         )
         if not self.lose_starts:
-            self.processes[action.replica] = Process(action.release, self.now_s, self.natures[action.release])
+            process = Process(action.release, self.now_s, self.natures[action.release])
+            process.busy, process.alive = self.slow_host, not self.slow_host
+            self.processes[action.replica] = process
         else:
             self.host_known = False  # the daemon died here: nobody knows
 
@@ -313,6 +327,14 @@ class World:
                 self.end(replica, Exit(code=1, at_s=dies_s))
         self.now_s = to_s
 
+    def answer(self) -> None:
+        """The host answers all that it was asked."""
+        self.host_known, self.slow_host = True, False
+        for process in self.processes.values():
+            if process.busy:
+                process.busy, process.alive, process.started_s = False, True, self.now_s
+        self.check_overlap()
+
     def next_fact_s(self) -> float | None:
         """When the truth changes next by itself."""
         times: list[float] = []
@@ -333,6 +355,7 @@ class World:
     def forget_memory(self) -> None:
         """The daemon dies and another one comes."""
         self.host_known, self.wanted, self.acked, self.problem = False, None, None, ""
+        self.processes = {id: process for id, process in self.processes.items() if not process.busy}
         if self.sent is not None:
             self.proxy = self.sent  # it may have arrived
         self.sent = None
@@ -345,7 +368,8 @@ class World:
 
     def calm(self) -> None:
         """From now on nothing bad happens: all must end within a bounded time."""
-        self.host_known, self.lose_starts, self.problem = True, False, ""
+        self.answer()
+        self.lose_starts, self.problem = False, ""
         for process in self.processes.values():
             process.unwell = process.stuck = False
         limit_s = self.now_s + 1000.0
@@ -489,10 +513,10 @@ class Play(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.world.move(self.world.now_s + seconds)
 
-    @rule(seconds=st.sampled_from([0.3, 1.1, 1.1, 4.0]), turns=st.integers(1, 6))
+    @rule(seconds=st.sampled_from([0.05, 0.3, 1.1, 1.1, 4.0]), turns=st.integers(1, 6))
     def go_well(self, seconds: float, turns: int) -> None:
         for _ in range(turns):
-            self.world.host_known = True
+            self.world.answer()
             self.world.move(self.world.now_s + seconds)
             self.world.turn()
             self.world.acknowledge()
@@ -519,34 +543,26 @@ class Play(RuleBasedStateMachine):
 
     @rule()
     def ask_host(self) -> None:
-        self.world.host_known = True
+        self.world.answer()
 
-    @rule()
-    def restart_daemon(self) -> None:
-        self.world.forget_memory()
-
-    @rule(lost=st.booleans())
-    def die_before_start(self, lost: bool) -> None:
-        self.world.lose_starts = lost
-
-    @rule()
-    def reboot(self) -> None:
-        self.world.reboot()
+    @rule(kind=st.sampled_from(["slow host", "daemon", "daemon at a start", "reboot"]))
+    def misfortune(self, kind: str) -> None:
+        self.world.slow_host |= kind == "slow host"
+        self.world.lose_starts |= kind == "daemon at a start"
+        if kind == "daemon":
+            self.world.forget_memory()
+        if kind == "reboot":
+            self.world.reboot()
 
     # --- the proxy ---
 
-    @rule()
-    def acknowledge(self) -> None:
-        self.world.acknowledge()
-
-    @rule()
-    def apply_without_word(self) -> None:
-        if self.world.sent is not None:
+    @rule(answer=st.sampled_from(["yes", "yes", "yes", "applied, not said", "no"]))
+    def proxy_answers(self, answer: str) -> None:
+        if answer == "yes":
+            self.world.acknowledge()
+        elif self.world.sent is not None and answer == "applied, not said":
             self.world.proxy = self.world.sent
-
-    @rule()
-    def refuse(self) -> None:
-        if self.world.sent is not None and self.world.proxy is not self.world.sent:
+        elif self.world.sent is not None and self.world.proxy is not self.world.sent:
             self.world.sent, self.world.problem = None, "listener: cannot bind"
 
     @rule(index=st.integers(0, 9), requests=st.integers(0, 3))

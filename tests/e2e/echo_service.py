@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 VERSION = os.environ.get("VERSION", "v1")
 
@@ -24,11 +25,14 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith("/slow"):
             time.sleep(float(query or 1))
         if path.endswith("/call"):
-            return self.call()
+            self.call()
+            return
         if path.endswith("/boom"):
-            return self.answer(500, {"version": VERSION})
-        if path.endswith("/healthz") and os.path.exists(os.environ.get("SICK_FILE", "/nonexistent")):
-            return self.answer(503, {"version": VERSION})
+            self.answer(500, {"version": VERSION})
+            return
+        if path.endswith("/healthz") and Path(os.environ.get("SICK_FILE", "/nonexistent")).exists():
+            self.answer(503, {"version": VERSION})
+            return
         self.answer(200, {"version": VERSION, "pid": os.getpid(), "env": os.environ.get("SHOWN", "")})
 
     def do_POST(self) -> None:

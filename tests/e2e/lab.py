@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,11 +122,9 @@ class Lab:
 
     def tail(self) -> str:
         """The ends of the logs of Atoll's own processes, for a failing test's message."""
-        texts = []
-        for log in sorted(self.home.rglob("*.log")):
-            if any(word in log.name for word in ("daemon", "keeper", "proxy")):
-                texts.append(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-30:]))
-        return "\n".join(texts)
+        own = ("daemon", "keeper", "proxy")
+        logs = [log for log in sorted(self.home.rglob("*.log")) if log.stem in own]
+        return "\n".join(f"--- {log.name}\n{_end_of(log)}" for log in logs)
 
     def processes(self) -> list[str]:
         """Command lines of every process that belongs to this lab."""
@@ -136,13 +135,22 @@ class Lab:
                     environ = (entry / "environ").read_bytes()
                     command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     owned = str(self.home) in command or f"ATOLL_HOME={self.home}".encode() in environ
-                    if (owned or str(self.root) in os.readlink(entry / "cwd")) and int(entry.name) != os.getpid():
+                    if (owned or str(self.root) in str((entry / "cwd").readlink())) and int(entry.name) != os.getpid():
                         mine.append(f"{entry.name} {command}")
         return mine
 
     def close(self) -> None:
         """Everything down, nothing left."""
-        self.run("down", "--yes", timeout_s=90)
+        done = self.run("down", "--yes", timeout_s=90)
+        left = self.processes()
+        for line in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.split()[0]), signal.SIGKILL)
+        assert not left, f"left behind: {left}\n{done.stdout}\n{done.stderr}\n{self.tail()}"
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-30:])
 
 
 @contextlib.contextmanager

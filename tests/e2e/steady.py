@@ -70,3 +70,4 @@ class Steady:
             except (OSError, http.client.HTTPException) as exc:
                 self.failures.append(f"{time.strftime('%X')} {path}: {exc!r}")
                 connection.close()
+        connection.close()

@@ -31,8 +31,8 @@ def test_deploys_under_load_fail_no_request(lab: Lab) -> None:
     with Steady(lab.url, ("/orders/a", "/orders/b"), rate=80) as load:
         for n in range(2, 5):
             lab.service("orders", env={"VERSION": f"v{n}"})
-            receipt = lab.json("deploy", "orders")
-            receipt = receipt[0] if isinstance(receipt, list) else receipt
+            [operation] = lab.json("deploy", "orders")
+            receipt = operation["receipt"]
             assert receipt["outcome"] == "live"
             assert receipt["touched"] == []
             assert lab.get("/orders/")["version"] == f"v{n}"

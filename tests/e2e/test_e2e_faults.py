@@ -102,7 +102,7 @@ def test_a_taken_gateway_port_is_said_and_heals(lab: Lab) -> None:
 
 
 def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(lab: Lab) -> None:
-    run = 'run = "trap \'\' TERM; while true; do sleep 0.2; done"\nport = "none"\nstop = { grace = "1s" }'
+    run = 'run = "trap \'\' TERM; while true; do sleep 0.2; done"\nport = "none"\nstop = { grace = "1s" }\nhealth = "process"'
     lab.service("stubborn", run, route=None)
     lab.atoll("up")
     lab.atoll("down", "--yes")

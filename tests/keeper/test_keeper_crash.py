@@ -68,7 +68,7 @@ async def test_the_stream_of_exits_goes_on_across_keepers(box):
 
     async def watch():
         async for each in host.exits():
-            found.append(each.id)  # noqa: PERF401 - looked at while it grows
+            found.append(each.id)
 
     watching = asyncio.create_task(watch())
     first, second, third = (box.launch("read x < /dev/zero & exec sleep {mark}") for _ in range(3))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import signal
 import socket
@@ -14,13 +15,15 @@ from atoll.model.state import Address
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
 from atoll.proxy import EnvoyProxy, command
 
-_offset = itertools.count(random.randrange(4000))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST, _COUNT = 12000 + _WORKER % 4 * 2000, 2000  # workers do not pick each other's
+_offset = itertools.count(random.randrange(_COUNT))
 
 
 def free_port() -> int:
     """A port that nobody has now, below the ephemeral range, so that no connection takes it meanwhile."""
     while True:
-        port = 12000 + next(_offset) * 3 % 18000
+        port = _FIRST + next(_offset) % _COUNT
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -12,7 +12,7 @@ from atoll.model.state import Address
 from atoll.model.traffic import Ack, Disconnected, Refused
 from atoll.proxy import EnvoyProxy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.e2e
 
 
 async def reachable(where: Address, path: str = "/") -> int:
@@ -107,7 +107,10 @@ async def test_an_edge_whose_port_was_stolen_while_envoy_was_away_is_a_problem_t
         await lab.start_envoy()
         await eventually(lambda: "orders r1's calls to orders cannot listen" in lab.proxy.problem())
         assert (await ask(lab.gateway)).who == "one"  # all the rest is served
-        assert await lab.apply(lab.services["orders"]) == Ack()  # nothing of this change was refused
+        assert isinstance(await lab.apply(lab.services["orders"]), Refused)  # the same once more: no
+        other = service("orders", upstream(1, one.address), routes=(route("/o"),), edges=lab.services["orders"].edges)
+        assert await lab.apply(other) == Ack()  # nothing of this change was refused
+        assert (await ask(lab.gateway, "/o")).who == "one"
     await eventually(lambda: lab.proxy.problem() == "")
     await eventually(lambda: reachable(port))
 
@@ -180,6 +183,22 @@ async def test_a_changed_cluster_is_acknowledged_at_once(lab: Lab) -> None:
         assert time.monotonic() - began < 10
 
 
+async def test_an_edge_keeps_its_port_when_its_callee_comes_and_changes(lab: Lab) -> None:
+    """What the callee's port is called, and speaks, is known only once there is a callee."""
+    one, port = await lab.backend("one"), here()
+    await lab.apply(service("web", edges=(edge("orders", port),)))
+    assert await reachable(port) == 503
+    for name, protocol in (("api", "http"), ("raw", "tcp"), ("http", "http")):
+        orders = service("orders", upstream(1, one.address, port=name, protocol=protocol))
+        edges = (edge("orders", port, port=name, protocol=protocol),)
+        assert await lab.apply(orders) == Ack()
+        assert await lab.apply(service("web", edges=edges)) == Ack()
+        await eventually(lambda: reachable(port))
+        assert (await ask(port)).who == "one"
+    assert await lab.apply(service("web", edges=(edge("orders", port, release=2),))) == Ack()
+    assert (await ask(port)).who == "one"  # the port of an edge that went in the same change
+
+
 async def test_a_removed_service_leaves_nothing_behind(lab: Lab) -> None:
     one, port = await lab.backend("one"), here()
     await lab.apply(
@@ -228,7 +247,7 @@ async def test_an_envoy_that_is_frozen_is_reported_and_catches_up(lab: Lab) -> N
     assert lab.envoy is not None
     lab.envoy.send_signal(signal.SIGSTOP)
     outcome = await lab.apply(service("web", upstream(1, two.address), routes=(route(),)), deadline_s=0.5)
-    assert not isinstance(outcome, Ack)
+    assert isinstance(outcome, Disconnected)
     lab.envoy.send_signal(signal.SIGCONT)
     assert await lab.apply(service("web", upstream(1, two.address), routes=(route(),))) == Ack()
     assert (await ask(lab.gateway)).who == "two"

@@ -22,7 +22,7 @@ from atoll.ports import Change
 from atoll.store.sqlite import SqliteStore
 from atoll.testing.store_suite import a_release, a_replica, events
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def program(text: str) -> tuple[list[str], dict[str, str]]:

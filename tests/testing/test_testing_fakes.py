@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from atoll.model.errors import Permanent
-from atoll.model.spec import Command
+from atoll.model.errors import Permanent, Retryable
+from atoll.model.spec import Command, Probe
 from atoll.model.state import Address, Exit
 from atoll.model.traffic import Ack, Disconnected, Endpoint, Refused, Sample, ServiceTraffic, Table, Upstream
 from atoll.ports import Hosted, Launch, Listener
@@ -171,7 +171,7 @@ def test_logs_are_followed_across_replicas() -> None:
 
         async def follow() -> None:
             async for line in world.host.logs("orders", follow=True, tail=0):
-                seen.append((line.replica, line.text))  # noqa: PERF401 - seen as it comes
+                seen.append((line.replica, line.text))
 
         follower = asyncio.create_task(follow())
         await world.host.start(a_launch("a"))
@@ -193,7 +193,7 @@ def test_replicas_outlive_the_daemon_that_started_them() -> None:
         async def daemon() -> None:
             await world.host.start(a_launch())
             async for ended in world.host.exits():
-                heard.append(ended)  # noqa: PERF401 - heard as it comes
+                heard.append(ended)
 
         first = asyncio.create_task(daemon())
         await world.clock.sleep(10)
@@ -238,6 +238,56 @@ def test_a_reboot_leaves_nothing_running_and_no_timer_of_before() -> None:
         assert list(await world.host.list()) == []
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(exits), 60)
+
+    world.run(main())
+
+
+def test_a_host_that_is_away_is_retryable_and_its_replicas_go_on() -> None:
+    world = World(exits_after_s=30)
+
+    async def main() -> None:
+        await world.host.start(a_launch())
+        waiting = asyncio.ensure_future(anext(world.host.exits()))
+        await asyncio.sleep(0)
+        world.host.disconnect()
+        with pytest.raises(Retryable):
+            await waiting
+        with pytest.raises(Retryable):
+            await anext(world.host.exits())
+        with pytest.raises(Retryable):
+            await world.host.list()
+        with pytest.raises(Retryable):
+            await world.host.start(a_launch("b"))
+        await world.clock.sleep(10)
+        world.host.connect()
+        assert [hosted.exit for hosted in await world.host.list()] == [None]
+        assert (await anext(world.host.exits())).id == "orders-r1-0-a"
+
+    world.run(main())
+
+
+def test_probes_are_answered_by_script_and_by_path() -> None:
+    world = World(ready_s=2)
+    ready, live = Probe(kind="http", path="/ready"), Probe(kind="http", path="/live", timeout_s=0.5)
+    address = Address("127.0.0.1", 20000)
+
+    async def ok(probe: Probe, launch: Launch | None = None) -> bool:
+        return (await world.host.ask(probe, None if launch else address, world.host, launch)).ok
+
+    async def main() -> None:
+        assert not await ok(ready)
+        id_ = (await world.host.start(a_launch())).id
+        assert not await ok(ready)
+        await world.clock.sleep(2)
+        assert await ok(ready)
+        assert await ok(Probe(kind="command"), a_launch())
+        world.host.set_answer(id_, "/live", False)
+        assert (await ok(ready), await ok(live)) == (True, False)
+        world.host.set_answer(id_, "/live", None)
+        assert await ok(live)
+        world.host.kill(id_, last_words="oh")
+        assert not await ok(ready)
+        assert await world.host.last_output(id_) == "oh"
 
     world.run(main())
 

@@ -29,7 +29,8 @@ def taken_over(exc: BaseException) -> Failed | None:
     if not isinstance(exc, AtollError):
         return None
     why = exc.output if isinstance(exc, BuildFailed) else getattr(exc, "why", "")
-    what, fix = getattr(exc, "what", "") or str(exc), getattr(exc, "fix", "")
+    what = getattr(exc, "what", "") or str(exc)
+    fix = getattr(exc, "fix", "") or "`atoll doctor` checks this machine and the environment"
     if isinstance(exc, BuildFailed):
         what = str(exc)
     return Failed(what, why, fix, kind=type(exc).__name__, exit_code=exc.exit_code)

@@ -6,7 +6,7 @@ synchronous and raises the errors of `atoll.model.errors`. `say` takes one line 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,10 +38,13 @@ class Places(Protocol):
         ...
 
 
-class Hooks(Protocol):
-    """The parts behind the command line."""
+_Places = TypeVar("_Places", bound=Places)
 
-    def places(self, root: Path, environment: str) -> Places:
+
+class Hooks(Protocol[_Places]):
+    """The parts behind the command line; they get back the places that they gave."""
+
+    def places(self, root: Path, environment: str) -> _Places:
         """The places of an environment of the workspace at `root`. Reads nothing but names, imports nothing heavy."""
         ...
 
@@ -50,19 +53,19 @@ class Hooks(Protocol):
         ...
 
     def build(
-        self, places: Places, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
+        self, places: _Places, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed of these services, side by side; one that fails does not stop the others. `say(service, line)`."""
         ...
 
-    def ensure_running(self, places: Places, workspace: WorkspaceSpec, say: Say) -> None:
+    def ensure_running(self, places: _Places, workspace: WorkspaceSpec, say: Say) -> None:
         """Start what does not run of keeper, daemon and proxy, and wait until the API answers. Raises Unreachable."""
         ...
 
-    def stop_all(self, places: Places, say: Say) -> None:
+    def stop_all(self, places: _Places, say: Say) -> None:
         """Drain and stop every replica, then proxy, daemon and keeper. Nothing is running: nothing happens."""
         ...
 
-    def local_checks(self, places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
+    def local_checks(self, places: _Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What only the adapters can check without a daemon (Envoy starts, cgroups, ports in use)."""
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,7 +39,7 @@ def cli() -> None:
     """
 
 
-def run(hooks: Hooks, argv: Sequence[str] | None = None) -> int:
+def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. `argv` without the program's name; None is the process's own."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -29,7 +29,7 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 class Session:
     """One call of `atoll`."""
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks[Any]) -> None:
         self.hooks = hooks
         self.workspace_option: str | None = None
         self.environment = os.environ.get("ATOLL_ENV") or "local"
@@ -61,7 +61,8 @@ class Session:
     @cached_property
     def places(self) -> Places:
         """Where this environment keeps its things."""
-        return self.hooks.places(self.root, self.environment)
+        found: Places = self.hooks.places(self.root, self.environment)
+        return found
 
     @cached_property
     def client(self) -> Client:
@@ -73,7 +74,8 @@ class Session:
 
     def load(self) -> WorkspaceSpec:
         """The workspace's files. Raises InvalidWorkspace."""
-        return self.hooks.load(self.root, self.environment)
+        workspace: WorkspaceSpec = self.hooks.load(self.root, self.environment)
+        return workspace
 
     def say(self, text: str) -> None:
         """A line of progress: on stderr, not with --quiet."""

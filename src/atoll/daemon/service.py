@@ -142,9 +142,10 @@ class ServiceLoop:
             intent = self.intent()
             puts.append(msgspec.structs.replace(intent, target=after.candidate, generation=intent.generation + 1))
             drops = self._old(after)
-        if after.phase == "undone" and after.stable is None:
+        if after.phase == "undone" and self.intent().target == after.candidate:
+            # A first deploy that failed, or one that was live and crashed while its predecessor was warm.
             intent = self.intent()
-            puts.append(msgspec.structs.replace(intent, target=None, generation=intent.generation + 1))
+            puts.append(msgspec.structs.replace(intent, target=after.stable, generation=intent.generation + 1))
         if live or after.phase == "undone":
             puts.append(await self._receipt(after))
         wall = self._clock.now().wall

@@ -80,8 +80,3 @@ class Facts(msgspec.Struct, frozen=True):
         """The candidate's ready replicas that the proxy has acknowledged (all ready ones of a worker)."""
         ports = bool(self.candidate.spec.ports)
         return tuple(one for one in self.mine if is_ready(one) and (not ports or one.in_proxy == "serving"))
-
-    @property
-    def in_phase_s(self) -> float:
-        """How long this phase lasts already."""
-        return self.now.boot_s - self.rollout.phase_since_s

@@ -86,7 +86,7 @@ def _edge_env(release: Release, leases: Mapping[str, int]) -> dict[str, str]:
         address = Address(LOOPBACK, leases[edge_key(release.service, release.n, call)])
         values = _address_values(address) | _identity(release)
         for name, template in call.env.items():
-            env[name] = fill(template, values)
+            env[name] = _filled(template, values, release)
     return env
 
 
@@ -105,14 +105,18 @@ def _fill(text: str, release: Release, record: ReplicaRecord, data: str = "") ->
     else:
         values["host"] = LOOPBACK
     values |= {f"port.{name}": str(number) for name, number in record.ports.items()}
+    return _filled(text, values, release)
 
+
+def _filled(text: str, values: Mapping[str, str], release: Release) -> str:
     try:
         return fill(text, values)
     except KeyError as missing:
+        ports = ", ".join(port.name for port in release.spec.ports)
         raise UserError(
             f"{release.name} cannot be started: no value for {{{missing.args[0]}}}",
-            f"{release.service} declares {', '.join(record.ports) or 'no port'}",
-            f"declare the port in {release.service}'s service.toml, or remove the template",
+            f"{release.service} declares {f'the ports {ports}' if ports else 'no port'}",
+            f"declare it in {release.service}'s service.toml, or remove the placeholder",
         ) from missing
 
 

@@ -133,7 +133,8 @@ class _Draft:
                 if ready[release] <= revision.replicas:
                     continue  # the replicas that shall stay are not ready yet: this one fills in
                 ready[release] -= 1
-            self._retire(replica, f"{revision.replicas} replicas are wanted")
+            count = "1 replica is" if revision.replicas == 1 else f"{revision.replicas} replicas are"
+            self._retire(replica, f"only {count} wanted")
 
     def end_the_condemned(self) -> None:
         for replica in self.present:

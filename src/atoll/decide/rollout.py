@@ -184,8 +184,9 @@ def _draining(facts: Facts) -> Step:
         if one.alive is not False and one.exit is None and one.record.phase != "starting" and one.inflight != 0
     ]
     drain_s = facts.stable.spec.stop.drain_s
-    if busy and facts.in_phase_s < drain_s:
-        return Step(facts.rollout, wake_at_s=facts.rollout.phase_since_s + drain_s)
+    until_s = facts.rollout.phase_since_s + drain_s
+    if busy and facts.now.boot_s < until_s:
+        return Step(facts.rollout, wake_at_s=until_s)
     if busy:
         count = sum(one.inflight or 0 for one in busy)
         live += f"; {count} requests at {facts.stable.name} were still in flight after {drain_s:g} s"
@@ -193,10 +194,10 @@ def _draining(facts: Facts) -> Step:
 
 
 def _live(facts: Facts) -> Step:
-    keep_s = warm_s(facts.rollout.kind, facts.candidate, facts.stable)
-    if facts.in_phase_s >= keep_s:
+    until_s = facts.rollout.phase_since_s + warm_s(facts.rollout.kind, facts.candidate, facts.stable)
+    if facts.now.boot_s >= until_s:  # the same sum as the wake-up: a difference may round to just below
         return _enter(facts.rollout, "certified", facts.now, f"{facts.candidate.name} is certified")
-    return Step(facts.rollout, wake_at_s=facts.rollout.phase_since_s + keep_s)
+    return Step(facts.rollout, wake_at_s=until_s)
 
 
 def _undoing(facts: Facts) -> Step:

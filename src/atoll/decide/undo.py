@@ -50,7 +50,7 @@ def _crash_loop(facts: Facts) -> str:
             return ""
         return f"{name} was live, then crashed {_times(count)} in a row{how}"
     if READY in facts.rollout.entered_s or facts.rollout.phase != "starting":
-        return f"{name} was ready, then died: {_times(count)} in a row{how}"
+        return f"{name} was ready, then died {_times(count)} in a row{how}"
     return f"{name} crashed {_times(count)} before it was ready{how}"
 
 

@@ -119,7 +119,7 @@ def _probe(spec: ServiceSpec, field: str, probe: Probe) -> Iterator[Problem]:
     port = spec.port(probe.port)
     if port is None:
         yield _problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports))
-    elif probe.kind != "tcp" and port.protocol != probe.kind:
+    elif probe.kind not in {"tcp", port.protocol}:
         what = f"asks by {probe.kind}, but port '{port.name}' speaks {port.protocol}"
         fix = f'say port = "{probe.kind}", or ask by "tcp"' if len(spec.ports) == 1 else "name another port"
         yield _problem(spec, field, what, fix)
@@ -189,6 +189,8 @@ def _templates(spec: ServiceSpec) -> Iterator[Problem]:
 
 
 def _unknown_placeholder(spec: ServiceSpec, field: str, name: str, known: Collection[str]) -> Problem:
+    if not spec.ports and known is not CALL_PLACEHOLDERS and name.partition(".")[0] in PORT_PLACEHOLDERS:
+        return _problem(spec, field, f"has the placeholder {{{name}}}, but the service has no port")
     fix = did_you_mean(name, known)
     text = f"as a text it is written {{{{{name}}}}}"
     return _problem(spec, field, f"has an unknown placeholder {{{name}}}", f"{fix}; {text}" if fix else text)

@@ -1,14 +1,14 @@
 """The one grammar of placeholders in commands and environment values: `{port}`, `{port.admin}`, `{address}`.
 
 A placeholder is a lower-case name in single braces. Anything else in braces (JSON, `${HOME}`, `awk '{print $1}'`) is
-text. `{{port}}` is the text `{port}`. Whoever starts a replica fills them in; `decide.validate` checks them before.
+text. `{{port}}` is the text `{port}`; in JSON, `{"port":{port}}` holds a placeholder. Whoever starts a replica fills them in; `decide.validate` checks them before.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
 _NAME = r"[a-z][a-z0-9_]*(?:\.[a-z0-9][a-z0-9_-]*)?"
-_PLACEHOLDER = re.compile(rf"(?<![{{$])\{{({_NAME})\}}(?!\}})|(?<!\$)\{{\{{({_NAME})\}}\}}")
+_PLACEHOLDER = re.compile(rf"(?<![{{$])\{{({_NAME})\}}|(?<!\$)\{{\{{({_NAME})\}}\}}")
 
 SERVICE_PLACEHOLDERS = ("service", "release", "data")  # everywhere; `data` is the service's own folder
 PORT_PLACEHOLDERS = ("host", "port", "url", "address")  # of a service with a port; `port.NAME` for each named one

@@ -90,16 +90,17 @@ class Artifacts:
         return self.locks / key
 
     def find(self, key: str, *, use: bool = True) -> Record | None:
-        """The record of a complete artifact, else None. `use` counts as a use, for `collect`."""
+        """The record of a complete artifact, else None. `use` counts as a use, for `collect`. Key locked, if used."""
         path = self.records / key
         try:
             record = msgspec.json.decode(path.read_bytes(), type=Record)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError:
-            return None  # of another version of Atoll: built again, at the same place
-        if not self.folder(key).is_dir():
-            return None
+            return None  # damaged: built again, at the same place
+        folder = self.folder(key)
+        if record.artifact.path != os.fspath(folder) or not folder.is_dir():
+            return None  # the artifacts folder was moved: what was built elsewhere does not run here
         if use:
             try:
                 os.utime(path)
@@ -163,8 +164,9 @@ class Artifacts:
 
     def sweep(self) -> None:
         """Remove what interrupted builds left: results without a record and stages without a process."""
-        names = [item.name for item in os.scandir(self.staging)]
-        names += [item.name for item in os.scandir(self.root) if _KEY.fullmatch(item.name)]
+        names = {item.name for item in os.scandir(self.staging)}
+        names |= {item.name for item in os.scandir(self.root) if _KEY.fullmatch(item.name)}
+        names |= {item.name for item in os.scandir(self.locks)}
         for name in names:
             if (self.records / name).exists():
                 continue

@@ -5,11 +5,11 @@ artifact is on the disk is `artifacts`' business, what goes in is `inputs`', wha
 """
 
 import asyncio
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,13 +19,13 @@ from atoll.model.errors import BuildFailed, UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline import inputs
-from atoll.pipeline.artifacts import FULL, Artifacts, Record, Stage, disk_trouble, seal
+from atoll.pipeline.artifacts import Artifacts, Record, Stage, disk_trouble, seal
 from atoll.pipeline.detect import Plan, plan
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
 from atoll.pipeline.key import Manifest, key_of
-from atoll.pipeline.lock import Lock, lock
+from atoll.pipeline.lock import Lock, lock, try_lock
 from atoll.pipeline.run import Output, run, settle
 from atoll.pipeline.tools import Tools, this_platform
 from atoll.ports import Step
@@ -74,7 +74,7 @@ async def build_all(
     Raises:
         UserError: the artifacts folder cannot be used at all.
     """
-    place = Artifacts(artifacts.absolute())
+    place = Artifacts(artifacts.resolve())
     await settle(asyncio.get_running_loop().run_in_executor(None, _open, place))
     environment = build_environment(os.environ, {}, os.fspath(place.staging))
     shop = _Shop(
@@ -132,7 +132,8 @@ class _Build:
         self.folder = Path(os.path.normpath(shop.root / spec.folder))
         self.stop = threading.Event()
         self.now = Progress(service=spec.name, phase="hashing")
-        self._said = 0.0
+        self._line = ""
+        self._line_due: asyncio.TimerHandle | None = None
 
     async def result(self) -> Artifact | BuildFailed:
         """The artifact, or the failure that is this service's own."""
@@ -157,7 +158,7 @@ class _Build:
             return self.tell("cached", record.artifact)
         self.tell("queued")
         async with self.shop.slots:
-            stage = await self.thread(self.artifacts.stage)
+            stage = self.artifacts.stage()  # not in a thread: a cancellation must not lose it
             try:
                 order = await self.thread(lambda: self.copy(stage))
                 with await self.turn(order.key) as held:
@@ -169,10 +170,17 @@ class _Build:
 
     def look_up(self) -> Record | None:
         """The artifact of the files as they are now, by remembered hashes and tool versions."""
-        entries = self.select()
         memory = self.artifacts.cache / f"files-{self.spec.name}"
-        taken = inputs.fingerprint(self.folder, entries, memory, self.stop)
-        return self.artifacts.find(self.order(self.folder, taken, fresh=False).key)
+        try:
+            taken = inputs.fingerprint(self.folder, self.select(), memory, self.stop)
+            key = self.order(self.folder, taken, fresh=False).key
+        except UserError:
+            return None  # judged where it counts, in the copy: the folder around the original may mislead a tool
+        held = try_lock(self.artifacts.lock_path(key), shared=True)
+        if held is None:
+            return None  # being built or removed right now: wait for our turn
+        with held:
+            return self.artifacts.find(key)
 
     def copy(self, stage: Stage) -> _Order:
         """Copy the inputs; the order is made of the copy, so that the key tells what is built."""
@@ -181,7 +189,13 @@ class _Build:
 
     def select(self) -> list[inputs.Entry]:
         """The service's files."""
-        return inputs.select(self.folder, self.spec.build.inputs, root=self.shop.root, skip=_OURS)
+        return inputs.select(
+            self.folder,
+            self.spec.build.inputs,
+            root=self.shop.root,
+            skip=_OURS,
+            artifacts=self.artifacts.root,
+        )
 
     def order(self, folder: Path, taken: tuple[Input, ...], *, fresh: bool) -> _Order:
         """The build of the inputs `taken` that lie in `folder`."""
@@ -193,7 +207,7 @@ class _Build:
             steps=planned.steps,
             outputs=self.spec.build.outputs,
             env=self.spec.build.env,
-            tools=self.shop.tools.identify(planned.tools, folder, taken, fresh=fresh),
+            tools=self.shop.tools.identify(planned.tools, folder, taken, self.spec.build.env, fresh=fresh),
             platform=this_platform(),
             inputs=taken,
         )
@@ -217,8 +231,8 @@ class _Build:
     async def build(self, order: _Order, stage: Stage, held: Lock) -> Artifact:
         """Run the steps at the final place; there is a complete artifact after, or nothing at all."""
         began = time.monotonic()
-        folder = await self.thread(lambda: self.artifacts.place(stage, order.key))
         try:
+            folder = await self.thread(lambda: self.artifacts.place(stage, order.key))
             await self.run_steps(order, folder, stage, held)
             self.tell("sealing")
             return await self.thread(lambda: self.finish(order, folder, time.monotonic() - began))
@@ -230,6 +244,8 @@ class _Build:
     async def run_steps(self, order: _Order, folder: Path, stage: Stage, held: Lock) -> None:
         """Run them one after the other. Raises BuildFailed for the first that ends badly, or for the time limit."""
         steps = order.plan.steps
+        if not steps:
+            return
         output = Output(self.artifacts.logs / f"{self.spec.name}-{order.key[:12]}", self.line)
         base = build_environment(os.environ, self.spec.build.env, os.fspath(stage.temporary))
         limit = asyncio.timeout(self.spec.build.timeout_s)
@@ -237,10 +253,13 @@ class _Build:
             async with limit:
                 for number, step in enumerate(steps, 1):
                     self.tell("building", step=number, steps=len(steps), label=step.label)
-                    output.write(f"$ {step.command.text}\n".encode())
+                    output.begin(step.command.text)
                     held_fds = (held.fd, stage.lock.fd)
                     env = {**base, **step.env}
-                    status = await run(self.argv(step), folder=folder, env=env, output=output, held=held_fds)
+                    try:
+                        status = await run(self.argv(step), folder=folder, env=env, output=output, held=held_fds)
+                    except OSError as exc:
+                        raise self.failure(f"step {number} could not be started: {exc}", output) from exc
                     if status != 0:
                         raise self.failure(f"step {number} of {len(steps)} ({step.label}) {_ended(status)}", output)
         except TimeoutError:
@@ -257,16 +276,17 @@ class _Build:
         if step.command.shell is not None:
             return ("/bin/sh", "-c", step.command.shell)
         name, *rest = step.command.argv
-        return (self.shop.tools.find(name) or name, *rest) if name == "uv" else step.command.argv
+        found = self.shop.tools.find(name, self.spec.build.env) if name == "uv" else None
+        return (found or name, *rest)
 
     def failure(self, what: str, output: Output, fix: str = "") -> BuildFailed:
         """A failed build with what it printed last, and with the disk's part in it."""
-        with suppress(OSError):  # the folder is unreachable now: say what is known
-            disk = os.statvfs(self.artifacts.root)
-            if disk.f_bavail * disk.f_frsize < LOW_BYTES:
-                trouble = disk_trouble(OSError(min(FULL), "no space left on the device"), self.artifacts.root)
-                what, fix = f"{what}; {trouble.what}", f"{trouble.fix}; "
-        return BuildFailed(self.spec.name, what, output.last(), fix=f"{fix}the whole output is in {output.path}")
+        disk = os.statvfs(self.artifacts.root)
+        said = output.last()
+        if disk.f_bavail * disk.f_frsize < LOW_BYTES or "ENOSPC" in said or "No space left on device" in said:
+            trouble = disk_trouble(OSError(errno.ENOSPC, "no space left"), self.artifacts.root)
+            what, fix = f"{what}; {trouble.what}", f"{trouble.fix}; "
+        return BuildFailed(self.spec.name, what, said, fix=f"{fix}the whole output is in {output.path}")
 
     def finish(self, order: _Order, folder: Path, seconds: float) -> Artifact:
         """Make it read-only and complete."""
@@ -296,6 +316,9 @@ class _Build:
 
     def tell(self, phase: Phase, result: T = None, *, step: int = 0, steps: int = 0, label: str = "") -> T:  # type: ignore[assignment]
         """Say where the build is; returns `result`."""
+        if self._line_due is not None:
+            self._line_due.cancel()
+            self._line_due = None
         self.now = Progress(
             service=self.spec.name, phase=phase, step=step, steps=steps, label=label, seconds=self.seconds()
         )
@@ -303,12 +326,16 @@ class _Build:
         return result
 
     def line(self, text: str) -> None:
-        """Show a line of output, not too often."""
-        seconds = self.seconds()
-        if seconds - self._said >= LINE_EVERY_S:
-            self._said = seconds
-            self.now = msgspec.structs.replace(self.now, line=text, seconds=seconds)
-            self.shop.on_progress(self.now)
+        """Show a line of output: soon, and not too often; the newest one then."""
+        self._line = text
+        if self._line_due is None:
+            self._line_due = asyncio.get_running_loop().call_later(LINE_EVERY_S, self.show_line)
+
+    def show_line(self) -> None:
+        """Show the newest line."""
+        self._line_due = None
+        self.now = msgspec.structs.replace(self.now, line=self._line, seconds=self.seconds())
+        self.shop.on_progress(self.now)
 
     def seconds(self) -> float:
         """Since build_all began."""

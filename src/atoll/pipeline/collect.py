@@ -26,7 +26,7 @@ def collect(artifacts: Path, keep: Set[str], max_age_s: float, max_bytes: int, f
     Never one in `keep` (keys), one that is being built, or one used within the last `fresh_s` seconds. Also removes old
     logs and what interrupted builds left. Blocking. Raises UserError when the folder cannot be written.
     """
-    place = Artifacts(artifacts.absolute())
+    place = Artifacts(artifacts.resolve())
     place.prepare()
     now = time.time()
     removed: list[str] = []

@@ -6,7 +6,7 @@ fetched from and through, not what is made.
 """
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 # Why each may pass. A trailing * stands for any ending; matched exactly otherwise.
 PASSED: Mapping[str, str] = {
@@ -43,6 +43,18 @@ PASSED: Mapping[str, str] = {
 }
 
 
+# Say where results go, which is the builder's business; they would lead a build out of its folder.
+KEPT_AWAY = (
+    "UV_PROJECT*",
+    "UV_WORKING*",
+    "UV_SYSTEM_PYTHON",
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_USER",
+    "NPM_CONFIG_PREFIX",
+)
+
+
 def build_environment(outer: Mapping[str, str], declared: Mapping[str, str], temporary: str) -> dict[str, str]:
     """What a step's process gets, less the step's own variables.
 
@@ -51,6 +63,10 @@ def build_environment(outer: Mapping[str, str], declared: Mapping[str, str], tem
         declared: `build.env`; wins over what is passed.
         temporary: a private folder for temporary files.
     """
-    env = {name: value for name, value in outer.items() if any(fnmatch.fnmatchcase(name, each) for each in PASSED)}
+    env = {name: value for name, value in outer.items() if _fits(name, PASSED) and not _fits(name, KEPT_AWAY)}
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     return {**env, "LANG": "C.UTF-8", "TMPDIR": temporary, **declared}
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, each) for each in patterns)

@@ -1,8 +1,8 @@
 """Globs as `build.inputs` and `build.outputs` use them, anchored at the folder.
 
-`**` is any number of folders, `*` and `?` stay within one name, `[abc]` is one of these, a pattern that names a folder
-means all below it, and a leading `!` takes away again; the last pattern that fits decides. Pure; called by `inputs` and
-`artifacts`.
+`**` is any number of folders, `*` and `?` stay within one name, `[abc]` is one of these, a backslash takes a character
+as it is, a pattern that names a folder means all below it, and a leading `!` takes away again; the last pattern that
+fits decides. Pure; called by `inputs`, `ignore` and `build`.
 """
 
 import re
@@ -32,24 +32,40 @@ def _regex(pattern: str) -> re.Pattern[str]:
         if part == "**":
             text += r".*" if last else r"(?:[^/]+/)*"
         else:
-            text += _name(part) + ("" if last else "/")
+            text += name_regex(part) + ("" if last else "/")
     return re.compile(text + r"(?:/.*)?\Z", re.DOTALL)
 
 
-def _name(part: str) -> str:
+def name_regex(part: str) -> str:
+    """The regular expression for one name with `*`, `?`, `[abc]`, and a backslash before what stands for itself."""
     text, at = "", 0
     while at < len(part):
         char = part[at]
-        close = part.find("]", at + 2) if char == "[" else -1
+        # A bracket right after the opening one (or after its `!`) stands for itself.
+        start = at + 2 + (part[at + 1 : at + 2] in ("!", "^"))
+        close = part.find("]", start) if char == "[" else -1
         if char == "*":
             text += "[^/]*"
         elif char == "?":
             text += "[^/]"
+        elif char == "\\" and at + 1 < len(part):
+            at += 1
+            text += re.escape(part[at])
         elif close > 0:
-            inner = part[at + 1 : close].replace("\\", "\\\\").replace("[", "\\[")
-            text += "[" + ("^" + inner[1:] if inner[0] in "!^" else inner) + "]"
+            negated, inner = start - at - 2, part[start - 1 : close]
+            text += _any_of(inner, negated=bool(negated))
             at = close
         else:
             text += re.escape(char)
         at += 1
+    return text
+
+
+def _any_of(inner: str, *, negated: bool) -> str:
+    inner = re.sub(r"([\[\\&~|^])", r"\\\1", inner)
+    text = f"(?:(?!/)[{'^' if negated else ''}{inner}])"
+    try:
+        re.compile(text)
+    except re.error:
+        return "(?!)"  # [z-a]: fits nothing
     return text

@@ -1,26 +1,36 @@
 """What git would ignore: .gitignore files from the top of the repository down, without needing git.
 
-Called by `inputs` only. Reads .gitignore files and nothing else.
+Called by `inputs` only. Reads .gitignore files and nothing else. The rules are gitignore(5)'s, name by name on the way
+down, as git itself walks; a property test compares the two. (The pathspec library judges whole paths instead, and
+differs: after `x/*` and `!x/` it takes back what lies inside x, too.)
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+from atoll.pipeline.globs import name_regex
 
 # Not the service's own: made by tools, or by us. node_modules and .venv are made anew in the artifact.
 NEVER = frozenset({".git", ".atoll", "node_modules", ".venv", "__pycache__"})
 
 
-class Ignore:
-    """The rules in force in one folder: its own .gitignore and those above; the deepest that says anything decides."""
+class Rule(NamedTuple):
+    """One line of a .gitignore file."""
 
-    def __init__(self, levels: tuple[tuple[str, GitIgnoreSpec], ...] = ()) -> None:
-        self._levels = levels  # (absolute folder with a trailing slash, rules)
+    ignores: bool  # False takes back
+    folders_only: bool
+    regex: re.Pattern[str]  # for the path below the file's folder
+
+
+class Ignore:
+    """The rules in force in one folder: its own .gitignore and those above; the last one that fits decides."""
+
+    def __init__(self, levels: tuple[tuple[str, tuple[Rule, ...]], ...] = ()) -> None:
+        self._levels = levels  # (absolute folder with a trailing slash, rules, the last first)
 
     def within(self, folder: str) -> Ignore:
         """The rules inside `folder`, an absolute path: these and its .gitignore's."""
@@ -28,18 +38,43 @@ class Ignore:
             text = Path(folder, ".gitignore").read_bytes().decode("utf-8", "surrogateescape")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return self
-        from pathspec import GitIgnoreSpec  # takes 30 ms to load, and many services have no .gitignore
-
-        rules = GitIgnoreSpec.from_lines(text.splitlines())
-        return Ignore((*self._levels, (folder.rstrip("/") + "/", rules)))
+        rules = [rule for line in reversed(text.split("\n")) if (rule := parse(line.removesuffix("\r"))) is not None]
+        return Ignore((*self._levels, (folder.rstrip("/") + "/", tuple(rules))))
 
     def ignores(self, path: str, *, folder: bool) -> bool:
-        """Whether the absolute `path`, which is a folder or not, is ignored."""
+        """Whether the absolute `path`, a folder or not, is ignored, given that no folder above it is."""
         for base, rules in reversed(self._levels):
-            verdict = rules.check_file(path[len(base) :] + ("/" if folder else "")).include
-            if verdict is not None:
-                return verdict
+            below = path[len(base) :]
+            for rule in rules:
+                if (folder or not rule.folders_only) and rule.regex.match(below):
+                    return rule.ignores
         return False
+
+
+def parse(line: str) -> Rule | None:
+    """A line of a .gitignore file; None for blanks and comments."""
+    while line.endswith(" ") and not line.endswith("\\ "):
+        line = line[:-1]
+    if not line or line.startswith("#"):
+        return None
+    taken_back = line.startswith("!")
+    pattern = line[1:] if taken_back else line
+    folders_only = pattern.endswith("/")
+    pattern = pattern.removesuffix("/")
+    if not pattern:
+        return None
+    parts = pattern.split("/")
+    if len(parts) == 1:
+        parts = ["**", *parts]  # a mere name is meant at any depth
+    text = ""
+    for index, part in enumerate(parts):
+        if part == "**":
+            text += ".+" if index == len(parts) - 1 else "(?:[^/]+/)*"
+        elif index == 0 and not part:
+            continue  # a leading slash only says that the pattern is anchored
+        else:
+            text += name_regex(part) + ("" if index == len(parts) - 1 else "/")
+    return Rule(not taken_back, folders_only, re.compile(text + r"\Z", re.DOTALL))
 
 
 def above(folder: Path, root: Path) -> Ignore:

@@ -48,8 +48,22 @@ class Stopped(Exception):
 # --- which files --------------------------------------------------------------------------------------------------
 
 
-def select(folder: Path, patterns: Sequence[str], *, root: Path, skip: frozenset[str] = frozenset()) -> list[Entry]:
-    """The files of `folder` (absolute) that the patterns mean, sorted by path, less what git ignores and `skip`.
+def select(
+    folder: Path,
+    patterns: Sequence[str],
+    *,
+    root: Path,
+    skip: frozenset[str] = frozenset(),
+    artifacts: Path | None = None,
+) -> list[Entry]:
+    """The files of `folder` (absolute) that the patterns mean, sorted by path, less what git ignores.
+
+    Args:
+        folder: the service's folder, absolute.
+        patterns: `build.inputs`.
+        root: the workspace's folder, where .gitignore files begin when there is no git.
+        skip: paths that are no inputs.
+        artifacts: the artifacts folder, which may lie within `folder`.
 
     Raises UserError for a link out of the folder, a name that is not UTF-8, a pattern list that means nothing, and a
     folder that cannot be read.
@@ -58,7 +72,7 @@ def select(folder: Path, patterns: Sequence[str], *, root: Path, skip: frozenset
     base = os.fspath(folder)
     found: list[Entry] = []
     try:
-        for path, item in _walk(base, above(folder, root)):
+        for path, item in _walk(base, above(folder, root), os.fspath(artifacts) if artifacts else ""):
             if path in skip or not meant(path):
                 continue
             _check_name(path)
@@ -86,13 +100,13 @@ def select(folder: Path, patterns: Sequence[str], *, root: Path, skip: frozenset
     return found
 
 
-def _walk(base: str, rules: Ignore) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk(base: str, rules: Ignore, artifacts: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     todo = [("", rules)]
     while todo:
         prefix, here = todo.pop()
         with os.scandir(os.path.join(base, prefix) if prefix else base) as items:
             for item in items:
-                if item.name in NEVER:
+                if item.name in NEVER or item.path == artifacts:
                     continue
                 folder = item.is_dir(follow_symlinks=False)
                 if here.ignores(f"{base}/{prefix}{item.name}", folder=folder):
@@ -134,7 +148,10 @@ class Seen(msgspec.Struct):
 
 
 def fingerprint(folder: Path, entries: Sequence[Entry], memory: Path, stop: threading.Event) -> tuple[Input, ...]:
-    """The inputs as they are now. Only what looks different from what the file `memory` knows is read."""
+    """The inputs as they are now. Only what looks different from what the file `memory` knows is read.
+
+    A file that vanished since it was selected is no input. Raises UserError for one that cannot be read, and Stopped.
+    """
     known = _recall(memory)
     fresh = Seen()
     inputs: list[Input] = []
@@ -146,8 +163,10 @@ def fingerprint(folder: Path, entries: Sequence[Entry], memory: Path, stop: thre
             continue
         if seen is not None and seen[0] == entry.status:
             content = seen[1]
+        elif (read := _read(folder / entry.path, None, stop)) is None:
+            continue
         else:
-            content = _read(folder / entry.path, None, stop)
+            content = read
         if max(entry.status[1], entry.status[2]) < settled_ns:
             fresh.files[entry.path] = (entry.status, content)
         inputs.append(Input(entry.path, entry.kind, content))
@@ -169,23 +188,31 @@ def copy(folder: Path, entries: Sequence[Entry], to: Path, stop: threading.Event
         if parent not in made:
             target.parent.mkdir(parents=True, exist_ok=True)
             made.add(parent)
-        try:
-            if entry.kind == "link":
-                content = os.readlink(source)
-                target.symlink_to(content)
-            else:
-                content = _read(source, target, stop)
-                target.chmod(0o755 if entry.kind == "program" else 0o644)
-        except FileNotFoundError:
+        if entry.kind == "link":
+            content = os.readlink(source)
+            target.symlink_to(content)
+        elif (read := _read(source, target, stop)) is None:
             continue
+        else:
+            content = read
+            target.chmod(0o755 if entry.kind == "program" else 0o644)
         inputs.append(Input(entry.path, entry.kind, content))
     return tuple(inputs)
 
 
-def _read(source: Path, target: Path | None, stop: threading.Event) -> str:
-    """The SHA-256 of a file, copied to `target` on the way, with its times; read again while somebody writes it."""
+def _read(source: Path, target: Path | None, stop: threading.Event) -> str | None:
+    """The SHA-256 of a file, copied to `target` on the way, with its times; read again while somebody writes it.
+
+    None when it is gone. Raises UserError when it cannot be read or keeps changing.
+    """
     for _ in range(TRIES):
-        with open(source, "rb", buffering=0, opener=_no_follow) as reading:
+        try:
+            file = open(source, "rb", buffering=0, opener=_no_follow)  # noqa: SIM115 (closed below)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise UserError(f"{source} cannot be read", str(exc.strerror), "make it a readable file") from exc
+        with file as reading:
             before = os.fstat(reading.fileno())
             if target is None:
                 content = _pump(reading.fileno(), None, stop)

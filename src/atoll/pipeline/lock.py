@@ -36,12 +36,15 @@ class Lock:
         self.release()
 
 
-def try_lock(path: Path) -> Lock | None:
-    """The lock, or None when somebody else holds it. The file is made when missing. Raises OSError."""
+def try_lock(path: Path, *, shared: bool = False) -> Lock | None:
+    """The lock, or None when somebody else holds it. The file is made when missing. Raises OSError.
+
+    `shared` excludes only those who do not share it: for looking at what they change.
+    """
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if _same(fd, path):
                 return Lock(fd, path)
         except BlockingIOError:

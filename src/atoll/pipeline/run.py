@@ -39,8 +39,21 @@ class Output:
         path.unlink(missing_ok=True)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
+    def begin(self, step: str) -> None:
+        """Note which command printed what follows."""
+        self._keep(f"$ {step}\n".encode())
+
     def write(self, data: bytes) -> None:
         """Take what was printed."""
+        self._keep(data)
+        lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        self._rest = lines.pop()[-4 * LINE_CHARS :]
+        for line in reversed(lines):
+            if text := plain(line.decode("utf-8", "replace")):
+                self._on_line(text[:LINE_CHARS])
+                break
+
+    def _keep(self, data: bytes) -> None:
         if self._written < HEAD_BYTES:
             self._put(data)
         else:
@@ -50,12 +63,6 @@ class Output:
         self._tail_bytes += len(data)
         while self._tail_bytes - len(self._tail[0]) > TAIL_BYTES:
             self._tail_bytes -= len(self._tail.popleft())
-        lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
-        self._rest = lines.pop()[-4 * LINE_CHARS :]
-        for line in reversed(lines):
-            if text := plain(line.decode("utf-8", "replace")):
-                self._on_line(text[:LINE_CHARS])
-                break
 
     def last(self) -> str:
         """The last lines, without colours."""

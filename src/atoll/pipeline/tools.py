@@ -44,9 +44,9 @@ class Tools:
         self._asked: dict[str, Answer] = {}  # in this run
         self._remembered: dict[str, Answer] | None = None
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, declared: Mapping[str, str]) -> str | None:
         """The absolute path of a program; uv is also found in its wheel, beside Atoll itself."""
-        found = shutil.which(name, path=self._env.get("PATH"))
+        found = shutil.which(name, path={**self._env, **declared}.get("PATH"))
         if found is None and name == "uv":
             from uv import find_uv_bin
 
@@ -56,19 +56,23 @@ class Tools:
                 return None
         return os.path.abspath(found) if found else None
 
-    def identify(self, tools: Sequence[Tool], folder: Path, inputs: Sequence[Input], *, fresh: bool) -> dict[str, str]:
+    def identify(
+        self, tools: Sequence[Tool], folder: Path, inputs: Sequence[Input], declared: Mapping[str, str], *, fresh: bool
+    ) -> dict[str, str]:
         """Tool -> what the key shall say of it. Raises UserError when one that is needed is missing.
 
         Args:
             tools: what a build needs.
             folder: where it is asked: version switchers look there.
             inputs: the inputs of the build; those that pin a version tell remembered answers apart.
+            declared: `build.env`, which may choose a version, too.
             fresh: whether to ask again what was not asked in this run.
         """
-        pins = [item for item in inputs if item.path in PINS]
+        pins = (sorted(declared.items()), [item for item in inputs if item.path in PINS])
+        env = {**self._env, **declared}
         said: dict[str, str] = {}
         for tool in tools:
-            path = self.find(tool.version[0] if tool.version else tool.name)
+            path = self.find(tool.version[0] if tool.version else tool.name, declared)
             if path is None:
                 if tool.optional:
                     continue
@@ -76,22 +80,22 @@ class Tools:
             if not tool.version:
                 said[tool.name] = _file_identity(path)
                 continue
-            answer = self._ask((path, *tool.version[1:]), folder, pins, fresh=fresh)
+            answer = self._ask((path, *tool.version[1:]), folder, env, pins, fresh=fresh)
             if not answer.error:
                 said[tool.name] = answer.text
             elif not tool.optional:
                 raise UserError(f"{tool.name} is missing or does not work", answer.error, tool.fix)
         return said
 
-    def _ask(self, argv: tuple[str, ...], folder: Path, pins: Sequence[Input], *, fresh: bool) -> Answer:
-        parts = (argv, self._env.get("PATH"), _file_identity(argv[0]), pins)
+    def _ask(self, argv: tuple[str, ...], folder: Path, env: Mapping[str, str], pins: object, *, fresh: bool) -> Answer:
+        parts = (argv, env.get("PATH"), _file_identity(argv[0]), pins)
         question = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
         with self._lock:  # one asks, the other builds of this run wait for the answer
             if (known := self._asked.get(question)) is not None:
                 return known
             if not fresh and (known := self._recall().get(question)) is not None:
                 return known
-            answer = _run(argv, folder, self._env)
+            answer = _run(argv, folder, env)
             self._asked[question] = answer
             self._remember()
             return answer

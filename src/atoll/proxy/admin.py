@@ -1,17 +1,20 @@
 """Envoy's admin interface over its unix socket: one GET, one connection. `stats` calls it."""
 
 import asyncio
+import socket
+import struct
 from pathlib import Path
 from urllib.parse import urlencode
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 3.0
 
 
 class Admin:
     """A client of an Envoy that may be away."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = str(socket)
+    def __init__(self, path: Path) -> None:
+        self._socket = str(path)
+        self.pid = 0  # of the Envoy that answered last; 0 where the system does not say
 
     async def get(self, path: str, **query: str) -> bytes | None:
         """The body of a GET; None when Envoy is not there, is cut off, says no, or takes more than `TIMEOUT_S`."""
@@ -28,10 +31,18 @@ class Admin:
     async def _exchange(self, target: str) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self._socket)
         try:
+            self.pid = _peer(writer.get_extra_info("socket"))
             writer.write(f"GET {target} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\n\r\n".encode())
             return await reader.read()
         finally:
             writer.close()
+
+
+def _peer(connection: socket.socket) -> int:
+    """The process at the other end of a unix socket."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return 0
+    return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
 
 
 def _joined(body: bytes) -> bytes | None:

@@ -8,6 +8,7 @@ as hosts there: while one drains, Envoy may eject the last that serves, for `eje
 import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -151,13 +152,19 @@ def _cluster(name: str, protocol: Protocol, policy: EdgePolicy, **fields: Any) -
         name=name,
         connect_timeout=seconds(policy.connect_timeout_s),
         lb_policy="LEAST_REQUEST",
-        # Without it half of the traffic reaches endpoints that are not ready as soon as most are not.
-        common_lb_config={"healthy_panic_threshold": {"value": 0.0}},
+        common_lb_config={
+            # Without it half of the traffic reaches endpoints that are not ready as soon as most are not.
+            "healthy_panic_threshold": {"value": 0.0},
+            # Without it a second change within a second (draining, ejection) reaches the workers late, though it was
+            # acknowledged: Envoy merges them.
+            "update_merge_window": seconds(0),
+        },
         circuit_breakers={"thresholds": [breaker]},
         **fields,
     )
 
 
+@cache
 def _http_options(protocol: Protocol) -> Any:
     if protocol == "grpc":
         version: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}

@@ -23,7 +23,7 @@ ADMIN_PATHS = ("/ready", "/stats", "/clusters", "/server_info", "/listeners")
 STATS = (
     r"cluster\.(edge_|gateway->).*\.("
     r"upstream_rq_(completed|total|5xx|active|retry|pending_overflow|active_overflow|rx_reset|time)"
-    r"|upstream_cx_(total|active|connect_fail|overflow|none_healthy)"
+    r"|upstream_cx_(total|active|connect_fail|overflow|destroy_remote_with_active_rq)"
     r"|grpc\.\d+|outlier_detection\.ejections_(active|enforced_total)|membership_(healthy|total))"
 )
 
@@ -73,7 +73,7 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
                 "inclusion_list": {
                     "patterns": [
                         {"safe_regex": {"regex": STATS}},
-                        {"safe_regex": {"regex": r"http\..*\.rq_reset_after_downstream_response_started"}},
+                        {"safe_regex": {"regex": r"http\..*\.downstream_rq_tx_reset"}},
                         {"prefix": "listener_manager."},
                         {"prefix": "cluster_manager."},
                         {"prefix": "server."},
@@ -92,7 +92,7 @@ def _daemon(name: str, run_dir: Path) -> dict[str, Any]:
         "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "circuit_breakers": {"thresholds": [{"max_requests": many, "max_pending_requests": many}]},
+        "circuit_breakers": {"thresholds": [{"max_requests": many, "max_pending_requests": many, "max_retries": many}]},
         "typed_extension_protocol_options": {
             HTTP_OPTIONS: {
                 "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
@@ -131,6 +131,8 @@ def arguments(envoy: str, file: Path, cpus: int) -> tuple[str, ...]:
         *("--drain-strategy", "immediate"),
         "--disable-hot-restart",
         *("--log-level", "warning"),
+        # Else each attempt to reach a daemon that is away is a line; refusals are told by `EnvoyProxy.problem`.
+        *("--component-log-level", "config:error,main:error"),
     )
 
 

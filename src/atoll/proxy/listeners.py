@@ -4,6 +4,7 @@ Every filter that may ever be needed is installed up front and disabled, then sw
 listener does not reach connections that are already open. No access log: it costs more than all the rest together.
 """
 
+from functools import cache
 from typing import Any
 
 from atoll.model.state import Address
@@ -27,7 +28,6 @@ def gateway(listen: Address) -> Any:
     manager = _manager(
         GATEWAY,
         use_remote_address={"value": True},
-        preserve_external_request_id=True,
         normalize_path={"value": True},
         request_headers_timeout=seconds(30),  # a client that dribbles its headers must not hold a connection for ever
     )
@@ -62,6 +62,7 @@ def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
         callee=edge.callee,
         port=edge.port,
         callee_release=None if edge.url is None else 0,
+        variant=str(edge.listen.port),
     )
 
 
@@ -92,17 +93,28 @@ def _manager(name: str, **fields: Any) -> dict[str, Any]:
         upgrade_configs=[{"upgrade_type": "websocket"}],
         http_protocol_options={"accept_http_10": True},
         server_header_transformation="PASS_THROUGH",
+        generate_request_id={"value": False},  # a client's own passes; none is made up
         stream_idle_timeout=seconds(0),  # the routes have it
         **fields,
     )
 
 
-def _http_filters() -> list[dict[str, Any]]:
+@cache
+def _http_filters() -> tuple[dict[str, Any], ...]:
     hold = extension(
         HOLD_FILTER,
         _FILTERS + "ext_authz.v3.ExtAuthz",
         transport_api_version="V3",
-        grpc_service={"envoy_grpc": {"cluster_name": HOLD_CLUSTER}, "timeout": seconds(HOLD_MAX_S)},
+        grpc_service={
+            "envoy_grpc": {"cluster_name": HOLD_CLUSTER},
+            "timeout": seconds(HOLD_MAX_S),
+            # The daemon may be replaced meanwhile: what it held asks the next one.
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset,5xx,cancelled,unavailable",
+                "num_retries": {"value": 1000},
+                "retry_back_off": {"base_interval": seconds(0.1), "max_interval": seconds(0.5)},
+            },
+        },
         clear_route_cache=True,  # the release that takes the request is chosen when it is let go
         status_on_error={"code": 503},
     )
@@ -118,4 +130,4 @@ def _http_filters() -> list[dict[str, Any]]:
         _FILTERS + "router.v3.Router",
         suppress_envoy_headers=True,  # nothing is added that nobody asked for
     )
-    return [hold | {"disabled": True}, fault | {"disabled": True}, buffer | {"disabled": True}, stats, router]
+    return hold | {"disabled": True}, fault | {"disabled": True}, buffer | {"disabled": True}, stats, router

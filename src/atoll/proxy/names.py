@@ -23,14 +23,19 @@ class ClusterKey(msgspec.Struct, frozen=True, kw_only=True):
     callee: str
     port: str
     callee_release: int | None
-    variant: str = ""  # tells apart the gateway's clusters of one release with different policies
+    variant: str  # an edge's listening port; at the gateway, what its policy comes to
 
     @property
     def name(self) -> str:
-        """`edge:orders-r7->catalog.grpc@r3`, `gateway->orders.http@r7~1f3a`."""
+        """`edge:orders-r7->catalog.grpc@r3~20011`, `gateway->orders.http@r7~1f3a2b`."""
         source = f"edge:{self.caller}-r{self.caller_release}" if self.caller else GATEWAY
         tail = "@tcp" if self.callee_release is None else f"@r{self.callee_release}"
-        return f"{source}->{self.callee}.{self.port}{tail}{f'~{self.variant}' if self.variant else ''}"
+        return f"{source}->{self.callee}.{self.port}{tail}~{self.variant}"
+
+    @property
+    def listener(self) -> str:
+        """The listener whose requests it takes."""
+        return _edge(self.caller, self.caller_release, self.callee, self.variant) if self.caller else GATEWAY
 
     @property
     def endpoints(self) -> str:
@@ -44,8 +49,15 @@ def endpoint_set(callee: str, port: str, release: int | None) -> str:
 
 
 def edge_name(caller: str, edge: Edge) -> str:
-    """`edge:orders-r7->catalog.grpc`: a listener and its routes; the holder of its port's lease."""
-    return f"edge:{caller}-r{edge.caller_release}->{edge.callee}.{edge.port}"
+    """`edge:orders-r7->catalog@20011`: a listener and its routes.
+
+    By its port and not by the callee's, which is only known once there is a callee: the same listener then serves it.
+    """
+    return _edge(caller, edge.caller_release, edge.callee, str(edge.listen.port))
+
+
+def _edge(caller: str, release: int | None, callee: str, port: str) -> str:
+    return f"edge:{caller}-r{release}->{callee}@{port}"
 
 
 def stat_name(name: str) -> str:

@@ -5,11 +5,14 @@ gRPC port (the client's own `grpc-timeout` is honoured), a request that accepts 
 connection (Envoy counts the time-out from the request's end, which an upgraded one does not have).
 
 Retries. Every method is tried again when no byte of it was sent; the policy's `retry_on` counts for GET and HEAD alone.
-Conditions of gRPC (`unavailable`, ...) count on gRPC edges, where nothing else can be meant by them.
+On gRPC edges every condition counts as it is given: there each call is a POST, and whoever declares one for an edge says
+that its calls may be repeated. Conditions of gRPC (`unavailable`, ...) count nowhere else. `unavailable` is what a callee
+answered; a callee that died has answered nothing: that is `reset`.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -91,8 +94,7 @@ def target_routes(target: Target) -> list[dict[str, Any]]:
     if not target.clusters and not target.hold:
         return [_unavailable(target)]
     if target.protocol == "grpc":
-        wanted = tuple(condition for condition in policy.retry_on if condition in GRPC_CONDITIONS)
-        stream = _action(target, 0.0, always + wanted) | {
+        stream = _action(target, 0.0, always + policy.retry_on) | {
             "max_stream_duration": {"grpc_timeout_header_max": seconds(0)}
         }
         return [_route(target, (), stream)]
@@ -179,13 +181,16 @@ def _action(target: Target, timeout_s: float, retry_on: Sequence[str]) -> dict[s
         action["retry_policy"] = {
             "retry_on": ",".join(retry_on),
             "num_retries": {"value": policy.retries},
-            "retry_host_predicate": [
-                extension(
-                    "envoy.retry_host_predicates.previous_hosts",
-                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-                )
-            ],
-            "host_selection_retry_max_attempts": 3,
+            "retry_host_predicate": [_another_host()],
+            "host_selection_retry_max_attempts": 10,  # draws; of two replicas each draw finds the other at even odds
             "retry_back_off": {"base_interval": seconds(0.01), "max_interval": seconds(0.1)},
         }
     return action
+
+
+@cache
+def _another_host() -> dict[str, Any]:
+    return extension(
+        "envoy.retry_host_predicates.previous_hosts",
+        "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    )

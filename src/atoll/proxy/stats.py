@@ -14,14 +14,14 @@ import msgspec
 from atoll.model.state import Address
 from atoll.model.traffic import Sample
 from atoll.proxy.admin import Admin
-from atoll.proxy.names import GATEWAY, ClusterKey, stat_name
+from atoll.proxy.names import ClusterKey, stat_name
 
 # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: OpenTelemetry's server errors
 GRPC_FAILURES = (2, 4, 12, 13, 14, 15)
-_CUT_OFF = "rq_reset_after_downstream_response_started"
+_CUT_OFF = "downstream_rq_tx_reset"
 _FILTER = (
     r"^cluster\.(edge_|gateway->).*\.(upstream_rq_(completed|5xx|active|retry|pending_overflow|active_overflow"
-    rf"|rx_reset|time)|upstream_cx_overflow|grpc\.\d+)$|^http\..*\.{_CUT_OFF}$|^server\.uptime$"
+    rf"|rx_reset|time)|upstream_cx_destroy_remote_with_active_rq|grpc\.\d+)$|^http\..*\.{_CUT_OFF}$|^server\.uptime$"
 )
 Buckets = Mapping[tuple[float, float], int]
 
@@ -32,6 +32,7 @@ class Scrape(msgspec.Struct):
     values: dict[str, int]
     histograms: dict[str, Buckets]
     at_s: float
+    pid: int = 0  # of the Envoy that was read
 
 
 class Statistics:
@@ -53,7 +54,8 @@ class Statistics:
         if before is None:
             self._last_hosts = hosts
             return []
-        if now.values.get("server.uptime", 0) < before.values.get("server.uptime", 0):  # another Envoy: from zero
+        uptime = "server.uptime"
+        if now.pid != before.pid or now.values.get(uptime, 0) < before.values.get(uptime, 0):  # another Envoy: from 0
             before = Scrape({}, {}, before.at_s)
             self._last_hosts = {}
         found = _http_samples(before, now, clusters)
@@ -69,14 +71,18 @@ class Statistics:
         counts = dict.fromkeys(addresses, 0)
         for (cluster, address), values in hosts.items():
             if address in counts:
-                counts[address] += values.get("cx_active" if cluster.endswith("@tcp") else "rq_active", 0)
+                counts[address] += values.get("cx_active" if "@tcp~" in cluster else "rq_active", 0)
         return counts
 
     async def _scrape(self) -> Scrape | None:
         query = {"usedonly": "", "format": "json", "histogram_buckets": "detailed", "filter": _FILTER}
         at_s = time.monotonic()
         body = await self._admin.get("/stats", **query)
-        return None if body is None else parse(body, at_s)
+        if body is None:
+            return None
+        scrape = parse(body, at_s)
+        scrape.pid = self._admin.pid
+        return scrape
 
     async def _hosts(
         self, keys: Iterable[ClusterKey], releases: Mapping[Address, int]
@@ -88,7 +94,7 @@ class Statistics:
         targets = sorted({re.escape(key.endpoints) for key in keys})
         if not targets:
             return {}
-        body = await self._admin.get("/clusters", format="json", filter=rf"->({'|'.join(targets)})(~.*)?$")
+        body = await self._admin.get("/clusters", format="json", filter=rf"->({'|'.join(targets)})~[^~]*$")
         return None if body is None else parse_hosts(body)
 
 
@@ -120,7 +126,8 @@ def parse_hosts(body: bytes) -> dict[tuple[str, Address], dict[str, int]]:
 def _http_samples(before: Scrape, now: Scrape, clusters: Mapping[str, ClusterKey]) -> list[Sample]:
     found = []
     cut_off = {
-        name: _grown(before, now, f"http.{name}.{_CUT_OFF}") for name in {_stat_prefix(k) for k in clusters.values()}
+        name: _grown(before, now, f"http.{name}.{_CUT_OFF}")
+        for name in {stat_name(k.listener) for k in clusters.values()}
     }
     for name, key in clusters.items():
         if key.callee_release is None:
@@ -131,9 +138,10 @@ def _http_samples(before: Scrape, now: Scrape, clusters: Mapping[str, ClusterKey
             return _grown(before, now, stem + what)
 
         answered = max(grown("upstream_rq_5xx"), sum(grown(f"grpc.{code}") for code in GRPC_FAILURES))
-        # An answer cut off in the middle counts for the edge only: it belongs to a release whose upstream reset.
-        cut = min(cut_off[_stat_prefix(key)], grown("upstream_rq_rx_reset"))
-        cut_off[_stat_prefix(key)] -= cut
+        # An answer cut off in the middle counts for the edge only: it belongs to a release that lost a connection.
+        lost = grown("upstream_rq_rx_reset") + grown("upstream_cx_destroy_remote_with_active_rq")
+        cut = min(cut_off[stat_name(key.listener)], lost)
+        cut_off[stat_name(key.listener)] -= cut
         sample = Sample(
             caller=key.caller,
             caller_release=key.caller_release,
@@ -150,12 +158,6 @@ def _http_samples(before: Scrape, now: Scrape, clusters: Mapping[str, ClusterKey
         if sample.requests or sample.failed or sample.active or sample.latency_ms:
             found.append(sample)
     return found
-
-
-def _stat_prefix(key: ClusterKey) -> str:
-    if not key.caller:
-        return GATEWAY
-    return stat_name(f"edge:{key.caller}-r{key.caller_release}->{key.callee}.{key.port}")
 
 
 def _grown(before: Scrape, now: Scrape, name: str) -> int:

@@ -7,6 +7,7 @@ here works while it is away, and it gets the whole table when it comes.
 
 import asyncio
 import contextlib
+import logging
 import os
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ from atoll.proxy.translate import (
     widened,
 )
 
+_log = logging.getLogger(__name__)
 STALL_S = 5.0  # without an answer from a connected Envoy a change is taken for refused: it sometimes withholds one
 UNDO_S = 2.0  # how long the old entries' return is waited for
 
@@ -51,7 +53,7 @@ class EnvoyProxy(ports.Traffic):
         self._admin = Admin(admin_socket(run_dir))
         self._statistics = Statistics(self._admin)
         self._table: Table | None = None
-        self._clusters: dict[str, ClusterKey] = {}
+        self._named: tuple[Table | None, dict[str, ClusterKey]] = (None, {})
         self._listening: set[tuple[int, str, str]] = set()  # generation, listener, version: seen to listen
         self._lock = asyncio.Lock()
         self._server: grpc.aio.Server | None = None
@@ -72,6 +74,7 @@ class EnvoyProxy(ports.Traffic):
         await server.start()
         self._server = server
         self._retrying = asyncio.create_task(self._ads.retry_refused(), name="envoy-retry-refused")
+        self._retrying.add_done_callback(_report)
 
     async def close(self) -> None:
         """Let go of Envoy, which goes on serving."""
@@ -105,7 +108,7 @@ class EnvoyProxy(ports.Traffic):
         while verdict.refused and verdict.open:
             verdict = _joined(verdict, await self._settle(verdict.open, deadline))
         refused |= refusals.by_service(verdict.refused, made, frozenset(table.services))
-        return await self._outcome(refused, verdict, made, deadline)
+        return await self._outcome(refused, verdict, deadline)
 
     async def _change(self, table: Table, changed: frozenset[str], deadline: float) -> Outcome:
         base = self._table
@@ -118,10 +121,10 @@ class EnvoyProxy(ports.Traffic):
             blamed = refusals.by_service(verdict.refused, made, remaining)
             if verdict.refused and not blamed:
                 continue  # the gateway's own listener: it stands as a problem and delays no service
-            if not blamed and verdict.connected and verdict.open:
+            if not blamed and verdict.connected and verdict.open and await self._admin.get("/ready"):
                 blamed = refusals.stalled(verdict.open, made, remaining)
             if not blamed:
-                return await self._outcome(refused, verdict, made, deadline)
+                return await self._outcome(refused, verdict, deadline)
             attempted, target = target, _with(target, base, frozenset(blamed))
             await self._transition(attempted, target, frozenset(blamed), asyncio.get_running_loop().time() + UNDO_S)
             if len(blamed) > 1 and refusals.ambiguous(verdict):
@@ -140,7 +143,7 @@ class EnvoyProxy(ports.Traffic):
                 texts[name] = outcome.text
             elif isinstance(outcome, Disconnected):
                 return outcome
-        return await self._outcome(texts, Verdict(), {}, deadline)
+        return await self._outcome(texts, Verdict(), deadline)
 
     async def _transition(self, old: Table, new: Table, names: frozenset[str], deadline: float) -> tuple[Verdict, Made]:
         """Bring Envoy from one table to another, in steps that never take away what requests still use."""
@@ -149,7 +152,10 @@ class EnvoyProxy(ports.Traffic):
         gone = keys(old, names) - made.keys()
         gone = gone - keys(new, frozenset(new.services)) if gone else gone
         switching = gone or any(key[0] in (LDS, RDS) for key in differing)
-        standing = self._ads.refusals.keys() - differing
+        # What stood refused before does not speak against this change, unless it is the same change once more.
+        again = {name for name in names if old.services.get(name) == new.services.get(name)}
+        standing = {key for key in self._ads.refusals if key in made and not again.issuperset(made[key].owners[:1])}
+        standing -= differing
         steps = []
         if switching:
             wide = endpoint_sets(widened(old, new, names), names)
@@ -158,6 +164,8 @@ class EnvoyProxy(ports.Traffic):
         steps.append({key: made[key] for key in made if not switching or key[0] == EDS})
         verdict = Verdict()
         for number, step in enumerate(steps, 1):
+            if any(key[0] == LDS for key in step):
+                self._ads.remove(self._in_the_way(step, gone))
             self._ads.put(step)
             waited = step.keys() - standing
             if number == len(steps):
@@ -175,6 +183,14 @@ class EnvoyProxy(ports.Traffic):
             self._adopt(new)
         return verdict, made
 
+    def _in_the_way(self, step: Made, gone: Iterable[Key]) -> set[Key]:
+        """Listeners of before on ports that others get now: two cannot have one, be it for a moment."""
+        former = {key: self._ads.want[LDS].get(key[1]) for key in gone if key[0] == LDS}
+        if not former:
+            return set()
+        ports = {listen_port(resource) for key, resource in step.items() if key[0] == LDS}
+        return {key for key, resource in former.items() if resource and listen_port(resource) in ports}
+
     async def _settle(self, waited: Iterable[Key], deadline: float) -> Verdict:
         waited = frozenset(waited)
         while True:
@@ -187,32 +203,35 @@ class EnvoyProxy(ports.Traffic):
 
     def _adopt(self, table: Table) -> None:
         self._table = table
-        self._clusters = cluster_keys(table)
         self._holder.wake()
 
-    async def _outcome(self, refused: Mapping[str, str], verdict: Verdict, made: Made, deadline: float) -> Outcome:
+    async def _outcome(self, refused: Mapping[str, str], verdict: Verdict, deadline: float) -> Outcome:
         if refused:
             return Refused(tuple(sorted(refused)), "; ".join(dict.fromkeys(refused.values())))
         if verdict.open:
             why = "does not answer" if verdict.connected else "is not connected"
             return Disconnected(f"the proxy {why}; it gets the change when it does")
-        return await self._listened(made, deadline)
+        return await self._listened(deadline)
 
-    async def _listened(self, made: Made, deadline: float) -> Outcome:
-        """Wait until Envoy's workers have the listeners that it acknowledged."""
-        generation = self._ads.generation
-        unseen = {
-            listen_port(resource): (generation, key[1], resource.version)
-            for key, resource in made.items()
-            if key[0] == LDS and (generation, key[1], resource.version) not in self._listening
-            if key not in self._ads.refusals
-        }
-        while missing := not_listening(unseen):
+    async def _listened(self, deadline: float) -> Outcome:
+        """Wait until Envoy's workers have the listeners that it took."""
+        while missing := self._not_listening():
             if asyncio.get_running_loop().time() > deadline or not self._ads.connected:
                 return Disconnected(f"the proxy does not listen yet on port {min(missing)}; it gets there by itself")
             await asyncio.sleep(0.002)
-        self._listening = {seen for seen in self._listening if seen[0] == generation} | set(unseen.values())
         return Ack()
+
+    def _not_listening(self) -> set[int]:
+        generation = self._ads.generation
+        unseen = {
+            listen_port(resource): (generation, name, resource.version)
+            for name, resource in self._ads.want[LDS].items()
+            if (generation, name, resource.version) not in self._listening and (LDS, name) not in self._ads.refusals
+        }
+        missing = not_listening(unseen)
+        seen = {entry for port, entry in unseen.items() if port not in missing}
+        self._listening = {entry for entry in self._listening if entry[0] == generation} | seen
+        return missing
 
     # --- questions -------------------------------------------------------------------------------------------------
 
@@ -226,7 +245,7 @@ class EnvoyProxy(ports.Traffic):
             for service, upstream, point in endpoints_at(self._table)
             if point.address in wanted
         }
-        chosen = [key for key in self._clusters.values() if (key.callee, key.port) in places]
+        chosen = [key for key in self._clusters().values() if (key.callee, key.port) in places]
         return await self._statistics.inflight(addresses, chosen)
 
     async def samples(self) -> Sequence[Sample]:
@@ -234,7 +253,12 @@ class EnvoyProxy(ports.Traffic):
         if self._table is None:
             return ()
         releases = {point.address: upstream.release for _, upstream, point in endpoints_at(self._table)}
-        return await self._statistics.samples(self._clusters, releases)
+        return await self._statistics.samples(self._clusters(), releases)
+
+    def _clusters(self) -> Mapping[str, ClusterKey]:
+        if self._table is not None and self._named[0] is not self._table:
+            self._named = (self._table, cluster_keys(self._table))
+        return self._named[1]
 
     def generation(self) -> int:
         """How often an Envoy has connected."""
@@ -251,6 +275,11 @@ class EnvoyProxy(ports.Traffic):
     def _holding(self, service: str) -> bool:
         entry = self._table.services.get(service) if self._table else None
         return entry is not None and entry.hold
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()):
+        _log.error("refused resources are no longer tried again", exc_info=fault)
 
 
 def _joined(first: Verdict, second: Verdict) -> Verdict:

@@ -182,6 +182,7 @@ def _edge_key(caller: str, edge: Edge, release: int) -> ClusterKey:
         callee=edge.callee,
         port=edge.port,
         callee_release=release,
+        variant=str(edge.listen.port),
     )
 
 

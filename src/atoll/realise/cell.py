@@ -17,7 +17,7 @@ from atoll.decide.launch import probe_command
 from atoll.decide.reconcile import crashes, reconcile
 from atoll.decide.traffic import edge_keys, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
-from atoll.model.errors import AtollError, Retryable, UserError
+from atoll.model.errors import AtollError, Retryable
 from atoll.model.spec import Call, Command, Port
 from atoll.model.state import (
     Address,
@@ -373,6 +373,7 @@ class Cell:
         shared = self._shared
         match action:
             case Start():
+                shared.facts.expect(action.replica)
                 self._tasks.create_task(self._start(action, releases[action.release]))
             case Signal():
                 self._signalled.add(action.replica)
@@ -394,10 +395,11 @@ class Cell:
     async def _start(self, action: Start, release: Release) -> None:
         row = self._shared.records.replicas(self.service).get(action.replica)
         if row is None:
+            await self._shared.facts.forget(action.replica)
             return
         try:
             launch = await self.resolve(row, release)
-        except UserError as exc:
+        except AtollError as exc:  # a secret that is gone, a vault that does not answer
             now = self._shared.clock.now()
             self._shared.facts.failed(row, Exit(error=str(exc), at_s=now.boot_s, wall=now.wall))
             return

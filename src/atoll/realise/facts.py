@@ -36,6 +36,10 @@ class Facts:
         """Replicas that the host has and nobody knows."""
         return [id for id in self._hosted if id not in known and id not in self._busy]
 
+    def expect(self, replica: str) -> None:
+        """It is about to be started: until `start` or `failed`, that the host does not know it means nothing."""
+        self._busy.add(replica)
+
     async def start(self, launch: Launch) -> None:
         """Start it, however long the host is away; what cannot be started is an exit with its error."""
         self._busy.add(launch.id)
@@ -59,6 +63,7 @@ class Facts:
 
     def failed(self, row: ReplicaRecord, exit_: Exit) -> None:
         """It could not even be tried: its secret or template does not resolve."""
+        self._busy.discard(row.id)
         self._hosted[row.id] = Hosted(id=row.id, pid=None, service=row.service, release=row.release, exit=exit_)
         self._on_change(row.service)
 

@@ -63,6 +63,7 @@ class FakeControl:
         self.streams = 0  # open ones
         self.held: set[str] = set()  # services whose rollouts stay in `starting`
         self._news = asyncio.Condition()
+        self._rolling: set[asyncio.Task[None]] = set()
         for number in range(1, 4):
             self._record("replica.ready", "orders", f"replica {number} is ready")
 
@@ -299,7 +300,9 @@ class FakeControl:
             wanted=1,
         )
         self.operations[view.id] = view
-        self._task = asyncio.create_task(self._roll(view, n, note), name=view.id)
+        task = asyncio.create_task(self._roll(view, n, note), name=view.id)
+        self._rolling.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._rolling.discard)
         return view
 
     async def _roll(self, view: OperationView, n: int, note: str) -> None:

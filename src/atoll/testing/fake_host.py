@@ -13,12 +13,12 @@ import asyncio
 import itertools
 import signal as signals
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Final, Literal, TypeVarTuple, Unpack
 
 import msgspec
 
-from atoll.model.errors import Permanent
+from atoll.model.errors import Permanent, Retryable
 from atoll.model.spec import Probe
 from atoll.model.state import Address, Exit
 from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine
@@ -26,6 +26,9 @@ from atoll.realise.probes import Answer
 
 _FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it
 _KILL_S: Final = 0.001  # between SIGKILL and the end
+_RUN_OUTPUT: Final = 1024 * 1024
+
+_Ts = TypeVarTuple("_Ts")
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +45,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     stop: Exit = Exit(code=0)  # how it ends when told to
     ignores_signals: bool = False  # all but SIGKILL
     output: tuple[str, ...] = ()  # lines that it prints at once
-    last_words: tuple[str, ...] = ()  # lines that it prints when it ends by itself
+    last_words: tuple[str, ...] = ()  # lines that it prints to stderr when it ends by itself
+    stop_words: tuple[str, ...] = ()  # lines that it prints when it ends because it was told to
     listener: Literal["own", "stranger"] = "own"  # who has its port
     everywhere: bool = False  # binds 0.0.0.0
     notice: str = ""  # `Hosted.notice`
@@ -67,13 +71,16 @@ class _Exits:
     """One reader of the exits; it hears of every end after it was made."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Hosted] = asyncio.Queue()
+        self.queue: asyncio.Queue[Hosted | None] = asyncio.Queue()  # None: the host went away
 
     def __aiter__(self) -> "_Exits":
         return self
 
     async def __anext__(self) -> Hosted:
-        return await self.queue.get()
+        ended = await self.queue.get()
+        if ended is None:
+            raise Retryable("the host is away")
+        return ended
 
 
 class FakeHost:
@@ -82,11 +89,13 @@ class FakeHost:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._scripts: dict[tuple[str, int | None], Behaviour] = {}
+        self._own_scripts: dict[str, Behaviour] = {}
         self._processes: dict[str, _Process] = {}
         self._lines: list[LogLine] = []
         self._readers: weakref.WeakSet[_Exits] = weakref.WeakSet()  # a daemon that is gone reads no more
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
+        self._away = False
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -96,13 +105,17 @@ class FakeHost:
         """How replicas of a service (or of one release of it, which counts more) behave from their next start on."""
         self._scripts[service, release] = behaviour
 
+    def script_one(self, replica: str, behaviour: Behaviour) -> None:
+        """How the launch with this id behaves; counts most. For a test that makes the ids itself."""
+        self._own_scripts[replica] = behaviour
+
     def kill(self, replica: str, *, exit: Exit | None = None, last_words: str = "") -> None:
         """It dies now, by SIGKILL unless `exit` says how, and not because Atoll wanted it."""
         process = self._running(replica)
         if process is None:
             raise ValueError(f"{replica} does not run")
         if last_words:
-            self._print(process, last_words)
+            self._print(process, last_words, "stderr")
         self._end(process, exit or Exit(signal=signals.SIGKILL))
 
     def set_ready(self, replica: str, ready: bool | None) -> None:
@@ -163,6 +176,17 @@ class FakeHost:
             and release in {None, process.launch.release}
         ]
 
+    def disconnect(self) -> None:
+        """The host is away until `connect`: every call raises Retryable, exits are not heard; replicas go on."""
+        self._away = True
+        for reader in list(self._readers):
+            reader.queue.put_nowait(None)
+        self._readers.clear()
+
+    def connect(self) -> None:
+        """It is back."""
+        self._away = False
+
     def reboot(self) -> None:
         """The machine was started again: nothing runs, nothing is remembered but the logs."""
         for process in self._processes.values():
@@ -173,6 +197,7 @@ class FakeHost:
 
     async def start(self, launch: Launch) -> Hosted:
         """Start it, once: an id that was started before is returned as it is, running or ended."""
+        self._answer()
         if launch.id in self._processes:
             return self._processes[launch.id].hosted
         behaviour = self._behaviour(launch)
@@ -190,17 +215,15 @@ class FakeHost:
             process.hosted = msgspec.structs.replace(hosted, pid=None)
             self._end(process, Exit(error=behaviour.cannot_start))
             return process.hosted
-        loop = asyncio.get_running_loop()
-        for line in behaviour.output:
-            process.timers.append(loop.call_later(behaviour.start_s, self._print, process, line))
+        self._later(process, behaviour.start_s, self._greet, process)
         if behaviour.exits_after_s is not None:
-            delay_s = behaviour.start_s + behaviour.exits_after_s
-            process.timers.append(loop.call_later(delay_s, self._end_by_itself, process))
+            self._later(process, behaviour.start_s + behaviour.exits_after_s, self._end_by_itself, process)
         await asyncio.sleep(behaviour.start_s)
         return process.hosted
 
     async def signal(self, replica: str, signal: str) -> bool:
         """Send a signal by name. False when it is gone; Permanent when there is no such signal."""
+        self._answer()
         if not signal.startswith("SIG") or not hasattr(signals, signal):
             raise Permanent(f"there is no signal {signal!r}")
         process = self._running(replica)
@@ -208,13 +231,14 @@ class FakeHost:
             return False
         self.signalled.append((replica, signal))
         if signal == "SIGKILL":
-            self._end_later(process, _KILL_S, Exit(signal=signals.SIGKILL))
+            self._later(process, _KILL_S, self._end, process, Exit(signal=signals.SIGKILL))
         elif not process.behaviour.ignores_signals:
-            self._end_later(process, process.behaviour.stop_s, process.behaviour.stop)
+            self._later(process, process.behaviour.stop_s, self._stop, process)
         return True
 
     async def forget(self, replica: str) -> None:
         """Drop it, killing it first when it still runs. Unknown ids are fine; what it printed stays."""
+        self._answer()
         process = self._processes.get(replica)
         if process is None:
             return
@@ -224,16 +248,21 @@ class FakeHost:
 
     async def list(self) -> Sequence[Hosted]:
         """Every replica that was not forgotten."""
+        self._answer()
         return [process.hosted for process in self._processes.values()]
 
     def exits(self) -> AsyncIterator[Hosted]:
         """Each replica that ends from now on."""
         reader = _Exits()
-        self._readers.add(reader)
+        if self._away:
+            reader.queue.put_nowait(None)
+        else:
+            self._readers.add(reader)
         return reader
 
     async def listener(self, replica: str, port: int) -> Listener:
         """Who has the port: itself once its `ready_s` passed, or the stranger that its script names."""
+        self._answer()
         process = self._running(replica)
         if process is None or port not in process.launch.ports.values():
             return Listener(state="none")
@@ -253,6 +282,7 @@ class FakeHost:
         since_wall: float = 0.0,
     ) -> AsyncIterator[LogLine]:
         """Lines of a service by time; the last `tail` first, then new ones while `follow`."""
+        self._answer()
 
         def wanted(line: LogLine) -> bool:
             return line.service == service and replica in {None, line.replica} and line.wall >= since_wall
@@ -271,21 +301,24 @@ class FakeHost:
 
     async def last_output(self, replica: str, lines: int = 20) -> str:
         """The end of what it printed."""
+        self._answer()
         found = [line.text for line in self._lines if line.replica == replica]
         return "\n".join(found[max(0, len(found) - lines) :])
 
     async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
         """What the script says of commands: `run_s`, `run_exit`, `run_output`. A command probe thus asks `ready`."""
+        self._answer()
         behaviour = self._behaviour(launch)
         if behaviour.run_s > timeout_s:
             await asyncio.sleep(timeout_s)
-            return Exit(error=f"not done within {timeout_s:g} s"), behaviour.run_output
+            return Exit(error=f"not done within {timeout_s:g} s"), behaviour.run_output[:_RUN_OUTPUT]
         await asyncio.sleep(behaviour.run_s)
         exit_ = behaviour.run_exit or Exit(code=0 if self.ready(launch.id) else 1)
-        return exit_, behaviour.run_output
+        return exit_, behaviour.run_output[:_RUN_OUTPUT]
 
     async def usage(self) -> Mapping[str, tuple[int, float]]:
         """Replica -> (`memory_bytes`, `cpu_s`) of what runs."""
+        self._answer()
         return {
             replica: (process.behaviour.memory_bytes, process.behaviour.cpu_s)
             for replica, process in self._processes.items()
@@ -294,7 +327,13 @@ class FakeHost:
 
     # --- how it happens
 
+    def _answer(self) -> None:
+        if self._away:
+            raise Retryable("the host is away")
+
     def _behaviour(self, launch: Launch) -> Behaviour:
+        if launch.id in self._own_scripts:
+            return self._own_scripts[launch.id]
         of_all = self._scripts.get((launch.service, None), Behaviour())
         return self._scripts.get((launch.service, launch.release), of_all)
 
@@ -306,26 +345,35 @@ class FakeHost:
         ready_s = process.behaviour.ready_s
         return ready_s is not None and self._clock.now().boot_s >= process.hosted.started_s + ready_s
 
-    def _print(self, process: _Process, text: str) -> None:
+    def _print(self, process: _Process, text: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
         self._lines.append(
             LogLine(
                 service=process.launch.service,
                 replica=process.launch.id,
                 wall=self._clock.now().wall,
-                stream="stdout",
+                stream=stream,
                 text=text,
                 cursor=str(len(self._lines) + 1),
             )
         )
         self._printed.set()
 
+    def _greet(self, process: _Process) -> None:
+        for line in process.behaviour.output:
+            self._print(process, line)
+
     def _end_by_itself(self, process: _Process) -> None:
         for line in process.behaviour.last_words:
-            self._print(process, line)
+            self._print(process, line, "stderr")
         self._end(process, process.behaviour.exit)
 
-    def _end_later(self, process: _Process, delay_s: float, exit_: Exit) -> None:
-        process.timers.append(asyncio.get_running_loop().call_later(delay_s, self._end, process, exit_))
+    def _stop(self, process: _Process) -> None:
+        for line in process.behaviour.stop_words:
+            self._print(process, line)
+        self._end(process, process.behaviour.stop)
+
+    def _later(self, process: _Process, delay_s: float, what: Callable[[Unpack[_Ts]], object], *args: *_Ts) -> None:
+        process.timers.append(asyncio.get_running_loop().call_later(delay_s, what, *args))
 
     def _end(self, process: _Process, exit_: Exit) -> None:
         _stop_timers(process)

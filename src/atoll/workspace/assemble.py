@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from atoll.model.spec import Call, EnvValue, Health, Port, Probe, Protocol, Route, SecretRef, ServiceSpec
-from atoll.workspace.fields_service import UNSAID, USUAL_ADDRESS
+from atoll.workspace.fields_edges import USUAL_ADDRESS
+from atoll.workspace.fields_health import UNSAID
 from atoll.workspace.kinds import Mistake
 
 Env = Mapping[str, EnvValue]

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from atoll.model.spec import EnvironmentSpec, Gateway, WorkspaceSpec
-from atoll.workspace.fields_service import ENV_VALUES, INSIDE
-from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Text, seen, wrong
+from atoll.model.spec import EnvironmentSpec, Gateway
+from atoll.workspace.fields_values import ENV_VALUES, INSIDE
+from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
 
 DEFAULT_SERVICES = (".", "*", "services/*")
@@ -36,14 +36,14 @@ def _gateway(text: str) -> Gateway:
     return Gateway(host=found[1].strip("[]"), port=_PORT.read(int(found[2])))
 
 
-def _port_range(ends: tuple[int, int]) -> tuple[int, int]:
+def _port_range(ends: tuple[int, ...]) -> tuple[int, ...]:
     """Both ends belong to it."""
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise wrong("must be a first and a last port, the first one smaller", 'such as "20000-29999"')
     return ends
 
 
-def _port_range_text(text: str) -> tuple[int, int]:
+def _port_range_text(text: str) -> tuple[int, ...]:
     found = re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", text)
     if found is None:
         raise wrong(f"must be a range of ports, not {seen(text)}", 'such as "20000-29999"')
@@ -73,7 +73,10 @@ GATEWAY_TABLE = Table(
     spec=Gateway,
 )
 GATEWAY = Either(
-    text=Mapped(Text(), _gateway, says='`"host:port"`'), table=GATEWAY_TABLE, fix='such as "127.0.0.1:8080"'
+    text=Mapped(Text(), _gateway, says='`"host:port"`'),
+    table=GATEWAY_TABLE,
+    number=Refused("must be host:port", lambda port: f'write "127.0.0.1:{port}"'),
+    fix='such as "127.0.0.1:8080"',
 )
 
 _PLACE_FIELDS = (
@@ -155,7 +158,7 @@ WORKSPACE = Table(
         ),
     ),
     dict,
-    spec=WorkspaceSpec,
+    spec=EnvironmentSpec,  # what an environment leaves out is as the file says
     hints={
         "service": "each service has its own service.toml; `services` says in which folders they lie",
         "environment": "it is called `environments`",

@@ -54,11 +54,16 @@ def wrong(what: str, fix: str = "") -> Wrong:
     return Wrong([Mistake(what, fix)])
 
 
+HUGE = 2**63  # beyond TOML's own integers; python refuses to write out the largest that its parser lets through
+
+
 def seen(value: object) -> str:
     """A value that was found where another was expected, for a message; long ones are cut."""
     match value:
         case bool():
             return "true" if value else "false"
+        case int() if abs(value) >= HUGE:
+            return "a huge number"
         case int() | float():
             return f"the number {value}"
         case str():
@@ -72,22 +77,25 @@ def seen(value: object) -> str:
 
 
 class Text:
-    """A string. `pattern` must match all of it; `must` says in words what the pattern wants."""
+    """A string. `pattern` must match all of it, `must` says what it wants; a mistake's fix is `mend` of it, if that fits."""
 
-    def __init__(self, says: str = "text", *, pattern: str = "", must: str = "", fix: str = "") -> None:
-        self.says, self.must, self.fix = says, must or "be a string", fix
+    def __init__(
+        self, says: str = "text", *, pattern: str = "", must: str = "", mend: Callable[[str], str] | None = None
+    ) -> None:
+        self.says, self.must, self.mend = says, must, mend
         self._pattern = re.compile(pattern) if pattern else None
 
     def read(self, value: object) -> str:
         if not isinstance(value, str):
-            instead = (
-                f'write "{value}"' if isinstance(value, (int, float)) and not isinstance(value, bool) else self.fix
-            )
-            raise wrong(f"must be a string, not {seen(value)}", instead)
+            text = str(value) if isinstance(value, float) or (type(value) is int and abs(value) < HUGE) else ""
+            fits = text and (self._pattern is None or self._pattern.fullmatch(text))
+            raise wrong(f"must be a string, not {seen(value)}", f'write "{text}"' if fits else "")
         if "\0" in value:
             raise wrong("must not hold a NUL character", "no environment or command line can carry one")
         if self._pattern is not None and not self._pattern.fullmatch(value):
-            raise wrong(f"must {self.must}, not {seen(value)}", self.fix)
+            better = self.mend(value) if self.mend else ""
+            fits = better and self._pattern.fullmatch(better)
+            raise wrong(f"must {self.must}, not {seen(value)}", f'did you mean "{better}"?' if fits else "")
         return value
 
     def show(self, value: str) -> str:
@@ -140,7 +148,7 @@ class Integer:
             fix = f"write {value}" if isinstance(value, str) and value.strip().isdecimal() else ""
             raise wrong(f"must be a whole number from {self.low} to {self.high}, not {seen(value)}", fix)
         if not self.low <= value <= self.high:
-            raise wrong(f"must be from {self.low} to {self.high}, not {value}")
+            raise wrong(f"must be from {self.low} to {self.high}, not {seen(value)}")
         return value
 
     def show(self, value: int) -> str:
@@ -172,8 +180,8 @@ class Duration:
         found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
         if found is None:
             fix = 'such as "500ms", "2s" or "1m30s"'
-            digits = str(value).strip()
-            if not isinstance(value, bool) and re.fullmatch(r"\d+(\.\d+)?", digits) and len(digits) <= 9:
+            digits = "" if isinstance(value, int) and abs(value) >= HUGE else str(value).strip()
+            if re.fullmatch(r"\d+(\.\d+)?", digits) and len(digits) <= 9:
                 fix = f'write "{digits}s", with a unit'
             raise wrong(f"must be a duration, not {seen(value)}", fix)
         seconds = math.fsum(float(part) * unit for part, unit in zip(found.groups("0"), _UNIT_S, strict=True))
@@ -236,8 +244,8 @@ class Percent:
     def read(self, value: object) -> float:
         found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s?%", value) if isinstance(value, str) else None
         if found is None:
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            fix = f'write "{value:g}%"' if isinstance(value, (int, float)) and number else 'such as "20%"'
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100
+            fix = f'write "{value:g}%"' if number else 'such as "20%"'
             raise wrong(f"must be a percentage, not {seen(value)}", fix)
         if float(found[1]) > 100:
             raise wrong(f'must be from "0%" to "100%", not {seen(value)}')
@@ -252,7 +260,7 @@ class ListOf:
 
     def __init__(self, item: Kind, *, says: str = "", least: int = 0) -> None:
         self.item, self.least = item, least
-        self.says = says or f"list of {item.says}"
+        self.says = says or f"list ({item.says})"
 
     def read(self, value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):
@@ -335,9 +343,9 @@ class Either:
         for of, kind in ((str, text), (list, items), (dict, table), (bool, flag), (int, number), (float, number)):
             if kind is not None:
                 self._by_type[of] = kind
-        self.says = says or ", or ".join(dict.fromkeys(kind.says for kind in self._by_type.values()))
+        self.says = says or ", or ".join(dict.fromkeys(kind.says for kind in self._by_type.values() if kind.says))
         words = {str: "a string", list: "a list", dict: "a table", bool: "true or false", int: "a number"}
-        self._wanted = " or ".join(words[of] for of in self._by_type if of in words)
+        self._wanted = " or ".join(words[of] for of, kind in self._by_type.items() if of in words and kind.says)
 
     def read(self, value: object) -> Any:
         kind = self._by_type.get(type(value))
@@ -350,6 +358,21 @@ class Either:
         return kind.show(value)
 
 
+class Refused:
+    """A form that people try and that means nothing here; `fix` says what to write instead of the value."""
+
+    says = ""
+
+    def __init__(self, what: str, fix: Callable[[Any], str]) -> None:
+        self.what, self.fix = what, fix
+
+    def read(self, value: object) -> Any:
+        raise wrong(self.what, self.fix(value))
+
+    def show(self, value: Any) -> str:
+        return str(value)
+
+
 class Mapped:
     """Another kind's value, turned into something else. `turn` may raise `Wrong`."""
 
@@ -359,11 +382,17 @@ class Mapped:
 
     def read(self, value: object) -> Any:
         try:
-            return self.turn(self.kind.read(value))
+            read = self.kind.read(value)
         except Wrong as exc:
-            if exc.partial is not None:
-                raise Wrong(exc.mistakes, self.turn(exc.partial)) from None
-            raise
+            raise Wrong(exc.mistakes, self._left(exc.partial)) from None
+        return self.turn(read)
+
+    def _left(self, partial: Any) -> Any:
+        """What is left, turned; nothing when that alone cannot be turned: it would be a mistake that nobody made."""
+        try:
+            return None if partial is None else self.turn(partial)
+        except Wrong:
+            return None
 
     def show(self, value: Any) -> str:
         return self.kind.show(value)

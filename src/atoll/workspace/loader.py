@@ -18,7 +18,8 @@ from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Wo
 from atoll.model.suggest import did_you_mean
 from atoll.workspace.assemble import address_templates, environment_mistakes, service
 from atoll.workspace.discover import SERVICE_FILE, service_folders
-from atoll.workspace.fields_service import SERVICE, SERVICE_NAME
+from atoll.workspace.fields_service import SERVICE
+from atoll.workspace.fields_values import SERVICE_NAME
 from atoll.workspace.fields_workspace import DEFAULT_SERVICES, LOCAL, WORKSPACE
 from atoll.workspace.kinds import Mistake, Wrong
 from atoll.workspace.positions import field_text, key_lines, line_of
@@ -131,7 +132,7 @@ class _Files:
 
     def _lines_of(self, file: str) -> dict[str, int]:
         if file not in self._lines:
-            self._lines[file] = key_lines(self._texts.get(file, ""))
+            self._lines[file] = key_lines(self._texts[file]) if file in self.raw else {}
         return self._lines[file]
 
     def _text(self, file: str) -> str | None:
@@ -228,7 +229,7 @@ def _services(
             files.mistakes(file, [Mistake("cannot stand beside `ports`", "name each port under `ports`", ("port",))])
         if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
             unsure.add(name)
-        given.setdefault("run", Command(shell="missing"))  # told already; the rest of the file is still worth a look
+        given.setdefault("run", Command(argv=("missing",)))  # told already; the rest of the file is still worth a look
         services[name] = service({**given, "name": name}, folder, env, environment)
     return dict(sorted(services.items())), unsure
 

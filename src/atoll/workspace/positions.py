@@ -69,8 +69,8 @@ class _Scanner:
                     prefix = self.header()
                 else:
                     self.pair(prefix)
-        except _Lost:
-            pass
+        except (_Lost, RecursionError):
+            pass  # lines are a help: those that were found stand
         return self.lines
 
     def skip(self) -> bool:
@@ -188,4 +188,9 @@ class _Scanner:
 
 def _unquoted(key: str) -> str:
     """A quoted key with its escapes resolved, by the parser itself."""
-    return next(iter(tomllib.loads(f"{key} = 0"))) if "\\" in key else key[1:-1]
+    if "\\" not in key:
+        return key[1:-1]
+    try:
+        return next(iter(tomllib.loads(f"{key} = 0")))
+    except tomllib.TOMLDecodeError as exc:
+        raise _Lost from exc

@@ -80,7 +80,7 @@ class Table:
             try:
                 made = self.make(**good)
             except Wrong as exc:
-                mistakes += exc.mistakes
+                mistakes = mistakes or exc.mistakes  # else it may follow from those
         if mistakes:
             raise Wrong(mistakes, made)
         return made

@@ -38,8 +38,9 @@ def command(session: Session) -> int:
         return USER
     names = sorted(workspace.services)
     if session.json:
-        print_json({"ok": True, "workspace": workspace.name, "services": names, "problems": []})
+        print_json({"ok": True, "workspace": workspace.name, "services": names, "problems": workspace.warnings})
     else:
+        _tell(workspace.warnings)
         click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
     return 0
 
@@ -49,10 +50,15 @@ def _show(session: Session, problems: Sequence[Problem]) -> None:
         found: dict[str, Any] = {"ok": False, "problems": problems}
         print_json(found)
         return
+    _tell(problems)
+    click.echo(f"{counted(len(problems), 'problem')} found")
+
+
+def _tell(problems: Sequence[Problem]) -> None:
+    """Each with its place and its fix; `what` names the field."""
     for problem in problems:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        field = f"{problem.field}: " if problem.field else ""
-        click.echo(f"{click.style(where, bold=True)}: {field}{problem.what}")
+        level = "warning: " if problem.level == "warning" else ""
+        click.echo(f"{click.style(where, bold=True)}: {level}{problem.what}")
         if problem.fix:
             click.echo(f"    fix: {problem.fix}")
-    click.echo(f"{counted(len(problems), 'problem')} found")

@@ -1,0 +1,179 @@
+"""Where Atoll keeps its things on this machine: one function each, the only module that knows.
+
+`app` makes one `Places` per command and hands its paths out; nobody else builds such a path. Data survive a reboot,
+sockets do not. Paths depend on the user, the workspace's folder, the environment's name, ATOLL_HOME and ATOLL_RUN, and
+on nothing that differs between a terminal, cron and ssh: else two of them would not find the same daemon.
+"""
+
+import os
+import re
+import stat
+from hashlib import blake2s
+from pathlib import Path
+
+from atoll.model.errors import UserError
+
+MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
+_LONGEST_SOCKET = len("/daemon.sock.new")
+_TRAVERSABLE = 0o711  # services under users of their own must come through to artifacts and data, and list nothing
+_PRIVATE = 0o700
+
+
+class Places:
+    """The places of one environment of the workspace at `root`. Cheap: nothing is made or read until it is asked for."""
+
+    def __init__(self, root: Path, environment: str) -> None:
+        self.root = Path(root).resolve()
+        self.environment = environment
+        self.id = workspace_id(self.root)
+
+    @property
+    def workspace(self) -> Path:
+        """What belongs to the workspace whatever the environment."""
+        return data_home() / self.id
+
+    @property
+    def artifacts(self) -> Path:
+        """The artifacts, shared by all environments; the pipeline makes it."""
+        return self.workspace / "artifacts"
+
+    @property
+    def state(self) -> Path:
+        """What the environment keeps: store, secrets, keeper's journals, logs. Survives a reboot."""
+        return self.workspace / "environments" / self.environment
+
+    @property
+    def data(self) -> Path:
+        """What services keep in folders of their own (`{data}`)."""
+        return self.state / "data"
+
+    @property
+    def run(self) -> Path:
+        """The sockets; 0700. Raises UserError when somebody else could have put them there."""
+        top = run_home()
+        folder = top / _digest(f"{self.root}\0{self.environment}", 4)
+        if len(os.fsencode(folder)) + _LONGEST_SOCKET > MAX_SOCKET_BYTES:
+            raise UserError(
+                f"{folder} is too long a path for sockets",
+                f"the kernel takes {MAX_SOCKET_BYTES} bytes",
+                "set ATOLL_RUN to a shorter folder",
+            )
+        for each in (top, folder) if "ATOLL_RUN" not in os.environ else (folder,):
+            _refuse_foreign(each)
+        return folder
+
+    @property
+    def daemon_socket(self) -> Path:
+        """Where the daemon's API listens."""
+        return self.run / "daemon.sock"
+
+    @property
+    def keeper_socket(self) -> Path:
+        """Where the keeper listens."""
+        return self.run / "keeper.sock"
+
+    def create(self) -> None:
+        """Make the folders, with their modes; they may be there. Raises UserError when they cannot be made or trusted."""
+        home = data_home()
+        _make(home, _TRAVERSABLE, parents=True, ours=False)
+        for folder in (self.workspace, self.state.parent, self.state, self.data):
+            _make(folder, _TRAVERSABLE)
+        run = self.run
+        _make(run.parent, _PRIVATE, parents=True, ours=False)
+        _make(run, _PRIVATE)
+        _refuse_foreign(run)
+
+    def left_behind(self) -> bool:
+        """Whether an earlier keeper left processes, or journals of them, that a new one must take over."""
+        return any(any(folder.glob("*.journal")) for folder in (self.state / "replicas", self.run / "r"))
+
+
+def workspace_id(root: Path) -> str:
+    """The workspace's name on this machine: its folder's, and a digest of the whole path. Needs no file to be read."""
+    slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")[:32] or "workspace"
+    return f"{slug}-{_digest(str(root), 4)}"
+
+
+def data_home() -> Path:
+    """$ATOLL_HOME, else /var/lib/atoll for root, else $XDG_DATA_HOME/atoll or ~/.local/share/atoll."""
+    if chosen := _chosen("ATOLL_HOME"):
+        return chosen
+    if os.geteuid() == 0:
+        return Path("/var/lib/atoll")
+    xdg = os.environ.get("XDG_DATA_HOME", "")
+    if Path(xdg).is_absolute():  # the XDG specification: relative ones are to be ignored
+        return Path(xdg) / "atoll"
+    try:
+        return Path.home() / ".local/share/atoll"
+    except RuntimeError as exc:
+        raise UserError("no home folder to keep data in", str(exc), "set ATOLL_HOME") from exc
+
+
+def run_home() -> Path:
+    """$ATOLL_RUN, else /run/atoll for root, else /tmp/atoll-UID.
+
+    Not $XDG_RUNTIME_DIR: logind removes it at the last logout, while services go on, and cron has none. Not $TMPDIR
+    either: it differs between sessions. A folder in /tmp is checked for its owner before it is used.
+    """
+    if chosen := _chosen("ATOLL_RUN"):
+        return chosen
+    if os.geteuid() == 0 and os.access("/run", os.W_OK):
+        return Path("/run/atoll")
+    return Path(f"/tmp/atoll-{os.geteuid()}")  # noqa: S108 (owner and mode are checked)
+
+
+def _chosen(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    if not Path(value).is_absolute():
+        raise UserError(f"{variable} must be an absolute path, not '{value}'", "", f"such as {variable}=$PWD/{value}")
+    return Path(value)
+
+
+def _digest(text: str, size: int) -> str:
+    return blake2s(os.fsencode(text), digest_size=size).hexdigest()
+
+
+def _make(folder: Path, mode: int, *, parents: bool = False, ours: bool = True) -> None:
+    """Make a folder with exactly that mode. One that is there is widened to it only when it is `ours`, never narrowed."""
+    try:
+        if parents:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=mode)
+            folder.chmod(mode)  # whatever the umask
+        except FileExistsError:
+            there = folder.stat()
+            if not stat.S_ISDIR(there.st_mode):
+                raise
+            if ours and there.st_mode & mode != mode and there.st_uid == os.geteuid():
+                folder.chmod(stat.S_IMODE(there.st_mode) | mode)
+    except OSError as exc:
+        why = exc.strerror or str(exc)
+        raise UserError(
+            f"{folder} cannot be made", why, "set ATOLL_HOME and ATOLL_RUN to folders that you may write"
+        ) from exc
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder of sockets must be a real folder, ours, and closed to others; that it is absent is fine."""
+    try:
+        there = folder.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise UserError(
+            f"{folder} cannot be used for sockets", exc.strerror or str(exc), "set ATOLL_RUN to a folder of yours"
+        ) from exc
+    if stat.S_ISLNK(there.st_mode):
+        why = "it is a link, which somebody else may have made"
+    elif not stat.S_ISDIR(there.st_mode):
+        why = "it is not a folder"
+    elif there.st_uid != os.geteuid():
+        why = f"it belongs to user {there.st_uid}"
+    elif there.st_mode & 0o022:
+        why = "others may write to it"
+    else:
+        return
+    raise UserError(f"{folder} cannot be used for sockets", why, "remove it, or set ATOLL_RUN to a folder of yours")

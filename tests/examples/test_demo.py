@@ -1,0 +1,62 @@
+"""The demo itself, as `make demo` runs it."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Atoll runs on Linux"),
+    pytest.mark.skipif(
+        not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not on this machine"
+    ),
+]
+
+
+def left_over() -> list[str]:
+    """What still runs of any demo: their folders' names begin alike."""
+    marker = f"{tempfile.gettempdir()}/atoll-demo-"
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = command.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if marker in text:
+            found.append(text)
+    return found
+
+
+def test_every_promise_is_kept_under_load() -> None:
+    done = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing is left running" in done.stdout
+    assert "deploy orders" in done.stdout
+
+
+def test_ctrl_c_ends_everything_in_order() -> None:
+    demo = subprocess.Popen([sys.executable, DEMO], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert demo.stderr is not None
+    try:
+        for line in demo.stderr:  # ends with the demo, should it never come so far
+            if "steady load" in line:
+                break
+        time.sleep(0.5)
+        demo.send_signal(signal.SIGINT)
+        out, err = demo.communicate(timeout=200)
+    finally:
+        demo.kill()
+        demo.wait()
+    assert "nothing is left running" in out, out + err
+    assert "interrupted" in err
+    assert demo.returncode == 1
+    assert left_over() == []

@@ -1,0 +1,96 @@
+"""A workspace in a temporary folder, and services to build in it."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from atoll.model.errors import BuildFailed
+from atoll.model.spec import Build, Command, ServiceSpec
+from atoll.model.state import Artifact
+from atoll.pipeline.artifacts import remove_tree
+from atoll.pipeline.build import Progress, build_all
+
+
+class Workshop:
+    """A workspace with services; `build` builds them and returns their results by name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.artifacts = root, root / ".atoll" / "artifacts"
+        self.progress: list[Progress] = []
+
+    def write(self, path: str, text: str = "", mode: int | None = None) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        if mode is not None:
+            file.chmod(mode)
+        return file
+
+    def spec(self, name: str, *steps: str, **build: object) -> ServiceSpec:
+        (self.root / name).mkdir(exist_ok=True)
+        shell = tuple(Command(shell=step) for step in steps)
+        return ServiceSpec(name=name, folder=name, run=Command(argv=("x",)), build=Build(steps=shell, **build))
+
+    async def build_async(
+        self, specs: Sequence[ServiceSpec], jobs: int | None = None
+    ) -> Mapping[str, Artifact | BuildFailed]:
+        return await build_all(
+            specs, root=self.root, artifacts=self.artifacts, jobs=jobs, on_progress=self.progress.append
+        )
+
+    def build(self, *specs: ServiceSpec, jobs: int | None = None) -> Mapping[str, Artifact | BuildFailed]:
+        return asyncio.run(self.build_async(specs, jobs))
+
+    def one(self, spec: ServiceSpec) -> Artifact:
+        result = self.build(spec)[spec.name]
+        if isinstance(result, BuildFailed):
+            raise result
+        return result
+
+    def failure(self, spec: ServiceSpec) -> BuildFailed:
+        result = self.build(spec)[spec.name]
+        assert isinstance(result, BuildFailed), result
+        return result
+
+    def half_made(self) -> list[str]:
+        """What lies in the artifacts folder without being an artifact."""
+        if not (self.artifacts / ".records").exists():
+            return []
+        complete = {path.name for path in (self.artifacts / ".records").iterdir()}
+        shown = [path.name for path in self.artifacts.iterdir() if not path.name.startswith(".")]
+        return [name for name in shown if name not in complete] + [
+            path.name for path in (self.artifacts / ".staging").iterdir()
+        ]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    """An empty workspace. Its read-only artifacts are removed after: pytest could not, without root."""
+    root = tmp_path / "workspace"
+    root.mkdir()
+    yield Workshop(root)
+    if not os.path.ismount(root / ".atoll" / "artifacts"):
+        remove_tree(root)
+
+
+@pytest.fixture
+def processes_with() -> Callable[[str], list[int]]:
+    """A function: the processes whose command line contains a text."""
+
+    def find(text: str) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                    state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                except OSError:
+                    continue
+                if text in line and state != "Z":
+                    found.append(int(entry.name))
+        return found
+
+    return find

@@ -1,0 +1,105 @@
+"""gRPC through the real Envoy, on an edge and at the gateway."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import pytest
+from tests.proxy.lab import Lab, edge, eventually, here, route, service, upstream
+
+from atoll.model.state import Address
+from atoll.model.traffic import Ack
+
+pytestmark = pytest.mark.e2e
+
+
+class Echo:
+    """A service `demo.Echo` of bytes: Say, Count (a slow stream), Fail (the code that it is sent), Hang."""
+
+    def __init__(self) -> None:
+        self.callers: list[str] = []
+        self.address = here()
+
+    async def start(self) -> "Echo":
+        methods = {
+            "Say": grpc.unary_unary_rpc_method_handler(self._say),
+            "Count": grpc.unary_stream_rpc_method_handler(self._count),
+            "Fail": grpc.unary_unary_rpc_method_handler(self._fail),
+            "Hang": grpc.unary_unary_rpc_method_handler(self._hang),
+        }
+        self.server = grpc.aio.server()
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("demo.Echo", methods),))
+        self.server.add_insecure_port(str(self.address))
+        await self.server.start()
+        return self
+
+    async def _say(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+        self.callers.append(metadata.get("x-atoll-caller", ""))
+        return request.upper()
+
+    async def _count(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        for number in range(int(request)):
+            yield str(number).encode()
+            await asyncio.sleep(0.4)
+
+    async def _fail(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        code = next(code for code in grpc.StatusCode if code.value[0] == int(request))
+        await context.abort(code, "as asked")
+
+    async def _hang(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        await asyncio.sleep(60)
+        return request
+
+
+async def call(where: Address, method: str, request: bytes, timeout_s: float = 30.0) -> bytes:
+    async with grpc.aio.insecure_channel(str(where)) as channel:
+        return await channel.unary_unary(f"/demo.Echo/{method}")(request, timeout=timeout_s)
+
+
+async def refused(where: Address, method: str, request: bytes, timeout_s: float = 30.0) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(where, method, request, timeout_s)
+    return caught.value.code()
+
+
+async def test_grpc_calls_streams_deadlines_and_failures_pass_and_are_counted(lab: Lab) -> None:
+    echo, port = await Echo().start(), here()
+    grpc_port = {"port": "grpc", "protocol": "grpc"}
+    entries = (
+        service("web", edges=(edge("echo", port, timeout_s=0.5, eject_after=0, **grpc_port),)),
+        service(
+            "echo",
+            upstream(1, echo.address, **grpc_port),
+            routes=(route("/demo.Echo", timeout_s=0.5, eject_after=0, **grpc_port),),
+        ),
+    )
+    assert await lab.apply(*entries) == Ack()
+    assert await lab.proxy.samples() == []
+    for where in (port, lab.gateway):
+        assert await call(where, "Say", b"hello") == b"HELLO"
+        async with grpc.aio.insecure_channel(str(where)) as channel:
+            seen = [part async for part in channel.unary_stream("/demo.Echo/Count")(b"3", timeout=30)]
+        assert seen == [b"0", b"1", b"2"]  # longer than the time-out of ordinary requests
+        assert await refused(where, "Fail", b"5") == grpc.StatusCode.NOT_FOUND
+        assert await refused(where, "Fail", b"13") == grpc.StatusCode.INTERNAL
+        assert await refused(where, "Hang", b"", timeout_s=0.3) == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert echo.callers == ["web", ""]
+    failed: Counter[str] = Counter()
+
+    async def counted() -> bool:
+        for sample in await lab.proxy.samples():
+            failed[sample.caller] += sample.failed
+        return failed["web"] >= 1 and failed[""] >= 1
+
+    await eventually(counted)
+    assert max(failed.values()) <= 2  # INTERNAL, and the deadline if Envoy was first to see it; never NOT_FOUND
+    await echo.server.stop(0)
+
+
+async def test_a_callee_without_a_release_is_unavailable_to_grpc(lab: Lab) -> None:
+    port = here()
+    await lab.apply(service("web", edges=(edge("echo", port, port="grpc", protocol="grpc"),)))
+    assert await refused(port, "Say", b"x") == grpc.StatusCode.UNAVAILABLE

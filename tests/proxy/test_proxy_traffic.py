@@ -1,0 +1,508 @@
+"""What the real Envoy does with requests under a table."""
+
+import asyncio
+import datetime as dt
+import ssl
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, upstream
+
+from atoll.model.state import Address
+from atoll.model.traffic import Ack
+from atoll.proxy import EnvoyProxy
+
+pytestmark = pytest.mark.e2e
+
+
+async def many(where: Address, count: int, path: str = "/", **more: str) -> Counter[str]:
+    return Counter([(await ask(where, path, **more)).who for _ in range(count)])
+
+
+# --- where requests go ------------------------------------------------------------------------------------------------
+
+
+async def test_weights_share_requests_between_releases_on_edges_and_at_the_gateway(lab: Lab) -> None:
+    one, two, port = await lab.backend("one"), await lab.backend("two"), here()
+    both = (upstream(1, one.address), upstream(2, two.address))
+    await lab.apply(
+        service("web", edges=(edge("orders", port),)),
+        service("orders", *both, weights={1: 70, 2: 30}, routes=(route(releases=(1, 2)),)),
+    )
+    for where in (port, lab.gateway):
+        seen = await many(where, 200)
+        assert 100 < seen["one"] < 175
+        assert seen["one"] + seen["two"] == 200
+    await lab.apply(service("orders", *both, weights={1: 0, 2: 100}, routes=(route(releases=(1, 2)),)))
+    assert await many(port, 20) == {"two": 20}
+    assert await many(lab.gateway, 20) == {"two": 20}
+
+
+async def test_a_path_that_one_release_alone_declares_goes_there(lab: Lab) -> None:
+    one, two = await lab.backend("one"), await lab.backend("two")
+    routes = (route("/", releases=(1, 2)), route("/new", releases=(2,)))
+    await lab.apply(
+        service("web", upstream(1, one.address), upstream(2, two.address), weights={1: 100, 2: 0}, routes=routes)
+    )
+    assert await many(lab.gateway, 10) == {"one": 10}
+    assert await many(lab.gateway, 10, "/new") == {"two": 10}
+
+
+async def test_paths_match_by_segment_the_longest_first_and_hosts_before_none(lab: Lab) -> None:
+    names = ("root", "orders", "deep", "host", "strip")
+    of = {name: await lab.backend(name) for name in names}
+    routes = {
+        "root": route("/"),
+        "orders": route("/orders"),
+        "deep": route("/orders/deep/"),
+        "host": route("/", host="api.example"),
+        "strip": route("/api", strip=True),
+    }
+    await lab.apply(*(service(name, upstream(1, of[name].address), routes=(routes[name],)) for name in names))
+    expected = {
+        "/": "root",
+        "/orders": "orders",
+        "/orders?a=1": "orders",
+        "/orders/": "orders",
+        "/orders/5": "orders",
+        "/ordersx": "root",
+        "/orders/deep": "deep",
+        "/orders/deep/er": "deep",
+        "/x/../orders/5": "orders",
+    }
+    assert {path: (await ask(lab.gateway, path)).who for path in expected} == expected
+    assert (await ask(lab.gateway, "/orders", host="API.example:8080")).who == "host"
+    for path, seen in {"/api": "/", "/api/": "/", "/api/x?y=/api": "/x?y=/api"}.items():
+        assert (await ask(lab.gateway, path)).who == "strip"
+        assert of["strip"].heads[-1].split()[1] == seen
+
+
+async def test_who_cannot_be_served_is_told_why(lab: Lab) -> None:
+    one, ports = await lab.backend("one"), [here() for _ in range(3)]
+    await lab.apply(
+        service("web", edges=(edge("nobody", ports[0]), edge("down", ports[1]), edge("empty", ports[2]))),
+        service("down", upstream(1, one.address), weights={1: 0}, routes=(route("/down"),)),
+        service("empty", upstream(1)),
+    )
+    assert b'there is no service "nobody"' in (await ask(ports[0])).body
+    assert b'no release of "down" takes requests' in (await ask(ports[1])).body
+    assert [(await ask(port)).status for port in ports] == [503, 503, 503]
+    assert (await ask(lab.gateway, "/down")).status == 503
+    unknown = await ask(lab.gateway, "/nowhere")
+    assert unknown.status == 404
+    assert b"no service has a route" in unknown.body
+
+
+async def test_requests_in_flight_finish_while_their_endpoint_drains(lab: Lab) -> None:
+    one, two, port = await lab.backend("one"), await lab.backend("two"), here()
+    await lab.apply(
+        service("web", edges=(edge("orders", port),)),
+        service("orders", upstream(1, one.address), routes=(route(),)),
+    )
+    slow = [asyncio.create_task(ask(where, "/sleep/1.5")) for where in (port, lab.gateway, lab.gateway)]
+
+    async def inflight(where: Address) -> int:
+        found = await lab.proxy.inflight([where])
+        assert found is not None
+        return found[where]
+
+    async def three() -> bool:
+        return await inflight(one.address) == 3
+
+    async def none() -> bool:
+        return await inflight(one.address) == 0
+
+    await eventually(three)
+    draining = upstream(1, one.address, two.address, draining=(one.address,))
+    await lab.apply(service("orders", draining, routes=(route(),)))
+    assert await many(port, 5) == {"two": 5}
+    assert await inflight(one.address) == 3
+    assert [(await task).status for task in slow] == [200, 200, 200]
+    await eventually(none)
+    await lab.kill_envoy()
+    assert await lab.proxy.inflight([one.address]) is None
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+async def test_clients_cannot_steer_envoy_by_headers_nor_pose_as_another_service(lab: Lab) -> None:
+    one, port = await lab.backend("one"), here()
+    one.delay_s = 0.3
+    await lab.apply(
+        service("web", edges=(edge("orders", port),)),
+        service("orders", upstream(1, one.address), routes=(route(),)),
+    )
+    steer = {"x_envoy_upstream_rq_timeout_ms": "50", "x_envoy_max_retries": "9", "x_atoll_caller": "bank"}
+    for where in (lab.gateway, port):
+        assert (await ask(where, **steer)).status == 200
+    gateway, edge_head = (head.lower() for head in one.heads)
+    assert "x-envoy-" not in gateway.replace("x-envoy-external-address", "")
+    assert "x-envoy-" not in edge_head
+    assert "x-atoll-caller" not in gateway
+    assert "x-atoll-caller: web\r\n" in edge_head
+    assert "bank" not in edge_head
+
+
+async def test_a_request_id_is_kept_and_answers_are_left_as_they_are(lab: Lab) -> None:
+    one, port = await lab.backend("one"), here()
+    await lab.apply(
+        service("web", edges=(edge("orders", port),)),
+        service("orders", upstream(1, one.address), routes=(route(),)),
+    )
+    for where in (lab.gateway, port):
+        reply = await ask(where, x_request_id="my-own-id")
+        assert "x-request-id: my-own-id\r\n" in one.heads[-1]
+        assert reply.headers["server"] == "mine"
+        assert not [name for name in reply.headers if name.startswith("x-envoy")]
+
+
+async def test_a_body_over_the_limit_is_refused(lab: Lab) -> None:
+    one = await lab.backend("one")
+    await lab.apply(service("web", upstream(1, one.address), routes=(route(max_body_bytes=1000),)))
+    assert (await ask(lab.gateway, "/echo", method="POST", body=b"x" * 1000)).body == b"x" * 1000
+    assert (await ask(lab.gateway, "/echo", method="POST", body=b"x" * 1001)).status == 413
+
+
+# --- time-outs, streams, upgrades -------------------------------------------------------------------------------------
+
+
+async def test_an_ordinary_request_is_cut_at_its_time_out_but_event_streams_go_on(lab: Lab) -> None:
+    one = await lab.backend("one")
+    await lab.apply(service("web", upstream(1, one.address), routes=(route(timeout_s=0.5),)))
+    assert (await ask(lab.gateway, "/sleep/20")).status == 504
+    reader, writer = await asyncio.open_connection(lab.gateway.host, lab.gateway.port)
+    writer.write(b"GET /sse HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nconnection: close\r\n\r\n")
+    stream = await asyncio.wait_for(reader.read(), 30)
+    assert stream.count(b"data: ") == 5  # over two seconds
+    writer.close()
+
+
+async def test_a_silent_stream_ends_at_its_idle_time_out(lab: Lab) -> None:
+    one = await lab.backend("one")
+    policy = {"timeout_s": 0.0, "idle_timeout_s": 0.5}
+    await lab.apply(service("web", upstream(1, one.address), routes=(route(**policy),)))
+    assert (await ask(lab.gateway, "/sleep/20", accept="text/event-stream")).status in {408, 504}
+
+
+async def test_a_websocket_outlives_the_time_out(lab: Lab) -> None:
+    one, port = await lab.backend("one"), here()
+    await lab.apply(
+        service("web", edges=(edge("orders", port, timeout_s=0.5),)),
+        service("orders", upstream(1, one.address), routes=(route(timeout_s=0.5),)),
+    )
+    for where in (lab.gateway, port):
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        writer.write(b"GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        for word in (b"a", b"b", b"c"):
+            writer.write(word)
+            assert await asyncio.wait_for(reader.readexactly(1), 30) == word.upper()
+            await asyncio.sleep(0.4)
+        writer.close()
+
+
+# --- retries ----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_method_is_tried_again_when_no_byte_was_sent(lab: Lab) -> None:
+    one, dead = await lab.backend("one"), here()
+    await lab.apply(service("web", upstream(1, one.address, dead), routes=(route(eject_after=0),)))
+    for method in ("GET", "POST"):
+        assert {(await ask(lab.gateway, method=method)).status for _ in range(20)} == {200}
+
+
+async def test_a_request_that_was_sent_is_never_sent_again_unless_asked_for_and_safe(lab: Lab) -> None:
+    one = await lab.backend("one")
+    routes = (route("/a", eject_after=0), route("/status", eject_after=0, retry_on=("5xx", "reset"), retries=2))
+    await lab.apply(service("web", upstream(1, one.address), routes=routes))
+
+    async def tries(method: str, path: str) -> int:
+        before = len(one.heads)
+        await ask(lab.gateway, path, method=method)
+        return len(one.heads) - before
+
+    one.reset = True
+    assert await tries("POST", "/a") == 1
+    assert await tries("GET", "/a") == 1
+    assert await tries("GET", "/status/200") == 3
+    assert await tries("POST", "/status/200") == 1
+    one.reset = False
+    assert await tries("GET", "/status/503") == 3
+    assert await tries("HEAD", "/status/503") == 3
+    assert await tries("POST", "/status/503") == 1
+
+
+async def test_a_retry_goes_to_another_replica(lab: Lab) -> None:
+    good, bad = await lab.backend("good"), await lab.backend("bad")
+    bad.status = 503
+    routes = (route(eject_after=0, retry_on=("5xx",), retries=1),)
+    await lab.apply(service("web", upstream(1, good.address, bad.address), routes=routes))
+    assert (await many(lab.gateway, 60))["good"] == 60
+    assert bad.heads
+
+
+# --- ejection ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_bad_replicas_are_ejected_but_never_the_last(lab: Lab, count: int) -> None:
+    bad = [await lab.backend(f"bad{number}") for number in range(count)]
+    for backend in bad:
+        backend.status = 500
+    addresses = [backend.address for backend in bad]
+    await lab.apply(service("web", upstream(1, *addresses), routes=(route(eject_after=3, eject_for_s=300.0),)))
+
+    async def one_is_left() -> bool:
+        return len(await many(lab.gateway, 10 * count)) == 1
+
+    await eventually(one_is_left)
+    assert list((await many(lab.gateway, 40)).values()) == [40]  # and it takes them all
+
+
+async def test_one_bad_replica_of_two_is_left_alone_and_comes_back(lab: Lab) -> None:
+    good, bad = await lab.backend("good"), await lab.backend("bad")
+    bad.status = 500
+    await lab.apply(service("web", upstream(1, good.address, bad.address), routes=(route(eject_for_s=2.0),)))
+    await many(lab.gateway, 30)
+    bad.status = 200
+
+    async def back() -> bool:
+        return (await ask(lab.gateway)).who == "bad"
+
+    await eventually(back)
+
+
+# --- other protocols --------------------------------------------------------------------------------------------------
+
+
+async def test_tcp_edges_carry_bytes_and_open_connections_survive_a_change_of_weights(lab: Lab) -> None:
+    async def server(name: bytes) -> tuple[asyncio.Server, Address]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(100):
+                writer.write(name + data)
+            writer.close()
+
+        where = here()
+        return await asyncio.start_server(serve, where.host, where.port), where
+
+    (first, one), (second, two), port = await server(b"1"), await server(b"2"), here()
+    both = (upstream(1, one, port="db", protocol="tcp"), upstream(2, two, port="db", protocol="tcp"))
+    tcp = edge("store", port, port="db", protocol="tcp")
+    assert await lab.apply(service("web", edges=(tcp,)), service("store", *both, weights={1: 100, 2: 0})) == Ack()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"x")
+        return await asyncio.wait_for(reader.readexactly(2), 30)
+
+    old = await asyncio.open_connection(port.host, port.port)
+    assert await echo(*old) == b"1x"
+    assert await lab.apply(service("store", *both, weights={1: 0, 2: 100})) == Ack()
+    new = await asyncio.open_connection(port.host, port.port)
+    assert await echo(*new) == b"2x"
+    assert await echo(*old) == b"1x"
+    assert await lab.proxy.inflight([one, two]) == {one: 1, two: 1}
+    await lab.apply(service("store", *both, weights={1: 50, 2: 50}))
+    seen: Counter[bytes] = Counter()
+    for _ in range(40):
+        reader, writer = await asyncio.open_connection(port.host, port.port)
+        seen[await echo(reader, writer)] += 1
+        writer.close()
+    assert min(seen[b"1x"], seen[b"2x"]) > 5
+    for _, writer in (old, new):
+        writer.close()
+    first.close()
+    second.close()
+
+
+async def test_external_callees_get_their_own_host_and_path_and_nothing_of_ours(lab: Lab) -> None:
+    one, by_ip, by_name = await lab.backend("one"), here(), here()
+    port = one.address.port
+    edges = (
+        edge("bank", by_ip, url=f"http://127.0.0.1:{port}/v1"),
+        edge("shop", by_name, url=f"http://localhost:{port}"),
+    )
+    assert await lab.apply(service("web", edges=edges)) == Ack()
+    assert (await ask(by_ip, "/pay?x=1")).who == "one"
+    assert one.heads[-1].startswith("GET /v1/pay?x=1 ")
+    assert f"host: 127.0.0.1:{port}\r\n" in one.heads[-1]
+    assert "x-atoll" not in one.heads[-1]
+
+    async def named() -> bool:
+        return (await ask(by_name, "/")).who == "one"
+
+    await eventually(named)
+    assert f"host: localhost:{port}\r\n" in one.heads[-1]
+    assert one.heads[-1].startswith("GET / ")
+
+
+async def test_an_external_callee_whose_certificate_is_not_trusted_gets_nothing(lab: Lab) -> None:
+    plain, port = await lab.backend("plain"), here()
+    url = f"https://localhost:{plain.address.port}"
+    assert await lab.apply(service("web", edges=(edge("bank", port, url=url),))) == Ack()
+    assert (await ask(port)).status == 503
+    assert plain.heads == []
+
+
+async def test_an_external_callee_is_reached_by_tls_when_its_certificate_is_trusted_for_its_name(
+    lab: Lab, tmp_path: Path
+) -> None:
+    certificate, key = _self_signed("localhost", tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nx-who: bank\r\ncontent-length: 0\r\n\r\n")
+
+    where, good, bad = here(), here(), here()
+    server = await asyncio.start_server(serve, where.host, where.port, ssl=context)
+    lab.proxy._ca_file = str(certificate)
+    edges = (
+        edge("bank", good, url=f"https://localhost:{where.port}"),
+        edge("other", bad, url=f"https://127.0.0.1:{where.port}"),  # the certificate does not name it
+    )
+    assert await lab.apply(service("web", edges=edges)) == Ack()
+
+    async def reached() -> bool:
+        return (await ask(good)).who == "bank"
+
+    await eventually(reached)
+    assert set(names) == {"localhost"}
+    assert (await ask(bad)).status == 503
+    server.close()
+
+
+def _self_signed(name: str, folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return pem, private
+
+
+# --- hold -------------------------------------------------------------------------------------------------------------
+
+
+async def test_held_requests_wait_and_go_to_the_release_that_came_meanwhile(lab: Lab) -> None:
+    one, two, port = await lab.backend("one"), await lab.backend("two"), here()
+    web = service("web", edges=(edge("orders", port),))
+    await lab.apply(web, service("orders", upstream(1, one.address), routes=(route("/o"), route("/o/p", host="h"))))
+    held = service("orders", upstream(1, one.address), routes=(route("/o"), route("/o/p", host="h")), hold=True)
+    await lab.apply(held)
+    body = bytes(range(256)) * 80
+    asks = [asyncio.create_task(ask(lab.gateway, "/o/echo", method="POST", body=body)) for _ in range(5)]
+    asks += [asyncio.create_task(ask(port, "/echo", method="POST", body=body)) for _ in range(5)]
+    asks.append(asyncio.create_task(ask(lab.gateway, "/o/p", host="h")))
+    await asyncio.sleep(1)
+    assert not any(task.done() for task in asks)
+    assert one.heads == []
+    assert (await ask(lab.gateway, "/elsewhere")).status == 404  # nobody else waits
+    await one.stop()
+    routes = (route("/o", releases=(2,)), route("/o/p", host="h", releases=(2,)))
+    await lab.apply(service("orders", upstream(2, two.address), weights={2: 100}, routes=routes, hold=True))
+    await asyncio.sleep(0.2)
+    assert not any(task.done() for task in asks)
+    await lab.apply(service("orders", upstream(2, two.address), weights={2: 100}, routes=routes))
+    replies = await asyncio.gather(*asks)
+    assert [reply.who for reply in replies] == ["two"] * 11
+    assert "x-atoll-cluster" not in "".join(two.heads)
+    assert sum(reply.body == body for reply in replies) == 5  # of the edge, whose path is /echo
+    assert (await ask(port)).who == "two"
+
+
+async def test_held_requests_outlive_the_daemon(lab: Lab) -> None:
+    one = await lab.backend("one")
+    entry = service("orders", upstream(1, one.address), routes=(route(),))
+    held = service("orders", upstream(1, one.address), routes=(route(),), hold=True)
+    await lab.apply(held)
+    asked = [asyncio.create_task(ask(lab.gateway, "/echo", method="POST", body=b"kept")) for _ in range(5)]
+    await asyncio.sleep(0.3)
+    await lab.proxy.close()
+    await asyncio.sleep(0.5)
+    lab.proxy = EnvoyProxy(lab.folder, lab.folder)
+    await lab.proxy.start()
+    assert await lab.apply(held) == Ack()
+    assert not any(task.done() for task in asked)
+    assert await lab.apply(entry) == Ack()
+    assert [reply.body for reply in await asyncio.gather(*asked)] == [b"kept"] * 5
+
+
+async def test_requests_held_for_a_service_that_goes_away_are_told(lab: Lab) -> None:
+    one = await lab.backend("one")
+    await lab.apply(service("orders", upstream(1, one.address), routes=(route(),), hold=True))
+    held = asyncio.create_task(ask(lab.gateway))
+    await asyncio.sleep(0.3)
+    await lab.apply(gone=("orders",))
+    reply = await held
+    assert reply.status == 503
+    assert b"orders" in reply.body
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+async def test_samples_say_what_each_edge_did_with_each_release(lab: Lab) -> None:
+    one, two, port = await lab.backend("one"), await lab.backend("two"), here()
+    await lab.apply(
+        service("web", edges=(edge("orders", port, release=4, eject_after=0),)),
+        service(
+            "orders", upstream(1, one.address), upstream(2, two.address), weights={1: 50, 2: 50}, routes=(route(),)
+        ),
+    )
+    assert await lab.proxy.samples() == []
+    for _ in range(40):
+        await ask(port)
+    for path in ("/status/500", "/status/404", "/status/503"):
+        await ask(lab.gateway, path)
+    with pytest.raises((asyncio.IncompleteReadError, OSError)):
+        await ask(lab.gateway, "/cut")
+    totals: Counter[tuple[str, int | None, int, str]] = Counter()
+
+    async def complete() -> bool:
+        for sample in await lab.proxy.samples():
+            assert sample.callee == "orders"
+            key = (sample.caller, sample.caller_release, sample.callee_release)
+            totals[(*key, "requests")] += sample.requests
+            totals[(*key, "failed")] += sample.failed
+            totals[(*key, "latencies")] += sum(count for _, _, count in sample.latency_ms)
+        return sum(count for key, count in totals.items() if key[3] == "latencies") >= 43
+
+    await eventually(complete)
+    edges = [totals["web", 4, release, "requests"] for release in (1, 2)]
+    assert sum(edges) == 40
+    assert min(edges) > 5
+    assert totals["", None, 1, "requests"] == 4
+    assert totals["", None, 1, "failed"] == 3
+    await lab.kill_envoy()
+    assert await lab.proxy.samples() == []
+    await lab.start_envoy()
+    await eventually(lambda: lab.proxy.generation() == 2)
+    await lab.apply(lab.services["orders"])
+    await ask(port)
+    found = []
+
+    async def counted() -> bool:
+        found.extend(await lab.proxy.samples())
+        return sum(sample.requests for sample in found) >= 1
+
+    await eventually(counted)
+    assert sum(sample.requests for sample in found) == 1
