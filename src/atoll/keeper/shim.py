@@ -8,7 +8,6 @@ also its group's id, cannot name anything else; all others are signalled as dire
 """
 
 import ctypes
-import fcntl
 import gc
 import json
 import os
@@ -25,6 +24,7 @@ from atoll.keeper import proc, spawn
 from atoll.keeper.cgroups import Group
 from atoll.keeper.journal import Journal
 from atoll.keeper.linelog import LineLog
+from atoll.keeper.output import Capture, Output
 from atoll.keeper.places import Places
 from atoll.keeper.wire import Message, Wire, is_trusted, listen
 
@@ -33,7 +33,6 @@ PR_SET_NAME = 15
 EXEC_WAIT_S = 15.0  # for exec from a slow file system
 LINGER_S = 10.0  # what is left of a tree after a requested stop; the caller's SIGKILL comes earlier
 MEMORY_WATCH_S = 0.5
-CAPTURE_BYTES = 1024 * 1024
 HANDLED_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP})
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})  # SIGHUP asks to reload, mostly
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -43,20 +42,6 @@ def be_subreaper(name: str) -> None:
     """Orphans below this process become its children; `name` shows in ps."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     LIBC.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
-
-
-class Capture:
-    """Takes the place of a log for `run`: the first MiB of the output, both streams as they came."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.dropped = 0
-
-    def write(self, _stream: str, chunk: bytes) -> None:
-        self.data += chunk[: CAPTURE_BYTES - len(self.data)]
-
-    def finish(self) -> None:
-        pass
 
 
 class Shim:
@@ -69,7 +54,7 @@ class Shim:
         self.server = server
         self.selector = selectors.DefaultSelector()
         self.peers = {Wire(keeper)}
-        self.sink: LineLog | Capture = Capture()
+        self.output = Output(self.selector)
         self.journal: Journal | None = None
         self.group = Group([])
         self.main = 0
@@ -120,7 +105,7 @@ class Shim:
             log = launch.get("log") or self.places.log(launch["service"], self.id)
             with suppress(OSError):
                 os.makedirs(os.path.dirname(log), 0o700, exist_ok=True)
-            self.sink = LineLog(log)
+            self.output.sink = LineLog(log)
             self._note(self.record)
         todo = spawn.plan(launch)
         spawn.make_writable(launch)
@@ -160,9 +145,7 @@ class Shim:
             readable, _, _ = select.select([control], [], [], EXEC_WAIT_S)
             answer = control.recv(65536) if readable else b""
         if not answer:
-            for stream, fd in (("o", out_read), ("e", err_read)):
-                os.set_blocking(fd, False)
-                self.selector.register(fd, selectors.EVENT_READ, stream)
+            self.output.attach(out_read, err_read)
             return ""
         os.close(out_read)
         os.close(err_read)
@@ -209,7 +192,7 @@ class Shim:
 
     def _handle(self, key: selectors.SelectorKey, mask: int, wake: int) -> None:
         if key.data in {"o", "e"}:
-            self._output(key.fd, key.data)
+            self.output.read(key.fd, key.data)
         elif key.data == "server":
             self._accept()
         elif key.data == "wake":
@@ -383,30 +366,7 @@ class Shim:
             self.server = server
             self.selector.register(server, selectors.EVENT_READ, "server")
 
-    # --- output and the end --------------------------------------------------------------------------------------
-
-    def _output(self, fd: int, stream: str) -> None:
-        try:
-            data = os.read(fd, 65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self.sink.write(stream, data)
-        else:
-            self.selector.unregister(fd)
-            os.close(fd)
-
-    def _drain_output(self) -> None:
-        """All that is left in the pipes; whoever could write to them has ended (or fled with a passed descriptor)."""
-        for key in list(self.selector.get_map().values()):
-            if key.data in {"o", "e"}:
-                pipe_bytes = fcntl.fcntl(key.fd, fcntl.F_GETPIPE_SZ)
-                for _ in range(0, pipe_bytes + 1, 4096):
-                    if key.fd not in self.selector.get_map():
-                        break
-                    self._output(key.fd, key.data)
+    # --- the end --------------------------------------------------------------------------------------
 
     def _exit(self) -> Message:
         status = dict(self.status or {"error": "ended without a status"})
@@ -432,11 +392,10 @@ class Shim:
         """
         self.record["exit"] = self._exit()
         self._reap_all()
-        self._drain_output()
-        self.sink.finish()
+        self.output.finish()
         news: Message = {"event": "exit", "replica": self.record}
-        if isinstance(self.sink, Capture):
-            news["output"] = self.sink.data.decode("utf-8", "replace")
+        if isinstance(self.output.sink, Capture):
+            news["output"] = self.output.sink.data.decode("utf-8", "replace")
         noted = self._note({"exit": self.record["exit"], "pid": self.record["pid"]})
         with suppress(FileNotFoundError):
             os.unlink(self.places.socket(self.id))
