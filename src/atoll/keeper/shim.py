@@ -269,10 +269,20 @@ class Shim:
                     os.kill(pid, signal.SIGTERM)
         self.asked.update(pids)
 
+    def _children(self) -> list[int]:
+        """What may be ended here. A daemon that revived its keeper is below this shim, and so is the keeper: it stays.
+
+        Only a fixture's shim trusts the name: a service that calls itself so must not outlive its end.
+        """
+        pids = proc.children(os.getpid())
+        if self.record["kind"] != "fixture":
+            return pids
+        return [pid for pid in pids if (stat := proc.read_stat(pid)) is None or not stat.comm.startswith("atoll:")]
+
     def _reap_others(self) -> list[int]:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""
         alive = []
-        for pid in proc.children(os.getpid()):
+        for pid in self._children():
             if pid == self.main:
                 continue
             with suppress(ChildProcessError):
@@ -351,7 +361,7 @@ class Shim:
         self.we_killed = True
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.main, signal.SIGKILL)
-        for pid in proc.children(os.getpid()):
+        for pid in self._children():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)  # a child of ours that nobody reaped: the pid is its own
         self.group.kill()
@@ -380,7 +390,10 @@ class Shim:
         with suppress(ChildProcessError):
             while time.monotonic() < deadline:
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    for pid in proc.children(os.getpid()):
+                    left = self._children()
+                    if not left and proc.children(os.getpid()):
+                        break  # only what stays
+                    for pid in left:
                         with suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL)
                     time.sleep(0.005)
