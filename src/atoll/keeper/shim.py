@@ -287,7 +287,16 @@ class Shim:
             with suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     alive.append(pid)
-        return alive
+        return [pid for pid in self._children() if pid in alive]
+
+    def _children(self) -> list[int]:
+        """Its direct children, but for keepers and shims: a daemon revives a killed keeper, which then lies below the
+        daemon's shim, and whose shims fall to it when that keeper is killed, too. None of them ends with the daemon.
+        """
+        pids = proc.children(os.getpid())
+        if self.launch["kind"] != "fixture":  # a service's name is no proof
+            return pids
+        return [pid for pid in pids if not ((stat := proc.read_stat(pid)) and stat.comm.startswith("atoll:"))]
 
     # --- orders --------------------------------------------------------------------------------------------------
 
@@ -360,7 +369,7 @@ class Shim:
         self.we_killed = True
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.main, signal.SIGKILL)
-        for pid in proc.children(os.getpid()):
+        for pid in self._children():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)  # a child of ours that nobody reaped: the pid is its own
         self.group.kill()
