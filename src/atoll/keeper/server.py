@@ -70,7 +70,7 @@ class Keeper:
         adopt(self)
         gc.collect()
         gc.freeze()  # what is there now stays shared with every shim
-        while not self.leaving and not (self.shutdown and self.shutdown.done):
+        while not (self.shutdown.done if self.shutdown else self.leaving):
             for key, mask in self.selector.select(self._patience()):
                 try:
                     self._handle(key, mask)
