@@ -6,6 +6,7 @@ A service's lock keeps two of them from crossing.
 
 import os
 import secrets
+from collections.abc import Collection
 
 import msgspec
 
@@ -80,7 +81,8 @@ class Mutations:
                 (unchanged if same else edited).append(service)
         for deploy, loop in due:
             try:
-                operations.append(await self._deploy(deploy, loop))
+                begun = await self._deploy(deploy, loop)
+                operations.append(msgspec.structs.replace(begun, warnings=()))  # those it calls may be next in the list
             except AtollError as exc:
                 refused[deploy.spec.name] = _error_view(exc)
         return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)
@@ -132,11 +134,7 @@ class Mutations:
             releases = self._records.releases_of(service)
             n = request.to if request.to is not None else self._before(loop)
             if n not in releases:
-                raise NotFound(
-                    f"{service} has no release r{n}" if n else f"{service} has no earlier release to go back to",
-                    f"kept are {', '.join(f'r{known}' for known in releases)}",
-                    f"see `atoll releases {service}`",
-                )
+                raise _no_such_release(service, n, releases, loop.intent().target)
             if n == loop.intent().target:
                 raise Conflict(f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`")
             release = releases[n]
@@ -150,18 +148,24 @@ class Mutations:
             return await self._begin("rollback", loop, release, request)
 
     def _before(self, loop: ServiceLoop) -> int:
-        """The release that had the traffic before the current one; 0 when there is none."""
-        target = loop.intent().target
-        mine = [row for row in self._records.receipts.values() if row.service == loop.service and row.outcome == "live"]
+        """The release that had the traffic before the current one, or has it no longer since it is down; 0 for none.
+
+        A restart's predecessor has the same content, so going back means the one before both.
+        """
         known = self._records.releases_of(loop.service)
-        for receipt in sorted(mine, key=lambda row: row.wall, reverse=True):
-            before = receipt.previous
-            if receipt.release == target and receipt.kind == "deploy" and before is not None and before in known:
-                return before
-            if target is None and receipt.release in known:
-                return receipt.release
-        earlier = [receipt.release for receipt in mine if receipt.release in known and receipt.release < (target or 0)]
-        return max(earlier, default=0)
+        mine = [row for row in self._records.receipts.values() if row.service == loop.service and row.outcome == "live"]
+        mine.sort(key=lambda row: row.wall, reverse=True)
+        target = loop.intent().target
+        if target is None:
+            return next((receipt.release for receipt in mine if receipt.release in known), 0)
+        for receipt in mine:
+            if receipt.release != target or receipt.previous is None or receipt.kind == "rollback":
+                continue
+            if receipt.kind == "restart":
+                target = receipt.previous
+            elif receipt.previous in known:
+                return receipt.previous
+        return 0
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         """A new release of the same content with the newest secrets: the same rollout as any other, so nobody notices."""
@@ -192,8 +196,9 @@ class Mutations:
                     "its file says overlap = false: one at a time",
                     "scale it to 1",
                 )
-            if n is not None and not 0 <= n <= 1000:
-                raise UserError(f"{n} replicas", "a number from 0 to 1000 is expected", f"`atoll scale {service} 2`")
+            if n is not None and not 0 <= n <= _MOST_REPLICAS:
+                why = f"a number from 0 to {_MOST_REPLICAS} is expected"
+                raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`")
             text = f"{service} shall run {n} replicas" if n is not None else f"{service} runs as its file says"
             await self._intend(loop, msgspec.structs.replace(intent, replicas=n), request, "intent.scaled", text)
         return self._reading.service(service, {})
@@ -294,7 +299,7 @@ class Mutations:
         loop.hint()
         self._engine.hint_callers(service)
         self._pulse.beat()
-        return self._reading.shown(rollout)
+        return msgspec.structs.replace(self._reading.shown(rollout), warnings=tuple(warnings))
 
     async def _intend(
         self, loop: ServiceLoop, wanted: Intent, request: Mutation, kind: str, text: str, rows: tuple[Row, ...] = ()
@@ -311,6 +316,16 @@ class Mutations:
         loop.apply()
         loop.hint()
         self._pulse.beat()
+
+
+def _no_such_release(service: str, n: int, releases: Collection[int], target: int | None) -> NotFound:
+    """`n` 0 is the one before the current, when there is none."""
+    others = [known for known in releases if known != target]
+    kept = f"kept are {', '.join(f'r{known}' for known in releases)}"
+    if n:
+        return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`")
+    fix = f"name one: `atoll rollback {service} --to r{max(others)}`" if others else f"see `atoll releases {service}`"
+    return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix)
 
 
 def _alike(one: Release, other: Release) -> bool:

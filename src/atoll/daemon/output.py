@@ -71,7 +71,12 @@ class Output:
                 did_you_mean(request.replica, [r.id for r in running]),
             )
         if not chosen:
-            raise Refused(f"nothing of {service} is running", "a command needs a replica's surroundings", "`atoll up`")
-        target = max(chosen, key=lambda r: (is_ready(r), -r.record.created_wall))
+            raise Refused(
+                f"nothing of {service} is running",
+                "a command needs a replica's surroundings",
+                f"see `atoll why {service}`",
+            )
+        current = self._loops.of(service).intent().target  # not the warm one: its environment is yesterday's
+        target = max(chosen, key=lambda r: (is_ready(r), r.record.release == current, -r.record.created_wall))
         exit_, output = await self._engine.exec(target.id, request.argv, request.timeout_s)
         return ExecView(exit=exit_, output=output, replica=target.id)

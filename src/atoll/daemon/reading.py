@@ -21,6 +21,14 @@ from atoll.ports import Clock, Store, Traffic
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
+_STATES = {  # of a release, in a sentence
+    "current": "it has the traffic",
+    "candidate": "it is on its way to the traffic",
+    "warm": "it had the traffic before and still runs, so that going back takes a moment",
+    "past": "it had the traffic before and is stopped; it can be started again",
+    "failed": "it never got the traffic, or lost it again",
+}
+
 
 class Reading:
     """Everything that only looks."""
@@ -67,6 +75,7 @@ class Reading:
         )
 
     def service(self, service: str, usage: Mapping[str, tuple[int, float]]) -> ServiceView:
+        """One service now; `usage` is memory and CPU by replica, empty when nobody asks for them."""
         loop = self._loops.of(service)
         releases = self._records.releases_of(service)
         intent, rollout = loop.intent(), loop.rollout()
@@ -83,6 +92,7 @@ class Reading:
         )
 
     def shown(self, rollout: Rollout) -> OperationView:
+        """A rollout as an operation."""
         loop = self._loops.of(rollout.service)
         want = compose(loop.intent(), loop.rollout(), self._records.releases_of(rollout.service))
         wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
@@ -122,7 +132,9 @@ class Reading:
         )
 
     async def events(self, *, after: int = 0, service: str | None = None, follow: bool = False) -> AsyncIterator[Event]:
-        """The ledger after `after`."""
+        """The ledger after `after`. Raises NotFound for a service that was never deployed here."""
+        if service is not None:
+            self._loops.known(service)
         count = self._pulse.count
         while True:
             page = await self._store.events(after=after, service=service)
@@ -138,31 +150,46 @@ class Reading:
     async def why(self, subject: str) -> WhyView:
         """Sentences, the last rollout, the last crash."""
         service, _, release = subject.replace("/", " ").partition(" ")
-        loop = self._loops.known(service)
-        releases = self._records.releases_of(service)
-        rollout = loop.rollout()
-        if release:
-            if not release.removeprefix("r").isdigit() or int(release.removeprefix("r")) not in releases:
-                raise NotFound(
-                    f"{service} has no release '{release}'", "", did_you_mean(release, [f"r{n}" for n in releases])
-                )
-            n = int(release.removeprefix("r"))
-            mine = [row for row in self._records.rollouts.values() if row.service == service and row.candidate == n]
-            rollout = max(mine, key=lambda row: row.started_wall) if mine else None
-        view = self.service(service, {})
-        n = rollout.candidate if rollout and (release or rollout.phase not in LIVE) else loop.intent().target or 0
-        because = [view.reason] if view.reason and not release else []
+        self._loops.known(service)
+        return await (self._why_release(service, release) if release else self._why_service(service))
+
+    async def _why_service(self, service: str) -> WhyView:
+        view, rollout = self.service(service, {}), self._loops.of(service).rollout()
+        because = [f"{view.ready} of {view.wanted} replicas of {view.release} are ready"] if view.state == "up" else []
+        if view.reason:
+            because.append(view.reason)
         operation = self.shown(rollout) if rollout else None
-        if operation and operation.text and operation.text not in because:
+        if operation and operation.text and not any(operation.text in sentence for sentence in because):
             because.append(operation.text)
-        if not because and not release and view.state == "up":
-            because.append(f"{view.ready} of {view.wanted} replicas of {view.release} are ready")
+        n = self._loops.of(service).intent().target
+        if rollout is not None and rollout.phase not in LIVE:
+            n = rollout.candidate
+        fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
+        return await self._explained(service, view.state, because, fix, operation, n or 0)
+
+    async def _why_release(self, service: str, name: str) -> WhyView:
+        known = {view.release: view for view in await self.releases(service)}
+        if (view := known.get(f"r{name.removeprefix('r')}")) is None:
+            raise NotFound(f"{service} has no release '{name}'", "", did_you_mean(name, known))
+        mine = [row for row in self._records.rollouts.values() if (row.service, row.candidate) == (service, view.n)]
+        rollout = max(mine, key=lambda row: row.started_wall, default=None)
+        operation = self.shown(rollout) if rollout else None
+        because = [_STATES[view.state]]
+        if operation and operation.text:
+            because.append(operation.text)
+        return await self._explained(f"{service} {view.release}", view.state, because, "", operation, view.n)
+
+    async def _explained(
+        self, subject: str, state: str, because: Sequence[str], fix: str, operation: OperationView | None, n: int
+    ) -> WhyView:
+        """With the last crash of release `n`."""
+        service = subject.partition(" ")[0]
         crashed = self._engine.last_crashed(service, n)
         return WhyView(
-            subject=f"{service} {release}".strip(),
-            state=view.state if not release else (operation.phase if operation else ""),
+            subject=subject,
+            state=state,
             because=tuple(because),
-            fix=f"atoll logs {service}" if view.state not in {"up", "down"} else "",
+            fix=fix,
             rollout=operation,
             crash=self._engine.observe(service).last_exit.get(n),
             crash_replica=crashed,
@@ -178,12 +205,10 @@ class Reading:
             for name in self._records.services()
             if (view := self.service(name, {})).state in {"failing", "degraded"}
         ]
+        keeper, proxy = parts.get("keeper"), parts.get("proxy")
         found = [
-            DoctorView(
-                check="proxy", ok=not problem, text=problem or f"Envoy runs as pid {parts.get('proxy')}",
-                fix="free the port, or change `gateway` in atoll.toml" if problem else "",
-            ),
-            DoctorView(check="keeper", ok=bool(parts.get("keeper")), text=f"pid {parts.get('keeper')}", fix="" if parts.get("keeper") else "run `atoll up`"),
+            DoctorView(check="keeper", ok=bool(keeper), text=f"pid {keeper}" if keeper else "does not answer", fix="" if keeper else "atoll up"),
+            DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
             *(DoctorView(check=f"service {v.name}", ok=False, text=v.reason, fix=f"atoll why {v.name}") for v in failing),
             *(DoctorView(check="notice", ok=None, text=text) for text in self._engine.notices()),
         ]  # fmt: skip
