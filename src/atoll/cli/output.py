@@ -34,10 +34,10 @@ def console(stream: IO[str] | None = None) -> Console:
 
 
 @contextmanager
-def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterator[None]:
+def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterator[Console]:
     """A table on stderr, drawn anew several times a second and gone at the end; no row takes more than one line.
 
-    `rows` is called from a thread of its own. What is printed to stderr meanwhile appears above it.
+    `rows` is called from a thread of its own. What is printed to the yielded console appears above the table.
     """
     from rich.live import Live
     from rich.table import Table
@@ -54,8 +54,9 @@ def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterat
             made.add_row(first, *row[1:])
         return made
 
-    with Live(get_renderable=drawn, console=console(sys.stderr), refresh_per_second=8, transient=True):
-        yield
+    out = console(sys.stderr)
+    with Live(get_renderable=drawn, console=out, refresh_per_second=8, transient=True):
+        yield out
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

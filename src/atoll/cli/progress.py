@@ -45,44 +45,50 @@ def builds_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
     if session.quiet:
         yield lambda _: None
         return
-    said: set[tuple[str, str, str]] = set()
     if not session.lively:
-        yield lambda progress: _say_build(progress, said)
+        said: set[str] = set()
+
+        def say(progress: Progress) -> None:
+            line = _build_line(progress)
+            if line and line not in said:
+                said.add(line)
+                click.echo(line, err=True)
+
+        yield say
         return
     rows: dict[str, Progress] = {}
-    with live_table(lambda: _build_rows(rows)):
+    began = time.monotonic()
+    with live_table(lambda: _build_rows(rows, time.monotonic() - began)) as out:
 
         def tell(progress: Progress) -> None:
             rows[progress.service] = progress
             if progress.phase == "done":
-                _say_build(progress, said)
+                out.print(_build_line(progress), markup=False)
 
         yield tell
 
 
-def _say_build(progress: Progress, said: set[tuple[str, str, str]]) -> None:
-    """A line for each step that takes time and for each artifact; looking at files and finding nothing new is silent."""
+def _build_line(progress: Progress) -> str:
+    """For each step that takes time and for each artifact; "" for what passes at once, and for failures, told at the end."""
     match progress.phase:
         case "building":
             text = f"building: {progress.label}"
         case "waiting":
             text = "another process builds the same; waiting for it"
         case "done":
-            text = f"built in {duration(progress.seconds)}" + (f" ({progress.label})" if progress.label else "")
+            text = f"built in {duration(progress.seconds)}" + (f": {progress.label}" if progress.label else "")
         case _:
-            return  # a failure is told in full at the end
-    if (progress.service, progress.phase, progress.label) not in said:
-        said.add((progress.service, progress.phase, progress.label))
-        click.echo(f"{progress.service}: {text}", err=True)
+            return ""
+    return f"{progress.service}: {text}"
 
 
-def _build_rows(rows: dict[str, Progress]) -> Iterator[Sequence[RenderableType]]:
+def _build_rows(rows: dict[str, Progress], seconds: float) -> Iterator[Sequence[RenderableType]]:
     for name, progress in sorted(rows.items()):
         busy = progress.phase not in BUILT
         mark = _spinner() if busy else _mark(progress.phase != "failed")
         step = f"{progress.step}/{progress.steps} {progress.label}" if progress.phase == "building" else ""
-        seconds = duration(progress.seconds) if progress.phase == "building" else ""
-        yield mark, escape(name), progress.phase, seconds, escape(step), f"[dim]{escape(_short(progress.line))}[/]"
+        took = duration(seconds) if busy else ""
+        yield mark, escape(name), progress.phase, took, escape(step), f"[dim]{escape(_short(progress.line))}[/]"
 
 
 # --- rollouts -----------------------------------------------------------------------------------------------------
