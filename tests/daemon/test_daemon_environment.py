@@ -1,13 +1,16 @@
 """A daemon's life in virtual time: deploys, crashes, and being killed at any instant."""
 
+import asyncio
+
 import pytest
 from world import World, spec
 
 from atoll.model.errors import Conflict, NotFound
-from atoll.model.spec import SecretRef
+from atoll.model.spec import Health, Probe, SecretRef
 from atoll.model.state import Address, Exit
 from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, SecretRequest, StopRequest, UpRequest
-from atoll.testing.fake_host import Behaviour
+from atoll.ports import Hosted, Launch
+from atoll.testing.fake_host import Behaviour, FakeHost
 
 
 def test_a_first_deploy_ends_live_with_all_traffic() -> None:
@@ -90,6 +93,29 @@ def test_a_bad_candidate_is_undone_and_stable_untouched(bad: Behaviour) -> None:
         view = await world.of()
         assert view.state == "up"
         assert view.release == "r1"
+
+    world.run(scenario)
+
+
+class AnswersLate(FakeHost):
+    """A busy machine: the answer to a start comes after what the replica did meanwhile."""
+
+    async def start(self, launch: Launch) -> Hosted:
+        hosted = await super().start(launch)
+        await asyncio.sleep(0.3)
+        return hosted
+
+
+def test_a_worker_that_ends_before_its_start_is_answered_is_not_taken_for_alive() -> None:
+    world = World()
+    world.host = AnswersLate(world.clock)
+
+    async def scenario() -> None:
+        world.host.script("mailer", Behaviour(exits_after_s=0.01, exit=Exit(code=2), last_words=("no such file",)))
+        worker = spec("mailer", ports=(), routes=(), health=Health(ready=Probe(kind="process"), stable_for_s=1.0))
+        done = await world.ended(await world.deploy(worker))
+        assert done.phase == "undone", done
+        assert "exit code 2" in done.text
 
     world.run(scenario)
 

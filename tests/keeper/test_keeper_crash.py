@@ -4,11 +4,12 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
 
-from atoll.keeper.client import proc
+from atoll.keeper.client import is_keeper_up, proc
 from atoll.model.errors import Retryable
 
 PATIENCE_S = 60.0
@@ -262,3 +263,27 @@ async def test_children_of_a_stopped_replica_may_end_in_order(box):
     assert (await exit_of(host, launch.id)).signal == signal.SIGTERM
     assert "child is done" in await host.last_output(launch.id)
     await host.close()
+
+
+def test_a_keeper_that_the_daemon_revived_outlives_the_daemon(box):
+    keeper = box.boot()
+    revive = (
+        "import sys, time; from pathlib import Path; from atoll.keeper.client import is_keeper_up, start_keeper\n"
+        "state, run = map(Path, sys.argv[1:3])\n"
+        "while is_keeper_up(run): time.sleep(0.02)\n"
+        "start_keeper(state, run, 60.0); time.sleep(600)"
+    )
+    path = os.pathsep.join(sys.path)
+    log = box.state / "logs" / "daemon.log"
+    argv = [sys.executable, "-c", revive, str(box.state), str(box.run), box.mark]
+    box.client.ensure("daemon", argv, {"PYTHONPATH": path}, log)
+    box.client.ensure("proxy", ["/bin/sleep", box.mark], {}, box.state / "logs" / "proxy.log")
+    box.kill(keeper)
+    box.wait(lambda: is_keeper_up(box.run), "the daemon starts a keeper")
+    revived = box.client.status()["pid"]
+    assert revived != keeper
+    box.client.stop("daemon")
+    assert box.client.status()["pid"] == revived
+    assert box.client.status()["fixtures"]["proxy"]["state"] == "running"
+    box.client.shutdown(20.0)
+    assert box.marked() == []

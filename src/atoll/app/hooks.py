@@ -132,9 +132,11 @@ class AppHooks:
         with _readable():
             if not places.keeper_alive():
                 start_keeper(at.state, at.run)  # it adopts what another keeper left running
-            _stop_services(places, say)
+            keeper = KeeperClient(at.run)
+            if "daemon" in keeper.status()["fixtures"]:  # not after a `down`: nobody would ever answer
+                _stop_services(places, say)
             say("stopping proxy, daemon and keeper")
-            KeeperClient(at.run).shutdown(timeout_s=30.0)
+            keeper.shutdown(timeout_s=30.0)
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What needs no daemon."""

@@ -269,26 +269,25 @@ class Shim:
                     os.kill(pid, signal.SIGTERM)
         self.asked.update(pids)
 
-    def _children(self) -> list[int]:
-        """What may be ended here. A daemon that revived its keeper is below this shim, and so is the keeper: it stays.
-
-        Only a fixture's shim trusts the name: a service that calls itself so must not outlive its end.
-        """
-        pids = proc.children(os.getpid())
-        if self.record["kind"] != "fixture":
-            return pids
-        return [pid for pid in pids if (stat := proc.read_stat(pid)) is None or not stat.comm.startswith("atoll:")]
-
     def _reap_others(self) -> list[int]:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""
         alive = []
-        for pid in self._children():
+        for pid in proc.children(os.getpid()):
             if pid == self.main:
                 continue
             with suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     alive.append(pid)
-        return alive
+        return [pid for pid in self._children() if pid in alive]
+
+    def _children(self) -> list[int]:
+        """Its direct children, but for keepers and shims: a daemon revives a killed keeper, which then lies below the
+        daemon's shim, and whose shims fall to it when that keeper is killed, too. None of them ends with the daemon.
+        """
+        pids = proc.children(os.getpid())
+        if self.launch["kind"] != "fixture":  # a service's name is no proof
+            return pids
+        return [pid for pid in pids if not ((stat := proc.read_stat(pid)) and stat.comm.startswith("atoll:"))]
 
     # --- orders --------------------------------------------------------------------------------------------------
 

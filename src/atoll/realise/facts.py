@@ -22,6 +22,7 @@ class Facts:
         self._host, self._clock, self._on_change = host, clock, on_change
         self._hosted: dict[str, Hosted] = {}
         self._busy: set[str] = set()  # being started or forgotten: the list may not know better
+        self._early: dict[str, Hosted] = {}  # ended before the answer to their start came
         self.known = False
 
     def of(self, replica: str) -> Hosted | None:
@@ -56,9 +57,10 @@ class Facts:
                     ended = Exit(error=str(exc), at_s=now.boot_s, wall=now.wall)
                     hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=ended)
                     break
-            self._hosted[launch.id] = hosted
+            self._hosted[launch.id] = self._early.get(launch.id, hosted)
         finally:
             self._busy.discard(launch.id)
+            self._early.pop(launch.id, None)
         self._on_change(launch.service)
 
     def failed(self, row: ReplicaRecord, exit_: Exit) -> None:
@@ -77,6 +79,7 @@ class Facts:
             _log.warning("cannot forget %s yet: %s", replica, exc)
         finally:
             self._busy.discard(replica)
+            self._early.pop(replica, None)
 
     async def refresh(self) -> None:
         """Ask for the whole list. Raises what the host raises."""
@@ -85,7 +88,9 @@ class Facts:
         for replica in asked_about - set(listed) - self._busy:
             self._hosted.pop(replica, None)  # gone, and nobody knows how
         for replica, hosted in listed.items():
-            if replica not in self._busy:
+            before = self._hosted.get(replica)
+            ended = before is not None and before.exit is not None  # pushed while the list was on its way
+            if replica not in self._busy and not ended:
                 self._hosted[replica] = hosted
         self.known = True
         self._on_change("")
@@ -112,6 +117,8 @@ class Facts:
                             ended, notice=self._hosted[ended.id].notice or ended.notice
                         )
                         self._on_change(ended.service)
+                    elif ended.id in self._busy:
+                        self._early[ended.id] = ended
             except Retryable as exc:
                 await self._clock.sleep(min(exc.after_s, 0.5))
             await self._clock.sleep(0.05)
