@@ -120,6 +120,30 @@ def test_a_worker_that_ends_before_its_start_is_answered_is_not_taken_for_alive(
     world.run(scenario)
 
 
+class Unkillable(FakeHost):
+    """A replica in uninterruptible sleep: SIGKILL has no effect yet."""
+
+    async def signal(self, replica: str, signal: str) -> bool:
+        self.signalled.append((replica, signal))
+        return True
+
+
+def test_what_cannot_be_killed_is_told_once_and_killed_again_at_a_pace() -> None:
+    world = World()
+    world.host = Unkillable(world.clock)
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.environment.stop("orders", StopRequest())
+        await world.clock.sleep(60)
+        kills = [signal for _, signal in world.host.signalled if signal == "SIGKILL"]
+        told = [event async for event in world.environment.events() if event.kind == "replica.killed"]
+        assert 10 <= len(kills) <= 60
+        assert len(told) == 1
+
+    world.run(scenario)
+
+
 def test_a_first_deploy_that_fails_leaves_nothing_running() -> None:
     world = World()
 

@@ -78,6 +78,7 @@ class Cell:
         self._inflight: dict[str, int] = {}
         self._count_after_s = _COUNT_FIRST_S
         self._signalled: set[str] = set()
+        self._killed: set[str] = set()  # told of once; the kill itself is repeated until the process is gone
         self._edges_since: dict[int, float] = {}
         self._problem = ""
         self._hint = asyncio.Event()
@@ -205,7 +206,7 @@ class Cell:
         if await self._count(want):
             waits.append(self._count_after_s)
         self._shared.on_change(self.service)
-        if actions:
+        if any(not isinstance(action, Kill) for action in actions):  # a kill is repeated at the plan's pace
             return 0.0
         return min(waits) if waits else None
 
@@ -305,7 +306,10 @@ class Cell:
                 case Signal():
                     rows.append(self._moved(current[action.replica], "stopping", action.why))
                     events.append(self._event("replica.stopping", rows[-1], f"{action.replica}: {action.why}"))
+                case Kill() if action.replica in self._killed:
+                    pass
                 case Kill():
+                    self._killed.add(action.replica)
                     row = current[action.replica]
                     events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
                 case Forget():
@@ -382,6 +386,7 @@ class Cell:
                 await shared.host.signal(action.replica, "SIGKILL")
             case Forget():
                 self._signalled.discard(action.replica)
+                self._killed.discard(action.replica)
                 self._launches.pop(action.replica, None)
                 self._inflight.pop(action.replica, None)
                 self._tasks.create_task(shared.facts.forget(action.replica))
