@@ -58,8 +58,8 @@ class Facts:
                     hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=ended)
                     break
             self._take(hosted)
-            if (ended := self._early.get(launch.id)) is not None:
-                self._take(ended)
+            if (early := self._early.get(launch.id)) is not None:
+                self._take(early)
         finally:
             self._busy.discard(launch.id)
             self._early.pop(launch.id, None)
