@@ -175,6 +175,10 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
 
+    def __str__(self) -> str:
+        """`host:port`, as atoll.toml writes it."""
+        return f"{self.host}:{self.port}"
+
 
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
