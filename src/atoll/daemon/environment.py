@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -130,7 +131,7 @@ class Environment:
                 self._collector,
                 self._clock,
                 self._engine.last_crashed,
-                self._pulse.beat,
+                partial(self._pulse.beat, service),
             )
             self._loops[service] = loop
             if self._group is not None:
@@ -140,7 +141,7 @@ class Environment:
     def _changed(self, service: str) -> None:
         if service in self._loops:
             self._loops[service].hint()
-        self._pulse.beat()
+        self._pulse.beat(service)
 
     def _known(self, service: str) -> ServiceLoop:
         if service not in self._records.services():
@@ -198,20 +199,24 @@ class Environment:
         want = compose(loop.intent(), loop.rollout(), self._records.releases_of(rollout.service))
         wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
         receipt = self._records.receipts.get(rollout.id)
-        measured = (0, 0) if receipt or rollout.phase in ENDED else loop.measured(rollout)[:2]
+        measured = (0, 0) if receipt or rollout.phase in ENDED else loop.counted(rollout)
         seen = self._engine.observe(rollout.service)
         return views.operation_view(rollout, seen, wanted, measured, receipt, self._clock.now())
 
     async def operation(self, id: str) -> OperationView:
         """A rollout in progress or past."""
+        return self._operation(self._operation_of(id))
+
+    def _operation_of(self, id: str) -> Rollout:
         if id not in self._records.rollouts:
             raise NotFound(f"there is no operation '{id}'", "it may be older than what is kept", "see `atoll releases`")
-        return self._operation(self._records.rollouts[id])
+        return self._records.rollouts[id]
 
     async def watch_operation(self, id: str) -> AsyncIterator[OperationView]:
         """The operation after each change, until it has ended."""
         shown: OperationView | None = None
-        count = self._pulse.count
+        service = self._operation_of(id).service
+        count = self._pulse.count(service)
         while True:
             view = await self.operation(id)
             if view != shown:
@@ -219,7 +224,7 @@ class Environment:
                 shown = view
             if view.ended:
                 return
-            count = await self._pulse.after(count, 1.0)
+            count = await self._pulse.after(count, 1.0, service)
 
     async def releases(self, service: str) -> Sequence[ReleaseView]:
         """Newest first."""
@@ -234,7 +239,7 @@ class Environment:
 
     async def events(self, *, after: int = 0, service: str | None = None, follow: bool = False) -> AsyncIterator[Event]:
         """The ledger after `after`."""
-        count = self._pulse.count
+        count = self._pulse.count()
         while True:
             page = await self._store.events(after=after, service=service)
             for event in page:
@@ -582,7 +587,7 @@ class Environment:
         await self._records.commit(Change(puts=tuple(rows), events=(event,), expect={service: intent.generation}))
         loop.hint()
         self._engine.hint_callers(service)
-        self._pulse.beat()
+        self._pulse.beat(service)
         return self._operation(rollout)
 
     async def _intend(
@@ -599,7 +604,7 @@ class Environment:
         )
         loop.apply()
         loop.hint()
-        self._pulse.beat()
+        self._pulse.beat(loop.service)
 
     # --- secrets --------------------------------------------------------------------------------------------------
 

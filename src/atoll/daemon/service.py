@@ -90,15 +90,18 @@ class ServiceLoop:
         requests, failed = self._collector.totals(self.service)
         self._measures[rollout.id] = Measure(requests, failed, self._others())
 
-    def measured(self, rollout: Rollout) -> tuple[int, int, tuple[str, ...]]:
-        """Requests and failures since it began (or since this daemon did), and other services touched meanwhile."""
+    def counted(self, rollout: Rollout) -> tuple[int, int]:
+        """Requests and failures since it began, or since this daemon did."""
         if rollout.id not in self._measures:
             self.begin(rollout)
         start = self._measures[rollout.id]
         requests, failed = self._collector.totals(self.service)
-        now = self._others()
-        touched = tuple(name for name, ids in start.others.items() if not ids <= now.get(name, frozenset()))
-        return requests - start.requests, failed - start.failed, touched
+        return requests - start.requests, failed - start.failed
+
+    def _touched(self, rollout: Rollout) -> tuple[str, ...]:
+        """Other services whose replicas changed since then."""
+        before, now = self._measures[rollout.id].others, self._others()
+        return tuple(name for name, ids in before.items() if not ids <= now.get(name, frozenset()))
 
     def _others(self) -> dict[str, frozenset[str]]:
         names = [name for name in self._records.services() if name != self.service]
@@ -159,7 +162,7 @@ class ServiceLoop:
 
     async def _receipt(self, rollout: Rollout) -> Receipt:
         await self._collector.collect()
-        requests, failed, touched = self.measured(rollout)
+        requests, failed = self.counted(rollout)
         releases = self._records.releases_of(self.service)
         old = None if rollout.stable is None else releases.get(rollout.stable)
         good = rollout.phase in LIVE
@@ -177,7 +180,7 @@ class ServiceLoop:
             seconds=seconds(rollout),
             requests=requests,
             failed=failed,
-            touched=touched,
+            touched=self._touched(rollout),
             undo=undo,
             wall=self._clock.now().wall,
             author=rollout.author,
