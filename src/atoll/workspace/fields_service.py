@@ -226,4 +226,5 @@ SERVICE = Table(
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
     },
+    shape={"not": {"required": ["port", "ports"]}},
 )
