@@ -76,9 +76,10 @@ def test_everything_comes_back_after_all_was_killed(lab: Lab) -> None:
     for line in lab.processes():
         os.kill(int(line.split()[0]), signal.SIGKILL)
     lab.until(lambda: not lab.processes() or None)
-    lab.atoll("up")
-    lab.until(lambda: lab.get("/orders/")["version"] == "v1")
+    lab.atoll("up")  # waits until what was deployed before is up again
+    assert lab.of("orders")["state"] == "up"
     assert lab.of("orders")["release"] == release
+    lab.until(lambda: lab.get("/orders/")["version"] == "v1")
 
 
 def test_a_crash_loop_is_recognised_and_shown_with_its_last_words(lab: Lab) -> None:

@@ -43,7 +43,7 @@ class Environment:
 
         def changed(service: str) -> None:
             loops.hint(service)
-            pulse.beat()
+            pulse.beat(service)
 
         engine = HostEngine(host, traffic, records, vault, clock, identity.gateway, ports, changed, ask, identity.data)
         collector = Collector(traffic, clock)

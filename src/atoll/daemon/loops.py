@@ -1,6 +1,7 @@
 """The loops of an environment's services: one a service, made when it is first spoken of, and running from then on."""
 
 import asyncio
+from functools import partial
 
 from atoll.daemon.collector import Collector
 from atoll.daemon.pulse import Pulse
@@ -46,7 +47,7 @@ class Loops:
                 self._collector,
                 self._clock,
                 self._engine.last_crashed,
-                self._pulse.beat,
+                partial(self._pulse.beat, service),
             )
             self._loops[service] = loop
             if self._group is not None:

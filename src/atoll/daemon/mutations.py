@@ -298,7 +298,7 @@ class Mutations:
         await self._records.commit(Change(puts=tuple(rows), events=(event,), expect={service: intent.generation}))
         loop.hint()
         self._engine.hint_callers(service)
-        self._pulse.beat()
+        self._pulse.beat(service)
         return msgspec.structs.replace(self._reading.shown(rollout), warnings=tuple(warnings))
 
     async def _intend(
@@ -315,7 +315,7 @@ class Mutations:
         )
         loop.apply()
         loop.hint()
-        self._pulse.beat()
+        self._pulse.beat(loop.service)
 
 
 def _no_such_release(service: str, n: int, releases: Collection[int], target: int | None) -> NotFound:

@@ -97,20 +97,24 @@ class Reading:
         want = compose(loop.intent(), loop.rollout(), self._records.releases_of(rollout.service))
         wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
         receipt = self._records.receipts.get(rollout.id)
-        measured = (0, 0) if receipt or rollout.phase in ENDED else loop.measured(rollout)[:2]
+        measured = (0, 0) if receipt or rollout.phase in ENDED else loop.counted(rollout)
         seen = self._engine.observe(rollout.service)
         return views.operation_view(rollout, seen, wanted, measured, receipt, self._clock.now())
 
     async def operation(self, id: str) -> OperationView:
         """A rollout in progress or past."""
+        return self.shown(self._rollout(id))
+
+    def _rollout(self, id: str) -> Rollout:
         if id not in self._records.rollouts:
             raise NotFound(f"there is no operation '{id}'", "it may be older than what is kept", "see `atoll releases`")
-        return self.shown(self._records.rollouts[id])
+        return self._records.rollouts[id]
 
     async def watch_operation(self, id: str) -> AsyncIterator[OperationView]:
         """The operation after each change, until it has ended."""
         shown: OperationView | None = None
-        count = self._pulse.count
+        service = self._rollout(id).service
+        count = self._pulse.count(service)
         while True:
             view = await self.operation(id)
             if view != shown:
@@ -118,7 +122,7 @@ class Reading:
                 shown = view
             if view.ended:
                 return
-            count = await self._pulse.after(count, 1.0)
+            count = await self._pulse.after(count, 1.0, service)
 
     async def releases(self, service: str) -> Sequence[ReleaseView]:
         """Newest first."""
@@ -135,7 +139,7 @@ class Reading:
         """The ledger after `after`. Raises NotFound for a service that was never deployed here."""
         if service is not None:
             self._loops.known(service)
-        count = self._pulse.count
+        count = self._pulse.count()
         while True:
             page = await self._store.events(after=after, service=service)
             for event in page:

@@ -97,20 +97,23 @@ class ServiceLoop:
         requests, failed = self._collector.totals(self.service)
         self._measures[rollout.id] = Measure(requests, failed, self._others())
 
-    def measured(self, rollout: Rollout) -> tuple[int, int, tuple[str, ...]]:
-        """Requests and failures since it began (or since this daemon did), and other services touched meanwhile."""
+    def counted(self, rollout: Rollout) -> tuple[int, int]:
+        """Requests and failures since it began, or since this daemon did."""
         if rollout.id not in self._measures:
             self.begin(rollout)
         start = self._measures[rollout.id]
         requests, failed = self._collector.totals(self.service)
+        return requests - start.requests, failed - start.failed
+
+    def _touched(self, rollout: Rollout) -> tuple[str, ...]:
+        """Other services whose replicas changed since then, though nobody asked for it."""
         now = self._others()
-        touched = tuple(
+        return tuple(
             name
-            for name, before in start.others.items()
+            for name, before in self._measures[rollout.id].others.items()
             if (after := now.get(name, before)).generation == before.generation
             and not before.replicas <= after.replicas
         )
-        return requests - start.requests, failed - start.failed, touched
 
     def _others(self) -> dict[str, Serving]:
         """Every other service. One whose generation moves was changed by its own people, not by this rollout."""
@@ -178,7 +181,7 @@ class ServiceLoop:
 
     async def _receipt(self, rollout: Rollout) -> Receipt:
         await self._collector.collect()
-        requests, failed, touched = self.measured(rollout)
+        requests, failed = self.counted(rollout)
         releases = self._records.releases_of(self.service)
         old = releases.get(self._compared(rollout) or 0)
         good = rollout.phase in LIVE
@@ -195,7 +198,7 @@ class ServiceLoop:
             seconds=seconds(rollout),
             requests=requests,
             failed=failed,
-            touched=touched,
+            touched=self._touched(rollout),
             undo=_undo(rollout) if good else "",
             wall=self._clock.now().wall,
             author=rollout.author,
