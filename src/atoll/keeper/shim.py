@@ -75,6 +75,7 @@ class Shim:
         self.main = 0
         self.status: Message | None = None  # of the main process, once it ended
         self.stop_requested = False
+        self.asked: set[int] = set()  # orphans that were told to end
         self.we_killed = False
         self.oom = False
         self.asked_to_stop = False  # by a signal: handled in the loop
@@ -258,6 +259,7 @@ class Shim:
                 return False
             by_signal = info.si_code != os.CLD_EXITED
             self.status = {"signal": info.si_status & 0x7F} if by_signal else {"code": info.si_status}
+            left = self._reap_others()  # again: its children became ours when it ended, after the first look
             killed = info.si_status == (signal.SIGKILL if by_signal else 128 + signal.SIGKILL)
             if killed and not self.we_killed and not self.stop_requested:
                 self.oom = self.group.oom_kills() > 0
@@ -265,29 +267,34 @@ class Shim:
             if left:
                 if self.stop_requested and not self.we_killed:  # it was asked to end: let its children end, too
                     self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
-                    self._ask_strays(left)
                 else:
                     self.kill()
                     left = self._reap_others()
+        if self.stop_requested and not self.we_killed:
+            self._ask_strays(left)
         return not left
 
     def _ask_strays(self, pids: list[int]) -> None:
-        """SIGTERM to orphans outside the group: they did not hear the one that ended the main process."""
-        for pid in pids:
+        """SIGTERM, once, to orphans outside the group: they did not hear the one that ended the main process."""
+        fresh = [pid for pid in pids if pid not in self.asked]
+        self.asked.update(fresh)
+        for pid in fresh:
             with suppress(ProcessLookupError):
                 if os.getpgid(pid) != self.main:
                     os.kill(pid, signal.SIGTERM)
 
     def _reap_others(self) -> list[int]:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""
-        alive = []
-        for pid in proc.children(os.getpid()):
-            if pid == self.main:
-                continue
-            with suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG)[0] == 0:
-                    alive.append(pid)
-        return [pid for pid in self._children() if pid in alive]
+        while True:
+            alive, reaped = [], False
+            for pid in proc.children(os.getpid()):
+                if pid != self.main:
+                    with suppress(ChildProcessError):
+                        gone = os.waitpid(pid, os.WNOHANG)[0] != 0
+                        reaped = reaped or gone
+                        alive += [] if gone else [pid]
+            if not reaped:  # else look again: what one left behind became ours when it ended, after the list was read
+                return [pid for pid in self._children() if pid in alive]
 
     def _children(self) -> list[int]:
         """Its direct children, but for keepers and shims: a daemon revives a killed keeper, which then lies below the
