@@ -102,7 +102,10 @@ class ServiceLoop:
 
     def _others(self) -> dict[str, frozenset[str]]:
         names = [name for name in self._records.services() if name != self.service]
-        return {name: frozenset(self._records.replicas(name)) for name in names}
+        return {
+            name: frozenset(id for id, row in self._records.replicas(name).items() if row.phase == "serving")
+            for name in names  # one that is still starting, over and over perhaps, loses nothing to us
+        }
 
     # --- the step -------------------------------------------------------------------------------------------------
 
