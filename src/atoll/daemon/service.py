@@ -25,12 +25,19 @@ _KEPT_RELEASES = 5
 _KEPT_ROLLOUTS = 10
 
 
+class Serving(msgspec.Struct, frozen=True):
+    """What another service has in traffic, and which wish of its own people that is."""
+
+    generation: int
+    replicas: frozenset[str]
+
+
 class Measure(msgspec.Struct, frozen=True):
     """What was counted when a rollout began, to be subtracted at its end."""
 
     requests: int
     failed: int
-    others: Mapping[str, frozenset[str]]  # other service -> its replicas
+    others: Mapping[str, "Serving"]
 
 
 class ServiceLoop:
@@ -99,13 +106,25 @@ class ServiceLoop:
         return requests - start.requests, failed - start.failed
 
     def _touched(self, rollout: Rollout) -> tuple[str, ...]:
-        """Other services whose replicas changed since then."""
-        before, now = self._measures[rollout.id].others, self._others()
-        return tuple(name for name, ids in before.items() if not ids <= now.get(name, frozenset()))
+        """Other services whose replicas changed since then, though nobody asked for it."""
+        now = self._others()
+        return tuple(
+            name
+            for name, before in self._measures[rollout.id].others.items()
+            if (after := now.get(name, before)).generation == before.generation
+            and not before.replicas <= after.replicas
+        )
 
-    def _others(self) -> dict[str, frozenset[str]]:
-        names = [name for name in self._records.services() if name != self.service]
-        return {name: frozenset(self._records.replicas(name)) for name in names}
+    def _others(self) -> dict[str, Serving]:
+        """Every other service. One whose generation moves was changed by its own people, not by this rollout."""
+        found = {}
+        for name in self._records.services():
+            intent = self._records.intents.get(name) or Intent(service=name)
+            rows = self._records.replicas(name).values()
+            if name != self.service:
+                mine = frozenset(row.id for row in rows if row.release == intent.target)
+                found[name] = Serving(intent.generation, mine)
+        return found
 
     # --- the step -------------------------------------------------------------------------------------------------
 
@@ -164,9 +183,8 @@ class ServiceLoop:
         await self._collector.collect()
         requests, failed = self.counted(rollout)
         releases = self._records.releases_of(self.service)
-        old = None if rollout.stable is None else releases.get(rollout.stable)
+        old = releases.get(self._compared(rollout) or 0)
         good = rollout.phase in LIVE
-        undo = f"atoll rollback {self.service}" if good and rollout.stable is not None else ""
         return Receipt(
             rollout=rollout.id,
             service=self.service,
@@ -181,10 +199,16 @@ class ServiceLoop:
             requests=requests,
             failed=failed,
             touched=self._touched(rollout),
-            undo=undo,
+            undo=_undo(rollout) if good else "",
             wall=self._clock.now().wall,
             author=rollout.author,
         )
+
+    def _compared(self, rollout: Rollout) -> int | None:
+        """The release that a receipt is about the difference to: the stable one, or for a service that was down the last one."""
+        mine = [row for row in self._records.receipts.values() if row.service == self.service and row.outcome == "live"]
+        last = max(mine, key=lambda row: row.wall, default=None)
+        return rollout.stable if rollout.stable is not None or last is None else last.release
 
     def _old(self, rollout: Rollout) -> list[tuple[str, str]]:
         """Rows past their keeping: releases that nothing uses, rollouts long ended."""
@@ -200,3 +224,11 @@ class ServiceLoop:
         return [("release", f"{self.service}/{n}") for n in releases if n not in keep] + [
             ("rollout", row.id) for row in mine[:-_KEPT_ROLLOUTS]
         ]
+
+
+def _undo(rollout: Rollout) -> str:
+    """The command that takes a rollout back; "" where there is nothing to go back to."""
+    if rollout.stable is None or rollout.kind == "restart":
+        return ""
+    to = f" --to r{rollout.stable}" if rollout.kind == "rollback" else ""
+    return f"atoll rollback {rollout.service}{to}"

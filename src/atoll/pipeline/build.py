@@ -129,7 +129,7 @@ class _Build:
 
     def __init__(self, shop: _Shop, spec: ServiceSpec) -> None:
         self.shop, self.spec, self.artifacts = shop, spec, shop.artifacts
-        self.folder = Path(os.path.normpath(shop.root / spec.folder))
+        self.folder = Path(os.path.normpath(shop.root / spec.folder / spec.build.context))
         self.stop = threading.Event()
         self.now = Progress(service=spec.name, phase="hashing")
         self._line = ""
@@ -188,14 +188,17 @@ class _Build:
         return self.order(stage.tree, taken, fresh=True)
 
     def select(self) -> list[inputs.Entry]:
-        """The service's files."""
-        return inputs.select(
+        """The service's files. A context above the service's folder holds other services: their files are no input."""
+        found = inputs.select(
             self.folder,
             self.spec.build.inputs,
             root=self.shop.root,
             skip=_OURS,
             artifacts=self.artifacts.root,
         )
+        if self.spec.build.context == ".":
+            return found
+        return [entry for entry in found if entry.path.rpartition("/")[2] not in _OURS]
 
     def order(self, folder: Path, taken: tuple[Input, ...], *, fresh: bool) -> _Order:
         """The build of the inputs `taken` that lie in `folder`."""

@@ -14,7 +14,7 @@ import msgspec
 
 from atoll.decide.launch import launch as resolve
 from atoll.decide.launch import probe_command
-from atoll.decide.reconcile import crashes, reconcile
+from atoll.decide.reconcile import KILL_AGAIN_S, crashes, reconcile
 from atoll.decide.traffic import edge_keys, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.errors import AtollError, Retryable
@@ -78,7 +78,7 @@ class Cell:
         self._inflight: dict[str, int] = {}
         self._count_after_s = _COUNT_FIRST_S
         self._signalled: set[str] = set()
-        self._killed: set[str] = set()  # told of once; the kill itself is repeated until the process is gone
+        self._killed: dict[str, float] = {}  # replica -> when SIGKILL was sent last, boot seconds
         self._edges_since: dict[int, float] = {}
         self._problem = ""
         self._hint = asyncio.Event()
@@ -195,7 +195,7 @@ class Cell:
         plan = reconcile(want, self.observe(), releases, self._backoff, now, self._fresh)
         self._backoff = plan.backoff
         waits = [] if plan.wake_at_s is None else [max(SOON_S, plan.wake_at_s - now.boot_s)]
-        actions = [action for action in plan.actions if not isinstance(action, Start) or self._edges_up(action.release)]
+        actions = [action for action in plan.actions if self._is_due(action, now.boot_s)]
         if len(actions) < len(plan.actions):
             waits.append(0.1)
         if actions:
@@ -209,6 +209,15 @@ class Cell:
         if any(not isinstance(action, Kill) for action in actions):  # a kill is repeated at the plan's pace
             return 0.0
         return min(waits) if waits else None
+
+    def _is_due(self, action: Action, now_s: float) -> bool:
+        """Whether it shall be done now: a start waits for its edges, a kill for the last one to show."""
+        match action:
+            case Start():
+                return self._edges_up(action.release)
+            case Kill():
+                return now_s >= self._killed.get(action.replica, 0.0) + KILL_AGAIN_S
+        return True
 
     def _fresh(self, release: int, slot: int) -> str:
         return f"{self.service}-r{release}-{slot}-{secrets.token_hex(3)}"
@@ -306,12 +315,10 @@ class Cell:
                 case Signal():
                     rows.append(self._moved(current[action.replica], "stopping", action.why))
                     events.append(self._event("replica.stopping", rows[-1], f"{action.replica}: {action.why}"))
-                case Kill() if action.replica in self._killed:
-                    pass
                 case Kill():
-                    self._killed.add(action.replica)
                     row = current[action.replica]
-                    events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
+                    if row.id not in self._killed:
+                        events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
                 case Forget():
                     row = current[action.replica]
                     gone.append(row.id)
@@ -381,12 +388,13 @@ class Cell:
                 self._tasks.create_task(self._start(action, releases[action.release]))
             case Signal():
                 self._signalled.add(action.replica)
-                await shared.host.signal(action.replica, self._stop_signal(action.replica, releases))
+                await self._signal(action.replica, self._stop_signal(action.replica, releases))
             case Kill():
+                self._killed[action.replica] = shared.clock.now().boot_s
                 await shared.host.signal(action.replica, "SIGKILL")
             case Forget():
                 self._signalled.discard(action.replica)
-                self._killed.discard(action.replica)
+                self._killed.pop(action.replica, None)
                 self._launches.pop(action.replica, None)
                 self._inflight.pop(action.replica, None)
                 self._tasks.create_task(shared.facts.forget(action.replica))
@@ -440,9 +448,9 @@ class Cell:
                 prober.start(self._tasks)
             if row.phase == "stopping" and row.id not in self._signalled:
                 self._signalled.add(row.id)
-                self._tasks.create_task(self._signal_again(row.id, self._stop_signal(row.id, releases)))
+                self._tasks.create_task(self._signal(row.id, self._stop_signal(row.id, releases)))
 
-    async def _signal_again(self, replica: str, signal: str) -> None:
+    async def _signal(self, replica: str, signal: str) -> None:
         try:
             await self._shared.host.signal(replica, signal)
         except AtollError as exc:
