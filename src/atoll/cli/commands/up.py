@@ -40,8 +40,8 @@ def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
       atoll up
       atoll up orders payments
     """
-    from atoll.cli.git import author
     from atoll.model.wire import UpRequest
+    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)
