@@ -10,7 +10,7 @@ import click
 from atoll.cli.drafts import build, chosen, first_failure, new_key
 from atoll.cli.failed import Failed
 from atoll.cli.main import report
-from atoll.cli.output import console, print_json
+from atoll.cli.output import print_json, show
 from atoll.cli.progress import exit_code, follow
 from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
@@ -88,6 +88,6 @@ def _show(session: Session, begun: UpView, operations: Sequence[OperationView], 
     for operation in operations:
         if operation.ended and not operation.good:
             session.warn(f"{headline(operation)}: {operation.text}\n{operation.output}".rstrip())
-    console().print(screen(session.client.status()))
+    show(screen(session.client.status()))
     for name in begun.edited:
         session.warn(f"{name}: its files changed since it was deployed; `atoll deploy {name}` deploys them")
