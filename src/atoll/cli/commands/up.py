@@ -17,6 +17,7 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from atoll.model.spec import WorkspaceSpec
     from atoll.model.wire import OperationView, UpView
 
 
@@ -49,11 +50,17 @@ def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
     for name, error in begun.refused.items():
         failures[name] = Failed(error.what, error.why, error.fix, kind=error.kind, exit_code=error.exit_code)
     operations = list(begun.operations) if detach else follow(session, begun.operations)
-    _show(session, begun, operations, failures)
+    _show(session, workspace, begun, operations, failures)
     return first_failure(failures.values()) or (0 if detach else exit_code(operations))
 
 
-def _show(session: Session, begun: UpView, operations: Sequence[OperationView], failures: dict[str, Failed]) -> None:
+def _show(
+    session: Session,
+    workspace: WorkspaceSpec,
+    begun: UpView,
+    operations: Sequence[OperationView],
+    failures: dict[str, Failed],
+) -> None:
     for failed in failures.values():
         report(failed, ())
     if session.json:
@@ -65,6 +72,10 @@ def _show(session: Session, begun: UpView, operations: Sequence[OperationView], 
     for operation in operations:
         if operation.ended and not operation.good:
             session.warn(f"{headline(operation)}: {operation.text}\n{operation.output}".rstrip())
-    console().print(screen(session.client.status()))
+    status = session.client.status()
+    console().print(screen(status))
+    for service in status.services:
+        if service.state != "down" and service.name not in workspace.services:
+            session.warn(f"{service.name} runs, but the workspace has it no more; `atoll down {service.name}` stops it")
     for name in begun.edited:
         session.warn(f"{name}: its files changed since it was deployed; `atoll deploy {name}` deploys them")
