@@ -213,6 +213,12 @@ def test_doctor_works_where_nothing_is(atoll, tmp_path: Path) -> None:
     assert "`atoll up` starts it" in done.stdout
 
 
+def test_the_schema_is_printed_anywhere(atoll, tmp_path: Path) -> None:
+    assert json.loads(atoll("schema", cwd=tmp_path).stdout)["title"] == "service.toml"
+    assert json.loads(atoll("schema", "workspace", cwd=tmp_path).stdout)["title"] == "atoll.toml"
+    assert atoll("schema", "compose", cwd=tmp_path).returncode == 2
+
+
 def test_check_needs_no_daemon(atoll, shop: Path) -> None:
     assert atoll("check").stdout == "shop: 6 services fine for 'local'\n"
     assert json.loads(atoll("check", "--json").stdout)["ok"] is True

@@ -1,13 +1,16 @@
 """A daemon's life in virtual time: deploys, crashes, and being killed at any instant."""
 
+import asyncio
+
 import pytest
 from world import World, spec
 
 from atoll.model.errors import Conflict, NotFound
-from atoll.model.spec import SecretRef
+from atoll.model.spec import Health, Probe, SecretRef
 from atoll.model.state import Address, Exit
 from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, SecretRequest, StopRequest, UpRequest
-from atoll.testing.fake_host import Behaviour
+from atoll.ports import Hosted, Launch
+from atoll.testing.fake_host import Behaviour, FakeHost
 
 
 def test_a_first_deploy_ends_live_with_all_traffic() -> None:
@@ -90,6 +93,53 @@ def test_a_bad_candidate_is_undone_and_stable_untouched(bad: Behaviour) -> None:
         view = await world.of()
         assert view.state == "up"
         assert view.release == "r1"
+
+    world.run(scenario)
+
+
+class AnswersLate(FakeHost):
+    """A busy machine: the answer to a start comes after what the replica did meanwhile."""
+
+    async def start(self, launch: Launch) -> Hosted:
+        hosted = await super().start(launch)
+        await asyncio.sleep(0.3)
+        return hosted
+
+
+def test_a_worker_that_ends_before_its_start_is_answered_is_not_taken_for_alive() -> None:
+    world = World()
+    world.host = AnswersLate(world.clock)
+
+    async def scenario() -> None:
+        world.host.script("mailer", Behaviour(exits_after_s=0.01, exit=Exit(code=2), last_words=("no such file",)))
+        worker = spec("mailer", ports=(), routes=(), health=Health(ready=Probe(kind="process"), stable_for_s=1.0))
+        done = await world.ended(await world.deploy(worker))
+        assert done.phase == "undone", done
+        assert "exit code 2" in done.text
+
+    world.run(scenario)
+
+
+class Unkillable(FakeHost):
+    """A replica in uninterruptible sleep: SIGKILL has no effect yet."""
+
+    async def signal(self, replica: str, signal: str) -> bool:
+        self.signalled.append((replica, signal))
+        return True
+
+
+def test_what_cannot_be_killed_is_told_once_and_killed_again_at_a_pace() -> None:
+    world = World()
+    world.host = Unkillable(world.clock)
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.environment.stop("orders", StopRequest())
+        await world.clock.sleep(60)
+        kills = [signal for _, signal in world.host.signalled if signal == "SIGKILL"]
+        told = [event async for event in world.environment.events() if event.kind == "replica.killed"]
+        assert 10 <= len(kills) <= 60
+        assert len(told) == 1
 
     world.run(scenario)
 

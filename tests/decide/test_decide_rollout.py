@@ -208,7 +208,7 @@ def test_two_crashes_before_ready_undo(orders: Any) -> None:
 def test_ready_then_dead_is_called_that(orders: Any) -> None:
     rollout = rest(orders, orders.rollout("starting"), orders.seen(orders.replica(ready_since_s=999.9))).rollout
     step = go(orders, rollout, orders.seen(backoff={7: 2}, last_exit={7: Exit(signal=11)}))
-    assert step.rollout.reason == "orders r7 was ready, then died twice in a row: killed by signal 11"
+    assert step.rollout.reason == "orders r7 was ready, then died twice in a row: killed by SIGSEGV"
 
 
 def test_one_crash_is_forgiven(orders: Any) -> None:

@@ -69,7 +69,7 @@ async def test_the_stream_of_exits_goes_on_across_keepers(box):
 
     async def watch():
         async for each in host.exits():
-            found.append(each.id)  # noqa: PERF401 - looked at while it grows
+            found.append(each.id)
 
     watching = asyncio.create_task(watch())
     first, second, third = (box.launch("read x < /dev/zero & exec sleep {mark}") for _ in range(3))
@@ -206,6 +206,62 @@ async def test_a_one_off_run_ends_with_its_keeper(box):
     with pytest.raises(Retryable):
         await running
     box.wait(lambda: not box.marked(), "it is ended")
+    await host.close()
+
+
+async def test_after_a_reboot_everything_has_ended_and_nobody_is_touched(box):
+    """Pretended: the journal names another boot, and a pid that belongs to somebody else by now."""
+    keeper = box.boot()
+    host = box.host()
+    launch = box.launch()
+    started = await host.start(launch)
+    journal = box.state / "replicas" / f"{launch.id}.journal"
+    text = journal.read_bytes().rstrip(b"\0")
+    shim = box.shim_of(started.pid)
+    box.kill(keeper)
+    box.kill(shim)
+    box.kill(started.pid)
+    innocent = await asyncio.create_subprocess_exec("/bin/sleep", box.mark)
+    text = text.replace(str(started.pid).encode(), str(innocent.pid).encode())
+    journal.write_bytes(text.replace(b'"boot":"', b'"boot":"another-'))
+    ended = await exit_of(host, launch.id)
+    assert ended.error == "the machine restarted"
+    assert proc.is_running(innocent.pid, proc.start_of(innocent.pid))
+    innocent.kill()
+    await innocent.wait()
+    await host.close()
+
+
+async def test_a_reused_pid_is_nobodys_replica(box):
+    keeper = box.boot()
+    host = box.host()
+    launch = box.launch()
+    started = await host.start(launch)
+    journal = box.state / "replicas" / f"{launch.id}.journal"
+    shim = box.shim_of(started.pid)
+    box.kill(keeper)
+    box.kill(shim)
+    box.kill(started.pid)
+    innocent = await asyncio.create_subprocess_exec("/bin/sleep", box.mark, start_new_session=True)
+    text = journal.read_bytes().rstrip(b"\0")
+    journal.write_bytes(text.replace(b'"pid":%d' % started.pid, b'"pid":%d' % innocent.pid))
+    assert (await exit_of(host, launch.id)).error
+    assert proc.is_running(innocent.pid, proc.start_of(innocent.pid))
+    innocent.kill()
+    await innocent.wait()
+    await host.close()
+
+
+async def test_children_of_a_stopped_replica_may_end_in_order(box):
+    box.boot()
+    host = box.host()
+    child = 'trap "sleep 0.5; echo child is done; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+    launch = box.launch(f"setsid sh -c '{child}' & wait")
+    await host.start(launch)
+    await eventually(lambda: host.last_output(launch.id), "it is ready")
+    assert await host.signal(launch.id, "SIGTERM")
+    assert (await exit_of(host, launch.id)).signal == signal.SIGTERM
+    assert "child is done" in await host.last_output(launch.id)
     await host.close()
 
 

@@ -22,6 +22,8 @@ def test_the_command_line() -> None:
         "--disable-hot-restart",
         "--log-level",
         "warning",
+        "--component-log-level",
+        "config:error,main:error",
     )
     assert "1" in arguments("/opt/envoy", Path("/s/envoy.json"), 1)
 

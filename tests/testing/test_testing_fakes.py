@@ -171,7 +171,7 @@ def test_logs_are_followed_across_replicas() -> None:
 
         async def follow() -> None:
             async for line in world.host.logs("orders", follow=True, tail=0):
-                seen.append((line.replica, line.text))  # noqa: PERF401 - seen as it comes
+                seen.append((line.replica, line.text))
 
         follower = asyncio.create_task(follow())
         await world.host.start(a_launch("a"))
@@ -193,7 +193,7 @@ def test_replicas_outlive_the_daemon_that_started_them() -> None:
         async def daemon() -> None:
             await world.host.start(a_launch())
             async for ended in world.host.exits():
-                heard.append(ended)  # noqa: PERF401 - heard as it comes
+                heard.append(ended)
 
         first = asyncio.create_task(daemon())
         await world.clock.sleep(10)

@@ -7,6 +7,7 @@ from atoll.decide.facts import Facts, is_ready
 from atoll.model.state import Release
 
 CRASHES = 2  # in a row on one slot: a crash loop, not an accident (PaaSTA's number)
+NO_PROGRAM = (126, 127)  # a shell's exit codes for a command that is not executable, or does not exist
 READY = "ready"  # mark in `Rollout.entered_s`: when the first candidate replica was published
 
 
@@ -40,10 +41,12 @@ def failure(facts: Facts) -> str:
 def _crash_loop(facts: Facts) -> str:
     name = facts.candidate.name
     count = facts.seen.backoff.get(facts.candidate.n, 0)
-    if facts.stable is None or count < CRASHES:
+    if count < CRASHES or (facts.stable is None and not _hopeless(facts)):
         return ""  # on a first deploy services wait for each other: the start budget decides
     how = last_end(facts, facts.candidate)
     if facts.rollout.phase == "live":
+        if facts.stable is None:
+            return ""
         # Only while the previous release is warm and nothing of the new one works is going back sure to help.
         stands_by = any(is_ready(one) and one.record.release == facts.stable.n for one in facts.others)
         if not stands_by or any(is_ready(one) for one in facts.mine):
@@ -52,6 +55,12 @@ def _crash_loop(facts: Facts) -> str:
     if READY in facts.rollout.entered_s or facts.rollout.phase != "starting":
         return f"{name} was ready, then died {_times(count)} in a row{how}"
     return f"{name} crashed {_times(count)} before it was ready{how}"
+
+
+def _hopeless(facts: Facts) -> bool:
+    """Whether the newest crash is one that no waiting helps: there is no such program."""
+    end = facts.seen.last_exit.get(facts.candidate.n)
+    return end is not None and (bool(end.error) or end.code in NO_PROGRAM)
 
 
 def _too_slow(facts: Facts) -> str:

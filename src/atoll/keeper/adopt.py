@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from atoll.keeper import cgroups, proc, wire
+from atoll.keeper import proc, wire
 from atoll.keeper.fixtures import launch_id
 from atoll.keeper.held import Held
 from atoll.keeper.journal import add, replay
@@ -39,6 +39,9 @@ def adopt(keeper: "Keeper") -> None:
     for name, path, record in journals_on_disk(keeper.places):
         held = keeper.hold(Held(record, _link_to(keeper, name, record)))
         held.ready = True
+        if held.link is None:
+            with suppress(OSError):
+                os.unlink(keeper.places.socket(name))
         if held.link is None and held.running:
             if record.get("boot") != keeper.boot:
                 held.record = {**record, "exit": lost_exit("the machine restarted")}
@@ -47,10 +50,7 @@ def adopt(keeper: "Keeper") -> None:
                 keeper.lost(held)
     _adopt_sockets(keeper)
     running = [held.id for held in keeper.held.values() if held.running]
-    cgroups.sweep(
-        keeper.places.state_dir,
-        {os.path.basename(g) for h in keeper.held.values() if h.running for g in h.record["groups"]},
-    )
+    keeper.sweep_groups()
     keeper.fixtures.load()
     for fixture in keeper.fixtures.all.values():
         held_fixture = keeper.held.get(launch_id(fixture.name))

@@ -204,14 +204,17 @@ def enable(base: str) -> None:
                 _write(f"{folder}/cgroup.subtree_control", f"+{controller}")
 
 
-def sweep(environment: str, keep: set[str]) -> None:
-    """Remove the empty groups of this environment whose names are not in `keep`, and the folder when it is empty."""
-    for hierarchy in hierarchies(environment):
+def sweep(environment: str, bases: set[str], keep: set[str]) -> None:
+    """Remove the empty groups of this environment whose names are not in `keep`, and their folder when it is empty.
+
+    `bases` are folders beside the current ones: those of a keeper that ran in another session, in another group.
+    """
+    for base in bases | {hierarchy.base for hierarchy in hierarchies(environment)}:
         with suppress(OSError):
-            for name in os.listdir(hierarchy.base):
-                if name not in keep and os.path.isdir(f"{hierarchy.base}/{name}"):
+            for name in os.listdir(base):
+                if name not in keep and os.path.isdir(f"{base}/{name}"):
                     with suppress(OSError):
-                        os.rmdir(f"{hierarchy.base}/{name}")
+                        os.rmdir(f"{base}/{name}")
         if not keep:
             with suppress(OSError):
-                os.rmdir(hierarchy.base)
+                os.rmdir(base)

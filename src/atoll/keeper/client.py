@@ -7,7 +7,6 @@ Blocking and light (no asyncio), for the CLI; `engines.process` speaks the same 
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -72,6 +71,8 @@ def start_keeper(state_dir: Path, run_dir: Path, timeout_s: float = START_S) -> 
 
 def _boot(places: Places, timeout_s: float) -> tuple[int, str]:
     """Run `python -m atoll.keeper` until it is in the background; its exit code and what it complained of."""
+    import subprocess
+
     package_root = str(Path(__file__).resolve().parents[2])
     search = os.environ.get("PYTHONPATH", "")
     env = {**os.environ, "PYTHONPATH": f"{package_root}:{search}" if search else package_root}

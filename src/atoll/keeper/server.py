@@ -12,7 +12,7 @@ import time
 import traceback
 from contextlib import suppress
 
-from atoll.keeper import proc, shim, wire
+from atoll.keeper import cgroups, proc, shim, wire
 from atoll.keeper.adopt import adopt
 from atoll.keeper.fixtures import OOM_SCORE, Fixture, Fixtures, launch_id
 from atoll.keeper.held import Held, Waiter
@@ -41,6 +41,7 @@ class Keeper:
         self.shutdown: Shutdown | None = None
         self.leaving = False
         self.listen_again = False
+        self.group_bases: set[str] = set()  # folders of control groups that were ever in use here
         self.boot = proc.boot_id()
         self.log = LineLog(places.keeper_log, 1024 * 1024)
         self._serial = 0
@@ -125,6 +126,11 @@ class Keeper:
         self.server = server
         self.selector.register(server, selectors.EVENT_READ, "server")
 
+    def sweep_groups(self) -> None:
+        """Remove the control groups that nothing runs in any more."""
+        groups = [group for held in self.held.values() if held.running for group in held.record["groups"]]
+        cgroups.sweep(self.places.state_dir, self.group_bases, {os.path.basename(group) for group in groups})
+
     # --- shims ---------------------------------------------------------------------------------------------------
 
     def spawn(self, launch: Message) -> Held:
@@ -156,6 +162,7 @@ class Keeper:
 
     def hold(self, held: Held) -> Held:
         self.held[held.id] = held
+        self.group_bases.update(map(os.path.dirname, held.record["groups"]))
         if held.link is not None:
             self.selector.register(held.link, selectors.EVENT_READ, held)
         return held
@@ -179,6 +186,7 @@ class Keeper:
     def _shim_says(self, held: Held, message: Message) -> None:
         if "replica" in message:
             held.record = message["replica"]
+            self.group_bases.update(map(os.path.dirname, held.record["groups"]))
             held.output = message.get("output", "")
             if message["event"] == "exit":
                 self._unlink_shim(held)

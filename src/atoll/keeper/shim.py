@@ -8,7 +8,6 @@ also its group's id, cannot name anything else; all others are signalled as dire
 """
 
 import ctypes
-import fcntl
 import gc
 import json
 import os
@@ -25,6 +24,7 @@ from atoll.keeper import proc, spawn
 from atoll.keeper.cgroups import Group
 from atoll.keeper.journal import Journal
 from atoll.keeper.linelog import LineLog
+from atoll.keeper.output import Capture, Output
 from atoll.keeper.places import Places
 from atoll.keeper.wire import Message, Wire, is_trusted, listen
 
@@ -33,9 +33,8 @@ PR_SET_NAME = 15
 EXEC_WAIT_S = 15.0  # for exec from a slow file system
 LINGER_S = 10.0  # what is left of a tree after a requested stop; the caller's SIGKILL comes earlier
 MEMORY_WATCH_S = 0.5
-CAPTURE_BYTES = 1024 * 1024
 HANDLED_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP})
-STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})  # SIGHUP asks to reload, mostly
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,20 +42,6 @@ def be_subreaper(name: str) -> None:
     """Orphans below this process become its children; `name` shows in ps."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     LIBC.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
-
-
-class Capture:
-    """Takes the place of a log for `run`: the first MiB of the output, both streams as they came."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.dropped = 0
-
-    def write(self, _stream: str, chunk: bytes) -> None:
-        self.data += chunk[: CAPTURE_BYTES - len(self.data)]
-
-    def finish(self) -> None:
-        pass
 
 
 class Shim:
@@ -69,14 +54,14 @@ class Shim:
         self.server = server
         self.selector = selectors.DefaultSelector()
         self.peers = {Wire(keeper)}
-        self.sink: LineLog | Capture = Capture()
+        self.output = Output(self.selector)
         self.journal: Journal | None = None
         self.group = Group([])
         self.main = 0
         self.status: Message | None = None  # of the main process, once it ended
         self.stop_requested = False
-        self.asked: set[int] = set()  # orphans that were told to end
         self.we_killed = False
+        self.asked: set[int] = set()  # orphans that were sent SIGTERM
         self.oom = False
         self.asked_to_stop = False  # by a signal: handled in the loop
         self.asked_to_listen = False
@@ -120,7 +105,7 @@ class Shim:
             log = launch.get("log") or self.places.log(launch["service"], self.id)
             with suppress(OSError):
                 os.makedirs(os.path.dirname(log), 0o700, exist_ok=True)
-            self.sink = LineLog(log)
+            self.output.sink = LineLog(log)
             self._note(self.record)
         todo = spawn.plan(launch)
         spawn.make_writable(launch)
@@ -160,9 +145,7 @@ class Shim:
             readable, _, _ = select.select([control], [], [], EXEC_WAIT_S)
             answer = control.recv(65536) if readable else b""
         if not answer:
-            for stream, fd in (("o", out_read), ("e", err_read)):
-                os.set_blocking(fd, False)
-                self.selector.register(fd, selectors.EVENT_READ, stream)
+            self.output.attach(out_read, err_read)
             return ""
         os.close(out_read)
         os.close(err_read)
@@ -209,7 +192,7 @@ class Shim:
 
     def _handle(self, key: selectors.SelectorKey, mask: int, wake: int) -> None:
         if key.data in {"o", "e"}:
-            self._output(key.fd, key.data)
+            self.output.read(key.fd, key.data)
         elif key.data == "server":
             self._accept()
         elif key.data == "wake":
@@ -249,52 +232,53 @@ class Shim:
                 self.kill()
 
     def _is_over(self) -> bool:
-        """Reap, and see whether main process and tree have ended. Kills what the main process left behind."""
+        """Reap, and see whether main process and tree have ended. Ends what the main process left behind."""
         if not self.main:
             return True
-        left = self._reap_others()
-        if self.status is None:
-            info = os.waitid(os.P_PID, self.main, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if info is None:
-                return False
-            by_signal = info.si_code != os.CLD_EXITED
-            self.status = {"signal": info.si_status & 0x7F} if by_signal else {"code": info.si_status}
-            left = self._reap_others()  # again: its children became ours when it ended, after the first look
-            killed = info.si_status == (signal.SIGKILL if by_signal else 128 + signal.SIGKILL)
-            if killed and not self.we_killed and not self.stop_requested:
-                self.oom = self.group.oom_kills() > 0
-            self.watch_memory_at = None
-            if left:
-                if self.stop_requested and not self.we_killed:  # it was asked to end: let its children end, too
-                    self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
-                else:
-                    self.kill()
-                    left = self._reap_others()
-        if self.stop_requested and not self.we_killed:
-            self._ask_strays(left)
+        if self.status is None and not self._main_ended():
+            self._reap_others()
+            return False
+        left = self._reap_others()  # after the main process: its orphans are ours from its end on
+        if left and not self.we_killed:
+            if self.stop_requested:  # it was asked to end: let its children end, too
+                self._ask_strays(left)
+            else:
+                self.kill()
+                left = self._reap_others()
         return not left
+
+    def _main_ended(self) -> bool:
+        info = os.waitid(os.P_PID, self.main, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if info is None:
+            return False
+        by_signal = info.si_code != os.CLD_EXITED
+        self.status = {"signal": info.si_status & 0x7F} if by_signal else {"code": info.si_status}
+        killed = info.si_status == (signal.SIGKILL if by_signal else 128 + signal.SIGKILL)
+        if killed and not self.we_killed and not self.stop_requested:
+            self.oom = self.group.oom_kills() > 0
+        self.watch_memory_at = None
+        if self.stop_requested:
+            self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
+        return True
 
     def _ask_strays(self, pids: list[int]) -> None:
         """SIGTERM, once, to orphans outside the group: they did not hear the one that ended the main process."""
-        fresh = [pid for pid in pids if pid not in self.asked]
-        self.asked.update(fresh)
-        for pid in fresh:
+        for pid in pids:
             with suppress(ProcessLookupError):
-                if os.getpgid(pid) != self.main:
+                if pid not in self.asked and os.getpgid(pid) != self.main:
                     os.kill(pid, signal.SIGTERM)
+        self.asked.update(pids)
 
     def _reap_others(self) -> list[int]:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""
-        while True:
-            alive, reaped = [], False
-            for pid in proc.children(os.getpid()):
-                if pid != self.main:
-                    with suppress(ChildProcessError):
-                        gone = os.waitpid(pid, os.WNOHANG)[0] != 0
-                        reaped = reaped or gone
-                        alive += [] if gone else [pid]
-            if not reaped:  # else look again: what one left behind became ours when it ended, after the list was read
-                return [pid for pid in self._children() if pid in alive]
+        alive = []
+        for pid in proc.children(os.getpid()):
+            if pid == self.main:
+                continue
+            with suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    alive.append(pid)
+        return [pid for pid in self._children() if pid in alive]
 
     def _children(self) -> list[int]:
         """Its direct children, but for keepers and shims: a daemon revives a killed keeper, which then lies below the
@@ -391,30 +375,7 @@ class Shim:
             self.server = server
             self.selector.register(server, selectors.EVENT_READ, "server")
 
-    # --- output and the end --------------------------------------------------------------------------------------
-
-    def _output(self, fd: int, stream: str) -> None:
-        try:
-            data = os.read(fd, 65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self.sink.write(stream, data)
-        else:
-            self.selector.unregister(fd)
-            os.close(fd)
-
-    def _drain_output(self) -> None:
-        """All that is left in the pipes; whoever could write to them has ended (or fled with a passed descriptor)."""
-        for key in list(self.selector.get_map().values()):
-            if key.data in {"o", "e"}:
-                pipe_bytes = fcntl.fcntl(key.fd, fcntl.F_GETPIPE_SZ)
-                for _ in range(0, pipe_bytes + 1, 4096):
-                    if key.fd not in self.selector.get_map():
-                        break
-                    self._output(key.fd, key.data)
+    # --- the end --------------------------------------------------------------------------------------
 
     def _exit(self) -> Message:
         status = dict(self.status or {"error": "ended without a status"})
@@ -422,19 +383,31 @@ class Shim:
             status["error"] = f"ran longer than {self.launch['timeout_s']:g} s and was killed"
         return {**status, "oom": self.oom, "at_s": proc.boottime_s(), "wall": time.time()}
 
+    def _reap_all(self) -> None:
+        """The main process, and whatever /proc did not show: its list of children may skip one while another ends."""
+        deadline = time.monotonic() + LINGER_S
+        with suppress(ChildProcessError):
+            while time.monotonic() < deadline:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    left = self._children()
+                    if not left and proc.children(os.getpid()):
+                        break  # only what stays
+                    for pid in left:
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                    time.sleep(0.005)
+
     def _finish(self) -> None:
         """Write, tell, then clean up: whoever waits for the exit should not wait for the disk.
 
         The socket goes before the telling: once told, the keeper may start a successor of the same name.
         """
         self.record["exit"] = self._exit()
-        if self.main:
-            os.waitpid(self.main, 0)
-        self._drain_output()
-        self.sink.finish()
+        self._reap_all()
+        self.output.finish()
         news: Message = {"event": "exit", "replica": self.record}
-        if isinstance(self.sink, Capture):
-            news["output"] = self.sink.data.decode("utf-8", "replace")
+        if isinstance(self.output.sink, Capture):
+            news["output"] = self.output.sink.data.decode("utf-8", "replace")
         noted = self._note({"exit": self.record["exit"], "pid": self.record["pid"]})
         with suppress(FileNotFoundError):
             os.unlink(self.places.socket(self.id))

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from atoll.keeper import cgroups
+from atoll.keeper import proc
 from atoll.keeper.fixtures import launch_id
 from atoll.keeper.held import Held, Waiter
 
@@ -50,13 +50,20 @@ class Shutdown:
             for held in self._members(self._phase):
                 self.keeper.ask_shim(held, {"op": "stop", "grace_s": grace_s})
         left = [held for held in self.keeper.held.values() if held.running]
-        if left and elapsed < self.timeout_s:
+        if (left or self._shims()) and elapsed < self.timeout_s:
             return
         self._finish(left)
 
+    def _shims(self) -> bool:
+        """Whether a shim is still clearing up after its replica."""
+        records = [held.record for held in self.keeper.held.values()]
+        adopted = any(proc.is_running(record["shim"], record.get("shim_start", 0)) for record in records)
+        stats = map(proc.read_stat, proc.children(os.getpid()))
+        return adopted or any(stat is not None and stat.state not in "ZX" for stat in stats)
+
     def _finish(self, left: list[Held]) -> None:
         keeper = self.keeper
-        cgroups.sweep(keeper.places.state_dir, {os.path.basename(g) for held in left for g in held.record["groups"]})
+        keeper.sweep_groups()
         for waiter in self.waiters:
             keeper.requests.reply(waiter, {"ok": True, "left": [held.id for held in left]})
         for client in keeper.requests.clients:

@@ -138,6 +138,25 @@ class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""  # why it is draining or stopping
 
 
+_SIGNALS = {  # Linux's numbers on every machine that Envoy runs on
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    10: "SIGUSR1",
+    11: "SIGSEGV",
+    12: "SIGUSR2",
+    13: "SIGPIPE",
+    14: "SIGALRM",
+    15: "SIGTERM",
+}
+_OF_SHELLS = {126: " (the shell may not execute the command)", 127: " (the shell did not find the command)"}
+
+
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """How a process ended. Exactly one of `code` and `signal` is set, unless it never started (`error`)."""
 
@@ -157,8 +176,8 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
         if self.oom:
             return "out of memory" + (f", limit {self.limit_bytes // 2**20}MiB" if self.limit_bytes else "")
         if self.signal is not None:
-            return f"killed by signal {self.signal}"
-        return f"exit code {self.code}"
+            return f"killed by {_SIGNALS.get(self.signal, f'signal {self.signal}')}"
+        return f"exit code {self.code}{_OF_SHELLS.get(self.code or 0, '')}"
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):

@@ -131,6 +131,8 @@ def arguments(envoy: str, file: Path, cpus: int) -> tuple[str, ...]:
         *("--drain-strategy", "immediate"),
         "--disable-hot-restart",
         *("--log-level", "warning"),
+        # Else each attempt to reach a daemon that is away is a line; refusals are told by `EnvoyProxy.problem`.
+        *("--component-log-level", "config:error,main:error"),
     )
 
 

@@ -208,7 +208,7 @@ class Cell:
         if await self._count(want):
             waits.append(self._count_after_s)
         self._shared.on_change(self.service)
-        if actions:
+        if any(not isinstance(action, Kill) for action in actions):  # a kill is repeated at the plan's pace
             return 0.0
         return min(waits) if waits else None
 

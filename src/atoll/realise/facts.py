@@ -58,8 +58,8 @@ class Facts:
                     hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=exit_)
                     break
             self._take(hosted)
-            if (ended := self._early.get(launch.id)) is not None:
-                self._take(ended)
+            if (early := self._early.get(launch.id)) is not None:
+                self._take(early)
         finally:
             self._busy.discard(launch.id)
             self._early.pop(launch.id, None)
@@ -90,7 +90,9 @@ class Facts:
         for replica in asked_about - set(listed) - self._busy:
             self._hosted.pop(replica, None)  # gone, and nobody knows how
         for replica, hosted in listed.items():
-            if replica not in self._busy:
+            before = self._hosted.get(replica)
+            ended = before is not None and before.exit is not None  # pushed while the list was on its way
+            if replica not in self._busy and not ended:
                 self._hosted[replica] = hosted
         self.known = True
         self._on_change("")

@@ -34,8 +34,8 @@ def command(session: Session, services: tuple[str, ...], force: bool, note: str,
       atoll deploy orders
       atoll deploy orders payments --markdown
     """
-    from atoll.cli.git import author
     from atoll.model.wire import DeployRequest
+    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)

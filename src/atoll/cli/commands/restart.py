@@ -24,8 +24,8 @@ def command(session: Session, service: str, detach: bool, markdown: bool) -> int
     Example:
       atoll restart orders
     """
-    from atoll.cli.git import author
     from atoll.model.wire import RestartRequest
+    from atoll.pipeline.provenance import author
 
     request = RestartRequest(author=author(session.root), key=new_key())
     return finish(session, [session.client.restart(service, request)], detach=detach, markdown=markdown)

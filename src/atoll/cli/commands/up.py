@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -15,10 +16,12 @@ from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
-    from atoll.model.spec import WorkspaceSpec
-    from atoll.model.wire import OperationView, UpView
+    from atoll.model.wire import OperationView, ServiceView, UpView
+
+BACK_WITHIN_S = 30.0  # the usual start budget
+_LATE = {"failing", "degraded"}
 
 
 @click.command
@@ -37,8 +40,8 @@ def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
       atoll up
       atoll up orders payments
     """
-    from atoll.cli.git import author
     from atoll.model.wire import UpRequest
+    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)
@@ -50,13 +53,32 @@ def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
     for name, error in begun.refused.items():
         failures[name] = Failed(error.what, error.why, error.fix, kind=error.kind, exit_code=error.exit_code)
     operations = list(begun.operations) if detach else follow(session, begun.operations)
-    _show(session, workspace, begun, operations, failures)
+    if not detach:
+        for view in _not_back(session, {*begun.unchanged, *begun.edited}):
+            failures[view.name] = Failed(
+                f"{view.name} is not up: {view.reason}",
+                "it was deployed before and could not be brought back",
+                f"see `atoll why {view.name}`",
+                kind="DeployFailed",
+                exit_code=3,
+            )
+    _show(session, workspace.services, begun, operations, failures)
     return first_failure(failures.values()) or (0 if detach else exit_code(operations))
+
+
+def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
+    """Wait for services that were deployed before (after a reboot they start now); those that are not up in time."""
+    deadline = time.monotonic() + BACK_WITHIN_S
+    while True:
+        late = [view for view in session.client.status().services if view.name in services and view.state in _LATE]
+        if not late or time.monotonic() >= deadline:
+            return late
+        time.sleep(0.1)
 
 
 def _show(
     session: Session,
-    workspace: WorkspaceSpec,
+    known: Container[str],
     begun: UpView,
     operations: Sequence[OperationView],
     failures: dict[str, Failed],
@@ -75,7 +97,7 @@ def _show(
     status = session.client.status()
     console().print(screen(status))
     for service in status.services:
-        if service.state != "down" and service.name not in workspace.services:
+        if service.state != "down" and service.name not in known:
             session.warn(f"{service.name} runs, but the workspace has it no more; `atoll down {service.name}` stops it")
     for name in begun.edited:
         session.warn(f"{name}: its files changed since it was deployed; `atoll deploy {name}` deploys them")
