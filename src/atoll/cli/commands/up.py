@@ -16,7 +16,7 @@ from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from atoll.model.wire import OperationView, ServiceView, UpView
 
@@ -62,7 +62,7 @@ def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
                 kind="DeployFailed",
                 exit_code=3,
             )
-    _show(session, begun, operations, failures)
+    _show(session, workspace.services, begun, operations, failures)
     return first_failure(failures.values()) or (0 if detach else exit_code(operations))
 
 
@@ -76,7 +76,13 @@ def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
         time.sleep(0.1)
 
 
-def _show(session: Session, begun: UpView, operations: Sequence[OperationView], failures: dict[str, Failed]) -> None:
+def _show(
+    session: Session,
+    known: Container[str],
+    begun: UpView,
+    operations: Sequence[OperationView],
+    failures: dict[str, Failed],
+) -> None:
     for failed in failures.values():
         report(failed, ())
     if session.json:
@@ -88,6 +94,10 @@ def _show(session: Session, begun: UpView, operations: Sequence[OperationView], 
     for operation in operations:
         if operation.ended and not operation.good:
             session.warn(f"{headline(operation)}: {operation.text}\n{operation.output}".rstrip())
-    console().print(screen(session.client.status()))
+    status = session.client.status()
+    console().print(screen(status))
+    for service in status.services:
+        if service.state != "down" and service.name not in known:
+            session.warn(f"{service.name} runs, but the workspace has it no more; `atoll down {service.name}` stops it")
     for name in begun.edited:
         session.warn(f"{name}: its files changed since it was deployed; `atoll deploy {name}` deploys them")
