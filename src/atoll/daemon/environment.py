@@ -15,17 +15,17 @@ import msgspec
 
 from atoll import __version__
 from atoll.daemon import views
+from atoll.daemon.candidates import Candidates, active
 from atoll.daemon.collector import Collector
+from atoll.daemon.planner import Planner, error_view
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.service import ServiceLoop
-from atoll.decide.admission import admit
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
 from atoll.decide.facts import exclusive, is_ready
 from atoll.decide.rollout import begin, supersede
-from atoll.model.errors import AtollError, Conflict, NotFound, Refused, UserError
-from atoll.model.spec import SecretRef, ServiceSpec
-from atoll.model.state import ENDED, LIVE, Address, Artifact, Author, Event, Intent, Release, Rollout
+from atoll.model.errors import AtollError, Conflict, NotFound, Refused
+from atoll.model.state import ENDED, LIVE, Address, Author, Event, Intent, Release, Rollout
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
     DeployRequest,
@@ -36,6 +36,7 @@ from atoll.model.wire import (
     Mutation,
     OperationView,
     PartView,
+    PlanView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
@@ -109,6 +110,8 @@ class Environment:
             ask,
             identity.data,
         )
+        self._candidates = Candidates(records, vault, clock, identity.environment, machine.free_bytes)
+        self._planner = Planner(self._candidates, records, f"http://{identity.gateway}")
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -143,12 +146,7 @@ class Environment:
         self._pulse.beat()
 
     def _known(self, service: str) -> ServiceLoop:
-        if service not in self._records.services():
-            raise NotFound(
-                f"there is no service '{service}' in environment '{self._identity.environment}'",
-                "it was never deployed here",
-                did_you_mean(service, self._records.services()) or "run `atoll up`",
-            )
+        self._candidates.known(service)
         return self._loop(service)
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -348,19 +346,18 @@ class Environment:
             service = draft.spec.name
             loop = self._loop(service)
             rollout = loop.rollout()
-            active = rollout is not None and rollout.phase not in ENDED | LIVE
-            if loop.intent().target is None and not active:
+            if loop.intent().target is None and not active(rollout):
                 due.append((DeployRequest(spec=draft.spec, artifact=draft.artifact, author=request.author), loop))
-            elif active and rollout is not None:
+            elif rollout is not None and active(rollout):
                 operations.append(self._operation(rollout))
             else:
-                same = await self._same(draft.spec, draft.artifact, loop.intent().target)
+                same = await self._candidates.same(draft.spec, draft.artifact, loop.intent().target)
                 (unchanged if same else edited).append(service)
         for deploy, loop in due:
             try:
                 operations.append(await self._deploy(deploy, loop))
             except AtollError as exc:
-                refused[deploy.spec.name] = _error_view(exc)
+                refused[deploy.spec.name] = error_view(exc)
         return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:
@@ -372,32 +369,13 @@ class Environment:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
-            self._check(loop, request)
-            versions = await self._secret_versions(request.spec)
-            releases = self._records.releases_of(service)
-            newest = releases.get(max(releases, default=0))
-            release = Release(
-                service=service,
-                n=1,
-                spec=request.spec,
-                artifact=request.artifact,
-                secrets=versions,
-                inherited={name: os.environ[name] for name in request.spec.inherit if name in os.environ},
-                created_wall=self._clock.now().wall,
-                author=request.author,
-                note=request.note,
-            )
-            target = loop.intent().target
-            current = releases.get(target) if target is not None else None
-            if current is not None and _alike(current, release) and not request.force:
+            self._candidates.idle(service, request)
+            release, runs = await self._candidates.deployed(request)
+            if runs:
                 return OperationView(
-                    id="", service=service, kind="deploy", release=f"r{current.n}", previous=f"r{current.n}",
-                    phase="unchanged", ended=True, text=f"{service} r{current.n} already runs exactly this",
+                    id="", service=service, kind="deploy", release=f"r{release.n}", previous=f"r{release.n}",
+                    phase="unchanged", ended=True, text=f"{release.name} already runs exactly this",
                 )  # fmt: skip
-            if newest is not None and _alike(newest, release) and newest.n != target and not request.force:
-                release = newest  # it was made before: the same content is the same release
-            else:
-                release = msgspec.structs.replace(release, n=await self._number(service))
             return await self._begin("deploy", loop, release, request)
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
@@ -406,40 +384,8 @@ class Environment:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
-            self._check(loop, request)
-            releases = self._records.releases_of(service)
-            n = request.to if request.to is not None else self._before(loop)
-            if n not in releases:
-                raise NotFound(
-                    f"{service} has no release r{n}" if n else f"{service} has no earlier release to go back to",
-                    f"kept are {', '.join(f'r{known}' for known in releases)}",
-                    f"see `atoll releases {service}`",
-                )
-            if n == loop.intent().target:
-                raise Conflict(f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`")
-            release = releases[n]
-            warm = any(row.release == n for row in self._records.replicas(service).values())
-            newest = await self._secret_versions(release.spec)
-            if not warm and newest != dict(release.secrets):
-                release = msgspec.structs.replace(
-                    release, n=await self._number(service), secrets=newest, note=f"r{n} with the newest secrets",
-                    created_wall=self._clock.now().wall, author=request.author,
-                )  # fmt: skip
-            return await self._begin("rollback", loop, release, request)
-
-    def _before(self, loop: ServiceLoop) -> int:
-        """The release that had the traffic before the current one; 0 when there is none."""
-        target = loop.intent().target
-        mine = [row for row in self._records.receipts.values() if row.service == loop.service and row.outcome == "live"]
-        known = self._records.releases_of(loop.service)
-        for receipt in sorted(mine, key=lambda row: row.wall, reverse=True):
-            before = receipt.previous
-            if receipt.release == target and receipt.kind == "deploy" and before is not None and before in known:
-                return before
-            if target is None and receipt.release in known:
-                return receipt.release
-        earlier = [receipt.release for receipt in mine if receipt.release in known and receipt.release < (target or 0)]
-        return max(earlier, default=0)
+            self._candidates.idle(service, request)
+            return await self._begin("rollback", loop, await self._candidates.rolled_back(service, request), request)
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         """A new release of the same content with the newest secrets: the same rollout as any other, so nobody notices."""
@@ -447,40 +393,23 @@ class Environment:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
-            self._check(loop, request)
-            current = self._records.releases_of(service).get(loop.intent().target or 0)
-            if current is None:
-                raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`")
-            release = msgspec.structs.replace(
-                current, n=await self._number(service), secrets=await self._secret_versions(current.spec),
-                note=f"restart of r{current.n}", created_wall=self._clock.now().wall, author=request.author,
-            )  # fmt: skip
-            return await self._begin("restart", loop, release, request)
+            self._candidates.idle(service, request)
+            return await self._begin("restart", loop, await self._candidates.restarted(service, request), request)
 
     async def scale(self, service: str, request: ScaleRequest) -> ServiceView:
         """Set or clear the override."""
         loop = self._known(service)
         async with loop.lock:
-            intent = self._expected(loop, request)
-            n = request.replicas
-            release = self._records.releases_of(service).get(intent.target or 0)
-            if n is not None and release is not None and n > 1 and not release.spec.overlap:
-                raise Refused(
-                    f"{service} cannot run {n} replicas",
-                    "its file says overlap = false: one at a time",
-                    "scale it to 1",
-                )
-            if n is not None and not 0 <= n <= 1000:
-                raise UserError(f"{n} replicas", "a number from 0 to 1000 is expected", f"`atoll scale {service} 2`")
+            wanted, n = self._candidates.scaled(service, request), request.replicas
             text = f"{service} shall run {n} replicas" if n is not None else f"{service} runs as its file says"
-            await self._intend(loop, msgspec.structs.replace(intent, replicas=n), request, "intent.scaled", text)
+            await self._intend(loop, wanted, request, "intent.scaled", text)
         return self._view(service, {})
 
     async def stop(self, service: str, request: StopRequest) -> ServiceView:
         """Want it down; a rollout under way ends."""
         loop = self._known(service)
         async with loop.lock:
-            intent = self._expected(loop, request)
+            intent = self._candidates.expected(service, request)
             rollout = loop.rollout()
             rows: tuple[Row, ...] = ()
             if rollout is not None and rollout.phase not in ENDED:
@@ -489,6 +418,10 @@ class Environment:
             await self._intend(loop, wanted, request, "intent.down", f"{service} shall be down", rows)
         return self._view(service, {})
 
+    async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
+        """What the request would do; nothing is changed."""
+        return await self._planner.plan(request, service)
+
     # --- what every mutation does ---------------------------------------------------------------------------------
 
     def _repeated(self, service: str, request: Mutation) -> OperationView | None:
@@ -496,73 +429,19 @@ class Environment:
         rollout = self._records.rollouts.get(f"{service}-{request.key}") if request.key else None
         return None if rollout is None else self._operation(rollout)
 
-    def _expected(self, loop: ServiceLoop, request: Mutation) -> Intent:
-        intent = loop.intent()
-        if request.expect is not None and request.expect != intent.generation:
-            raise Conflict(
-                f"{loop.service} has changed meanwhile",
-                f"generation {request.expect} was expected, it is {intent.generation}",
-                "look at `atoll status` and try again",
-            )
-        return intent
-
-    def _check(self, loop: ServiceLoop, request: Mutation) -> None:
-        self._expected(loop, request)
-        rollout = loop.rollout()
-        if rollout is not None and rollout.phase not in ENDED | LIVE:
-            raise Conflict(
-                f"{loop.service} is being deployed already",
-                f"r{rollout.candidate} is {rollout.phase}, begun by {rollout.author.actor or 'somebody'}",
-                "wait for it (`atoll status --watch`), then try again",
-            )
-
-    async def _number(self, service: str) -> int:
-        """The next release number; never one that was used before, even when its release is no longer kept."""
-        kept = max(self._records.releases_of(service), default=0)
-        told = max((row.release for row in self._records.receipts.values() if row.service == service), default=0)
-        return max(kept, told) + 1
-
-    async def _secret_versions(self, spec: ServiceSpec) -> dict[str, int]:
-        wanted = {value.name for value in spec.env.values() if isinstance(value, SecretRef)}
-        known = await self._vault.versions() if wanted else {}
-        for name in sorted(wanted - set(known)):
-            raise NotFound(
-                f"{spec.name} needs the secret '{name}'",
-                "it is not set in this environment",
-                f"run `atoll secret set {name}`" + (f"; {hint}" if (hint := did_you_mean(name, known)) else ""),
-            )
-        return {name: known[name] for name in sorted(wanted)}
-
-    async def _same(self, spec: ServiceSpec, artifact: Artifact, target: int | None) -> bool:
-        release = self._records.releases_of(spec.name).get(target or 0)
-        try:
-            versions = await self._secret_versions(spec)
-        except NotFound:
-            return False
-        return release is not None and _alike(
-            release, msgspec.structs.replace(release, spec=spec, artifact=artifact, secrets=versions)
-        )
-
     async def _begin(self, kind: str, loop: ServiceLoop, release: Release, request: Mutation) -> OperationView:
         """Admit a release and write the start of its rollout, all in one transaction."""
         service, now = loop.service, self._clock.now()
         intent, last = loop.intent(), loop.rollout()
         stable = intent.target
-        replicas = intent.replicas if intent.replicas is not None else release.spec.replicas
-        live: dict[str, list[Release]] = {}
-        for name in self._records.services():
-            numbers = {row.release for row in self._records.replicas(name).values()}
-            live[name] = [known for n, known in self._records.releases_of(name).items() if n in numbers]
-        old = self._records.releases_of(service).get(stable or 0)
-        warm = any(row.release == release.n for row in self._records.replicas(service).values())
-        warnings = admit(release, live, None if warm else self._machine.free_bytes(), replicas)
+        admitted = self._candidates.admitted(release)
         rollout = begin(
             kind,  # type: ignore[arg-type]
             service,
             f"{service}-{request.key or secrets.token_hex(6)}",
             release.n,
             stable,
-            not exclusive(release, old),
+            not exclusive(release, admitted.stable),
             now,
             request.author,
         )
@@ -574,7 +453,11 @@ class Environment:
         if last is not None and last.phase not in ENDED:
             rows.append(supersede(last, now))
         message = f"{kind} of {release.name}" + (f", from r{stable}" if stable is not None else "")
-        data = {"changed": list(changes(old, release)), "warnings": list(warnings), "rollout": rollout.id}
+        data = {
+            "changed": list(changes(admitted.stable, release)),
+            "warnings": list(admitted.warnings),
+            "rollout": rollout.id,
+        }
         event = Event(
             kind="rollout.started", service=service, release=release.n, message=message,
             author=request.author, data=data, wall=now.wall,
@@ -658,24 +541,3 @@ class Environment:
             *(DoctorView(check="notice", ok=None, text=text) for text in self._engine.notices()),
         ]  # fmt: skip
         return tuple(found)
-
-
-def _alike(one: Release, other: Release) -> bool:
-    """Whether two releases would run exactly the same."""
-    return (one.spec, one.artifact.key, one.artifact.digest, dict(one.secrets)) == (
-        other.spec,
-        other.artifact.key,
-        other.artifact.digest,
-        dict(other.secrets),
-    )
-
-
-def _error_view(exc: AtollError) -> ErrorView:
-    what = getattr(exc, "what", str(exc))
-    return ErrorView(
-        kind=type(exc).__name__,
-        what=what,
-        why=getattr(exc, "why", ""),
-        fix=getattr(exc, "fix", ""),
-        exit_code=exc.exit_code,
-    )

@@ -8,38 +8,63 @@ import click
 
 from atoll.cli.drafts import new_key
 from atoll.cli.failed import Failed
-from atoll.cli.session import Session, common_options, service_argument, takes_session
+from atoll.cli.output import print_json
+from atoll.cli.plans import plan_option, show
+from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 
 @click.command
 @service_argument(nargs=-1)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for the environment's name.")
+@plan_option
 @common_options
+@json_option
 @takes_session
-def command(session: Session, services: tuple[str, ...], yes: bool) -> None:
+def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) -> int:
     """Stop services, or the whole environment.
 
     Without SERVICE: every service, the proxy, the daemon and its keeper. Releases, secrets and the ledger stay. Requests
-    in flight finish first. Outside `local` it asks for the environment's name.
+    in flight finish first. Outside `local` it asks for the environment's name. With --json: the API's ServiceView of each
+    SERVICE.
 
     Example:
       atoll down
-      atoll down orders
+      atoll down orders --plan
       atoll down --env production --yes
     """
+    if plan:
+        return _plan(session, services)
     if session.environment != "local" and not yes:
         _confirm(session)
     if not services:
         session.hooks.stop_all(session.places, session.say)
         session.say(f"the environment '{session.environment}' is down")
-        return
+        return 0
     from atoll.cli.git import author
     from atoll.model.wire import StopRequest
 
     who = author(session.root)
+    views = []
     for service in services:
-        view = session.client.stop(service, StopRequest(author=who, key=new_key()))
+        views.append(view := session.client.stop(service, StopRequest(author=who, key=new_key())))
         session.say(f"{view.name} is being stopped" if view.ready else f"{view.name} is down")
+    if session.json:
+        print_json(views)
+    return 0
+
+
+def _plan(session: Session, services: tuple[str, ...]) -> int:
+    from atoll.model.wire import StopRequest
+
+    if not services and not session.places.keeper_alive():
+        session.say(f"the environment '{session.environment}' is not running: nothing to do")
+        return 0
+    running = [view.name for view in session.client.status().services if view.state != "down"]
+    plans = [view for name in services or running for view in session.client.plan(StopRequest(), name)]
+    code = show(session, plans)
+    if not services:
+        session.say(f"and the proxy, the daemon and the keeper of '{session.environment}' would end")
+    return code
 
 
 def _confirm(session: Session) -> None:
