@@ -5,10 +5,9 @@ requests a second over kept connections, one in five a POST whose body must come
 deploys follow each other; then again with gRPC calls (100 a second), and under `wrk` with 64 connections. Any answer but
 the right one is a failure. The target is none.
 
-What Atoll adds: the receipt's seconds (from the accepted request to live, all traffic switched and nothing left in flight)
-less the stability window (300 ms) less the candidate's own time to its first good answer. That is the floor, measured by
-starting the same program by hand beside each deploy, under the same load. The command's wall time, start-up and files
-included, is given too.
+What Atoll adds: the receipt's seconds (from the accepted request to live, all traffic switched and nothing left in flight),
+and the wall time of the whole command, each less the stability window (300 ms) and less the candidate's own time to its
+first good answer. That is the floor, measured by starting the same program by hand beside each deploy, under the same load.
 """
 
 from __future__ import annotations
@@ -56,8 +55,8 @@ class Deploys:
     wall: list[float] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
 
-    def added(self) -> Sample:
-        return Sample.of([total - own - STABLE_S for total, own in zip(self.total, self.own, strict=True)])
+    def added(self, to: list[float]) -> Sample:
+        return Sample.of([spent - own - STABLE_S for spent, own in zip(to, self.own, strict=True)])
 
 
 def run(*, quick: bool) -> Result:
@@ -95,16 +94,12 @@ async def _http(place: Site, result: Result, count: int, requests: int) -> None:
         "HTTP: median and 99th percentile of latency meanwhile",
         f"{load.phases[0].percentile_ms(50):.1f} and {p99:.1f} ms",
     )
-    added = took.added()
     result.add("HTTP: deploy, accepted to live", Sample.of(took.total).text("s"))
     result.add("HTTP: the candidate's own start to its first good answer", Sample.of(took.own).text("s"))
-    result.add(
-        "HTTP: added to own start and stability window",
-        added.text("s"),
-        f"at most {TARGET_S} s",
-        added.median <= TARGET_S,
-    )
-    result.add("HTTP: `atoll deploy`, the whole command", Sample.of(took.wall).text("s"))
+    for what, spent in (("deploy, accepted to live", took.total), ("the whole command `atoll deploy`", took.wall)):
+        added = took.added(spent)
+        met = added.median <= TARGET_S
+        result.add(f"HTTP: added to that and the window by {what}", added.text("s"), f"at most {TARGET_S} s", met)
 
 
 async def _grpc(place: Site, result: Result, count: int) -> None:

@@ -17,7 +17,8 @@ import psutil
 from atoll.app.config import Config, read
 from atoll.daemon.api import Api
 from atoll.daemon.clock import SystemClock
-from atoll.daemon.environment import Environment, Identity, Machine
+from atoll.daemon.environment import Environment
+from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.serve import serve
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError

@@ -217,8 +217,10 @@ class Client:
 
     def _silent(self, exc: Silent) -> Failed:
         if not exc.why:
-            what, why = f"the environment '{self._environment}' is not running", "it has no keeper"
-            fix = "start it with `atoll up`"
+            what = f"the environment '{self._environment}' is not running"
+            why = "it was never started, or was stopped with `atoll down`"
+            other = "" if self._environment == "local" else f" --env {self._environment}"
+            fix = f"start it with `atoll up{other}`"
         else:
             what, why = f"the daemon of '{self._environment}' does not answer", exc.why
             fix = "see `atoll doctor`; services go on running meanwhile"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 PIPE_WIDTH = 200  # columns when nobody's terminal limits it: a pipe gets whole cells
@@ -30,6 +31,32 @@ def console(stream: IO[str] | None = None) -> Console:
     return Console(
         file=file, width=None if tty else PIPE_WIDTH, no_color=not colored(tty), highlight=False, soft_wrap=not tty
     )
+
+
+@contextmanager
+def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterator[Console]:
+    """A table on stderr, drawn anew several times a second and gone at the end; no row takes more than one line.
+
+    `rows` is called from a thread of its own. What is printed to the yielded console appears above the table.
+    """
+    from rich.live import Live
+    from rich.table import Table
+
+    started: dict[int, RenderableType] = {}  # a spinner turns only when it is the same one at each drawing
+
+    def drawn() -> Table:
+        made = Table.grid(padding=(0, 2, 0, 0))
+        for number, row in enumerate(rows()):
+            if not made.columns:
+                for _ in row:
+                    made.add_column(no_wrap=True, overflow="ellipsis")
+            first = row[0] if isinstance(row[0], str) else started.setdefault(number, row[0])
+            made.add_row(first, *row[1:])
+        return made
+
+    out = console(sys.stderr)
+    with Live(get_renderable=drawn, console=out, refresh_per_second=8, transient=True):
+        yield out
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

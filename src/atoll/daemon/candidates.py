@@ -1,23 +1,25 @@
 """Which release a request would make, and whether it may start: what a mutation and its plan have in common.
 
-`daemon.environment` commits what this finds, `daemon.planner` only tells it. Nothing here changes anything.
+`daemon.mutations` commits what this finds, `daemon.planner` only tells it. Nothing here changes anything.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from atoll.daemon.secret_book import SecretBook
 from atoll.decide.admission import admit
 from atoll.decide.compose import replicas
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
-from atoll.model.spec import SecretRef, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import ENDED, LIVE, Artifact, Intent, Release, Rollout
-from atoll.model.suggest import did_you_mean
 from atoll.model.wire import DeployRequest, Mutation, RestartRequest, RollbackRequest, ScaleRequest
-from atoll.ports import Clock, Vault
+from atoll.ports import Clock
 from atoll.realise.records import Records
+
+_MOST_REPLICAS = 1000  # a slip of the finger must not fill the machine
 
 
 class Admitted(NamedTuple):
@@ -33,19 +35,9 @@ class Candidates:
     """One environment's. `free_bytes` asks the machine."""
 
     def __init__(
-        self, records: Records, vault: Vault, clock: Clock, environment: str, free_bytes: Callable[[], int | None]
+        self, records: Records, secret_book: SecretBook, clock: Clock, free_bytes: Callable[[], int | None]
     ) -> None:
-        self._records, self._vault, self._clock = records, vault, clock
-        self._environment, self.free_bytes = environment, free_bytes
-
-    def known(self, service: str) -> None:
-        """Raises NotFound for a service that was never deployed here."""
-        if service not in self._records.services():
-            raise NotFound(
-                f"there is no service '{service}' in environment '{self._environment}'",
-                "it was never deployed here",
-                did_you_mean(service, self._records.services()) or "run `atoll up`",
-            )
+        self._records, self._secrets, self._clock, self.free_bytes = records, secret_book, clock, free_bytes
 
     def intent(self, service: str) -> Intent:
         """What is wanted; generation 0 when nobody ever said."""
@@ -85,8 +77,9 @@ class Candidates:
                 "its file says overlap = false: one at a time",
                 "scale it to 1",
             )
-        if n is not None and not 0 <= n <= 1000:
-            raise UserError(f"{n} replicas", "a number from 0 to 1000 is expected", f"`atoll scale {service} 2`")
+        if n is not None and not 0 <= n <= _MOST_REPLICAS:
+            why = f"a number from 0 to {_MOST_REPLICAS} is expected"
+            raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`")
         return msgspec.structs.replace(intent, replicas=n)
 
     # --- the release that a request would make --------------------------------------------------------------------
@@ -101,7 +94,7 @@ class Candidates:
             n=1,
             spec=request.spec,
             artifact=request.artifact,
-            secrets=await self.secret_versions(request.spec),
+            secrets=await self._secrets.versions_for(request.spec),
             inherited={name: os.environ[name] for name in request.spec.inherit if name in os.environ},
             created_wall=self._clock.now().wall,
             author=request.author,
@@ -118,17 +111,13 @@ class Candidates:
     async def rolled_back(self, service: str, request: RollbackRequest) -> Release:
         """An earlier release. A cold one gets the newest secrets: old ones may be revoked. Raises NotFound, Conflict."""
         releases, target = self._records.releases_of(service), self.intent(service).target
-        n = request.to if request.to is not None else self._before(service, target)
+        n = request.to if request.to is not None else self._before(service)
         if n not in releases:
-            raise NotFound(
-                f"{service} has no release r{n}" if n else f"{service} has no earlier release to go back to",
-                f"kept are {', '.join(f'r{known}' for known in releases)}",
-                f"see `atoll releases {service}`",
-            )
+            raise _no_such_release(service, n, releases, target)
         if n == target:
             raise Conflict(f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`")
         release = releases[n]
-        newest = await self.secret_versions(release.spec)
+        newest = await self._secrets.versions_for(release.spec)
         if self._runs(release) or newest == dict(release.secrets):
             return release
         note = f"r{n} with the newest secrets"
@@ -139,7 +128,7 @@ class Candidates:
         current = self._records.releases_of(service).get(self.intent(service).target or 0)
         if current is None:
             raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`")
-        return self._again(current, await self.secret_versions(current.spec), f"restart of r{current.n}", request)
+        return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
 
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:
         return msgspec.structs.replace(
@@ -147,18 +136,25 @@ class Candidates:
             created_wall=self._clock.now().wall, author=request.author,
         )  # fmt: skip
 
-    def _before(self, service: str, target: int | None) -> int:
-        """The release that had the traffic before the current one; 0 when there is none."""
-        mine = [row for row in self._records.receipts.values() if row.service == service and row.outcome == "live"]
+    def _before(self, service: str) -> int:
+        """The release that had the traffic before the current one, or has it no longer since it is down; 0 for none.
+
+        A restart's predecessor has the same content, so going back means the one before both.
+        """
         known = self._records.releases_of(service)
-        for receipt in sorted(mine, key=lambda row: row.wall, reverse=True):
-            before = receipt.previous
-            if receipt.release == target and receipt.kind == "deploy" and before is not None and before in known:
-                return before
-            if target is None and receipt.release in known:
-                return receipt.release
-        earlier = [receipt.release for receipt in mine if receipt.release in known and receipt.release < (target or 0)]
-        return max(earlier, default=0)
+        mine = [row for row in self._records.receipts.values() if row.service == service and row.outcome == "live"]
+        mine.sort(key=lambda row: row.wall, reverse=True)
+        target = self.intent(service).target
+        if target is None:
+            return next((receipt.release for receipt in mine if receipt.release in known), 0)
+        for receipt in mine:
+            if receipt.release != target or receipt.previous is None or receipt.kind == "rollback":
+                continue
+            if receipt.kind == "restart":
+                target = receipt.previous
+            elif receipt.previous in known:
+                return receipt.previous
+        return 0
 
     def _number(self, service: str) -> int:
         """The next release number; never one that was used before, even when its release is no longer kept."""
@@ -166,23 +162,11 @@ class Candidates:
         told = max((row.release for row in self._records.receipts.values() if row.service == service), default=0)
         return max(kept, told) + 1
 
-    async def secret_versions(self, spec: ServiceSpec) -> dict[str, int]:
-        """The newest version of each secret that it names. Raises NotFound."""
-        wanted = {value.name for value in spec.env.values() if isinstance(value, SecretRef)}
-        known = await self._vault.versions() if wanted else {}
-        for name in sorted(wanted - set(known)):
-            raise NotFound(
-                f"{spec.name} needs the secret '{name}'",
-                "it is not set in this environment",
-                f"run `atoll secret set {name}`" + (f"; {hint}" if (hint := did_you_mean(name, known)) else ""),
-            )
-        return {name: known[name] for name in sorted(wanted)}
-
     async def same(self, spec: ServiceSpec, artifact: Artifact, target: int | None) -> bool:
         """Whether release `target` is what this draft would make."""
         release = self._records.releases_of(spec.name).get(target or 0)
         try:
-            versions = await self.secret_versions(spec)
+            versions = await self._secrets.versions_for(spec)
         except NotFound:
             return False
         return release is not None and alike(
@@ -217,6 +201,16 @@ class Candidates:
 def active(rollout: Rollout | None) -> bool:
     """Whether it still moves."""
     return rollout is not None and rollout.phase not in ENDED | LIVE
+
+
+def _no_such_release(service: str, n: int, releases: Collection[int], target: int | None) -> NotFound:
+    """`n` 0 is the one before the current, when there is none."""
+    others = [known for known in releases if known != target]
+    kept = f"kept are {', '.join(f'r{known}' for known in releases)}"
+    if n:
+        return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`")
+    fix = f"name one: `atoll rollback {service} --to r{max(others)}`" if others else f"see `atoll releases {service}`"
+    return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix)
 
 
 def alike(one: Release, other: Release) -> bool:

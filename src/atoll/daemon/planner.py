@@ -1,12 +1,13 @@
 """What a request would do, told without doing it: the same checks and the same release as when it is carried out.
 
-`Environment.plan` calls it. It reads rows and commits nothing; the sentences are `decide.plan`'s.
+The API asks it for `plan=true`. It reads rows and commits nothing; the sentences are `decide.plan`'s.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from atoll.daemon.candidates import Candidates, active
+from atoll.daemon.loops import Loops
 from atoll.decide import plan
 from atoll.model.errors import AtollError, UserError
 from atoll.model.state import Release
@@ -27,10 +28,10 @@ from atoll.realise.records import Records
 class Planner:
     """One environment's. `gateway` is its address, such as `http://127.0.0.1:8080`."""
 
-    def __init__(self, candidates: Candidates, records: Records, gateway: str) -> None:
-        self._candidates, self._records, self._gateway = candidates, records, gateway
+    def __init__(self, candidates: Candidates, loops: Loops, records: Records, gateway: str) -> None:
+        self._candidates, self._loops, self._records, self._gateway = candidates, loops, records, gateway
 
-    async def plan(self, request: Mutation, service: str) -> Sequence[PlanView]:
+    async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
         """One plan a service. Raises what the request itself would raise; `up` tells refusals in its answer."""
         match request:
             case UpRequest():
@@ -39,11 +40,11 @@ class Planner:
                 self._candidates.idle(request.spec.name, request)
                 return [await self._deploy(request, ())]
             case RollbackRequest():
-                self._candidates.known(service)
+                self._loops.known(service)
                 self._candidates.idle(service, request)
                 return [self._rollout("rollback", await self._candidates.rolled_back(service, request), ())]
             case RestartRequest():
-                self._candidates.known(service)
+                self._loops.known(service)
                 self._candidates.idle(service, request)
                 return [self._rollout("restart", await self._candidates.restarted(service, request), ())]
             case ScaleRequest():
@@ -107,13 +108,13 @@ class Planner:
         )
 
     def _scale(self, service: str, request: ScaleRequest) -> PlanView:
-        self._candidates.known(service)
+        self._loops.known(service)
         intent = self._candidates.scaled(service, request)
         release = self._records.releases_of(service).get(intent.target or 0)
         return plan.scale(self._candidates.intent(service), intent, release, self._candidates.free_bytes())
 
     def _stop(self, service: str, request: StopRequest) -> PlanView:
-        self._candidates.known(service)
+        self._loops.known(service)
         intent = self._candidates.expected(service, request)
         release = self._records.releases_of(service).get(intent.target or 0)
         rollout = self._records.rollout_of(service)

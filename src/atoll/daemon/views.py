@@ -118,7 +118,11 @@ def operation_view(
 
 def _waiting_for(rollout: Rollout, seen: Observation) -> str:
     if rollout.phase == "starting":
-        return next((r.reason for r in seen.replicas if r.record.release == rollout.candidate and r.reason), "")
+        words = next((r.reason for r in seen.replicas if r.record.release == rollout.candidate and r.reason), "")
+        crashes, end = seen.backoff.get(rollout.candidate, 0), seen.last_exit.get(rollout.candidate)
+        if crashes and end is not None:
+            return f"crashed {crashes} time{'' if crashes == 1 else 's'}, last: {end.text}"
+        return words
     if rollout.phase == "draining":
         inflight = sum(r.inflight or 0 for r in seen.replicas if r.record.release == rollout.stable)
         return f"{inflight} requests in flight at r{rollout.stable}" if inflight else ""

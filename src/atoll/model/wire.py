@@ -75,7 +75,7 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Run a command in a replica's surroundings (its folder, environment and secrets)."""
 
     argv: tuple[str, ...]
-    replica: str = ""  # an id; "" is the oldest ready one
+    replica: str = ""  # an id; "" is the oldest ready one of the current release
     timeout_s: float = 60.0
 
 
@@ -182,6 +182,7 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     text: str = ""  # what is going on or went wrong, for a person
     output: str = ""  # the candidate's last output when it failed
+    warnings: tuple[str, ...] = ()  # what a person should know although it was admitted; only in the first answer
     ended: bool = False
     receipt: Receipt | None = None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool
+from atoll.ports import Step, Tool, Toolchain
 
 VENV = ".venv"
 
@@ -53,6 +53,23 @@ class PythonBuilder:
 
     name = "python"
     recipe = 1
+    marks = _MARKERS
+    toolchain: Toolchain | None = Toolchain(
+        name="python",
+        program="python3*",
+        places=(
+            "$PYENV_ROOT/versions/*",
+            "~/.pyenv/versions/*",
+            "~/.local/share/uv/python/cpython-*",
+            "~/.local/share/mise/installs/python/*",
+            "~/.asdf/installs/python/*",
+            "/usr/local/python*",
+            "/opt/python*",
+        ),
+        fix="pyenv install {version}, uv python install {version}, or apt-get install python{version} python{version}-venv",
+        chosen_env={"UV_PYTHON": "{program}"},
+        at_run=True,
+    )
 
     def detect(self, files: frozenset[str]) -> bool:
         """A Python project's file, or a Python program beside no other technology's project file."""
@@ -86,6 +103,8 @@ class PythonBuilder:
                 _step("install the service", *_pip(".")),
                 _COMPILE,
             )
+        if spec.build.tool is not None:  # nothing to install, but `python3` must be the one that was asked for
+            return (_step("make .venv", "uv", "venv", "--no-project", VENV), _COMPILE)
         return ()
 
     def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002

@@ -40,8 +40,8 @@ def command(
       atoll deploy orders payments --markdown
       atoll deploy orders --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import DeployRequest
+    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)

@@ -40,8 +40,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
         session.hooks.stop_all(session.places, session.say)
         session.say(f"the environment '{session.environment}' is down")
         return 0
-    from atoll.cli.git import author
     from atoll.model.wire import StopRequest
+    from atoll.pipeline.provenance import author
 
     who = author(session.root)
     views = []

@@ -27,8 +27,8 @@ def command(session: Session, service: str, detach: bool, markdown: bool, plan: 
       atoll restart orders
       atoll restart orders --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import RestartRequest
+    from atoll.pipeline.provenance import author
 
     request = RestartRequest(author=author(session.root), key=new_key())
     if plan:

@@ -29,8 +29,8 @@ def command(session: Session, service: str, to: str | None, detach: bool, markdo
       atoll rollback orders
       atoll rollback orders --to r5 --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import RollbackRequest
+    from atoll.pipeline.provenance import author
 
     request = RollbackRequest(to=None if to is None else number(to), author=author(session.root), key=new_key())
     if plan:

@@ -38,8 +38,8 @@ def command(session: Session, service: str, replicas: int | None, reset: bool, d
       atoll scale orders 3
       atoll scale orders --reset
     """
-    from atoll.cli.git import author
     from atoll.model.wire import ScaleRequest
+    from atoll.pipeline.provenance import author
 
     if (replicas is None) != reset:
         raise click.UsageError("say either how many REPLICAS, or --reset")

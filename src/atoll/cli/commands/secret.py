@@ -39,8 +39,8 @@ def set_(session: Session, name: str) -> None:
       atoll secret set orders-db < url.txt
     """
     from atoll.cli.drafts import new_key
-    from atoll.cli.git import author
     from atoll.model.wire import SecretRequest
+    from atoll.pipeline.provenance import author
 
     if sys.stdin.isatty():
         value = click.prompt(f"value of {name}", hide_input=True, confirmation_prompt=True, err=True)

@@ -44,8 +44,8 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
       atoll up orders payments
       atoll up --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import UpRequest
+    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)
