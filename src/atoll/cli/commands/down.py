@@ -32,12 +32,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     """Stop services, or the whole environment.
 
     Without SERVICE: every service, the proxy, the daemon and its keeper. Releases, secrets and the ledger stay. Requests
-<<<<<<< HEAD
-    in flight finish first; it returns when all is down. Outside `local` it asks for the environment's name.
-=======
-    in flight finish first. Outside `local` it asks for the environment's name. With --json: the API's ServiceView of each
-    SERVICE.
->>>>>>> schema
+    in flight finish first; it returns when all is down. Outside `local` it asks for the environment's name. With --json:
+    the API's ServiceView of each SERVICE.
 
     Example:
       atoll down
@@ -56,11 +52,13 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     from atoll.pipeline.provenance import author
 
     who = author(session.root)
-<<<<<<< HEAD
     waiting = [
         session.client.stop(name, StopRequest(author=who, key=new_key())).name for name in dict.fromkeys(services)
     ]
-    _wait(session, waiting)
+    _wait(session, list(waiting))
+    if session.json:
+        print_json([view for view in session.client.status().services if view.name in waiting])
+    return 0
 
 
 def _wait(session: Session, names: list[str]) -> None:
@@ -81,14 +79,6 @@ def _wait(session: Session, names: list[str]) -> None:
 def _why(view: ServiceView) -> str:
     inflight = sum(replica.inflight or 0 for replica in view.replicas)
     return f": {inflight} requests in flight" if inflight else ""
-=======
-    views = []
-    for service in services:
-        views.append(view := session.client.stop(service, StopRequest(author=who, key=new_key())))
-        session.say(f"{view.name} is being stopped" if view.ready else f"{view.name} is down")
-    if session.json:
-        print_json(views)
-    return 0
 
 
 def _plan(session: Session, services: tuple[str, ...]) -> int:
@@ -103,7 +93,6 @@ def _plan(session: Session, services: tuple[str, ...]) -> int:
     if not services:
         session.say(f"and the proxy, the daemon and the keeper of '{session.environment}' would end")
     return code
->>>>>>> schema
 
 
 def _confirm(session: Session) -> None:

@@ -82,15 +82,6 @@ def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
         time.sleep(0.1)
 
 
-<<<<<<< HEAD
-def _show(
-    session: Session,
-    known: Container[str],
-    begun: UpView,
-    operations: Sequence[OperationView],
-    failures: dict[str, Failed],
-) -> None:
-=======
 def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str]) -> int:
     """Builds, since only that tells what would run; starts nothing, not even the environment."""
     from atoll.model.wire import PlanView, UpRequest
@@ -114,8 +105,13 @@ def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str]) -> i
     return show(session, plans, drafts.failures)
 
 
-def _show(session: Session, begun: UpView, operations: Sequence[OperationView], failures: dict[str, Failed]) -> None:
->>>>>>> schema
+def _show(
+    session: Session,
+    known: Container[str],
+    begun: UpView,
+    operations: Sequence[OperationView],
+    failures: dict[str, Failed],
+) -> None:
     for failed in failures.values():
         report(failed, ())
     if session.json:
