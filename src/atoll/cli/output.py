@@ -87,7 +87,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, fold: bool =
     return made
 
 
-def show(what: RenderableType) -> None:
+def print_screen(what: RenderableType) -> None:
     """Print a table or a screen on stdout; into a pipe without the blanks that fill its lines."""
     out = console()
     if out.is_terminal:

@@ -201,6 +201,29 @@ class UpView(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[str, "ErrorView"] = {}  # service -> why its draft was not admitted
 
 
+class PlanView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request would do to one service, had it not been asked with `plan`. Nothing was changed.
+
+    `generation` as `expect` of the real request makes sure that it does what was planned, or nothing.
+    """
+
+    service: str
+    kind: Literal["deploy", "rollback", "restart", "scale", "stop"]
+    release: str = ""  # "r8": what would have the traffic; "" when nothing would
+    previous: str = ""  # "r7": what has it now; "" when it is down
+    unchanged: bool = False  # nothing would happen; the step says why
+    steps: tuple[str, ...] = ()  # sentences, in the order in which they would happen
+    changed: tuple[str, ...] = ()  # sentences: what differs from the previous release
+    routes: tuple[str, ...] = ()  # addresses at the gateway
+    replicas: int = 0  # that would run of the release
+    memory_bytes: int | None = None  # what the replicas to start may use at most; None: they have no limit
+    free_bytes: int | None = None  # of the machine now; None: not known
+    holds: bool = False  # requests wait during the switch
+    warnings: tuple[str, ...] = ()
+    generation: int = 0  # of the intent now
+    refused: "ErrorView | None" = None  # `up` only: why this one would not be admitted
+
+
 # --- reading ------------------------------------------------------------------------------------------------------
 
 

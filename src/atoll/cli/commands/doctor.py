@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.failed import Failed, taken_over
-from atoll.cli.output import escape, print_json, show, table
+from atoll.cli.output import escape, print_json, print_screen, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def command(session: Session) -> int:
         for check in checks:
             fix = f"; fix: {escape(check.fix)}" if check.fix and check.ok is not True else ""
             rows.append((_MARK[check.ok], check.check, escape(check.text) + fix))
-        show(table(("", "check", ""), rows, fold=True))
+        print_screen(table(("", "check", ""), rows, fold=True))
     return 1 if any(check.ok is False for check in checks) else 0
 
 

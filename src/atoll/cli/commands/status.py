@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.output import age, console, duration, escape, print_json, print_line, show, size, table
+from atoll.cli.output import age, console, duration, escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def command(session: Session, watch: bool, replicas: bool) -> None:
     elif session.json:
         print_json(session.client.raw("/v1/status"))
     else:
-        show(screen(session.client.status(), replicas))
+        print_screen(screen(session.client.status(), replicas))
 
 
 def _watch(session: Session, replicas: bool) -> None:
@@ -52,7 +52,7 @@ def _watch(session: Session, replicas: bool) -> None:
             if session.json:
                 print_line(session.client.raw("/v1/status"))
             else:
-                show(screen(session.client.status(), replicas))
+                print_screen(screen(session.client.status(), replicas))
             sys.stdout.flush()
             time.sleep(WATCH_S)
     from rich.live import Live
