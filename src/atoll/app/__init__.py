@@ -6,7 +6,10 @@
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from atoll.app.hooks import AppHooks
-    from atoll.cli.main import run
+    try:
+        from atoll.app.hooks import AppHooks
+        from atoll.cli.main import run
 
-    return run(AppHooks())
+        return run(AppHooks())
+    except KeyboardInterrupt:  # before `run`, which has its own word for it
+        return 130
