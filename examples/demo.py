@@ -41,6 +41,7 @@ RECOVER_S = 30.0
 DEADLINE_S = 30.0  # within which an answer counts; nobody waits longer
 FLUENT_MS = 250.0  # a machine that needs longer for its slower answers is given less to do
 LEAST_RATE = 20.0
+LIVE = {"live", "certified", "unchanged"}  # phases of an operation that went well
 OPTIONAL = frozenset({"payments", "recommendations", "shipping"})  # the shop does without what cannot be built here
 CONTROL_RATE = 100.0  # enough to see a switch of a tenth of a second; it goes to one small service directly
 GATEWAY_AWAY_S = 5.0  # Envoy's own start, with the configuration given to it anew, on a busy machine
@@ -104,7 +105,7 @@ class Atoll:
         """Start the shop. Returns which services it has to do without, and why; Broken when one of the others fails."""
         began = json.loads(await self("up", "--json", timeout_s=UP_S, spare=True))
         failed = {name: f"{each['what']} {each['why']}" for name, each in began["failures"].items()}
-        failed |= {each["service"]: each["text"] for each in began["operations"] if not each["good"]}
+        failed |= {each["service"]: each["text"] for each in began["operations"] if each["phase"] not in LIVE}
         if needed := sorted(failed.keys() - OPTIONAL):
             raise Broken("\n".join(f"{name} did not start: {failed[name]}" for name in needed))
         return failed
