@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
+    from atoll.pipeline.build import Progress
     from atoll.workspace.places import Places
 
     Say = Callable[[str], None]
@@ -69,15 +70,12 @@ class AppHooks:
         places: EnvironmentPlaces,
         workspace: WorkspaceSpec,
         services: Sequence[str],
-        say: Callable[[str, str], None],
+        tell: Callable[[Progress], None],
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed, side by side."""
         import asyncio
 
-        from atoll.pipeline.build import Progress, build_all
-
-        def told(progress: Progress) -> None:
-            say(progress.service, " ".join(part for part in (progress.phase, progress.label, progress.line) if part))
+        from atoll.pipeline.build import build_all
 
         return asyncio.run(
             build_all(
@@ -85,7 +83,7 @@ class AppHooks:
                 root=Path(workspace.root),
                 artifacts=places.at.artifacts,
                 jobs=None,
-                on_progress=told,
+                on_progress=tell,
             )
         )
 

@@ -1,17 +1,20 @@
 """One environment, running: its parts put together, and `Control` for the API out of what each of them can do.
 
-`app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations`, logs and
-commands `daemon.output`, secrets `daemon.secret_book`; a rollout is carried by its service's loop (`daemon.service`).
+`app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
+`daemon.planner`, when they only ask), logs and commands `daemon.output`, secrets `daemon.secret_book`; a rollout is
+carried by its service's loop (`daemon.service`).
 """
 
 import asyncio
 import secrets
 
+from atoll.daemon.candidates import Candidates
 from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
 from atoll.daemon.output import Output
+from atoll.daemon.planner import Planner
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.secret_book import SecretBook
@@ -61,7 +64,9 @@ class Environment:
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
-        mutations = Mutations(loops, records, engine, book, reading, clock, machine, pulse)
+        candidates = Candidates(records, book, clock, machine.free_bytes)
+        self.plan = Planner(candidates, loops, records, f"http://{identity.gateway}").plan
+        mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
 

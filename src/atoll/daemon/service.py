@@ -122,7 +122,8 @@ class ServiceLoop:
             intent = self._records.intents.get(name) or Intent(service=name)
             rows = self._records.replicas(name).values()
             if name != self.service:
-                mine = frozenset(row.id for row in rows if row.release == intent.target)
+                # One that is still starting, over and over perhaps, loses nothing to anybody.
+                mine = frozenset(row.id for row in rows if row.release == intent.target and row.phase == "serving")
                 found[name] = Serving(intent.generation, mine)
         return found
 

@@ -85,11 +85,15 @@ def _too_slow(facts: Facts) -> str:
 
 def why_not_ready(facts: Facts, release: Release) -> str:
     """`: what stands in the way` of a release's replicas: a probe's words, else its last end; "" when not known."""
+    said = facts.seen.given_up.get(release.n, "")
     for replica in facts.seen.replicas:
         text = replica.reason or replica.record.why
         if text and replica.record.release == release.n and not is_ready(replica):
-            return f": {text}"
-    return last_end(facts, release)
+            said = text
+            break
+    too_slow = f"not ready within {release.spec.health.start_budget_s:g} s"  # in the caller's sentence already
+    said = said.removeprefix(too_slow).removeprefix(": ")
+    return f": {said}" if said else last_end(facts, release)
 
 
 def last_end(facts: Facts, release: Release) -> str:

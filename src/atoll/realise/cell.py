@@ -73,6 +73,7 @@ class Cell:
         self._backoff: Mapping[tuple[int, int], Backoff] = {}
         self._last_exit: dict[int, Exit] = {}
         self._last_crashed: dict[int, str] = {}
+        self._given_up: dict[int, str] = {}
         self._probers: dict[str, Prober] = {}
         self._launches: dict[str, Launch] = {}
         self._inflight: dict[str, int] = {}
@@ -127,6 +128,7 @@ class Cell:
             holding=None if acked is None else acked.hold,
             backoff=crashes(self._backoff),
             last_exit=dict(self._last_exit),
+            given_up=dict(self._given_up),
             problem=shared.actor.problem(self.service) or self._problem,
             at_s=shared.clock.now().boot_s,
         )
@@ -313,6 +315,7 @@ class Cell:
                     rows.append(self._moved(current[action.replica], "draining", action.why))
                     events.append(self._event("replica.draining", rows[-1], f"{action.replica}: {action.why}"))
                 case Signal():
+                    self._note_slow_start(current[action.replica], action.why, releases)
                     rows.append(self._moved(current[action.replica], "stopping", action.why))
                     events.append(self._event("replica.stopping", rows[-1], f"{action.replica}: {action.why}"))
                 case Kill():
@@ -358,6 +361,12 @@ class Cell:
     def _moved(self, row: ReplicaRecord, phase: ReplicaPhase, why: str) -> ReplicaRecord:
         return msgspec.structs.replace(row, phase=phase, why=why, phase_since_s=self._shared.clock.now().boot_s)
 
+    def _note_slow_start(self, row: ReplicaRecord, why: str, releases: Mapping[int, Release]) -> None:
+        """Its successor will not know yet why it was ended."""
+        budget_s = releases[row.release].spec.health.start_budget_s if row.release in releases else float("inf")
+        if row.phase == "starting" and self._shared.clock.now().boot_s >= row.created_s + budget_s:
+            self._given_up[row.release] = why
+
     def _event(self, kind: str, row: ReplicaRecord, message: str, **data: object) -> Event:
         wall = self._shared.clock.now().wall
         return Event(
@@ -374,11 +383,12 @@ class Cell:
         exit_ = hosted.exit if hosted else None
         if not crashed or exit_ is None:
             return self._event("replica.stopped", row, f"{row.id} stopped{f' ({exit_.text})' if exit_ else ''}")
-        limit = releases[row.release].spec.limits.memory_bytes if row.release in releases else None
-        text = f"out of memory, limit {limit // 2**20}MiB" if exit_.oom and limit else exit_.text
+        if exit_.oom and row.release in releases:
+            exit_ = msgspec.structs.replace(exit_, limit_bytes=releases[row.release].spec.limits.memory_bytes)
         self._last_exit[row.release] = exit_
         self._last_crashed[row.release] = row.id
-        return self._event("replica.crashed", row, f"{row.id} crashed: {text}", exit=msgspec.to_builtins(exit_))
+        self._given_up.pop(row.release, None)
+        return self._event("replica.crashed", row, f"{row.id} crashed: {exit_.text}", exit=msgspec.to_builtins(exit_))
 
     async def _effect(self, action: Action, releases: Mapping[int, Release]) -> None:
         shared = self._shared

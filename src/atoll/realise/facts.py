@@ -54,8 +54,8 @@ class Facts:
                     await self._clock.sleep(exc.after_s)
                 except Permanent as exc:
                     now = self._clock.now()
-                    ended = Exit(error=str(exc), at_s=now.boot_s, wall=now.wall)
-                    hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=ended)
+                    exit_ = Exit(error=str(exc), at_s=now.boot_s, wall=now.wall)
+                    hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=exit_)
                     break
             self._take(hosted)
             if (early := self._early.get(launch.id)) is not None:

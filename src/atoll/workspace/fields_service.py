@@ -4,6 +4,8 @@ Defaults are not here: they stand in `model.spec`, once. What depends on another
 usual way to be ready) is `assemble`'s; what depends on another service is `decide.validate`'s.
 """
 
+import re
+
 from atoll.model.spec import Build, Limits, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_health import HEALTH
@@ -38,6 +40,19 @@ BUILD_TABLE = Table(
             ('"../.."',),
         ),
         Field(
+            "tool",
+            Text(
+                "a language and a version",
+                pattern=r"[a-z]+@[0-9]+(\.[0-9]+){0,3}",
+                must='be a language and the beginning of a version, such as "go@1.24"',
+                mend=lambda text: re.sub(r"[\s=:-]+v?", "@", text.strip().lower(), count=1),
+            ),
+            "Which of the machine's toolchains: `go`, `java`, `node`, `python` or `rust`, and how its version begins."
+            " The newest that fits is taken, on the `PATH` or not; `atoll doctor` lists them. None is downloaded.",
+            ('"go@1.24"', '"java@17"'),
+            default="the one on the `PATH`",
+        ),
+        Field(
             "inputs",
             ListOf(GLOB, least=1),
             "What goes in, as globs below `context`; `.gitignore` is respected.",
@@ -49,7 +64,7 @@ BUILD_TABLE = Table(
     ),
     Build,
     spec=Build,
-    hints={"tool": "tools come from the PATH", "command": "it is called `steps`", "run": "it is called `steps`"},
+    hints={"command": "it is called `steps`", "run": "it is called `steps`"},
 )
 BUILD = Either(
     text=Mapped(COMMAND, lambda step: Build(steps=(step,)), says="command"),
