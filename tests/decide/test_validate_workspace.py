@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from atoll.decide.validate import check
 from atoll.model.errors import Problem
 from atoll.model.spec import (
+    Build,
     Call,
     Command,
     EnvironmentSpec,
@@ -308,3 +309,18 @@ def test_any_workspace_is_judged_alike_each_time_with_file_field_and_text(servic
         assert problem.field
         assert problem.what
         assert problem.file.endswith(".toml")
+
+
+@pytest.mark.parametrize(
+    ("folder", "context", "good"),
+    [
+        (".", ".", True),
+        ("apps/web", "../..", True),
+        ("web", "../shared", True),
+        ("web", "../..", False),
+        (".", "..", False),
+    ],
+)
+def test_a_build_takes_files_of_its_workspace_only(folder: str, context: str, good: bool) -> None:
+    found = check(workspace(service(folder=folder, build=Build(context=context))))
+    assert [problem.field for problem in found] == ([] if good else ["build.context"])

@@ -243,3 +243,18 @@ def test_an_artifacts_folder_that_was_moved_is_built_anew_and_one_seen_through_a
     again = workshop.one(spec)
     assert again.key == first.key
     assert again.path == str(workshop.artifacts / first.key)
+
+
+def test_a_context_above_the_service_is_what_is_built_less_the_files_of_other_services(workshop) -> None:
+    workshop.write("atoll.toml")
+    workshop.write("shared/text", "shared")
+    workshop.write("api/service.toml", 'run = "x"')
+    workshop.write("api/main")
+    workshop.write("web/service.toml", 'run = "x"')
+    spec = workshop.spec("api", "cp shared/text api/copied", context="..", inputs=["shared", "api", "atoll.toml"])
+    made = Path(workshop.one(spec).path)
+    assert sorted(str(file.relative_to(made)) for file in made.rglob("*") if file.is_file()) == [
+        "api/copied",
+        "api/main",
+        "shared/text",
+    ]

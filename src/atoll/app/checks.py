@@ -31,7 +31,8 @@ def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView
             run = places.run if places else Path(folder)
             binary = envoy_command(Path(folder), run, own)[0]
         done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
-        version = done.stdout.strip().rsplit("version:", 1)[-1].strip()
+        build = done.stdout.strip().rsplit("version:", 1)[-1].strip()  # commit/1.40.0/Clean/RELEASE/BoringSSL
+        version = build.split("/")[1] if build.count("/") > 1 else build
         return DoctorView(check="envoy", ok=done.returncode == 0, text=version or done.stderr.strip())
     except UserError as exc:
         return DoctorView(check="envoy", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)

@@ -95,6 +95,9 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
     if spec.health.stable_for_s >= spec.health.start_budget_s:
         what = "must be shorter than health.start_budget: else no start is ever good"
         yield _problem(spec, "health.stable_for", what)
+    if _leaves_workspace(spec.folder, spec.build.context):
+        what = f'"{spec.build.context}" leads out of the workspace'
+        yield _problem(spec, "build.context", what, 'name a folder of the workspace, such as ".."')
     yield from _variables(spec)
     if sure:
         yield from _probe(spec, "health.ready", spec.health.ready)
@@ -102,6 +105,16 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
         yield from _templates(spec)
         for index, route in enumerate(spec.routes):
             yield from _route(spec, f"route[{index}]", route)
+
+
+def _leaves_workspace(folder: str, context: str) -> bool:
+    """Whether `context`, relative to `folder`, climbs above the workspace on its way."""
+    depth = 0
+    for part in f"{folder}/{context}".split("/"):
+        depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+        if depth < 0:
+            return True
+    return False
 
 
 def _no_such_port(name: str, ports: tuple[Port, ...]) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
-from atoll.pipeline.key import Manifest, key_of
+from atoll.pipeline.key import Manifest, differences, key_of
 from atoll.pipeline.lock import Lock, lock, try_lock
 from atoll.pipeline.run import Output, run, settle
 from atoll.pipeline.toolchains import Toolchains
@@ -34,6 +34,7 @@ from atoll.ports import Step
 T = TypeVar("T")
 Phase = Literal["hashing", "queued", "waiting", "building", "sealing", "cached", "done", "failed"]
 
+WHY_SHOWN = 3  # sentences of what changed; the rest is counted
 LINE_EVERY_S = 0.1  # a terminal shows no more
 LOW_BYTES = 1 << 20  # free space below which a failed step failed for want of it
 
@@ -48,7 +49,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     step: int = 0  # 1 .. steps, while building
     steps: int = 0
-    label: str = ""  # of the step, or why it failed
+    label: str = ""  # of the step; why it failed; when done, what changed since the build before
     seconds: float = 0.0  # since build_all began
     line: str = ""  # the last one that was printed
 
@@ -136,7 +137,7 @@ class _Build:
 
     def __init__(self, shop: _Shop, spec: ServiceSpec) -> None:
         self.shop, self.spec, self.artifacts = shop, spec, shop.artifacts
-        self.folder = Path(os.path.normpath(shop.root / spec.folder))
+        self.folder = Path(os.path.normpath(shop.root / spec.folder / spec.build.context))
         self.stop = threading.Event()
         self.now = Progress(service=spec.name, phase="hashing")
         self._line = ""
@@ -171,9 +172,27 @@ class _Build:
                 with await self.turn(order.key) as held:
                     if record := await self.thread(lambda: self.artifacts.find(order.key)):
                         return self.tell("cached", record.artifact)
-                    return self.tell("done", await self.build(order, stage, held))
+                    why = await self.thread(lambda: self.why(order))
+                    artifact = await self.build(order, stage, held)
+                    await self.thread(lambda: self.newest.write_text(order.key))
+                    return self.tell("done", artifact, label=why)
             finally:
                 await self.thread(lambda: self.artifacts.drop(stage))
+
+    @property
+    def newest(self) -> Path:
+        """Names the artifact that was built last for this service: only to say what has changed since."""
+        return self.artifacts.cache / f"newest-{self.spec.name}"
+
+    def why(self, order: _Order) -> str:
+        """What is not as it was in the build before: `orders.py changed`; "" when there was none."""
+        try:
+            before = self.artifacts.find(self.newest.read_text(), use=False)
+        except OSError:
+            return ""
+        said = differences(before.manifest, order.manifest) if before else ()
+        more = len(said) - WHY_SHOWN
+        return "; ".join(said[:WHY_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
     def look_up(self) -> Record | None:
         """The artifact of the files as they are now, by remembered hashes and tool versions."""
@@ -195,14 +214,17 @@ class _Build:
         return self.order(stage.tree, taken, fresh=True)
 
     def select(self) -> list[inputs.Entry]:
-        """The service's files."""
-        return inputs.select(
+        """The service's files. A context above the service's folder holds other services: their files are no input."""
+        found = inputs.select(
             self.folder,
             self.spec.build.inputs,
             root=self.shop.root,
             skip=_OURS,
             artifacts=self.artifacts.root,
         )
+        if self.spec.build.context == ".":
+            return found
+        return [entry for entry in found if entry.path.rpartition("/")[2] not in _OURS]
 
     def order(self, folder: Path, taken: tuple[Input, ...], *, fresh: bool) -> _Order:
         """The build of the inputs `taken` that lie in `folder`."""

@@ -33,6 +33,13 @@ BUILD_TABLE = Table(
             default="detected",
         ),
         Field(
+            "context",
+            Text("folder", pattern=r"(?!/).+", must="be a folder relative to the service's"),
+            "The folder whose files go in, where it is not the service's own: code shared in a monorepo. The artifact "
+            "then looks like it, and `workdir` says where in it `run` starts.",
+            ('"../.."',),
+        ),
+        Field(
             "tool",
             Text(
                 "a language and a version",
@@ -48,7 +55,7 @@ BUILD_TABLE = Table(
         Field(
             "inputs",
             ListOf(GLOB, least=1),
-            "What goes in, as globs below the service's folder; `.gitignore` is respected.",
+            "What goes in, as globs below `context`; `.gitignore` is respected.",
             ('["src/**", "package*.json"]',),
         ),
         Field("outputs", ListOf(GLOB, least=1), "What of the result is kept.", ('["dist/**"]',)),
@@ -234,4 +241,5 @@ SERVICE = Table(
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
     },
+    shape={"not": {"required": ["port", "ports"]}},
 )
