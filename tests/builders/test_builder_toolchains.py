@@ -36,7 +36,7 @@ def test_a_python_service_runs_on_the_python_that_it_asks_for(yard) -> None:
     yard.write("said", {"app.py": "import platform; print(platform.python_version())"})
     for python in there("python"):
         artifact = yard.build("said", tool=f"python@{python.version}")
-        assert yard.out(artifact, "python3", "app.py") == python.version
+        assert yard.out(artifact, "python3", "app.py").startswith(python.version)
 
 
 def test_two_releases_with_different_toolchains_stand_side_by_side(yard) -> None:
