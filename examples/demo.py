@@ -41,7 +41,6 @@ RECOVER_S = 30.0
 DEADLINE_S = 30.0  # within which an answer counts; nobody waits longer
 FLUENT_MS = 250.0  # a machine that needs longer for its slower answers is given less to do
 LEAST_RATE = 20.0
-LIVE = {"live", "certified", "unchanged"}  # phases of an operation that went well
 OPTIONAL = frozenset({"payments", "recommendations", "shipping"})  # the shop does without what cannot be built here
 CONTROL_RATE = 100.0  # enough to see a switch of a tenth of a second; it goes to one small service directly
 GATEWAY_AWAY_S = 5.0  # Envoy's own start, with the configuration given to it anew, on a busy machine
@@ -104,8 +103,9 @@ class Atoll:
     async def up(self) -> dict[str, str]:
         """Start the shop. Returns which services it has to do without, and why; Broken when one of the others fails."""
         began = json.loads(await self("up", "--json", timeout_s=UP_S, spare=True))
-        failed = {name: f"{each['what']} {each['why']}" for name, each in began["failures"].items()}
-        failed |= {each["service"]: each["text"] for each in began["operations"] if each["phase"] not in LIVE}
+        failed = {name: each["what"].removeprefix(f"{name}: ") for name, each in began["failures"].items()}
+        well = {"live", "certified", "unchanged", "superseded"}
+        failed |= {each["service"]: each.get("text", "") for each in began["operations"] if each["phase"] not in well}
         if needed := sorted(failed.keys() - OPTIONAL):
             raise Broken("\n".join(f"{name} did not start: {failed[name]}" for name in needed))
         return failed
@@ -228,7 +228,7 @@ class Play:
         say("[dim]building and starting seven services …[/]")
         began = time.monotonic()
         for name, why in sorted((await self.atoll.up()).items()):
-            say(f"  [yellow]without {name}:[/] {why.splitlines()[0]}")
+            say(f"  [yellow]without {name}:[/] {(why.splitlines() or ['?'])[0]}", soft_wrap=True)
         await until("the shop's page", lambda: page_shows(self.url, "Reading lamp"))
         say(f"  the shop is open at {self.url}, {time.monotonic() - began:.1f} s after `atoll up`")
         await self.settle_rate()
