@@ -15,10 +15,12 @@ def main() -> int:
     a short command's time.
     """
     gc.set_threshold(_ALLOCATIONS)
-    from atoll.app.hooks import AppHooks
-    from atoll.cli.main import run
-
     try:
+        from atoll.app.hooks import AppHooks
+        from atoll.cli.main import run
+
         return run(AppHooks())
+    except KeyboardInterrupt:  # before `run`, which has its own word for it
+        return 130
     finally:
         gc.freeze()
