@@ -103,8 +103,9 @@ class Atoll:
     async def up(self) -> dict[str, str]:
         """Start the shop. Returns which services it has to do without, and why; Broken when one of the others fails."""
         began = json.loads(await self("up", "--json", timeout_s=UP_S, spare=True))
-        failed = {name: f"{each['what']} {each['why']}" for name, each in began["failures"].items()}
-        failed |= {each["service"]: each["text"] for each in began["operations"] if not each["good"]}
+        failed = {name: each["what"].removeprefix(f"{name}: ") for name, each in began["failures"].items()}
+        well = {"live", "certified", "unchanged", "superseded"}
+        failed |= {each["service"]: each.get("text", "") for each in began["operations"] if each["phase"] not in well}
         if needed := sorted(failed.keys() - OPTIONAL):
             raise Broken("\n".join(f"{name} did not start: {failed[name]}" for name in needed))
         return failed
@@ -227,7 +228,7 @@ class Play:
         say("[dim]building and starting seven services …[/]")
         began = time.monotonic()
         for name, why in sorted((await self.atoll.up()).items()):
-            say(f"  [yellow]without {name}:[/] {why.splitlines()[0]}")
+            say(f"  [yellow]without {name}:[/] {(why.splitlines() or ['?'])[0]}", soft_wrap=True)
         await until("the shop's page", lambda: page_shows(self.url, "Reading lamp"))
         say(f"  the shop is open at {self.url}, {time.monotonic() - began:.1f} s after `atoll up`")
         await self.settle_rate()
