@@ -21,12 +21,10 @@ from atoll.model.errors import AtollError, Conflict, Retryable
 from atoll.model.spec import Call, Command, Port
 from atoll.model.state import (
     Backoff,
-    Event,
     Exit,
     Observation,
     Release,
     Replica,
-    ReplicaPhase,
     ReplicaRecord,
     ServiceDesired,
 )
@@ -36,9 +34,10 @@ from atoll.realise.edges import Edges
 from atoll.realise.facts import Facts
 from atoll.realise.inflight import Inflight
 from atoll.realise.leases import Ports
+from atoll.realise.plan_rows import Ends, PlanRows
 from atoll.realise.prober import Prober
 from atoll.realise.probes import Ask
-from atoll.realise.records import Records, leased
+from atoll.realise.records import Records
 from atoll.realise.traffic import TrafficActor
 
 _log = logging.getLogger(__name__)
@@ -69,9 +68,7 @@ class Cell:
         self._shared = shared
         self._want: ServiceDesired | None = None
         self._backoff: Mapping[tuple[int, int], Backoff] = {}
-        self._last_exit: dict[int, Exit] = {}
-        self._last_crashed: dict[int, str] = {}
-        self._given_up: dict[int, str] = {}
+        self._ends = Ends()
         self._probers: dict[str, Prober] = {}
         self._launches: dict[str, Launch] = {}
         self._inflight = Inflight(service, shared.actor)
@@ -96,7 +93,7 @@ class Cell:
 
     def last_crashed(self, release: int) -> str:
         """The id of the replica of that release that crashed last; '' when none did."""
-        return self._last_crashed.get(release, "")
+        return self._ends.crashed.get(release, "")
 
     def notices(self) -> Iterable[str]:
         """What a person should know of this service's replicas, each sentence once; the host's about the newest only."""
@@ -125,8 +122,8 @@ class Cell:
             weights=None if acked is None else acked.weights,
             holding=None if acked is None else acked.hold,
             backoff=crashes(self._backoff),
-            last_exit=dict(self._last_exit),
-            given_up=dict(self._given_up),
+            last_exit=dict(self._ends.exits),
+            given_up=dict(self._ends.given_up),
             problem=shared.actor.problem(self.service) or self._problem,
             at_s=shared.clock.now().boot_s,
         )
@@ -245,100 +242,16 @@ class Cell:
 
     async def _do(self, actions: list[Action], releases: Mapping[int, Release]) -> None:
         """Commit what is about to be done, then do it."""
-        rows: list[ReplicaRecord] = []
-        gone: list[str] = []
-        leases: list[Lease] = []
-        freed: list[int] = []
-        events: list[Event] = []
-        current = dict(self._shared.records.replicas(self.service))
-        for action in actions:
-            match action:
-                case Start():
-                    row = self._new(action, releases[action.release], {lease.port for lease in leases})
-                    leases.extend(leased(row.id, row.ports.values()))
-                    rows.append(row)
-                    events.append(self._event("replica.started", row, f"{row.id} is starting"))
-                case Publish():
-                    rows.append(self._moved(current[action.replica], "serving", ""))
-                    events.append(self._event("replica.ready", rows[-1], f"{action.replica} is ready"))
-                case Drain():
-                    rows.append(self._moved(current[action.replica], "draining", action.why))
-                    events.append(self._event("replica.draining", rows[-1], f"{action.replica}: {action.why}"))
-                case Signal():
-                    self._note_slow_start(current[action.replica], action.why, releases)
-                    rows.append(self._moved(current[action.replica], "stopping", action.why))
-                    events.append(self._event("replica.stopping", rows[-1], f"{action.replica}: {action.why}"))
-                case Kill():
-                    row = current[action.replica]
-                    if row.id not in self._killed:
-                        events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
-                case Forget():
-                    row = current[action.replica]
-                    gone.append(row.id)
-                    freed.extend(self._shared.records.ports_of(row.id))
-                    events.append(self._ended(row, action.crashed, releases))
-        await self._shared.records.commit(
-            Change(
-                puts=tuple(rows),
-                drops=tuple(("replica", id) for id in gone),
-                leases=tuple(leases),
-                freed=tuple(freed),
-                events=tuple(events),
-            )
+        shared = self._shared
+        plan = PlanRows(
+            self.service, releases, shared.records, shared.ports, shared.facts, shared.clock.now(), self._ends
         )
+        for action in actions:
+            if not (isinstance(action, Kill) and action.replica in self._killed):  # a repeated kill is told of once
+                plan.add(action)
+        await shared.records.commit(plan.change())
         for action in actions:
             await self._effect(action, releases)
-
-    def _new(self, action: Start, release: Release, also_taken: set[int]) -> ReplicaRecord:
-        now = self._shared.clock.now()
-        taken = {*self._shared.records.leases, *also_taken}
-        ports: dict[str, int] = {}
-        for port in release.spec.ports:
-            ports[port.name] = self._shared.ports.take(taken)
-            taken.add(ports[port.name])
-        return ReplicaRecord(
-            id=action.replica,
-            service=self.service,
-            release=action.release,
-            slot=action.slot,
-            ports=ports,
-            boot_id=now.boot_id,
-            created_s=now.boot_s,
-            phase_since_s=now.boot_s,
-            created_wall=now.wall,
-        )
-
-    def _moved(self, row: ReplicaRecord, phase: ReplicaPhase, why: str) -> ReplicaRecord:
-        return msgspec.structs.replace(row, phase=phase, why=why, phase_since_s=self._shared.clock.now().boot_s)
-
-    def _note_slow_start(self, row: ReplicaRecord, why: str, releases: Mapping[int, Release]) -> None:
-        """Its successor will not know yet why it was ended."""
-        budget_s = releases[row.release].spec.health.start_budget_s if row.release in releases else float("inf")
-        if row.phase == "starting" and self._shared.clock.now().boot_s >= row.created_s + budget_s:
-            self._given_up[row.release] = why
-
-    def _event(self, kind: str, row: ReplicaRecord, message: str, **data: object) -> Event:
-        wall = self._shared.clock.now().wall
-        return Event(
-            kind=kind,
-            service=self.service,
-            release=row.release,
-            message=message,
-            wall=wall,
-            data={"replica": row.id, **data},
-        )
-
-    def _ended(self, row: ReplicaRecord, crashed: bool, releases: Mapping[int, Release]) -> Event:
-        hosted = self._shared.facts.of(row.id)
-        exit_ = hosted.exit if hosted else None
-        if not crashed or exit_ is None:
-            return self._event("replica.stopped", row, f"{row.id} stopped{f' ({exit_.text})' if exit_ else ''}")
-        if exit_.oom and row.release in releases:
-            exit_ = msgspec.structs.replace(exit_, limit_bytes=releases[row.release].spec.limits.memory_bytes)
-        self._last_exit[row.release] = exit_
-        self._last_crashed[row.release] = row.id
-        self._given_up.pop(row.release, None)
-        return self._event("replica.crashed", row, f"{row.id} crashed: {exit_.text}", exit=msgspec.to_builtins(exit_))
 
     async def _effect(self, action: Action, releases: Mapping[int, Release]) -> None:
         shared = self._shared
