@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from world import World, spec
+from world import ARTIFACT, World, spec
 
 from atoll.model.spec import Health, Probe
 from atoll.model.state import Exit
-from atoll.model.wire import StopRequest
+from atoll.model.wire import Draft, StopRequest, UpRequest
 from atoll.ports import Hosted, Launch
 from atoll.testing.fake_host import Behaviour, FakeHost
 
@@ -115,5 +115,19 @@ def test_a_live_deploy_that_is_replaced_stays_a_good_one() -> None:
         await world.live(spec(version="v3"))
         view = await world.environment.operation(second.id)
         assert (view.phase, view.good, view.text) == ("superseded", True, "")
+
+    world.run(scenario)
+
+
+def test_two_ups_at_once_follow_one_deploy() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        request = UpRequest(drafts=(Draft(spec=spec(), artifact=ARTIFACT),))
+        views = await asyncio.gather(world.environment.up(request), world.environment.up(request))
+        assert [dict(view.refused) for view in views] == [{}, {}]
+        [[first], [second]] = [view.operations for view in views]
+        assert first.id == second.id
+        assert (await world.ended(first)).good
 
     world.run(scenario)

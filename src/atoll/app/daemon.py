@@ -31,6 +31,7 @@ from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
 
 _log = logging.getLogger("atoll.daemon")
+_KEEPER_WITHIN_S = 2.0  # a page without its pid is better than no page
 _PROXY_WITHIN_S = 2.0  # so that a fresh daemon answers with what the proxy says, when there is one
 
 
@@ -136,7 +137,7 @@ def _identity(config: Config) -> Identity:
 async def _parts(keeper: KeeperClient) -> Mapping[str, int | None]:
     """The keeper's own pid and its proxy's; empty when it does not answer."""
     try:
-        status = await asyncio.to_thread(keeper.status)
+        status = await asyncio.to_thread(keeper.status, _KEEPER_WITHIN_S)
     except KeeperError:
         return {}
     return {"keeper": status["pid"], "proxy": status["fixtures"].get("proxy", {}).get("pid")}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _API_WITHIN_S = 20.0
+_DEAF_AFTER_S = 5.0  # a daemon that runs for so long has its socket
 _DRAINED_WITHIN_S = 45.0
 _OTHER_WITHIN_S = 120.0  # another `up` or `down` of the same environment
 _DAEMON_VARIABLES = (  # what Python, uv-less tools and command probes may need; services get none of it unasked
@@ -128,10 +129,14 @@ class AppHooks:
             keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
             daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
             keeper.ensure("daemon", daemon, _environment(workspace), at.state / "logs" / "daemon.log")
+            deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")
             elif changed:
                 say("restarting the daemon: atoll.toml has changed")
+                keeper.restart("daemon")
+            elif deaf:
+                say("restarting the daemon: somebody removed its socket")
                 keeper.restart("daemon")
         _wait_for_api(places)
 

@@ -127,9 +127,9 @@ class KeeperClient:
         """Stop a fixture in order and start it again; returns at once."""
         self.call("restart", 30.0, name=name)
 
-    def status(self) -> Message:
+    def status(self, within_s: float = 30.0) -> Message:
         """`pid`, `protocol`, `replicas` (running) and `fixtures`: name -> state, pid, restarts, last_exit, up_s, argv."""
-        return self.call("status", 30.0)
+        return self.call("status", within_s)
 
     def shutdown(self, timeout_s: float = 30.0) -> None:
         """End the daemon, all replicas, the proxy and the keeper; returns when all of it is gone.

@@ -21,6 +21,9 @@ from atoll.realise.traffic import TrafficActor
 _log = logging.getLogger(__name__)
 
 
+_USAGE_WITHIN_S = 2.0  # a page without it is better than no page
+
+
 class HostEngine:
     """Implements `ports.Engine` for every platform that has a Host. `on_change(service)` is called on each change."""
 
@@ -118,8 +121,9 @@ class HostEngine:
     async def usage(self) -> Mapping[str, tuple[int, float]]:
         """See `Host.usage`; empty when the host does not answer."""
         try:
-            return await self._host.usage()
-        except Retryable:
+            async with asyncio.timeout(_USAGE_WITHIN_S):
+                return await self._host.usage()
+        except (Retryable, TimeoutError):
             return {}
 
     def hint_callers(self, callee: str) -> None:
