@@ -29,7 +29,7 @@ from atoll.model.state import (
     ServiceDesired,
 )
 from atoll.model.traffic import ServiceTraffic
-from atoll.ports import Change, Clock, Host, Launch, Lease, Vault
+from atoll.ports import Clock, Host, Launch, Vault
 from atoll.realise.edges import Edges
 from atoll.realise.facts import Facts
 from atoll.realise.inflight import Inflight
