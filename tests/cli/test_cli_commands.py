@@ -186,7 +186,7 @@ def test_a_secret_comes_from_standard_input_alone(atoll, daemon: Served) -> None
     assert "hunter2" not in done.stdout + done.stderr
     assert atoll("secret", "set", "orders-db", "hunter2").returncode == 2
     assert atoll("secret", "set", "orders-db").returncode == 2
-    assert ["orders-db", "1", "-"] in [line.split() for line in atoll("secret", "list").stdout.splitlines()]
+    assert ["orders-db", "1", "nobody"] in [line.split() for line in atoll("secret", "list").stdout.splitlines()]
     assert atoll("secret", "rm", "orders-db").returncode == 0
     assert atoll("secret", "rm", "orders-db").returncode == 2
 

@@ -89,3 +89,31 @@ def test_what_does_not_die_of_sigkill_at_once_is_killed_once_a_second_and_told_o
         assert len(told) == 1
 
     world.run(scenario)
+
+
+def test_a_deploy_that_is_stopped_before_it_is_live_is_no_good_one() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        operation = await world.deploy(spec(version="v2"))
+        await world.environment.stop("orders", StopRequest())
+        done = await world.ended(operation)
+        assert (done.phase, done.good) == ("superseded", False)
+        assert "told to go down" in done.text
+        await world.clock.until(lambda: not world.host.running("orders"), within_s=30)
+
+    world.run(scenario)
+
+
+def test_a_live_deploy_that_is_replaced_stays_a_good_one() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        second = await world.live(spec(version="v2"))
+        await world.live(spec(version="v3"))
+        view = await world.environment.operation(second.id)
+        assert (view.phase, view.good, view.text) == ("superseded", True, "")
+
+    world.run(scenario)

@@ -31,7 +31,6 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
     yield _system()
     yield _python()
     yield _tool("uv", "builds Python services", "pip install uv")
-    yield _tool("node", "runs and builds Node.js services", "install Node.js 20 or newer")
     yield _disk(Path(workspace.root) if workspace else Path.cwd())
     yield _memory()
     yield _root()

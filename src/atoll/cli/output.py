@@ -59,16 +59,43 @@ def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterat
         yield out
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A borderless table; a column whose name begins with `>` is set right. Cells may hold rich markup."""
-    from rich.table import Table
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, fold: bool = False) -> Table:
+    """A borderless table; a column whose name begins with `>` is set right. Cells may hold rich markup.
 
+    A column in which nothing stands is left out. On a narrow terminal the first column is shown whole, the others are
+    cut; with `fold` the last one goes on in the next line.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = list(rows)
+    if cells:
+        kept = [number for number in range(len(columns)) if any(row[number] not in {"", "-"} for row in cells)]
+        columns = [columns[number] for number in kept]
+        cells = [[row[number] for number in kept] for row in cells]
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    for row in rows:
+    for number, column in enumerate(columns):
+        made.add_column(
+            column.removeprefix(">"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=not fold or number < len(columns) - 1,
+            overflow="fold" if fold and number == len(columns) - 1 else "ellipsis",
+            min_width=max((Text.from_markup(row[0]).cell_len for row in cells), default=0) if number == 0 else None,
+        )
+    for row in cells:
         made.add_row(*row)
     return made
+
+
+def print_screen(what: RenderableType) -> None:
+    """Print a table or a screen on stdout; into a pipe without the blanks that fill its lines."""
+    out = console()
+    if out.is_terminal:
+        out.print(what)
+        return
+    with out.capture() as captured:
+        out.print(what)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def escape(text: str) -> str:
@@ -107,8 +134,9 @@ def duration(seconds: float) -> str:
 
 
 def age(wall: float) -> str:
-    """How long ago that was; "" when it never was."""
-    return duration(max(0.0, time.time() - wall)) if wall else ""
+    """How long ago that was, in whole units; "" when it never was."""
+    seconds = max(0.0, time.time() - wall)
+    return "" if not wall else f"{seconds:.0f} s" if seconds < 120 else duration(seconds)
 
 
 def clock(wall: float) -> str:

@@ -45,7 +45,7 @@ def headline(operation: OperationView) -> str:
         case "undone" | "undoing":
             return f"{release} failed and was undone"
         case "superseded":
-            return f"{release} was replaced by a newer rollout"
+            return f"{release} was {'live, then replaced' if operation.good else 'stopped before it was live'}"
         case "live" | "certified":
             total = (
                 f" in {duration(operation.receipt.seconds.get('total', operation.seconds))}"

@@ -74,7 +74,7 @@ def explain(exc: Exception) -> wire.ErrorView:
     if isinstance(exc, errors.AtollError):
         fix = "try again in a moment" if status_of(exc) in {502, 503} else ""
         return wire.ErrorView(kind=kind, what=str(exc), why="", fix=fix, exit_code=exc.exit_code)
-    _log.error("bug", exc_info=exc)
+    _log.error("an answer failed in a way that nobody foresaw; please report this", exc_info=exc)
     fix = "the daemon's log has the traceback; please report it"
     return wire.ErrorView(kind="Bug", what="the daemon made a mistake", why=f"{kind}: {exc}", fix=fix, exit_code=1)
 

@@ -132,7 +132,8 @@ class Mutations:
             rollout = loop.rollout()
             rows: tuple[Row, ...] = ()
             if rollout is not None and rollout.phase not in ENDED:
-                rows = (supersede(rollout, self._clock.now()),)
+                reason = f"{service} was told to go down"
+                rows = (supersede(rollout, self._clock.now(), reason),)
             wanted = msgspec.structs.replace(intent, target=None)
             await self._intend(loop, wanted, request, "intent.down", f"{service} shall be down", rows)
         return self._reading.service(service, {})

@@ -90,7 +90,7 @@ RolloutPhase = Literal[
     "certified",  # the end of a good one: the previous release is stopped
     "undoing",  # going back to the stable release
     "undone",  # the end of a bad one
-    "superseded",  # the end of one that a newer rollout replaced while it was live
+    "superseded",  # the end of one whose service was told to go down, or that a newer one replaced
 ]
 ENDED: frozenset[RolloutPhase] = frozenset({"certified", "undone", "superseded"})
 LIVE: frozenset[RolloutPhase] = frozenset({"live", "certified"})

@@ -189,7 +189,8 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def good(self) -> bool:
         """Whether it ended with what was asked for."""
-        return self.ended and self.phase in {"live", "certified", "unchanged", "superseded"}
+        was_live = self.phase == "superseded" and self.receipt is not None
+        return self.ended and (was_live or self.phase in {"live", "certified", "unchanged"})
 
 
 class UpView(msgspec.Struct, frozen=True, kw_only=True):

@@ -102,11 +102,12 @@ class Cell:
         return self._last_crashed.get(release, "")
 
     def notices(self) -> Iterable[str]:
-        """What a person should know of this service's replicas, each sentence once."""
+        """What a person should know of this service's replicas, each sentence once; the host's about the newest only."""
         told: set[str] = set()
-        for id in self._shared.records.replicas(self.service):
+        rows = self._shared.records.replicas(self.service)
+        for id in sorted(rows, key=lambda id: rows[id].created_s, reverse=True):
             hosted, prober = self._shared.facts.of(id), self._probers.get(id)
-            if hosted and hosted.notice:
+            if hosted and hosted.notice and not any(sentence.startswith(f"{self.service}: ") for sentence in told):
                 told.add(f"{self.service}: {hosted.notice}")
             if prober and prober.everywhere:
                 told.add(

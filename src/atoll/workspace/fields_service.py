@@ -28,7 +28,7 @@ BUILD_TABLE = Table(
         Field(
             "builder",
             Text("name", pattern=r"[a-z][a-z0-9-]*", must="be a builder's name"),
-            "Which builder; without it the files tell.",
+            "Which builder (`python`, `node`, `go`, `rust`, `java`, `maven`, `gradle`, `command`); without it the files tell.",
             ('"python"',),
             default="detected",
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,12 @@ from atoll.cli.failed import Failed
 from atoll.cli.output import print_json
 from atoll.cli.plans import plan_option, show
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+
+if TYPE_CHECKING:
+    from atoll.model.wire import ServiceView
+
+_LOOK_S = 0.1
+_WITHIN_S = 60.0  # past the usual drain and grace; a service may ask for longer
 
 
 @click.command
@@ -24,8 +32,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     """Stop services, or the whole environment.
 
     Without SERVICE: every service, the proxy, the daemon and its keeper. Releases, secrets and the ledger stay. Requests
-    in flight finish first. Outside `local` it asks for the environment's name. With --json: the API's ServiceView of each
-    SERVICE.
+    in flight finish first; it returns when all is down. Outside `local` it asks for the environment's name. With --json:
+    the API's ServiceView of each SERVICE.
 
     Example:
       atoll down
@@ -44,13 +52,33 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     from atoll.pipeline.provenance import author
 
     who = author(session.root)
-    views = []
-    for service in services:
-        views.append(view := session.client.stop(service, StopRequest(author=who, key=new_key())))
-        session.say(f"{view.name} is being stopped" if view.ready else f"{view.name} is down")
+    waiting = [
+        session.client.stop(name, StopRequest(author=who, key=new_key())).name for name in dict.fromkeys(services)
+    ]
+    _wait(session, list(waiting))
     if session.json:
-        print_json(views)
+        print_json([view for view in session.client.status().services if view.name in waiting])
     return 0
+
+
+def _wait(session: Session, names: list[str]) -> None:
+    """Until nothing of them runs; a very long drain goes on without us."""
+    deadline = time.monotonic() + _WITHIN_S
+    while names:
+        views = {view.name: view for view in session.client.status().services}
+        for name in [name for name in names if name not in views or not views[name].replicas]:
+            session.say(f"{name} is down")
+            names.remove(name)
+        if time.monotonic() > deadline:
+            for name in names:
+                session.warn(f"{name} is still being stopped{_why(views[name])}; `atoll status` shows when it is down")
+            return
+        time.sleep(_LOOK_S if names else 0.0)
+
+
+def _why(view: ServiceView) -> str:
+    inflight = sum(replica.inflight or 0 for replica in view.replicas)
+    return f": {inflight} requests in flight" if inflight else ""
 
 
 def _plan(session: Session, services: tuple[str, ...]) -> int:

@@ -10,14 +10,14 @@ import click
 from atoll.cli.drafts import build, chosen, first_failure, new_key
 from atoll.cli.failed import Failed
 from atoll.cli.main import report
-from atoll.cli.output import console, print_json
+from atoll.cli.output import print_json, print_screen
 from atoll.cli.plans import plan_option, show
 from atoll.cli.progress import exit_code, follow
 from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.wire import OperationView, ServiceView, UpView
@@ -68,7 +68,7 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
                 kind="DeployFailed",
                 exit_code=3,
             )
-    _show(session, begun, operations, failures)
+    _show(session, workspace.services, begun, operations, failures)
     return first_failure(failures.values()) or (0 if detach else exit_code(operations))
 
 
@@ -105,7 +105,13 @@ def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str]) -> i
     return show(session, plans, drafts.failures)
 
 
-def _show(session: Session, begun: UpView, operations: Sequence[OperationView], failures: dict[str, Failed]) -> None:
+def _show(
+    session: Session,
+    known: Container[str],
+    begun: UpView,
+    operations: Sequence[OperationView],
+    failures: dict[str, Failed],
+) -> None:
     for failed in failures.values():
         report(failed, ())
     if session.json:
@@ -117,6 +123,10 @@ def _show(session: Session, begun: UpView, operations: Sequence[OperationView], 
     for operation in operations:
         if operation.ended and not operation.good:
             session.warn(f"{headline(operation)}: {operation.text}\n{operation.output}".rstrip())
-    console().print(screen(session.client.status()))
+    status = session.client.status()
+    print_screen(screen(status))
+    for service in status.services:
+        if service.state != "down" and service.name not in known:
+            session.warn(f"{service.name} runs, but the workspace has it no more; `atoll down {service.name}` stops it")
     for name in begun.edited:
         session.warn(f"{name}: its files changed since it was deployed; `atoll deploy {name}` deploys them")
