@@ -4,7 +4,7 @@ import pytest
 from world import ARTIFACT, World, spec
 
 from atoll.model.errors import AtollError, Conflict, NotFound, Refused
-from atoll.model.spec import Call, Limits, Plain, Route, SecretRef
+from atoll.model.spec import Call, Health, Limits, Plain, Probe, Route, SecretRef
 from atoll.model.wire import (
     DeployRequest,
     Draft,
@@ -198,6 +198,9 @@ def test_stopping_tells_who_loses_a_callee() -> None:
         assert view.steps[1] == "stop 1 replica of r1"
         await world.environment.stop("orders", StopRequest())
         assert (await ask(world, StopRequest())).unchanged
+        await world.live(spec("mailer", ports=(), routes=(), health=Health(ready=Probe())))
+        worker = await ask(world, StopRequest(), "mailer")
+        assert worker.steps == ("stop 1 replica of r1", "keep its releases: `atoll up` starts it again")
 
     world.run(scenario)
 
