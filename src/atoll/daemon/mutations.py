@@ -158,7 +158,7 @@ class Mutations:
             release.n,
             stable,
             not exclusive(release, admitted.stable),
-            now,
+            msgspec.structs.replace(now, wall=self._records.later(service, now.wall)),
             request.author,
         )
         loop.begin(rollout)

@@ -201,7 +201,7 @@ class ServiceLoop:
             failed=failed,
             touched=self._touched(rollout),
             undo=_undo(rollout) if good else "",
-            wall=self._clock.now().wall,
+            wall=self._records.later(self.service, self._clock.now().wall),
             author=rollout.author,
         )
 

@@ -63,6 +63,12 @@ class Records:
         found = [row for row in self.rollouts.values() if row.service == service]
         return max(found, key=lambda row: row.started_wall) if found else None
 
+    def later(self, service: str, wall: float) -> float:
+        """`wall`, or just after the newest rollout or receipt: they are told apart by it, and clocks are set back."""
+        rollouts = (row.started_wall for row in self.rollouts.values() if row.service == service)
+        receipts = (row.wall for row in self.receipts.values() if row.service == service)
+        return max([wall, *(at + 0.001 for at in (*rollouts, *receipts))])
+
     def ports_of(self, holder: str) -> list[int]:
         """The numbers leased to a holder."""
         return [port for port, who in self.leases.items() if who == holder]
