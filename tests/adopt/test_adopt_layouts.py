@@ -95,14 +95,228 @@ def spring() -> dict[str, str]:
     return files
 
 
-import pytest
+# --- what comes out of it, to the letter --------------------------------------------------------------------------
+
+PNPM_FILES = {
+    "atoll.toml": """\
+name = "repo"
+services = ["apps/*"]
+""",
+    "apps/api/service.toml": """\
+run = "node dist/main"
+workdir = "apps/api"
+health = "/health"  # found in src/health.controller.ts
+# route = { path = "/api", strip = true }  # lets requests from outside in
+
+[build]
+context = "../.."
+inputs = ["**", "!apps", "apps/api", "apps/*/package.json"]
+steps = ["pnpm install --frozen-lockfile --filter @acme/api...", "pnpm --filter @acme/api... run build"]
+
+[ports]
+http = { env = "API_PORT" }
+""",
+    "apps/mailer/service.toml": """\
+run = "node src/index.js"
+workdir = "apps/mailer"
+port = "none"
+
+[build]
+context = "../.."
+inputs = ["**", "!apps", "apps/mailer", "apps/*/package.json"]
+steps = "pnpm install --frozen-lockfile --filter @acme/mailer..."
+""",
+    "apps/web/service.toml": """\
+run = "next start -H {host} -p {port}"
+workdir = "apps/web"
+route = "/"  # a guess: one service answers here
+
+[build]
+context = "../.."
+inputs = ["**", "!apps", "apps/web", "apps/*/package.json"]
+steps = ["pnpm install --frozen-lockfile --filter @acme/web...", "pnpm --filter @acme/web... run build"]
+""",
+}
+PNPM_LEFT = """\
+"""
+
+GO_FILES = {
+    "atoll.toml": """\
+name = "repo"
+services = ["cmd/*"]
+""",
+    "cmd/api/service.toml": """\
+run = "./bin/api -addr {address}"
+health = "/healthz"  # found in internal/api/api.go
+route = "/"
+
+[build]
+context = "../.."
+inputs = ["**", "!cmd", "cmd/api"]
+steps = "go build -o bin/api ./cmd/api"
+""",
+    "cmd/orders-grpc/service.toml": """\
+run = "./bin/orders-grpc"
+health = "tcp"
+
+[build]
+context = "../.."
+inputs = ["**", "!cmd", "cmd/orders-grpc"]
+steps = "go build -o bin/orders-grpc ./cmd/orders-grpc"
+
+[ports]
+grpc = { protocol = "grpc", env = "GRPC_PORT" }
+""",
+    "cmd/reaper/service.toml": """\
+run = "./bin/reaper"
+port = "none"
+
+[build]
+context = "../.."
+inputs = ["**", "!cmd", "cmd/reaper"]
+steps = "go build -o bin/reaper ./cmd/reaper"
+""",
+}
+GO_LEFT = """\
+"""
+
+PROCFILE_FILES = {
+    "atoll.toml": """\
+name = "repo"
+""",
+    "service.toml": """\
+name = "web"
+run = "bundle exec puma -b tcp://{host}:{port}"
+build = ["bundle config set --local path vendor/bundle", "bundle install"]
+health = "/up"
+route = "/"
+""",
+    "services/clock/service.toml": """\
+run = "bundle exec clockwork clock.rb"
+port = "none"
+overlap = false  # looks like a scheduler; true when two at a time do no harm
+
+[build]
+context = "../.."
+steps = ["bundle config set --local path vendor/bundle", "bundle install"]
+""",
+    "services/worker/service.toml": """\
+run = "bundle exec sidekiq -c 5"
+port = "none"
+
+[build]
+context = "../.."
+steps = ["bundle config set --local path vendor/bundle", "bundle install"]
+""",
+}
+PROCFILE_LEFT = """\
+release: Procfile: `release` is run once, not a service -> run it before a deploy: bundle exec rails db:migrate
+"""
+
+DJANGO_FILES = {
+    "atoll.toml": """\
+name = "repo"
+""",
+    "service.toml": """\
+name = "repo"
+run = "gunicorn mysite.wsgi --bind {address}"
+health = "/healthz/"  # found in mysite/urls.py
+route = "/"
+""",
+    "services/beat/service.toml": """\
+name = "repo-beat"
+run = "celery -A mysite beat"
+port = "none"
+overlap = false  # looks like a scheduler; true when two at a time do no harm
+
+[build]
+context = "../.."
+""",
+    "services/worker/service.toml": """\
+name = "repo-worker"
+run = "celery -A mysite worker"
+port = "none"
+
+[build]
+context = "../.."
+""",
+}
+DJANGO_LEFT = """\
+"""
+
+SPRING_FILES = {
+    "atoll.toml": """\
+name = "repo"
+""",
+    "api-gateway/service.toml": """\
+run = "java -jar api-gateway/target/petclinic-api-gateway-3.2.1.jar --server.port={port}"
+route = "/"  # a guess: one service answers here
+
+[build]
+context = ".."
+inputs = ["**", "!customers-service/src", "!visits-service/src"]
+steps = "./mvnw -B -q -DskipTests -pl api-gateway -am package"
+
+[health]
+ready = "/actuator/health"
+start_budget = "2m"
+""",
+    "customers-service/service.toml": """\
+run = "java -jar customers-service/target/petclinic-customers-service-3.2.1.jar --server.port={port}"
+# route = { path = "/customers-service", strip = true }  # lets requests from outside in
+
+[build]
+context = ".."
+inputs = ["**", "!api-gateway/src", "!visits-service/src"]
+steps = "./mvnw -B -q -DskipTests -pl customers-service -am package"
+
+[health]
+ready = "/customers/actuator/health"
+start_budget = "2m"
+""",
+    "visits-service/service.toml": """\
+run = "java -jar visits-service/target/petclinic-visits-service-3.2.1.jar --server.port={port}"
+# route = { path = "/visits-service", strip = true }  # lets requests from outside in
+
+[build]
+context = ".."
+inputs = ["**", "!api-gateway/src", "!customers-service/src"]
+steps = "./mvnw -B -q -DskipTests -pl visits-service -am package"
+
+[health]
+ready = "/actuator/health"
+start_budget = "2m"
+""",
+}
+SPRING_LEFT = """\
+"""
 
 
-@pytest.mark.parametrize("make", [pnpm, go, procfile, django, spring])
-def test_show(adopt, make) -> None:
-    done = adopt(make())
-    print("=================", make.__name__)
-    for name, text in done.files.items():
-        print("-----", name)
-        print(text)
-    print("\n".join(done.left))
+def test_a_pnpm_monorepo_is_adopted_to_the_letter(adopt) -> None:
+    done = adopt(pnpm())
+    assert done.files == PNPM_FILES
+    assert done.left == PNPM_LEFT.splitlines()
+
+
+def test_a_go_monorepo_is_adopted_to_the_letter(adopt) -> None:
+    done = adopt(go())
+    assert done.files == GO_FILES
+    assert done.left == GO_LEFT.splitlines()
+
+
+def test_a_procfile_is_adopted_to_the_letter(adopt) -> None:
+    done = adopt(procfile())
+    assert done.files == PROCFILE_FILES
+    assert done.left == PROCFILE_LEFT.splitlines()
+
+
+def test_django_with_workers_is_adopted_to_the_letter(adopt) -> None:
+    done = adopt(django())
+    assert done.files == DJANGO_FILES
+    assert done.left == DJANGO_LEFT.splitlines()
+
+
+def test_spring_boot_modules_is_adopted_to_the_letter(adopt) -> None:
+    done = adopt(spring())
+    assert done.files == SPRING_FILES
+    assert done.left == SPRING_LEFT.splitlines()

@@ -13,6 +13,7 @@ import msgspec
 from atoll.adopt import compose_command, compose_health
 from atoll.adopt.compose_edges import Edges, Outside, outside_left
 from atoll.adopt.compose_rest import rest
+from atoll.adopt.compose_shapes import extended, mount, published
 from atoll.adopt.compose_values import Values, duration, env_lines, environment, seconds, size, whole
 from atoll.adopt.dockerfile import Image
 from atoll.adopt.found import Findings, Found, Left, join, slug, together, up
@@ -37,7 +38,7 @@ def read(tree: Tree, file: str, profiles: Sequence[str] = ()) -> Findings:
     """
     content = load(tree, file)
     base = join(file.rpartition("/")[0] or ".")
-    raw = {name: _extended(tree, file, content, name, 5) for name in table(content.get("services"))}
+    raw = {name: extended(tree, file, content, name, 5) for name in table(content.get("services"))}
     if not raw:
         raise UserError(
             f"{file} has no services", "a Compose file lists them under `services`", "name another file with --from"
@@ -67,17 +68,19 @@ class _Compose:
             if not self._wanted(name, one):
                 continue
             if not one.get("build"):
-                outside[name] = Outside(name=name, image=str(one.get("image") or "?"), ports=dict(_published(one)))
+                outside[name] = Outside(name=name, image=str(one.get("image") or "?"), ports=dict(published(one)))
                 continue
             made = self._service(name, one, {found.name for found in services.values()})
             if made:
                 services[name], variables[name] = made[0], self._variables(made[0], raw[name], made[1])
         for unset in sorted(self.values.unset):
             self.tell("", f"${{{unset}}} has no value in .env: written as empty", "set what needs it in [env]")
+        mounted = [mount(item)[0] for name in services for item in items(filled[name].get("volumes"))]
+        shared = {volume for volume in mounted if volume and mounted.count(volume) > 1 and volume[0] not in "./~"}
         edges = Edges(services, outside, self.left)
         for name, found in services.items():
             edges.take(found, variables[name])
-            self._volumes(found, filled[name])
+            self._volumes(found, filled[name], shared)
         for name, found in services.items():
             self._depends(found, filled[name], services)
             self.left += rest(found.name, filled[name])
@@ -172,14 +175,14 @@ class _Compose:
 
     def _ports(self, found: Found, raw: Mapping[str, Any], image: Image | None, basis: Found | None) -> None:
         """Where it listened, and whether it was reached from outside."""
-        published = _published(raw)
+        doors = published(raw)
         exposed = [port for each in items(raw.get("expose")) if (port := whole(str(each).partition("/")[0], 1, 65_535))]
-        inside = [target for target, _ in published] + exposed + (image.ports if image else [])
-        found.published = bool(published)
+        inside = [target for target, _ in doors] + exposed + (image.ports if image else [])
+        found.published = bool(doors)
         found.listens = inside[0] if inside else found.listens
         if basis is None and not inside:
             found.protocol = "none"
-        elif basis is not None and basis.protocol == "none" and published:
+        elif basis is not None and basis.protocol == "none" and doors:
             found.protocol = "http"
         for target in dict.fromkeys(inside[1:]):
             if target != found.listens:
@@ -261,10 +264,10 @@ class _Compose:
         if grace is not None:
             found.stop["grace"] = duration(min(grace, 3600))
 
-    def _volumes(self, found: Found, raw: Mapping[str, Any]) -> None:
+    def _volumes(self, found: Found, raw: Mapping[str, Any], shared: set[str]) -> None:
         """A volume is the service's own folder; files that were mounted from here are named."""
         for item in items(raw.get("volumes")):
-            source, target, mode = _mount(item)
+            source, target, mode = mount(item)
             if not target:
                 self.tell(found.name, f"volume {item} is not understood")
             elif source.startswith((".", "/", "~")):
@@ -274,10 +277,13 @@ class _Compose:
                 else:
                     self.tell(found.name, what, "point the program at the file, by variable or argument")
             elif "ro" not in mode.split(","):
-                self._data(found, source or "a nameless one", target.rstrip("/"))
+                self._data(found, source, target.rstrip("/"))
+                if source in shared:
+                    fix = "let one of them own it and the others ask, or give all of them one folder of this machine"
+                    self.tell(found.name, f"volume {source} is shared, but each service has a {{data}} of its own", fix)
 
     def _data(self, found: Found, volume: str, target: str) -> None:
-        """A volume that it writes: `{data}`."""
+        """A volume that it writes: `{data}`. One without a name did not outlive its container."""
         if re.search(r"node_modules|/\.venv|/\.cache|/target$|/\.m2|/go/pkg", target):
             self.tell(found.name, f"volume {volume} at {target} held what a build makes: not needed")
             return
@@ -287,7 +293,8 @@ class _Compose:
         if isinstance(found.run, str) and target in found.run:
             found.run = found.run.replace(target, "{data}")
             moved.append("run")
-        found.alone = f"writes volume {volume}"
+        found.alone = f"writes volume {volume}" if volume else ""
+        volume = volume or "without a name"
         if moved:
             self.tell(
                 found.name,
@@ -340,57 +347,6 @@ class _Compose:
 
 def _answers_nobody(name: str, found: Found, raw: Mapping[str, Any], basis: Found | None) -> bool:
     """Whether it is a worker, though its image has a port: the image is another service's, too."""
-    if _published(raw) or "{port}" in str(found.run) or not compose_command.is_worker(name, found):
+    if published(raw) or "{port}" in str(found.run) or not compose_command.is_worker(name, found):
         return False
     return raw.get("command") is not None or basis is None or basis.protocol == "none"
-
-
-def _extended(tree: Tree, file: str, content: Mapping[str, Any], name: str, depth: int) -> dict[str, Any]:
-    """A service with what it extends below it."""
-    own = table(table(content.get("services")).get(name))
-    parent = own.get("extends")
-    other = parent.get("service") if isinstance(parent, dict) else parent
-    if not isinstance(other, str) or depth == 0:
-        return own
-    path = parent.get("file") if isinstance(parent, dict) else None
-    if isinstance(path, str):
-        file = join(file.rpartition("/")[0], path)
-        if file not in tree:
-            raise UserError(f"{file} is not there", f"service {name} extends one of it", "check out the file")
-        content = load(tree, file)
-    under = _extended(tree, file, content, other, depth - 1)
-    merged = {
-        key: value for key, value in under.items() if key not in {"depends_on", "profiles", "ports"} or key == "ports"
-    }
-    for key, value in own.items():
-        below = merged.get(key)
-        merged[key] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
-    merged.pop("extends", None)
-    return merged
-
-
-def _published(raw: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Container port and the port on this machine, for TCP; ranges by their first."""
-    found: list[tuple[int, int]] = []
-    for item in items(raw.get("ports")):
-        if isinstance(item, dict):
-            target, published = whole(item.get("target"), 1, 65_535), whole(str(item.get("published") or ""), 1, 65_535)
-            if target and item.get("protocol", "tcp") == "tcp":
-                found.append((target, published or target))
-        elif isinstance(item, str) and not item.endswith("/udp"):
-            published, _, inside = item.removesuffix("/tcp").rpartition(":")
-            target = whole(inside.partition("-")[0], 1, 65_535)
-            here = whole(published.rpartition(":")[2].partition("-")[0], 1, 65_535)
-            if target:
-                found.append((target, here or target))
-    return found
-
-
-def _mount(item: object) -> tuple[str, str, str]:
-    """Source, target and mode of a volume, short or long."""
-    if isinstance(item, dict):
-        mode = "ro" if item.get("read_only") == "true" else ""
-        return str(item.get("source") or ""), str(item.get("target") or ""), mode
-    source, _, after = str(item).partition(":")
-    target, _, mode = after.partition(":")
-    return (source, target, mode) if target else ("", source if source.startswith("/") else "", "")

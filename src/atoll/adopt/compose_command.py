@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from atoll.adopt.compose_values import escaped
 from atoll.adopt.dockerfile import Image
 from atoll.adopt.found import Found
 from atoll.adopt.sources import Port
+from atoll.model.templates import literal
 
 # Programs that a service's build or a machine has under the same name. A compiled program lies elsewhere than in its image.
 _KNOWN = frozenset(
@@ -73,9 +73,11 @@ def choose(found: Found, raw: Mapping[str, Any], image: Image | None, told: Port
         if argv and found.run:
             _with_arguments(found, argv, own=own is not None)
         elif argv:
-            found.run = escaped(_joined(argv))
+            found.run = literal(_joined(argv))
             left(f"`{argv[0]}` comes from its image", "build it with [build] steps, or install it here")
         return
+    if found.run and re.fullmatch(r"(?:npm|yarn|pnpm)(?: run)? start", str(line)):
+        return  # what the script runs is known, and hears signals without npm between
     line = with_port(str(line), found.listens)
     learns = "{port}" in line or "{address}" in line or told.variable or told.address or found.port_env
     if found.run and not learns and re.search(r"\{(?:port|address|url)\}", str(found.run)) and not _WORKER.search(line):
@@ -95,7 +97,7 @@ def is_worker(name: str, found: Found) -> bool:
 
 def with_port(line: str, port: int) -> str:
     """The line with Atoll's port in place of the image's, on the loopback address."""
-    line = re.sub(r"\$\{PORT(?::-\d+)?\}|\$PORT\b", "{port}", escaped(line))
+    line = re.sub(r"\$\{PORT(?::-\d+)?\}|\$PORT\b", "{port}", literal(line))
     if port:
         line = (
             re.sub(rf"(?:0\.0\.0\.0|\[::\])?:{port}(?!\d)", "{address}", line)

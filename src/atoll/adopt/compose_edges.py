@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from atoll.adopt.compose_values import NAME, escaped
+from atoll.adopt.compose_values import NAME
 from atoll.adopt.found import CallFound, Found, Left, slug
+from atoll.model.templates import literal
 
 _HOST = re.compile(
     r"(?:^|_)(?:HOST|HOSTNAME|HOSTS|ADDR|ADDRESS|SERVER|SERVERS|ENDPOINT|UPSTREAM|BROKERS?|URL|URI)$", re.IGNORECASE
@@ -69,7 +70,7 @@ class Edges:
                 if value and _is_secret(name, value):
                     self._secret(found, name, value)
                 else:
-                    found.env[name] = escaped(value)
+                    found.env[name] = literal(value)
         for name in {key for call in found.calls.values() for key in call.env} & set(found.env):
             del found.env[name]  # the port that stood before its host
 
@@ -121,7 +122,7 @@ class Edges:
             scheme, at = "", "{url}"
         elif not scheme and not match[3]:
             at = "{host}"
-        return escaped(value[: match.start()]) + scheme + at + escaped(value[match.end() :])
+        return literal(value[: match.start()]) + scheme + at + literal(value[match.end() :])
 
     def _port_beside(self, name: str, port: int, variables: Mapping[str, str | None]) -> dict[str, str]:
         """`ORDERS_PORT` beside `ORDERS_HOST`."""
@@ -188,7 +189,7 @@ class Edges:
             self._secrets[name, value] = known
             was = found.notes.get(f"env.{name}", "")
             where = f"; in it {was} now" if was else ""
-            self.tell(found, f"{name} holds a password, which is not copied{where}", f"atoll secret set {known}")
+            self.tell(found, f"{name} holds a secret, which is not copied{where}", f"atoll secret set {known}")
         found.notes.pop(f"env.{name}", "")
         found.secrets[name] = known
 
@@ -204,7 +205,9 @@ def _is_secret(name: str, value: str) -> bool:
 def outside_left(other: Outside, file: str) -> Left:
     """What to do about an image that others need."""
     used = f"; used by {', '.join(dict.fromkeys(other.used_by))}" if other.used_by else ""
-    if other.ports:
+    if re.search(r"nginx|traefik|caddy|haproxy|envoy", other.image):
+        fix = "Atoll's gateway stands there: `route` in a service.toml says what it sends where"
+    elif other.ports:
         ports = ", ".join(f"127.0.0.1:{published}" for published in other.ports.values())
         fix = f"`docker compose -f {file} up -d {other.name}` runs it at {ports}, or run your own there"
     elif other.store:

@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from atoll.adopt.compose_values import duration, escaped, seconds, whole
+from atoll.adopt.compose_values import duration, seconds, whole
 from atoll.adopt.found import Found
+from atoll.model.templates import literal
 
 _URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])(?::(?:(\d+)|\$\{?\w+\}?))?(/[^\s\"'|;?#]*)?")
 
@@ -64,7 +65,7 @@ def probe(found: Found, test: object, left: Any) -> None:
         line = re.sub(rf"(?<!\d){found.listens}(?!\d)", "{port}", line)
         argv = [re.sub(rf"(?<!\d){found.listens}(?!\d)", "{port}", part) for part in argv]
     else:
-        line, argv = escaped(line), [escaped(part) for part in argv]
+        line, argv = literal(line), [literal(part) for part in argv]
     found.health, found.probe = "", argv if argv and all(part.strip() for part in argv) else line
     program = (argv or _split(line))[0]
     left(

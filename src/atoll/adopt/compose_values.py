@@ -6,7 +6,6 @@ from typing import Any
 
 from atoll.adopt.found import join
 from atoll.adopt.tree import Tree, table, words
-from atoll.model.templates import placeholders
 
 _VARIABLE = re.compile(r"\$(?:(\$)|\{([A-Za-z_]\w*)(?:(:?[-?+])((?:[^{}]|\{[^{}]*\})*))?\}|([A-Za-z_]\w*))")
 _ENV_LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=\s*(.*?)\s*)?$")
@@ -94,13 +93,6 @@ def environment(
     for key, item in table(given).items():
         found[key.strip()] = item if item is None or isinstance(item, str) else str(item)
     return found
-
-
-def escaped(text: str) -> str:
-    """A text in which nothing is one of Atoll's placeholders."""
-    for name in dict.fromkeys(placeholders(text)):
-        text = re.sub(rf"(?<![{{$])\{{{re.escape(name)}\}}", f"{{{{{name}}}}}", text)
-    return text
 
 
 def seconds(text: object) -> float | None:

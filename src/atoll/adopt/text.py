@@ -96,7 +96,8 @@ def _tables(found: Found) -> Iterable[str]:
         for name, (protocol, variable) in found.more_ports.items():
             yield _row(name, {"protocol": protocol, "env": variable} if variable else protocol)
     if _health_table(found):
-        yield from ("", "[health]", *_rows(_health(found), found.notes, "health."))
+        ready = found.notes.get("health.ready") or found.notes.get("health", "")
+        yield from ("", "[health]", *_rows(_health(found), {**found.notes, "health.ready": ready}, "health."))
     if found.stop:
         yield from ("", "[stop]", *_rows(found.stop, found.notes, "stop."))
     if found.limits:
