@@ -111,7 +111,7 @@ health = "/health"  # found in src/health.controller.ts
 [build]
 context = "../.."
 inputs = ["**", "!apps", "apps/api", "apps/*/package.json"]
-steps = ["pnpm install --frozen-lockfile --filter @acme/api...", "pnpm --filter @acme/api... run build"]
+steps = ["pnpm install --frozen-lockfile --filter @acme/api...", "pnpm --filter @acme/api... run --if-present build"]
 
 [ports]
 http = { env = "API_PORT" }
@@ -134,7 +134,7 @@ route = "/"  # a guess: one service answers here
 [build]
 context = "../.."
 inputs = ["**", "!apps", "apps/web", "apps/*/package.json"]
-steps = ["pnpm install --frozen-lockfile --filter @acme/web...", "pnpm --filter @acme/web... run build"]
+steps = ["pnpm install --frozen-lockfile --filter @acme/web...", "pnpm --filter @acme/web... run --if-present build"]
 """,
 }
 PNPM_LEFT = """\

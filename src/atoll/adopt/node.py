@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.adopt.found import Found, below, slug, up
+from atoll.adopt.found import Found, below, join, slug, up
 from atoll.adopt.sources import any_has, health_path, port_of, texts
 from atoll.adopt.tree import Tree, table, words
 from atoll.adopt.yaml_file import load
@@ -154,16 +154,33 @@ def _build(
     own = next((top for top in tops if path.startswith(f"{top}/")), "")
     if own:  # the other applications are no input, but the lock wants to see what they are
         found.inputs = ["**", f"!{own}", path, f"{own}/*/package.json"]
+    libraries = _libraries(tree, repo, package, [])
     match repo.manager:
         case "pnpm":
             found.steps = [f"pnpm install --frozen-lockfile --filter {target}..."]
-            found.steps += [f"pnpm --filter {target}... run build"] if "build" in scripts else []
-        case "yarn":
-            found.steps = [_install(tree, at, "yarn")]
-            found.steps += [f"yarn workspace {target} run build"] if "build" in scripts else []
+            found.steps += (
+                [f"pnpm --filter {target}... run --if-present build"] if "build" in scripts or libraries else []
+            )
         case manager:
             found.steps = [_install(tree, at, manager)]
-            found.steps += [f"npm run build --workspace {path}"] if "build" in scripts else []
+            run = "yarn --cwd {} build" if manager == "yarn" else "npm run build --workspace {}"
+            found.steps += [run.format(each) for each in [*libraries, *([path] if "build" in scripts else [])]]
+
+
+def _libraries(tree: Tree, repo: Monorepo, package: Mapping[str, Any], seen: list[str]) -> list[str]:
+    """Packages of the workspace that this one needs and that are built, in the order of building, relative to the top."""
+    needs = {**table(package.get("dependencies")), **table(package.get("devDependencies"))}
+    built: list[str] = []
+    for folder in tree.folders():
+        if folder in seen or not repo.member(folder) or not tree.has(folder, "package.json"):
+            continue
+        other = tree.json(join(folder, "package.json"))
+        if isinstance(other.get("name"), str) and other["name"] in needs:
+            seen.append(folder)
+            built += _libraries(tree, repo, other, seen)
+            if "build" in table(other.get("scripts")):
+                built.append(below(folder, repo.top) or ".")
+    return built
 
 
 def _install(tree: Tree, at: str, manager: str) -> str:
