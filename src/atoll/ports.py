@@ -269,6 +269,24 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool = False  # its absence fails nothing; its presence goes into the key
 
 
+class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
+    """A language's compiler or interpreter, of which a machine may have several: where they lie, how to get one.
+
+    `places` are globs of home folders (`~` and `$NAME` are filled in; one whose variable is unset is passed over). Each
+    has `program` in its `bin`. The version is what `version_file` says, else the folder's name, else the program.
+    """
+
+    name: str  # as in `tool = "go@1.24"`
+    program: str  # a name, or a glob of names: "python3*"
+    places: tuple[str, ...]
+    fix: str  # how to get one; "{version}" is what was asked for
+    version: tuple[str, ...] = ("--version",)  # arguments that make the program say it
+    version_file: str = ""  # relative to the home folder
+    env: Mapping[str, str] = {}  # for every build in this language
+    chosen_env: Mapping[str, str] = {}  # for a build with a chosen one; "{home}" and "{program}" are filled in
+    at_run: bool = False  # whether the finished service needs it, too
+
+
 class Builder(Protocol):
     """How artifacts of one technology are made. Runs nothing: returns what to run.
 
@@ -278,6 +296,8 @@ class Builder(Protocol):
 
     name: str
     recipe: int  # raised when the same steps come to mean something else, so that old artifacts are not reused
+    marks: frozenset[str]  # files that tell of this technology beyond doubt, for messages
+    toolchain: Toolchain | None  # the language's; None where there is none
 
     def detect(self, files: frozenset[str]) -> bool:
         """Whether a service folder with these files is of this technology."""

@@ -160,8 +160,7 @@ DATABASE_PORT = "5432"
 SENTRY_TOKEN = { secret = "sentry-token" }
 """,
     "services/notify/service.toml": """\
-run = "./bin/notify"
-build = "go build -o bin/notify ."
+run = "./notify"
 
 [env]
 LISTEN_ADDR = "{address}"

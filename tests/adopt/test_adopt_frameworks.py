@@ -31,21 +31,19 @@ def test_a_workspace_of_cargo_builds_each_program_by_itself(adopt) -> None:
             "Cargo.lock": "",
             "crates/api/Cargo.toml": package.format("api", "axum"),
             "crates/api/src/main.rs": 'let port = std::env::var("PORT"); Router::new().route("/healthz", get(ok))',
-            "crates/greeter/Cargo.toml": package.format("greeter", "tonic"),
+            "crates/greeter/Cargo.toml": package.format("greeter-server", "tonic"),
             "crates/greeter/src/main.rs": 'std::env::var("LISTEN_ADDR")',
             "crates/core/Cargo.toml": package.format("core", "serde"),
             "crates/core/src/lib.rs": "",
         }
     )
     assert done.service("api") == (
-        'run = "./target/release/api"\nhealth = "/healthz"  # found in crates/api/src/main.rs\nroute = "/"\n\n[build]\n'
-        'context = "../.."\nsteps = "cargo build --release --locked -p api"\n'
-        'outputs = ["**", "!target", "target/release/api"]\n'
+        'run = "./api"\nhealth = "/healthz"  # found in crates/api/src/main.rs\nroute = "/"\n\n[build]\ncontext = "../.."\n'
     )
     assert done.service("greeter") == (
-        'run = "./target/release/greeter"\nport = "grpc"\nhealth = "tcp"\n\n[build]\ncontext = "../.."\n'
-        'steps = "cargo build --release --locked -p greeter"\n'
-        'outputs = ["**", "!target", "target/release/greeter"]\n\n[env]\nLISTEN_ADDR = "{address}"\n'
+        'run = "./greeter"\nport = "grpc"\nhealth = "tcp"\n\n[build]\ncontext = "../.."\n'
+        'steps = ["cargo build --release --locked --package greeter-server",'
+        ' "mv target/release/greeter-server greeter && rm -rf target"]\n\n[env]\nLISTEN_ADDR = "{address}"\n'
     )
     assert sorted(done.workspace.services) == ["api", "greeter"]
 
@@ -80,3 +78,37 @@ def test_names_that_meet_are_told_apart(adopt) -> None:
     package = PACKAGE({"scripts": {"start": "node ."}, "dependencies": {"koa": "2"}})
     done = adopt({"eu/api/package.json": package, "us/api/package.json": package, "9 Lives!/package.json": package})
     assert sorted(done.workspace.services) == ["api", "s-9-lives", "us-api"]
+
+
+def test_two_builders_in_one_folder_are_told_apart_by_name(adopt) -> None:
+    done = adopt(
+        {
+            "app.py": "app = Flask(__name__)",
+            "requirements.txt": "flask",
+            "package.json": PACKAGE({"scripts": {"build": "vite"}}),
+        }
+    )
+    assert done.workspace.services["repo"].build.builder == "python"
+
+
+def test_a_renamed_go_program_follows_its_service(adopt) -> None:
+    main = 'package main\n\nfunc main() { http.ListenAndServe(":"+os.Getenv("PORT"), nil) }\n'
+    compose = "services:\n  shop: {build: {context: ., dockerfile: cmd/web/Dockerfile}}\n  jobs: {build: one}\n"
+    files = {
+        "compose.yaml": compose,
+        "go.mod": "module x\n",
+        "cmd/web/main.go": main,
+        "cmd/web/Dockerfile": "FROM scratch\nEXPOSE 80\nCMD /web",
+    }
+    done = adopt(
+        {
+            **files,
+            "cmd/other/main.go": main,
+            "one/go.mod": "module one\n",
+            "one/main.go": main,
+            "one/Dockerfile": 'FROM x\nCMD ["/one"]\n',
+        }
+    )
+    shop, jobs = done.workspace.services["shop"], done.workspace.services["jobs"]
+    assert (shop.run.text, [step.shell for step in shop.build.steps]) == ("./shop", ["go build -o shop ./cmd/web"])
+    assert (jobs.run.text, jobs.build.steps) == ("./jobs", ())

@@ -146,35 +146,32 @@ name = "repo"
 services = ["cmd/*"]
 """,
     "cmd/api/service.toml": """\
-run = "./bin/api -addr {address}"
+run = "./api -addr {address}"
 health = "/healthz"  # found in internal/api/api.go
 route = "/"
 
 [build]
 context = "../.."
 inputs = ["**", "!cmd", "cmd/api"]
-steps = "go build -o bin/api ./cmd/api"
 """,
     "cmd/orders-grpc/service.toml": """\
-run = "./bin/orders-grpc"
+run = "./orders-grpc"
 health = "tcp"
 
 [build]
 context = "../.."
 inputs = ["**", "!cmd", "cmd/orders-grpc"]
-steps = "go build -o bin/orders-grpc ./cmd/orders-grpc"
 
 [ports]
 grpc = { protocol = "grpc", env = "GRPC_PORT" }
 """,
     "cmd/reaper/service.toml": """\
-run = "./bin/reaper"
+run = "./reaper"
 port = "none"
 
 [build]
 context = "../.."
 inputs = ["**", "!cmd", "cmd/reaper"]
-steps = "go build -o bin/reaper ./cmd/reaper"
 """,
 }
 GO_LEFT = """\

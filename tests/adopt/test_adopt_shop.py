@@ -235,8 +235,7 @@ outputs = ["out"]
 REDIS_ADDR = "127.0.0.1:6379"  # redis-cart:6379 is 127.0.0.1:6379
 """,
     "src/checkoutservice/service.toml": """\
-run = "./bin/checkoutservice"
-build = "go build -o bin/checkoutservice ."
+run = "./checkoutservice"
 port = "grpc"
 health = "grpc"
 replicas = 2
@@ -261,8 +260,7 @@ health = "grpc"
 PYTHONUNBUFFERED = "1"
 """,
     "src/frontend/service.toml": """\
-run = "./bin/frontend"
-build = "go build -o bin/frontend ."
+run = "./frontend"
 health = "/_healthz"  # found in src/frontend/main.go
 route = "/"
 
@@ -295,8 +293,7 @@ port = "grpc"
 health = "grpc"
 """,
     "src/productcatalogservice/service.toml": """\
-run = "./bin/productcatalogservice"
-build = "go build -o bin/productcatalogservice ."
+run = "./productcatalogservice"
 port = "grpc"
 
 [health]
@@ -343,8 +340,7 @@ CACHE_PORT = "6379"
 DATABASE_URL = { secret = "database-url" }
 """,
     "src/shippingservice/service.toml": """\
-run = "./bin/shippingservice"
-build = "go build -o bin/shippingservice ."
+run = "./shippingservice"
 port = "grpc"
 health = "grpc"
 """,

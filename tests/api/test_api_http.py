@@ -285,3 +285,17 @@ async def test_a_stream_closes_its_iterator_when_the_client_goes() -> None:
     await asyncio.wait_for(stream({"type": "http", "path": "/"}, receive, send), 30)  # type: ignore[arg-type]
     assert closed.is_set()
     assert b"id: 1\nevent: n\ndata: 1\n\n" in sent
+
+
+def test_what_changes_a_service_can_be_planned_at_its_own_address(served: Served) -> None:
+    planned = {end.path for end in ENDPOINTS if end.plans}
+    assert planned == {"/v1/up"} | {
+        f"/v1/services/{{service}}/{what}" for what in ("deploy", "rollback", "restart", "scale", "stop")
+    }
+    with connect(served) as client:
+        for what in ("rollback", "restart", "scale", "stop"):
+            answer = client.post(f"/v1/services/orders/{what}?plan=true", content=b"{}")
+            assert (answer.status_code, [view["kind"] for view in answer.json()]) == (200, [what])
+        assert client.post("/v1/services/nobody/stop?plan=true", content=b"{}").status_code == 404
+        assert client.post("/v1/services/orders/stop?plan=perhaps", content=b"{}").status_code == 400
+    assert served.control.requests == []

@@ -133,7 +133,38 @@ def test_node_installs_for_production_and_builds_where_there_is_a_build_script(
     assert commands(NODE.steps(spec(), names, tmp_path)) == expected
 
 
-@pytest.mark.parametrize("lock", ["pnpm-lock.yaml", "yarn.lock", "bun.lock"])
+@pytest.mark.parametrize(
+    ("lock", "text", "tool", "expected"),
+    [
+        ("pnpm-lock.yaml", "", "pnpm", ["pnpm install --frozen-lockfile --prod --package-import-method=copy"]),
+        (
+            "yarn.lock",
+            "# yarn lockfile v1\n",
+            "yarn",
+            ["yarn install --frozen-lockfile --non-interactive --production=true"],
+        ),
+        ("yarn.lock", "__metadata:\n  version: 8\n", "yarn", ["yarn workspaces focus --all --production"]),
+    ],
+)
+def test_node_installs_with_the_manager_whose_lock_is_there(
+    tmp_path: Path, lock: str, text: str, tool: str, expected: list[str]
+) -> None:
+    names = write(tmp_path, {"package.json": '{"dependencies": {"a": "1"}}', lock: text})
+    assert [" ".join(step.command.argv) for step in NODE.steps(spec(), names, tmp_path)] == expected
+    assert [each.name for each in NODE.tools(spec(), names, tmp_path)] == ["node", tool]
+
+
+def test_node_builds_with_pnpm_and_drops_what_only_development_needs(tmp_path: Path) -> None:
+    package = {"scripts": {"build": "tsc"}, "devDependencies": {"typescript": "5"}}
+    names = write(tmp_path, {"package.json": json.dumps(package), "pnpm-lock.yaml": ""})
+    assert [step.command.argv[:3] for step in NODE.steps(spec(), names, tmp_path)] == [
+        ("pnpm", "install", "--frozen-lockfile"),
+        ("pnpm", "run", "build"),
+        ("pnpm", "prune", "--prod"),
+    ]
+
+
+@pytest.mark.parametrize("lock", ["bun.lock", "bun.lockb"])
 def test_node_refuses_to_ignore_another_managers_lock(tmp_path: Path, lock: str) -> None:
     names = write(tmp_path, {"package.json": '{"dependencies": {"a": "1"}}', lock: ""})
     with pytest.raises(UserError, match="locks its dependencies") as caught:
@@ -159,16 +190,41 @@ def test_a_broken_package_json_is_named(tmp_path: Path, text: str) -> None:
         (["server.js"], "node"),
         (["server.js", "tool.py"], "python"),
         (["package.json", "tool.py"], "node"),
+        (["go.mod", "main.go"], "go"),
+        (["Cargo.toml", "src/main.rs"], "rust"),
+        (["Main.java"], "java"),
+        (["src/shop/Main.java"], "java"),
+        (["docs/Example.java"], "command"),
+        (["pom.xml", "src/main/java/Main.java"], "maven"),
+        (["build.gradle.kts", "src/main/java/Main.java"], "gradle"),
+        (["package.json", "android/Main.java"], "node"),
     ],
 )
 def test_the_builder_follows_from_the_files(files: list[str], expected: str) -> None:
     assert choose(spec(), frozenset(files)).name == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"pom.xml", "build.gradle"}, "its folder holds pom.xml (maven) and build.gradle (gradle)"),
+        ({"go.mod", "package.json"}, "its folder holds package.json (node) and go.mod (go)"),
+        ({"Cargo.toml", "server.js"}, "its folder holds node sources (node) and Cargo.toml (rust)"),
+    ],
+)
+def test_two_build_files_in_one_folder_are_both_named(files: set[str], why: str) -> None:
+    with pytest.raises(UserError) as caught:
+        choose(spec(), frozenset(files))
+    assert caught.value.why == why
+    assert "[build] builder = " in caught.value.fix
+
+
 def test_two_technologies_at_once_are_asked_about_unless_steps_or_a_name_decide() -> None:
     both = frozenset({"package.json", "pyproject.toml"})
-    with pytest.raises(UserError, match="python and node at once"):
+    with pytest.raises(UserError, match="python and node at once") as caught:
         choose(spec(), both)
+    assert caught.value.why == "its folder holds pyproject.toml (python) and package.json (node)"
+    assert caught.value.fix == 'name one in service.toml: [build] builder = "python"'
     assert choose(spec(builder="node"), both).name == "node"
     assert choose(spec(steps=(Command(argv=("make",)),)), both).name == "command"
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
+    from atoll.pipeline.build import Progress
 
 
 class Places:
@@ -53,14 +54,15 @@ class PretendHooks:
         return WorkspaceSpec(name=raw["name"], root=str(root), environment=spec, services=services)
 
     def build(
-        self, places: Places, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
+        self, places: Places, workspace: WorkspaceSpec, services: Sequence[str], tell: Callable[[Progress], None]
     ) -> Mapping[str, Artifact | BuildFailed]:
         from atoll.model.errors import BuildFailed
         from atoll.model.state import Artifact
+        from atoll.pipeline.build import Progress
 
         built: dict[str, Artifact | BuildFailed] = {}
         for name in services:
-            say(name, "building")
+            tell(Progress(service=name, phase="building", step=1, steps=1, label="make"))
             if name == "broken":
                 built[name] = BuildFailed(name, "step 1 ended with 1", "no such file: main.go", "look at [build]")
             else:

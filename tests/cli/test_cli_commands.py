@@ -186,7 +186,7 @@ def test_a_secret_comes_from_standard_input_alone(atoll, daemon: Served) -> None
     assert "hunter2" not in done.stdout + done.stderr
     assert atoll("secret", "set", "orders-db", "hunter2").returncode == 2
     assert atoll("secret", "set", "orders-db").returncode == 2
-    assert ["orders-db", "1", "-"] in [line.split() for line in atoll("secret", "list").stdout.splitlines()]
+    assert ["orders-db", "1", "nobody"] in [line.split() for line in atoll("secret", "list").stdout.splitlines()]
     assert atoll("secret", "rm", "orders-db").returncode == 0
     assert atoll("secret", "rm", "orders-db").returncode == 2
 
@@ -213,6 +213,12 @@ def test_doctor_works_where_nothing_is(atoll, tmp_path: Path) -> None:
     assert "`atoll up` starts it" in done.stdout
 
 
+def test_the_schema_is_printed_anywhere(atoll, tmp_path: Path) -> None:
+    assert json.loads(atoll("schema", cwd=tmp_path).stdout)["title"] == "service.toml"
+    assert json.loads(atoll("schema", "workspace", cwd=tmp_path).stdout)["title"] == "atoll.toml"
+    assert atoll("schema", "compose", cwd=tmp_path).returncode == 2
+
+
 def test_check_needs_no_daemon(atoll, shop: Path) -> None:
     assert atoll("check").stdout == "shop: 6 services fine for 'local'\n"
     assert json.loads(atoll("check", "--json").stdout)["ok"] is True
@@ -228,3 +234,50 @@ def test_check_shows_all_problems_by_file_and_line(atoll, shop: Path) -> None:
         "b/service.toml",
     ]
     assert "run `atoll check`" in atoll("up").stderr
+
+
+def test_a_plan_shows_what_would_happen_and_asks_for_nothing(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "orders", "--plan")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "deploy orders r2, now r1",
+        "  1. start 1 replica of r2 beside r1",
+        "  2. move all requests from r1 to r2",
+        "  changed   env LOG_LEVEL: info -> warn",
+        "  routes    http://127.0.0.1:8080/orders",
+        "  memory    at most 256 MiB; the machine has 1.0 GiB free",
+        "  warning   orders calls payments, which does not run: its calls get 503 until then",
+    ]
+    assert "nothing was changed" in done.stderr
+    for args in (
+        ("restart", "orders"),
+        ("rollback", "orders"),
+        ("scale", "orders", "3"),
+        ("down", "orders"),
+        ("up",),
+        ("down",),
+    ):
+        done = atoll(*args, "--plan")
+        assert "nothing was changed" in done.stderr, (args, done.stderr)
+        assert done.stdout
+    assert daemon.control.requests == []
+
+
+def test_a_plan_ends_as_the_command_would(atoll, daemon: Served) -> None:
+    done = atoll("deploy", "orders", "broken", "--plan", "--json")
+    assert done.returncode == 6
+    assert [(view["service"], "refused" in view and bool(view["refused"])) for view in json.loads(done.stdout)] == [
+        ("broken", True),
+        ("orders", False),
+    ]
+    done = atoll("deploy", "orders", "--note", "refuse", "--plan")
+    assert done.returncode == 4
+    assert "refused, orders does not fit" in done.stdout
+
+
+def test_up_can_be_planned_before_anything_runs(atoll) -> None:
+    done = atoll("up", "orders", "--plan", ATOLL_PRETEND_ALIVE="0")
+    assert done.returncode == 0, done.stderr
+    assert "its keeper, proxy and daemon would start first" in done.stderr
+    assert "the environment runs" not in done.stderr
+    assert "nothing to do" in atoll("down", "--plan", ATOLL_PRETEND_ALIVE="0").stderr

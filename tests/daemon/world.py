@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from atoll.daemon.environment import Environment, Identity, Machine
+from atoll.daemon.environment import Environment
+from atoll.daemon.identity import Identity, Machine
 from atoll.model.spec import Command, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView

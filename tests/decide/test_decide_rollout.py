@@ -208,7 +208,7 @@ def test_two_crashes_before_ready_undo(orders: Any) -> None:
 def test_ready_then_dead_is_called_that(orders: Any) -> None:
     rollout = rest(orders, orders.rollout("starting"), orders.seen(orders.replica(ready_since_s=999.9))).rollout
     step = go(orders, rollout, orders.seen(backoff={7: 2}, last_exit={7: Exit(signal=11)}))
-    assert step.rollout.reason == "orders r7 was ready, then died twice in a row: killed by signal 11"
+    assert step.rollout.reason == "orders r7 was ready, then died twice in a row: killed by SIGSEGV"
 
 
 def test_one_crash_is_forgiven(orders: Any) -> None:
@@ -226,6 +226,22 @@ def test_never_ready_is_undone_in_the_probes_words(orders: Any) -> None:
     seen = orders.seen(orders.replica(phase="starting", reason="GET /healthz: 503"), weights={6: 100})
     step = go(orders, orders.rollout("starting"), seen, at_s=1021.0)
     assert step.rollout.reason == "orders r7 was not ready within 30 s: GET /healthz: 503"
+
+
+def test_a_replica_given_up_just_before_still_says_why(orders: Any) -> None:
+    why = "not ready within 30 s: nothing listens on 127.0.0.1:20000 yet"
+    said = "orders r7 was not ready within 30 s: nothing listens on 127.0.0.1:20000 yet"
+    gone = orders.seen(weights={6: 100}, given_up={7: why})
+    assert go(orders, orders.rollout("starting"), gone, at_s=1021.0).rollout.reason == said
+    ending = orders.seen(orders.replica(phase="stopping", why=why), weights={6: 100})
+    assert go(orders, orders.rollout("starting"), ending, at_s=1021.0).rollout.reason == said
+
+
+def test_a_memory_limit_is_named(orders: Any) -> None:
+    end = Exit(signal=9, oom=True, limit_bytes=64 * 2**20)
+    seen = orders.seen(backoff={7: 2}, last_exit={7: end}, weights={6: 100})
+    reason = go(orders, orders.rollout("starting"), seen).rollout.reason
+    assert reason == "orders r7 crashed twice before it was ready: out of memory, limit 64MiB"
 
 
 def test_flapping_is_not_ready(orders: Any) -> None:

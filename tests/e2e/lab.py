@@ -135,7 +135,8 @@ class Lab:
                     environ = (entry / "environ").read_bytes()
                     command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     owned = str(self.home) in command or f"ATOLL_HOME={self.home}".encode() in environ
-                    if (owned or str(self.root) in str((entry / "cwd").readlink())) and int(entry.name) != os.getpid():
+                    owned = owned or str(self.root.parent) in str((entry / "cwd").readlink())  # replicas: an artifact
+                    if owned and int(entry.name) != os.getpid():
                         mine.append(f"{entry.name} {command}")
         return mine
 

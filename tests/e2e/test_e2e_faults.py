@@ -76,9 +76,10 @@ def test_everything_comes_back_after_all_was_killed(lab: Lab) -> None:
     for line in lab.processes():
         os.kill(int(line.split()[0]), signal.SIGKILL)
     lab.until(lambda: not lab.processes() or None)
-    lab.atoll("up")
-    lab.until(lambda: lab.get("/orders/")["version"] == "v1")
+    lab.atoll("up")  # waits until what was deployed before is up again
+    assert lab.of("orders")["state"] == "up"
     assert lab.of("orders")["release"] == release
+    lab.until(lambda: lab.get("/orders/")["version"] == "v1")
 
 
 def test_a_crash_loop_is_recognised_and_shown_with_its_last_words(lab: Lab) -> None:
@@ -88,16 +89,17 @@ def test_a_crash_loop_is_recognised_and_shown_with_its_last_words(lab: Lab) -> N
     assert "cannot find my configuration" in done.stdout + done.stderr
 
 
-def test_a_taken_gateway_port_is_said_and_heals(lab: Lab) -> None:
+def test_a_taken_gateway_port_is_refused_before_anything_starts(lab: Lab) -> None:
     lab.service("orders")
     with socket.socket() as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         stranger.bind(("127.0.0.1", lab.gateway_port))
         stranger.listen()
         done = lab.run("up")
-        said = done.stdout + done.stderr + lab.atoll("status") + lab.run("doctor").stdout
-        assert str(lab.gateway_port) in said
-        assert "in use" in said.lower()
+        assert done.returncode != 0
+        assert str(lab.gateway_port) in done.stdout + done.stderr
+        assert not [line for line in lab.processes() if "envoy" in line]
+    lab.atoll("up")
     lab.until(lambda: lab.get("/orders/")["version"] == "v1")
 
 

@@ -287,3 +287,16 @@ def test_a_keeper_that_the_daemon_revived_outlives_the_daemon(box):
     assert box.client.status()["fixtures"]["proxy"]["state"] == "running"
     box.client.shutdown(20.0)
     assert box.marked() == []
+
+
+async def test_a_stopped_tree_of_sessions_is_gone_when_its_exit_is_told(box):
+    box.boot()
+    host = box.host()
+    for _ in range(5):
+        tree = "setsid sh -c 'setsid sleep {mark} & setsid sleep {mark} & sleep {mark}' & exec sleep {mark}"
+        launches = [box.launch(tree) for _ in range(8)]
+        await asyncio.gather(*map(host.start, launches))
+        await asyncio.gather(*(host.signal(launch.id, "SIGTERM") for launch in launches))
+        await asyncio.gather(*(exit_of(host, launch.id) for launch in launches))
+        assert box.marked() == []
+    await host.close()

@@ -72,7 +72,7 @@ SERVICE = [
     ('[[route]]\npath = "/a"\n[[route]]\nhost = "Shop:80"', 5, 'route[1].host must be a host name in lower case such as "shop.example.com" or "*.example.com", without a port, not "Shop:80"', ""),
     ('route = ["/a", 3]', 2, "route[1] must be a string or a table, not the number 3", 'such as "/orders" or { path = "/orders", strip = true }'),
     ("build = []", 2, "build must not be empty", ""),
-    ('build = { tool = "go@1.24" }', 2, "build.tool is not a field of [build]", "tools come from the PATH"),
+    ('build = { tool = "go 1.24" }', 2, 'build.tool must be a language and the beginning of a version, such as "go@1.24", not "go 1.24"', 'did you mean "go@1.24"?'),
     ('build.inputs = ["../lib/**"]', 2, 'build.inputs[0] must be a glob below the service\'s folder, without \'..\', not "../lib/**"', ""),
     ('build.inputs = "src"', 2, 'build.inputs must be a list, not "src"', 'write ["src"]'),
     ('workdir = "/srv"', 2, 'workdir must be a folder below, without \'..\', not "/srv"', ""),

@@ -26,10 +26,13 @@ export function shopPage(products, recommended, newOrderId) {
   return page("The lagoon shop", `<ul>${products.map(item).join("")}</ul>${liked}`);
 }
 
-export const thanksPage = (order, product) =>
+/** `reference` is the payment's, `arrives` a day; null where that is not known. */
+export const thanksPage = (order, product, reference, arrives) =>
   page(
     "Thank you",
-    `<p>Order <b>${escape(order.id)}</b>: ${escape(product.name)}, ${price(product.price_cents)}. ` +
+    `<p>Order <b>${escape(order.id)}</b>: ${escape(product.name)}, ${price(product.price_cents)}, ` +
+      `${reference ? `paid (${escape(reference)})` : "to be paid on delivery"}. ` +
+      `${arrives ? `The ferry brings it on ${escape(arrives)}. ` : ""}` +
       `<small>Taken by orders ${escape(order.version)}.</small></p><p><a href="/">Back to the shop</a></p>`,
   );
 

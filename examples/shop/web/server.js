@@ -4,10 +4,12 @@ import http from "node:http";
 import { connectCatalog } from "./catalog.js";
 import { shop } from "./shop.js";
 
-const { PORT, CATALOG_ADDR, ORDERS_URL, RECOMMENDATIONS_URL } = process.env;
+const { PORT, CATALOG_ADDR, ORDERS_URL, PAYMENTS_URL, RECOMMENDATIONS_URL, SHIPPING_URL } = process.env;
 const handler = shop({
   catalog: connectCatalog(CATALOG_ADDR),
   ordersUrl: ORDERS_URL,
+  paymentsUrl: PAYMENTS_URL,
   recommendationsUrl: RECOMMENDATIONS_URL,
+  shippingUrl: SHIPPING_URL,
 });
 http.createServer(handler).listen(Number(PORT), "127.0.0.1", () => console.log(`the shop is open on port ${PORT}`));

@@ -1,4 +1,4 @@
-// The shop's front page: shows what catalog has, takes an order, hands it to orders.
+// The shop's front page: shows what catalog has, takes an order, has it paid, hands it to orders.
 
 import { randomUUID } from "node:crypto";
 import { callJson } from "./http-json.js";
@@ -23,21 +23,33 @@ async function formOf(request) {
 }
 
 /** The shop as a request handler, given where its callees are. */
-export function shop({ catalog, ordersUrl, recommendationsUrl }) {
-  // Nice to have: whatever goes wrong here, the page is shown without it.
-  async function recommended() {
-    if (!recommendationsUrl) return [];
+export function shop({ catalog, ordersUrl, paymentsUrl, recommendationsUrl, shippingUrl }) {
+  // The shop can do without some of its callees: whatever goes wrong with one of them, this answers null.
+  async function niceToHave(method, baseUrl, path, body) {
+    if (!baseUrl) return null;
     try {
-      const { status, body } = await callJson("GET", `${recommendationsUrl}/recommended`, { timeoutMs: 300 });
-      return status === 200 && Array.isArray(body) ? body : [];
+      return await callJson(method, `${baseUrl}${path}`, { body, timeoutMs: 1000 });
     } catch {
-      return [];
+      return null;
     }
   }
 
   async function front() {
-    const [products, liked] = await Promise.all([catalog.products(), recommended()]);
-    return [200, shopPage(products, liked, randomUUID)];
+    const [products, liked] = await Promise.all([
+      catalog.products(),
+      niceToHave("GET", recommendationsUrl, "/recommended"),
+    ]);
+    const skus = liked?.status === 200 ? liked.body : [];
+    const names = skus.flatMap((sku) => products.find((product) => product.sku === sku)?.name ?? []);
+    return [200, shopPage(products, names, randomUUID)];
+  }
+
+  // A card that is declined ends the purchase; when nobody can ask the bank, the customer pays on delivery.
+  async function pay(id, product) {
+    const payment = { order: id, amount_cents: product.price_cents };
+    const paid = await niceToHave("POST", paymentsUrl, "/payments", payment);
+    if (paid?.status === 402) throw new Refused(402, `Your payment was declined: ${paid.body.error}.`);
+    return paid?.status === 201 ? paid.body.reference : null;
   }
 
   async function buy(request) {
@@ -47,10 +59,15 @@ export function shop({ catalog, ordersUrl, recommendationsUrl }) {
     if (!sku || !id) throw new Refused(400, "An order needs a product and an order number.");
     const product = await catalog.product(sku);
     if (!product) throw new Refused(404, "We do not sell that (any more).");
+    const reference = await pay(id, product);
     const order = { id, sku, price_cents: product.price_cents };
     const { status, body } = await callJson("POST", `${ordersUrl}/orders`, { body: order, timeoutMs: 5000 });
     if (status >= 400) throw new Refused(status < 500 ? status : 503, body.error ?? "The order was not taken.");
-    return [status, thanksPage(body, product)];
+    const [arrival] = await Promise.all([
+      niceToHave("GET", shippingUrl, "/arrival"),
+      niceToHave("POST", recommendationsUrl, `/bought/${encodeURIComponent(sku)}`),
+    ]);
+    return [status, thanksPage(body, product, reference, arrival?.status === 200 ? arrival.body.arrives : null)];
   }
 
   async function answer(request) {

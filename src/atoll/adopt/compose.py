@@ -17,6 +17,7 @@ from atoll.adopt.compose_shapes import extended, mount, published
 from atoll.adopt.compose_values import Values, duration, env_lines, environment, seconds, size, whole
 from atoll.adopt.dockerfile import Image
 from atoll.adopt.found import Findings, Found, Left, join, slug, together, up
+from atoll.adopt.others import renamed
 from atoll.adopt.repository import by_build_files, image_of, service_of
 from atoll.adopt.sources import Port, port_of, texts
 from atoll.adopt.tree import Tree, items, table, words
@@ -170,8 +171,18 @@ class _Compose:
             )
         found = msgspec.convert(msgspec.to_builtins(basis), Found)
         found.name, found.source, found.folder = slug(name, used), self.file, folder
+        self._renamed(found, basis)
         found.context = up(folder, join(basis.folder, basis.context))
         return found
+
+    def _renamed(self, found: Found, basis: Found) -> None:
+        """Builders call a program like its service: the command follows, and says what to build where that is not clear."""
+        if isinstance(found.run, str) and not found.steps and found.language in {"go", "rust", "maven", "gradle"}:
+            found.run = re.sub(rf"(\./|-jar ){re.escape(basis.name)}\b", rf"\g<1>{found.name}", found.run)
+            if found.package and found.name != basis.name:
+                by_go = [f"go build -o {found.name} {found.package}"]
+                top = join(basis.folder, basis.context)
+                found.steps = by_go if found.language == "go" else renamed(self.tree, top, found)
 
     def _ports(self, found: Found, raw: Mapping[str, Any], image: Image | None, basis: Found | None) -> None:
         """Where it listened, and whether it was reached from outside."""

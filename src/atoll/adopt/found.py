@@ -37,6 +37,9 @@ class Found(msgspec.Struct, kw_only=True):
     folder: str  # of service.toml, relative to the repository, POSIX
     source: str  # the file that told
     run: str | list[str] = ""
+    builder: str = ""  # named where the files would leave a doubt
+    language: str = ""  # the builder that makes it when nothing else is said; "" for none
+    package: str = ""  # what a compiler is told to build when the builder would choose by the service's name
     steps: list[str] = []
     context: str = "."
     inputs: list[str] = []

@@ -24,12 +24,15 @@ def read(tree: Tree, folder: str) -> Iterator[Found]:
         other for other in tree.folders() if other != folder and tree.has(other, "go.mod") and below(other, folder)
     ]
     mains: list[str] = []
+    programs: list[str] = []  # tools, too: the builder sees them
     for each in tree.folders():
         path = below(each, folder)
-        if path is None or _TOOLS.search(path) or any(below(each, other) is not None for other in inner):
+        if path is None or any(below(each, other) is not None for other in inner):
             continue
         if any(_MAIN.search(text) for _, text in _sources(tree, each)):
-            mains.append(path)
+            programs.append(path)
+            if not _TOOLS.search(path):
+                mains.append(path)
     module = re.search(r"^module\s+\"?([^\s\"]+)", tree.text(f"{at}go.mod"), re.MULTILINE)
     many = len(mains) > 1
     for path in mains:
@@ -37,10 +40,12 @@ def read(tree: Tree, folder: str) -> Iterator[Found]:
         name = folder.rpartition("/")[2] if not many and folder != "." else path.rpartition("/")[2]
         if name in {".", "cmd", "server", "app", "main"}:
             name = (module[1] if module else name).rpartition("/")[2]
-        found = Found(name=slug(name), folder=own, source=f"{at}go.mod")
-        program = f"bin/{found.name}"
-        found.steps = [f"go build -o {program} {'.' if path == '.' else f'./{path}'}"]
-        found.run = f"./{program}"
+        found = Found(name=slug(name), folder=own, source=f"{at}go.mod", language="go")
+        found.run = f"./{found.name}"
+        if path != "." and len(programs) > 1:  # else the builder finds it by itself
+            found.package = f"./{path}"
+            if path.rpartition("/")[2] != found.name or "." in programs:
+                found.steps = [f"go build -o {found.name} {found.package}"]
         if own != folder:
             found.context = up(own, folder)
             parent = path.rpartition("/")[0]

@@ -47,6 +47,7 @@ def read(tree: Tree, folder: str, top: str) -> Iterator[Found]:
     if not (boot or quarkus or (application and any_has(files, r"(?:static void|fun) main\("))):
         return
     found = Found(name=slug(_name(tree, folder, build)), folder=folder, source=f"{at}{name}")
+    found.language = "maven" if name == "pom.xml" else "gradle"
     found.context = up(folder, top)
     path = below(folder, top) or "."
     maven = name == "pom.xml"
@@ -95,6 +96,9 @@ def _root_project(tree: Tree, folder: str) -> str:
 
 
 def _maven(found: Found, tree: Tree, top: str, path: str, build: str, *, boot: bool, quarkus: bool) -> None:
+    if path == "." and not quarkus:
+        found.run = f"java -jar {found.name}.jar{' --server.port={port}' if boot else ''}"
+        return
     command = "./mvnw" if tree.has(top, "mvnw") else "mvn"
     part = "" if path == "." else f" -pl {path} -am"
     found.steps = [f"{command} -B -q -DskipTests{part} package"]
@@ -116,6 +120,13 @@ def _maven(found: Found, tree: Tree, top: str, path: str, build: str, *, boot: b
 
 
 def _gradle(found: Found, tree: Tree, top: str, path: str, build: str, *, boot: bool, quarkus: bool) -> None:
+    main = re.search(r"mainClass(?:Name)?\s*(?:=|\.set\(|\()?\s*[\"']([\w.$]+)", build)
+    if path == "." and boot:
+        found.run = f"java -jar {found.name}.jar --server.port={{port}}"
+        return
+    if path == "." and main and not quarkus:
+        found.run = f"java {main[1]}"
+        return
     command = "./gradlew" if tree.has(top, "gradlew") else "gradle"
     task = "" if path == "." else f":{path.replace('/', ':')}:"
     below_top = "" if path == "." else f"{path}/"

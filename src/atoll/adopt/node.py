@@ -75,7 +75,7 @@ def read(tree: Tree, folder: str, repos: Sequence[Monorepo]) -> Iterator[Found]:
     grpc = "@grpc/grpc-js" in needs and any_has(files, r"bindAsync\(|addService\(")
     if not (needs & (_SERVERS | _WORKERS) or listens or grpc):
         return  # a library, a front end that is only built, or tools
-    found = Found(name=slug(tree.base(folder)), folder=folder, source=f"{at}package.json")
+    found = Found(name=slug(tree.base(folder)), folder=folder, source=f"{at}package.json", language="node")
     _run(found, package, scripts, files)
     if not found.run:
         return
@@ -140,8 +140,8 @@ def _build(
     if repo is None:
         at = "" if found.folder == "." else f"{found.folder}/"
         manager = _manager(tree, at, "npm")
-        if manager != "npm":
-            found.steps = [_install(tree, at, manager), *([f"{manager} run build"] if "build" in scripts else [])]
+        if manager == "bun":  # the builder follows the other managers' locks
+            found.steps = [_install(tree, at, manager), *(["bun run build"] if "build" in scripts else [])]
         return
     name = package.get("name")
     path = below(found.folder, repo.top) or "."

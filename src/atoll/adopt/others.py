@@ -21,11 +21,11 @@ def rust(tree: Tree, folder: str, workspaces: list[str]) -> Iterator[Found]:
     grpc = "tonic" in needs and not needs & _SERVERS
     found = Found(name=slug(name if folder == "." else tree.base(folder)), folder=folder, source=manifest)
     top = next((each for each in workspaces if each != folder and below(folder, each)), folder)
-    package = "" if top == folder else f" -p {name}"
-    locked = " --locked" if tree.has(top, "Cargo.lock") else ""
-    found.context, program = up(folder, top), f"target/release/{name}"
-    found.steps, found.run = [f"cargo build --release{locked}{package}"], f"./{program}"
-    found.outputs = ["**", "!target", program]
+    found.language, found.run, found.context = "rust", f"./{found.name}", up(folder, top)
+    if top != folder:
+        found.package = name
+        if name != found.name:
+            found.steps = renamed(tree, top, found)
     files = texts(tree, (path for path in tree.below(folder) if path.endswith(".rs")))
     if not (grpc or needs & _SERVERS or any_has(files, r"TcpListener")):
         found.protocol = "none"
@@ -33,6 +33,13 @@ def rust(tree: Tree, folder: str, workspaces: list[str]) -> Iterator[Found]:
         found.protocol, found.health = "grpc", "grpc" if "tonic-health" in needs else "tcp"
     _learn(found, files)
     yield found
+
+
+def renamed(tree: Tree, top: str, found: Found) -> list[str]:
+    """The steps that make a program of a workspace under the service's own name."""
+    locked = " --locked" if tree.has(top, "Cargo.lock") else ""
+    kept = f"mv target/release/{found.package} {found.name} && rm -rf target"
+    return [f"cargo build --release{locked} --package {found.package}", kept]
 
 
 def ruby(tree: Tree, folder: str) -> Iterator[Found]:

@@ -38,7 +38,7 @@ def read(tree: Tree, folder: str, known: Found | None) -> Iterator[Found | Left]
             protocol="http" if kind == "web" or "PORT" in line else "none",
         )
         if known is not None:
-            found.steps, found.outputs = known.steps, known.outputs
+            found.steps, found.outputs, found.builder = known.steps, known.outputs, known.builder
         if main and known is not None and found.protocol == "http":
             found.health = known.health
             found.notes = {key: note for key, note in known.notes.items() if key == "health"}

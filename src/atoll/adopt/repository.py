@@ -10,6 +10,16 @@ from atoll.adopt.tree import Tree
 
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 
+# What each builder takes a folder for its own by.
+_MARKS = {
+    "python": ("pyproject.toml", "requirements.txt", "setup.py", "uv.lock", "poetry.lock"),
+    "node": ("package.json",),
+    "go": ("go.mod",),
+    "rust": ("Cargo.toml",),
+    "maven": ("pom.xml",),
+    "gradle": ("build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"),
+}
+
 
 def compose_file(tree: Tree) -> str:
     """The Compose file at the top; "" without one."""
@@ -69,14 +79,29 @@ def by_build_files(tree: Tree) -> list[Found]:
             found += others.dotnet(tree, folder)
         if folder in pythons:
             nested = [each for each in pythons if each != folder and below(each, folder) is not None]
-            found += python.read(tree, folder, nested)
+            found += [_of(each, "python") for each in python.read(tree, folder, nested)]
         if tree.has(folder, "package.json"):
             found += node.read(tree, folder, repos)
     unique: dict[str, Found] = {}
     for each in found:  # a package.json beside a Gemfile or a manage.py only builds assets
         unique.setdefault(each.folder, each)
     jvm.leave_out_others(list(unique.values()), tops)
+    for each in unique.values():
+        _without_doubt(tree, each)
     return list(unique.values())
+
+
+def _of(found: Found, language: str) -> Found:
+    found.language = language
+    return found
+
+
+def _without_doubt(tree: Tree, found: Found) -> None:
+    """Name the builder where the build files of two are side by side."""
+    home = _home(found)
+    marked = {builder for builder, names in _MARKS.items() if any(tree.has(home, name) for name in names)}
+    if found.language and not found.steps and len(marked) > 1:
+        found.builder = found.language
 
 
 def _home(found: Found) -> str:

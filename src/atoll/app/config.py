@@ -38,7 +38,7 @@ def write(state: Path, config: Config) -> bool:
     """Write it, atomically; False when it said the same already."""
     if read(state) == config:
         return False
-    fresh = state / f"{_NAME}~"
+    fresh = state / f"{_NAME}.{os.getpid()}~"  # two may start the environment at once
     with fresh.open("wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(config)))
         file.flush()

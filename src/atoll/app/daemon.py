@@ -14,10 +14,12 @@ from pathlib import Path
 
 import psutil
 
+from atoll import __version__
 from atoll.app.config import Config, read
 from atoll.daemon.api import Api
 from atoll.daemon.clock import SystemClock
-from atoll.daemon.environment import Environment, Identity, Machine
+from atoll.daemon.environment import Environment
+from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.serve import serve
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
@@ -34,7 +36,9 @@ _PROXY_WITHIN_S = 2.0  # so that a fresh daemon answers with what the proxy says
 
 def main() -> int:
     """Run until SIGTERM. Exit code 0 when told to end, 3 when another daemon leads, 1 for anything else."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.basicConfig(format="%(levelname)-7s %(message)s", level=logging.INFO)  # the keeper puts the time before it
+    for chatty in ("alembic", "uvicorn", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     config = read(Path(sys.argv[1]))
     if config is None:
         _log.error("there is no daemon.json in %s; `atoll up` writes it", sys.argv[1])
@@ -67,12 +71,15 @@ async def _run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     store = SqliteStore(state)
-    await store.lead()
+    epoch = await store.lead()
     proxy = EnvoyProxy(run, state)
     await proxy.start()
     try:
         records = Records(store, await store.load())
         keeper = KeeperClient(run)
+        known = len(list(records.services()))
+        what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
+        _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
         environment = Environment(
             identity=_identity(config),
             host=ProcessHost(state, run),

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from atoll.cli.http import Line
+    from atoll.keeper.client import KeeperClient
     from atoll.model.errors import BuildFailed
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
+    from atoll.pipeline.build import Progress
     from atoll.workspace.places import Places
 
     Say = Callable[[str], None]
@@ -68,15 +70,12 @@ class AppHooks:
         places: EnvironmentPlaces,
         workspace: WorkspaceSpec,
         services: Sequence[str],
-        say: Callable[[str, str], None],
+        tell: Callable[[Progress], None],
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed, side by side."""
         import asyncio
 
-        from atoll.pipeline.build import Progress, build_all
-
-        def told(progress: Progress) -> None:
-            say(progress.service, " ".join(part for part in (progress.phase, progress.label, progress.line) if part))
+        from atoll.pipeline.build import build_all
 
         return asyncio.run(
             build_all(
@@ -84,13 +83,13 @@ class AppHooks:
                 root=Path(workspace.root),
                 artifacts=places.at.artifacts,
                 jobs=None,
-                on_progress=told,
+                on_progress=tell,
             )
         )
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
-        from atoll.app.config import Config, write
+        from atoll.app.config import Config, read, write
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
@@ -105,13 +104,17 @@ class AppHooks:
             run=str(at.run),
             environment=workspace.environment,
         )
-        changed = write(at.state, config)
+        known = read(at.state)
         with _readable():
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
             keeper = KeeperClient(at.run)
             before = keeper.status()["fixtures"]
+            moved = known is not None and known.environment.gateway != workspace.environment.gateway
+            if "proxy" not in before or moved:
+                _refuse_a_taken_gateway(workspace, keeper, alone=not before)
+            changed = write(at.state, config)
             keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
             daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
             keeper.ensure("daemon", daemon, _environment(workspace), at.state / "logs" / "daemon.log")
@@ -133,9 +136,11 @@ class AppHooks:
             if not places.keeper_alive():
                 start_keeper(at.state, at.run)  # it adopts what another keeper left running
             keeper = KeeperClient(at.run)
-            if "daemon" in keeper.status()["fixtures"]:  # not after a `down`: nobody would ever answer
+            left = keeper.status()
+            if "daemon" in left["fixtures"]:  # not after a `down`: nobody would ever answer
                 _stop_services(places, say)
-            say("stopping proxy, daemon and keeper")
+            if left["fixtures"] or left["replicas"]:
+                say("stopping proxy, daemon and keeper")
             keeper.shutdown(timeout_s=30.0)
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
@@ -149,6 +154,19 @@ def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
     names = {*_DAEMON_VARIABLES, *(name for spec in workspace.services.values() for name in spec.inherit)}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
+
+
+def _refuse_a_taken_gateway(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:
+    """Before anything is started: services that nobody can reach are no success. `alone`: the keeper has nothing to keep."""
+    from atoll.cli.machine import gateway_trouble
+    from atoll.model.errors import UserError
+
+    gateway = workspace.environment.gateway
+    if (trouble := gateway_trouble(gateway)) is None:
+        return
+    if alone:
+        keeper.shutdown(timeout_s=10.0)
+    raise UserError(f"the gateway cannot listen on {gateway}", trouble.why, trouble.fix)
 
 
 @contextmanager

@@ -72,6 +72,14 @@ class Client:
 
         return _decode(self._change("POST", "/v1/up", request), UpView)
 
+    def plan(self, request: wire.Mutation, service: str = "") -> list[wire.PlanView]:
+        """What a request would do; `service` is its address's, none for `up`."""
+        from atoll.model.wire import PlanView
+
+        what = type(request).__name__.removesuffix("Request").lower()
+        path = f"{_of(service, what) if service else f'/v1/{what}'}?plan=true"
+        return _decode(self._change("POST", path, request), list[PlanView])
+
     def deploy(self, request: wire.DeployRequest) -> wire.OperationView:
         """Begin a deploy."""
         return self._operation(_of(request.spec.name, "deploy"), request)
@@ -209,8 +217,10 @@ class Client:
 
     def _silent(self, exc: Silent) -> Failed:
         if not exc.why:
-            what, why = f"the environment '{self._environment}' is not running", "it has no keeper"
-            fix = "start it with `atoll up`"
+            what = f"the environment '{self._environment}' is not running"
+            why = "it was never started, or was stopped with `atoll down`"
+            other = "" if self._environment == "local" else f" --env {self._environment}"
+            fix = f"start it with `atoll up{other}`"
         else:
             what, why = f"the daemon of '{self._environment}' does not answer", exc.why
             fix = "see `atoll doctor`; services go on running meanwhile"

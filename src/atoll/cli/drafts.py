@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.cli.failed import Failed, taken_over
+from atoll.cli.progress import builds_shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,11 +41,10 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
     from atoll.model.errors import BuildFailed
     from atoll.model.wire import Draft
 
-    def say(service: str, line: str) -> None:
-        session.say(f"{service}: {line}")
-
     ready, failures = dict[str, Draft](), dict[str, Failed]()
-    for name, result in session.hooks.build(session.places, workspace, services, say).items():
+    with builds_shown(session) as tell:
+        results = session.hooks.build(session.places, workspace, services, tell)
+    for name, result in results.items():
         if isinstance(result, BuildFailed):
             failed = taken_over(result)
             assert failed is not None

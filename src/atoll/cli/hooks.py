@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
+    from atoll.pipeline.build import Progress
 
     Say = Callable[[str], None]
 
@@ -53,9 +54,9 @@ class Hooks(Protocol[_Places]):
         ...
 
     def build(
-        self, places: _Places, workspace: WorkspaceSpec, services: Sequence[str], say: Callable[[str, str], None]
+        self, places: _Places, workspace: WorkspaceSpec, services: Sequence[str], tell: Callable[[Progress], None]
     ) -> Mapping[str, Artifact | BuildFailed]:
-        """Build what changed of these services, side by side; one that fails does not stop the others. `say(service, line)`."""
+        """Build what changed of these services, side by side; one that fails does not stop the others."""
         ...
 
     def ensure_running(self, places: _Places, workspace: WorkspaceSpec, say: Say) -> None:

@@ -12,14 +12,14 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.model.wire import DoctorView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.spec import Gateway, WorkspaceSpec
 
 MIN_DISK_BYTES = 2**30  # two small builds and a day of logs
 MIN_MEMORY_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB
@@ -31,7 +31,6 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
     yield _system()
     yield _python()
     yield _tool("uv", "builds Python services", "pip install uv")
-    yield _tool("node", "runs and builds Node.js services", "install Node.js 20 or newer")
     yield _disk(Path(workspace.root) if workspace else Path.cwd())
     yield _memory()
     yield _root()
@@ -95,15 +94,50 @@ def _leases(workspace: WorkspaceSpec) -> DoctorView:
 
 def _gateway(workspace: WorkspaceSpec) -> DoctorView:
     gateway = workspace.environment.gateway
-    where = f"{gateway.host}:{gateway.port}"
+    if (trouble := gateway_trouble(gateway)) is not None:
+        return DoctorView(check="gateway", ok=False, text=f"{gateway}: {trouble.why}", fix=trouble.fix)
+    return DoctorView(check="gateway", ok=True, text=f"{gateway} is free")
+
+
+class Trouble(NamedTuple):
+    """Why an address cannot be listened on, and what to do."""
+
+    why: str
+    fix: str
+
+
+def gateway_trouble(gateway: Gateway) -> Trouble | None:
+    """Why nothing can listen there now; None when it is free. Opens it for an instant."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(gateway.host, gateway.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+    except PermissionError:
+        fix = "use a port from 1024 on: `gateway` in atoll.toml; or give Envoy the capability cap_net_bind_service"
+        return Trouble("only root may listen on a port below 1024", fix)
     except OSError as exc:
-        taken = exc.errno == errno.EADDRINUSE
-        fix = "stop what holds it, or set another gateway port in atoll.toml"
-        text = f"{where} is taken" if taken else f"{where}: {exc}"
-        return DoctorView(check="gateway", ok=False, text=text, fix=fix)
-    return DoctorView(check="gateway", ok=True, text=f"{where} is free")
+        if exc.errno != errno.EADDRINUSE:
+            return Trouble(str(exc), "set another `gateway` in atoll.toml")
+        fix = f'stop it, or write another into atoll.toml: gateway = "{gateway.host}:{gateway.port + 1}"'
+        return Trouble(_holder(gateway.port), fix)
+    return None
+
+
+def _holder(port: int) -> str:
+    """Who listens on a port, as far as this user may know."""
+    import psutil
+
+    try:
+        pids = {
+            one.pid
+            for one in psutil.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid
+        }
+        for pid in sorted(pids):
+            name = psutil.Process(pid).name()
+            whose = "; it may be another workspace's" if name == "envoy" else ""
+            return f"'{name}' (pid {pid}) listens there{whose}"
+    except psutil.Error:
+        pass  # gone meanwhile, or not ours to look at: that somebody has it is known all the same
+    return "another program listens there"

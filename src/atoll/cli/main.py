@@ -6,6 +6,7 @@ documents them.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -41,7 +42,10 @@ def cli() -> None:
 
 def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. `argv` without the program's name; None is the process's own."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an arrow must not end a deploy on a Latin-1 terminal
     try:
         code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=Session(hooks), terminal_width=_width())
         sys.stdout.flush()
@@ -89,6 +93,8 @@ def _width() -> int:
 
 def _usage(exc: click.UsageError) -> Failed:
     ctx = exc.ctx
-    command = ctx.command_path if ctx else "atoll"
-    why = " ".join(ctx.get_usage().split()) if ctx else ""
-    return Failed(exc.format_message(), why, f"see `{command} --help`", kind="UsageError")
+    if ctx is None:
+        return Failed(exc.format_message(), "", "see `atoll --help`", kind="UsageError")
+    what = " ".join(exc.format_message().split())  # click sets choices in lines of their own
+    usage = " ".join(ctx.get_usage().split()).removeprefix("Usage: ")
+    return Failed(what, f"it is used so: {usage}", f"see `{ctx.command_path} --help`", kind="UsageError")

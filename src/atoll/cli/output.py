@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 PIPE_WIDTH = 200  # columns when nobody's terminal limits it: a pipe gets whole cells
@@ -32,16 +33,69 @@ def console(stream: IO[str] | None = None) -> Console:
     )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A borderless table; a column whose name begins with `>` is set right. Cells may hold rich markup."""
+@contextmanager
+def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterator[Console]:
+    """A table on stderr, drawn anew several times a second and gone at the end; no row takes more than one line.
+
+    `rows` is called from a thread of its own. What is printed to the yielded console appears above the table.
+    """
+    from rich.live import Live
     from rich.table import Table
 
+    started: dict[int, RenderableType] = {}  # a spinner turns only when it is the same one at each drawing
+
+    def drawn() -> Table:
+        made = Table.grid(padding=(0, 2, 0, 0))
+        for number, row in enumerate(rows()):
+            if not made.columns:
+                for _ in row:
+                    made.add_column(no_wrap=True, overflow="ellipsis")
+            first = row[0] if isinstance(row[0], str) else started.setdefault(number, row[0])
+            made.add_row(first, *row[1:])
+        return made
+
+    out = console(sys.stderr)
+    with Live(get_renderable=drawn, console=out, refresh_per_second=8, transient=True):
+        yield out
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, fold: bool = False) -> Table:
+    """A borderless table; a column whose name begins with `>` is set right. Cells may hold rich markup.
+
+    A column in which nothing stands is left out. On a narrow terminal the first column is shown whole, the others are
+    cut; with `fold` the last one goes on in the next line.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = list(rows)
+    if cells:
+        kept = [number for number in range(len(columns)) if any(row[number] not in {"", "-"} for row in cells)]
+        columns = [columns[number] for number in kept]
+        cells = [[row[number] for number in kept] for row in cells]
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    for row in rows:
+    for number, column in enumerate(columns):
+        made.add_column(
+            column.removeprefix(">"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=not fold or number < len(columns) - 1,
+            overflow="fold" if fold and number == len(columns) - 1 else "ellipsis",
+            min_width=max((Text.from_markup(row[0]).cell_len for row in cells), default=0) if number == 0 else None,
+        )
+    for row in cells:
         made.add_row(*row)
     return made
+
+
+def print_screen(what: RenderableType) -> None:
+    """Print a table or a screen on stdout; into a pipe without the blanks that fill its lines."""
+    out = console()
+    if out.is_terminal:
+        out.print(what)
+        return
+    with out.capture() as captured:
+        out.print(what)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def escape(text: str) -> str:
@@ -80,8 +134,9 @@ def duration(seconds: float) -> str:
 
 
 def age(wall: float) -> str:
-    """How long ago that was; "" when it never was."""
-    return duration(max(0.0, time.time() - wall)) if wall else ""
+    """How long ago that was, in whole units; "" when it never was."""
+    seconds = max(0.0, time.time() - wall)
+    return "" if not wall else f"{seconds:.0f} s" if seconds < 120 else duration(seconds)
 
 
 def clock(wall: float) -> str:

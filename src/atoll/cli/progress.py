@@ -1,13 +1,12 @@
-"""Operations followed to their end: live on a terminal, a line per change elsewhere; then a receipt for each.
+"""Builds and rollouts followed to their end: live on a terminal, a line for what matters elsewhere.
 
-`up`, `deploy`, `rollback` and `restart` use it. Progress goes to stderr, so that stdout holds the result alone. Ctrl-C
-detaches: the operations belong to the daemon.
+`drafts` shows builds, `up`, `deploy`, `rollback` and `restart` follow rollouts. Progress goes to stderr, so that stdout
+holds the result alone. Ctrl-C detaches from rollouts: they belong to the daemon.
 """
 
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -16,25 +15,90 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.failed import UNREACHABLE, Failed
-from atoll.cli.output import console, counted, duration, table
+from atoll.cli.output import duration, escape, live_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from atoll.cli.client import Client
     from atoll.cli.session import Session
     from atoll.model.wire import OperationView
+    from atoll.pipeline.build import Progress
 
 DEPLOY_FAILED = 3
 REFRESH_S = 0.1
+LASTING_S = 1.0  # a phase that passes faster needs no line of its own
+TOLD_AT_ONCE = frozenset({"starting", "holding", "undoing"})
+BUILT = frozenset({"cached", "done", "failed"})
 
 _Inbox = queue.Queue["tuple[str, OperationView | Exception]"]
 
 
+# --- builds -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def builds_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
+    """Show builds while they run: yields who is to be told of each step."""
+    if session.quiet:
+        yield lambda _: None
+        return
+    if not session.lively:
+        said: set[str] = set()
+
+        def say(progress: Progress) -> None:
+            line = _build_line(progress)
+            if line and line not in said:
+                said.add(line)
+                click.echo(line, err=True)
+
+        yield say
+        return
+    rows: dict[str, Progress] = {}
+    began = time.monotonic()
+    with live_table(lambda: _build_rows(rows, time.monotonic() - began)) as out:
+
+        def tell(progress: Progress) -> None:
+            rows[progress.service] = progress
+            if progress.phase == "done":
+                out.print(_build_line(progress), markup=False)
+
+        yield tell
+
+
+def _build_line(progress: Progress) -> str:
+    """For each step that takes time and for each artifact; "" for what passes at once, and for failures, told at the end."""
+    match progress.phase:
+        case "building":
+            text = f"building: {progress.label}"
+        case "waiting":
+            text = "another process builds the same; waiting for it"
+        case "done":
+            text = f"built in {duration(progress.seconds)}" + (f": {progress.label}" if progress.label else "")
+        case _:
+            return ""
+    return f"{progress.service}: {text}"
+
+
+def _build_rows(rows: dict[str, Progress], seconds: float) -> Iterator[Sequence[RenderableType]]:
+    for name, progress in sorted(rows.items()):
+        busy = progress.phase not in BUILT
+        mark = _spinner() if busy else _mark(progress.phase != "failed")
+        step = f"{progress.step}/{progress.steps} {progress.label}" if progress.phase == "building" else ""
+        took = duration(seconds) if busy else ""
+        yield mark, escape(name), progress.phase, took, escape(step), f"[dim]{escape(_short(progress.line))}[/]"
+
+
+# --- rollouts -----------------------------------------------------------------------------------------------------
+
+
 def follow(session: Session, operations: Sequence[OperationView]) -> list[OperationView]:
     """Wait until all have ended; returns them in the same order. Raises what went wrong on the way, and KeyboardInterrupt."""
+    for operation in operations:
+        for warning in operation.warnings:
+            session.warn(f"warning: {warning}")
     views = {operation.id: operation for operation in operations}
     waiting = {operation.id for operation in operations if not operation.ended}
     inbox: _Inbox = queue.Queue()
@@ -42,7 +106,7 @@ def follow(session: Session, operations: Sequence[OperationView]) -> list[Operat
         threading.Thread(target=_watch, args=(session.client, name, inbox), daemon=True).start()
     problem: Exception | None = None
     try:
-        with _display(session, views) as show:
+        with _rollouts_shown(session, views) as show:
             show()
             while waiting:
                 try:
@@ -92,41 +156,70 @@ def _say_detached(session: Session, view: OperationView) -> None:
 
 
 @contextmanager
-def _display(session: Session, views: dict[str, OperationView]) -> Iterator[Callable[[], None]]:
-    if session.quiet:
+def _rollouts_shown(session: Session, views: dict[str, OperationView]) -> Iterator[Callable[[], None]]:
+    if session.quiet or all(view.phase == "unchanged" for view in views.values()):
         yield lambda: None
-    elif sys.stderr.isatty():
-        from rich.live import Live
-
+    elif session.lively:
         seen: dict[str, tuple[OperationView, float]] = {}
-        with Live(console=console(sys.stderr), refresh_per_second=8, transient=True) as live:
-            yield lambda: live.update(_live(views, seen))
+        with live_table(lambda: _rollout_rows(views, seen)):
+            yield lambda: None
     else:
-        said: dict[str, str] = {}
-        yield lambda: _lines(views, said)
+        lines = _Lines()
+        yield lambda: lines.show(views)
 
 
-def _live(views: dict[str, OperationView], seen: dict[str, tuple[OperationView, float]]) -> Table:
-    """The table of a terminal. The seconds go on between two reports: `seen` remembers when each report came."""
-    rows = []
+def _rollout_rows(
+    views: dict[str, OperationView], seen: dict[str, tuple[OperationView, float]]
+) -> Iterator[Sequence[RenderableType]]:
+    """A row a rollout. The seconds go on between two reports: `seen` remembers when each report came."""
     for name, view in views.items():
         if name not in seen or seen[name][0] is not view:
             seen[name] = (view, time.monotonic())
         since = 0.0 if view.ended else time.monotonic() - seen[name][1]
         style = "green" if view.good else "red" if view.ended or view.phase == "undoing" else "cyan"
-        replicas = f"{view.ready}/{view.wanted} ready" if view.wanted else ""
-        requests = f"{counted(view.requests, 'request')}, {view.failed} failed" if view.requests else ""
-        cells = (_title(view), f"[{style}]{view.phase}[/]", replicas, duration(view.seconds + since), requests)
-        rows.append((*cells, _short(view.text)))
-    return table(("", "", "", ">", "", ""), rows)
+        yield (
+            _mark(view.good) if view.ended else _spinner(),
+            escape(_title(view)),
+            f"[{style}]{view.phase}[/]",
+            f"{view.ready}/{view.wanted} ready" if view.wanted else "",
+            duration(view.seconds + since),
+            f"{view.requests} sent, {view.failed} failed" if view.requests else "",
+            escape(_short(view.text)),
+        )
 
 
-def _lines(views: dict[str, OperationView], said: dict[str, str]) -> None:
-    for name, view in views.items():
-        if said.get(name) != view.phase:
-            said[name] = view.phase
-            text = f": {_short(view.text)}" if view.text else ""
-            click.echo(f"{_title(view)} {view.phase} ({duration(view.seconds)}){text}", err=True)
+class _Lines:
+    """Lines for a pipe or a log: what has ended, what goes wrong, and what takes longer than an instant."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[str, str]] = {}
+        self._since: dict[tuple[str, str], float] = {}
+
+    def show(self, views: dict[str, OperationView]) -> None:
+        """Say what is new. Called often."""
+        now = time.monotonic()
+        for name, view in views.items():
+            news = (view.phase, view.text)
+            if self._said.get(name) == news:
+                continue
+            lasts = now - self._since.setdefault((name, view.phase), now) >= LASTING_S
+            if view.ended or lasts or (view.phase in TOLD_AT_ONCE and self._said.get(name, ("", ""))[0] != view.phase):
+                self._said[name] = news
+                text = f": {_short(view.text)}" if view.text else ""
+                click.echo(f"{_title(view)} {view.phase} ({duration(view.seconds)}){text}", err=True)
+
+
+# --- small parts --------------------------------------------------------------------------------------------------
+
+
+def _spinner() -> RenderableType:
+    from rich.spinner import Spinner
+
+    return Spinner("dots", style="cyan")
+
+
+def _mark(good: bool) -> str:
+    return "[green]✓[/]" if good else "[red]✗[/]"
 
 
 def _title(view: OperationView) -> str:
@@ -136,5 +229,5 @@ def _title(view: OperationView) -> str:
 
 
 def _short(text: str) -> str:
-    first = text.partition("\n")[0].replace("[", "\\[")
+    first = text.partition("\n")[0]
     return first if len(first) <= 100 else first[:99] + "…"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from atoll.model.state import Receipt
     from atoll.model.wire import OperationView
 
+SHORTEST_S = 0.005  # else it reads 0.00 s
+
 
 def show(operation: OperationView, console: Console) -> None:
     """The receipt of an ended operation."""
@@ -43,7 +45,7 @@ def headline(operation: OperationView) -> str:
         case "undone" | "undoing":
             return f"{release} failed and was undone"
         case "superseded":
-            return f"{release} was replaced by a newer rollout"
+            return f"{release} was {'live, then replaced' if operation.good else 'stopped before it was live'}"
         case "live" | "certified":
             total = (
                 f" in {duration(operation.receipt.seconds.get('total', operation.seconds))}"
@@ -58,9 +60,9 @@ def headline(operation: OperationView) -> str:
 def _facts(operation: OperationView) -> list[tuple[str, str]]:
     receipt = operation.receipt
     if receipt is None:
-        return [("text", operation.text)] if operation.text else []
+        return [("text", operation.text)] if operation.text and operation.phase != "unchanged" else []
     facts = [("reason", receipt.reason)] if receipt.reason else []
-    facts.append(("changed", "; ".join(receipt.changed) or "nothing but the release's number"))
+    facts.append(("changed", "; ".join(receipt.changed) or _nothing(receipt)))
     facts.append(("time", _time(receipt)))
     facts.append(("requests", f"{counted(receipt.requests, 'request')} meanwhile, {receipt.failed} failed"))
     facts.append(
@@ -71,8 +73,15 @@ def _facts(operation: OperationView) -> list[tuple[str, str]]:
     return facts
 
 
+def _nothing(receipt: Receipt) -> str:
+    """Why a rollout may change nothing."""
+    return "nothing: it was down" if receipt.previous is None else "nothing but the release's number"
+
+
 def _time(receipt: Receipt) -> str:
-    phases = [f"{phase} {duration(seconds)}" for phase, seconds in receipt.seconds.items() if phase != "total"]
+    """The phases that lasted long enough to be seen, and their total."""
+    shown = {phase: s for phase, s in receipt.seconds.items() if phase != "total" and s >= SHORTEST_S}
+    phases = [f"{phase} {duration(seconds)}" for phase, seconds in shown.items()]
     total = receipt.seconds.get("total")
     return ", ".join([*phases, f"total {duration(total)}"] if total is not None else phases)
 

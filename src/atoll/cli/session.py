@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,6 +77,11 @@ class Session:
         """The workspace's files. Raises InvalidWorkspace."""
         workspace: WorkspaceSpec = self.hooks.load(self.root, self.environment)
         return workspace
+
+    @property
+    def lively(self) -> bool:
+        """Whether stderr is a terminal on which lines can be drawn again."""
+        return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def say(self, text: str) -> None:
         """A line of progress: on stderr, not with --quiet."""

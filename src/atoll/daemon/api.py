@@ -74,7 +74,7 @@ def explain(exc: Exception) -> wire.ErrorView:
     if isinstance(exc, errors.AtollError):
         fix = "try again in a moment" if status_of(exc) in {502, 503} else ""
         return wire.ErrorView(kind=kind, what=str(exc), why="", fix=fix, exit_code=exc.exit_code)
-    _log.error("bug", exc_info=exc)
+    _log.error("an answer failed in a way that nobody foresaw; please report this", exc_info=exc)
     fix = "the daemon's log has the traceback; please report it"
     return wire.ErrorView(kind="Bug", what="the daemon made a mistake", why=f"{kind}: {exc}", fix=fix, exit_code=1)
 
@@ -97,6 +97,7 @@ _FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
 _TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
 _SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
 _REPLICA = Query("replica", str, "only of this replica")
+_PLAN = Query("plan", bool, "only say what would be done", False)
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
 
@@ -111,13 +112,18 @@ def _direct(name: str) -> Call:
 
 
 def _deploy(control: Control, body: wire.DeployRequest, request: Request) -> Any:
-    if body.spec.name != (named := request.path_params["service"]):
+    return control.deploy(_same_service(request.path_params["service"], body))
+
+
+def _same_service(named: str, body: Any) -> Any:
+    """The body, when a draft in it is of the service that the address names."""
+    if isinstance(body, wire.DeployRequest) and body.spec.name != named:
         raise errors.UserError(
             f"the draft is of '{body.spec.name}', the address says '{named}'",
             "a release belongs to one service",
             "post it to the address of its own service",
         )
-    return control.deploy(body)
+    return body
 
 
 def _events(control: Control, _: None, request: Request) -> Any:
@@ -148,8 +154,9 @@ def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
     return Endpoint("GET", path, name, doc, answer, _direct(name))
 
 
-def _post(path: str, name: str, doc: str, body: Any, answer: Any, status: int = 200) -> Endpoint:
-    return Endpoint("POST", path, name, doc, answer, _direct(name), body, status=status)
+def _post(path: str, name: str, doc: str, body: Any, answer: Any, status: int = 200, *, plans: bool = True) -> Endpoint:
+    query = (_PLAN,) if plans else ()
+    return Endpoint("POST", path, name, doc, answer, _direct(name), body, query, status=status, plans=plans)
 
 
 _ONE = "/v1/services/{service}"
@@ -165,13 +172,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _OPERATION,
         _deploy,
         body=wire.DeployRequest,
+        query=(_PLAN,),
         status=202,
+        plans=True,
     ),
     _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
     _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
     _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
     _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
-    _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView),
+    _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView, plans=False),
     _get(f"{_ONE}/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView]),
     _get("/v1/operations/{id}", "operation", "A rollout, in progress or past.", _OPERATION),
     Endpoint(
@@ -257,6 +266,9 @@ class Api:
     async def _answer(self, endpoint: Endpoint, request: Request) -> Any:
         control = self._ready()
         body = None if endpoint.body is None else await _decode(request, endpoint.body)
+        if endpoint.plans and _query(request, _PLAN):
+            service = request.path_params.get("service", "")
+            return _json(await control.plan(_same_service(service, body), service))
         result = endpoint.call(control, body, request)
         if hasattr(result, "__await__"):
             result = await result

@@ -13,7 +13,9 @@ from atoll.model.wire import (
     DoctorView,
     ExecRequest,
     ExecView,
+    Mutation,
     OperationView,
+    PlanView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
@@ -67,6 +69,13 @@ class Control(Protocol):
 
     async def stop(self, service: str, request: StopRequest) -> ServiceView:
         """Want it down. Raises NotFound, Conflict."""
+        ...
+
+    async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
+        """What `up`, `deploy`, `rollback`, `restart`, `scale` or `stop` would do with this request; changes nothing.
+
+        One view a service. Raises what the request itself would raise at once; `up` tells refusals in its views.
+        """
         ...
 
     async def releases(self, service: str) -> Sequence[ReleaseView]:

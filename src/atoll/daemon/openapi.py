@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from atoll.model.wire import ErrorView
+from atoll.model.wire import ErrorView, PlanView
 
 _REF = "#/components/schemas/{name}"
 
@@ -50,11 +50,12 @@ class Endpoint:
     event: str = ""
     event_id: Callable[[Any], str] | None = None  # where Last-Event-ID resumes; None: it does not
     status: int = 200
+    plans: bool = False  # with `plan=true` it answers what it would do: list[PlanView], 200
 
 
 def document(endpoints: Sequence[Endpoint], version: str) -> Mapping[str, Any]:
     """The OpenAPI document of these endpoints."""
-    types = [ErrorView]
+    types: list[Any] = [ErrorView, list[PlanView]]
     for endpoint in endpoints:
         types += [part for part in (endpoint.answer, endpoint.body) if part is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
@@ -102,6 +103,13 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
             "default": {"description": "what is wrong, why, and the fix", "content": error},
         },
     }
+    if endpoint.plans:
+        plan = by_type[str(list[PlanView])]
+        if endpoint.status == 200:
+            good["content"][kind]["schema"] = {"oneOf": [good["content"][kind]["schema"], plan]}
+        else:
+            told = {"description": "with `plan`: what would be done", "content": {kind: {"schema": plan}}}
+            operation["responses"]["200"] = told
     if endpoint.body is not None:
         content = {"application/json": {"schema": by_type[str(endpoint.body)]}}
         operation["requestBody"] = {"required": True, "content": content}

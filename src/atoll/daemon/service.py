@@ -25,12 +25,19 @@ _KEPT_RELEASES = 5
 _KEPT_ROLLOUTS = 10
 
 
+class Serving(msgspec.Struct, frozen=True):
+    """What another service has in traffic, and which wish of its own people that is."""
+
+    generation: int
+    replicas: frozenset[str]
+
+
 class Measure(msgspec.Struct, frozen=True):
     """What was counted when a rollout began, to be subtracted at its end."""
 
     requests: int
     failed: int
-    others: Mapping[str, frozenset[str]]  # other service -> its replicas
+    others: Mapping[str, "Serving"]
 
 
 class ServiceLoop:
@@ -90,19 +97,35 @@ class ServiceLoop:
         requests, failed = self._collector.totals(self.service)
         self._measures[rollout.id] = Measure(requests, failed, self._others())
 
-    def measured(self, rollout: Rollout) -> tuple[int, int, tuple[str, ...]]:
-        """Requests and failures since it began (or since this daemon did), and other services touched meanwhile."""
+    def counted(self, rollout: Rollout) -> tuple[int, int]:
+        """Requests and failures since it began, or since this daemon did."""
         if rollout.id not in self._measures:
             self.begin(rollout)
         start = self._measures[rollout.id]
         requests, failed = self._collector.totals(self.service)
-        now = self._others()
-        touched = tuple(name for name, ids in start.others.items() if not ids <= now.get(name, frozenset()))
-        return requests - start.requests, failed - start.failed, touched
+        return requests - start.requests, failed - start.failed
 
-    def _others(self) -> dict[str, frozenset[str]]:
-        names = [name for name in self._records.services() if name != self.service]
-        return {name: frozenset(self._records.replicas(name)) for name in names}
+    def _touched(self, rollout: Rollout) -> tuple[str, ...]:
+        """Other services whose replicas changed since then, though nobody asked for it."""
+        now = self._others()
+        return tuple(
+            name
+            for name, before in self._measures[rollout.id].others.items()
+            if (after := now.get(name, before)).generation == before.generation
+            and not before.replicas <= after.replicas
+        )
+
+    def _others(self) -> dict[str, Serving]:
+        """Every other service. One whose generation moves was changed by its own people, not by this rollout."""
+        found = {}
+        for name in self._records.services():
+            intent = self._records.intents.get(name) or Intent(service=name)
+            rows = self._records.replicas(name).values()
+            if name != self.service:
+                # One that is still starting, over and over perhaps, loses nothing to anybody.
+                mine = frozenset(row.id for row in rows if row.release == intent.target and row.phase == "serving")
+                found[name] = Serving(intent.generation, mine)
+        return found
 
     # --- the step -------------------------------------------------------------------------------------------------
 
@@ -159,11 +182,10 @@ class ServiceLoop:
 
     async def _receipt(self, rollout: Rollout) -> Receipt:
         await self._collector.collect()
-        requests, failed, touched = self.measured(rollout)
+        requests, failed = self.counted(rollout)
         releases = self._records.releases_of(self.service)
-        old = None if rollout.stable is None else releases.get(rollout.stable)
+        old = releases.get(self._compared(rollout) or 0)
         good = rollout.phase in LIVE
-        undo = f"atoll rollback {self.service}" if good and rollout.stable is not None else ""
         return Receipt(
             rollout=rollout.id,
             service=self.service,
@@ -177,11 +199,17 @@ class ServiceLoop:
             seconds=seconds(rollout),
             requests=requests,
             failed=failed,
-            touched=touched,
-            undo=undo,
+            touched=self._touched(rollout),
+            undo=_undo(rollout) if good else "",
             wall=self._clock.now().wall,
             author=rollout.author,
         )
+
+    def _compared(self, rollout: Rollout) -> int | None:
+        """The release that a receipt is about the difference to: the stable one, or for a service that was down the last one."""
+        mine = [row for row in self._records.receipts.values() if row.service == self.service and row.outcome == "live"]
+        last = max(mine, key=lambda row: row.wall, default=None)
+        return rollout.stable if rollout.stable is not None or last is None else last.release
 
     def _old(self, rollout: Rollout) -> list[tuple[str, str]]:
         """Rows past their keeping: releases that nothing uses, rollouts long ended."""
@@ -197,3 +225,11 @@ class ServiceLoop:
         return [("release", f"{self.service}/{n}") for n in releases if n not in keep] + [
             ("rollout", row.id) for row in mine[:-_KEPT_ROLLOUTS]
         ]
+
+
+def _undo(rollout: Rollout) -> str:
+    """The command that takes a rollout back; "" where there is nothing to go back to."""
+    if rollout.stable is None or rollout.kind == "restart":
+        return ""
+    to = f" --to r{rollout.stable}" if rollout.kind == "rollback" else ""
+    return f"atoll rollback {rollout.service}{to}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from atoll.daemon.collector import Rates
 from atoll.decide.facts import is_ready
+from atoll.decide.plan import routes
 from atoll.decide.rollout import seconds
 from atoll.decide.states import judge_service
 from atoll.model.state import (
@@ -39,7 +40,6 @@ def service_view(
     ready = sum(1 for replica in seen.replicas if replica.record.release == current and is_ready(replica))
     state, reason = judge_service(intent, rollout, want, seen)
     spec = releases[current].spec if current is not None and current in releases else None
-    routes = spec.routes if spec and state != "down" else ()
     return ServiceView(
         name=intent.service,
         state=state,
@@ -53,12 +53,7 @@ def service_view(
         error_pct=None if rates.error_pct is None else round(rates.error_pct, 2),
         p95_ms=None if rates.p95_ms is None else round(rates.p95_ms, 2),
         since_wall=_since(rollout, releases, current),
-        urls=tuple(
-            f"http://{route.host}{gateway[gateway.rfind(':') :]}{route.path}"
-            if route.host
-            else f"{gateway}{route.path}"
-            for route in routes
-        ),
+        urls=routes(spec, gateway) if spec and state != "down" else (),
         reason=reason,
         replicas=tuple(replica_view(replica, seen, usage, now) for replica in seen.replicas),
     )
@@ -123,7 +118,11 @@ def operation_view(
 
 def _waiting_for(rollout: Rollout, seen: Observation) -> str:
     if rollout.phase == "starting":
-        return next((r.reason for r in seen.replicas if r.record.release == rollout.candidate and r.reason), "")
+        words = next((r.reason for r in seen.replicas if r.record.release == rollout.candidate and r.reason), "")
+        crashes, end = seen.backoff.get(rollout.candidate, 0), seen.last_exit.get(rollout.candidate)
+        if crashes and end is not None:
+            return f"crashed {crashes} time{'' if crashes == 1 else 's'}, last: {end.text}"
+        return words
     if rollout.phase == "draining":
         inflight = sum(r.inflight or 0 for r in seen.replicas if r.record.release == rollout.stable)
         return f"{inflight} requests in flight at r{rollout.stable}" if inflight else ""

@@ -40,7 +40,7 @@ def _refuse_clashes(candidate: Release, live: Mapping[str, Sequence[Release]]) -
                     raise Refused(
                         f"{candidate.service} cannot take the route {_written(route)}",
                         f"{release.name} has it, and a request can go to one service only",
-                        f"change the route of {candidate.service}, or deploy {service} without it first",
+                        f"change the route of {candidate.service}, or deploy {service} without it first (or `atoll down {service}`)",
                     )
 
 

@@ -106,11 +106,12 @@ def abort(rollout: Rollout, reason: str, now: Now) -> Rollout:
     return _enter(replace(rollout, reason=reason), "undoing", now, reason).rollout
 
 
-def supersede(rollout: Rollout, now: Now) -> Rollout:
-    """End a rollout because a newer intent of the same service takes its place."""
+def supersede(rollout: Rollout, now: Now, reason: str = "") -> Rollout:
+    """End a rollout because a newer intent of the same service takes its place; `reason` for one that was not live."""
     if rollout.phase in ENDED:
         return rollout
-    return _enter(rollout, "superseded", now, "superseded").rollout
+    because = rollout.reason or ("" if rollout.phase in LIVE else reason)
+    return _enter(replace(rollout, reason=because), "superseded", now, "superseded").rollout
 
 
 def seconds(rollout: Rollout, now: Now | None = None) -> dict[str, float]:

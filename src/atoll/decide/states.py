@@ -69,4 +69,5 @@ def _missing(release: int, mine: list[Replica], seen: Observation) -> str:
     words = next((one.reason for one in mine if one.reason and not is_ready(one)), "")
     if words:
         return words
-    return f"restarting after: {end.text}" if crashes and end is not None else "starting"
+    after = seen.given_up.get(release, "") or (end.text if end is not None else "")
+    return f"restarting after: {after}" if crashes and after else "starting"

@@ -7,6 +7,7 @@ from atoll.decide.facts import Facts, is_ready
 from atoll.model.state import Release
 
 CRASHES = 2  # in a row on one slot: a crash loop, not an accident (PaaSTA's number)
+NO_PROGRAM = (126, 127)  # a shell's exit codes for a command that is not executable, or does not exist
 READY = "ready"  # mark in `Rollout.entered_s`: when the first candidate replica was published
 
 
@@ -40,10 +41,12 @@ def failure(facts: Facts) -> str:
 def _crash_loop(facts: Facts) -> str:
     name = facts.candidate.name
     count = facts.seen.backoff.get(facts.candidate.n, 0)
-    if facts.stable is None or count < CRASHES:
+    if count < CRASHES or (facts.stable is None and not _hopeless(facts)):
         return ""  # on a first deploy services wait for each other: the start budget decides
     how = last_end(facts, facts.candidate)
     if facts.rollout.phase == "live":
+        if facts.stable is None:
+            return ""
         # Only while the previous release is warm and nothing of the new one works is going back sure to help.
         stands_by = any(is_ready(one) and one.record.release == facts.stable.n for one in facts.others)
         if not stands_by or any(is_ready(one) for one in facts.mine):
@@ -52,6 +55,12 @@ def _crash_loop(facts: Facts) -> str:
     if READY in facts.rollout.entered_s or facts.rollout.phase != "starting":
         return f"{name} was ready, then died {_times(count)} in a row{how}"
     return f"{name} crashed {_times(count)} before it was ready{how}"
+
+
+def _hopeless(facts: Facts) -> bool:
+    """Whether the newest crash is one that no waiting helps: there is no such program."""
+    end = facts.seen.last_exit.get(facts.candidate.n)
+    return end is not None and (bool(end.error) or end.code in NO_PROGRAM)
 
 
 def _too_slow(facts: Facts) -> str:
@@ -76,11 +85,15 @@ def _too_slow(facts: Facts) -> str:
 
 def why_not_ready(facts: Facts, release: Release) -> str:
     """`: what stands in the way` of a release's replicas: a probe's words, else its last end; "" when not known."""
+    said = facts.seen.given_up.get(release.n, "")
     for replica in facts.seen.replicas:
         text = replica.reason or replica.record.why
         if text and replica.record.release == release.n and not is_ready(replica):
-            return f": {text}"
-    return last_end(facts, release)
+            said = text
+            break
+    too_slow = f"not ready within {release.spec.health.start_budget_s:g} s"  # in the caller's sentence already
+    said = said.removeprefix(too_slow).removeprefix(": ")
+    return f": {said}" if said else last_end(facts, release)
 
 
 def last_end(facts: Facts, release: Release) -> str:

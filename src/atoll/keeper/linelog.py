@@ -1,6 +1,7 @@
 """What a process printed, line by line with its time, in files of a bounded size.
 
-One writer (its shim); readers follow the files. A line reads `1764052345.123456 o text` (`e` for standard error).
+One writer (its shim); readers follow the files. A line reads `1764052345.123456 o text` (`e` for standard error); in
+the logs of Atoll's own processes, which people read as they are, `2025-11-25 07:12:25.123 text`.
 A full disk costs lines, never the writer: they are dropped, counted, and the count is written when there is room.
 """
 
@@ -15,8 +16,9 @@ FILE_BYTES = 8 * 1024 * 1024  # two files: at most 16 MiB on disk
 class LineLog:
     """`path` is written, `path.1` is what was written before."""
 
-    def __init__(self, path: str, file_bytes: int = FILE_BYTES) -> None:
+    def __init__(self, path: str, file_bytes: int = FILE_BYTES, *, for_people: bool = False) -> None:
         self.path = path
+        self._for_people = for_people
         self.dropped = 0
         self._file_bytes = file_bytes
         self._rest = {"o": b"", "e": b""}  # the beginning of a line whose end has not come
@@ -62,11 +64,11 @@ class LineLog:
             line = body[:first]
             parts = [line[at : at + MAX_LINE_BYTES] for at in range(0, first, MAX_LINE_BYTES)]
             body = b"\n".join(parts) + body[first:]
-        now = f"{time.time():.6f}"
-        prefix = f"{now} {stream} ".encode()
+        prefix = self._prefix(stream)
         text = prefix + body[:-1].replace(b"\n", b"\n" + prefix) + b"\n" if body else b""
         if self.dropped:
-            text = f"{now} e [{self.dropped} lines are missing here: the disk was full]\n".encode() + text
+            missing = f"[{self.dropped} lines are missing here: the disk was full]\n"
+            text = self._prefix("e") + missing.encode() + text
         if self._torn:
             text = b"\n" + text
         if self._size + len(text) > self._file_bytes:
@@ -75,6 +77,12 @@ class LineLog:
             self.dropped = 0
         else:
             self.dropped += body.count(b"\n")
+
+    def _prefix(self, stream: str) -> bytes:
+        now = time.time()
+        if not self._for_people:
+            return f"{now:.6f} {stream} ".encode()
+        return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03} ".encode()
 
     def _put(self, text: bytes) -> bool:
         if self._fd < 0:

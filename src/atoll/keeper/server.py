@@ -43,7 +43,7 @@ class Keeper:
         self.listen_again = False
         self.group_bases: set[str] = set()  # folders of control groups that were ever in use here
         self.boot = proc.boot_id()
-        self.log = LineLog(places.keeper_log, 1024 * 1024)
+        self.log = LineLog(places.keeper_log, 1024 * 1024, for_people=True)
         self._serial = 0
         self.requests = Requests(self)
 
@@ -240,7 +240,11 @@ class Keeper:
         if held.kind == "run":
             del self.held[held.id]
         elif held.kind == "fixture":
-            self.say(f"{held.id} ended: {held.record['exit']}")
+            ended = held.record["exit"]
+            how = ended.get("error") or (
+                f"signal {ended['signal']}" if ended.get("signal") else f"exit code {ended['code']}"
+            )
+            self.say(f"{held.id} ended: {how}")
             for waiter in held.forget_after:
                 self.requests.reply(waiter, {"ok": True})
             self.fixtures.ended(held.id[1:], held.record["exit"])

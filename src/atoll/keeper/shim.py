@@ -105,7 +105,7 @@ class Shim:
             log = launch.get("log") or self.places.log(launch["service"], self.id)
             with suppress(OSError):
                 os.makedirs(os.path.dirname(log), 0o700, exist_ok=True)
-            self.output.sink = LineLog(log)
+            self.output.sink = LineLog(log, for_people="log" in launch)  # only Atoll's own processes name their log
             self._note(self.record)
         todo = spawn.plan(launch)
         spawn.make_writable(launch)

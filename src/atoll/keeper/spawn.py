@@ -109,7 +109,8 @@ def plan(launch: Message) -> Plan:
         raise NotRunnable(f"cannot run {argv[0]}: its folder {folder} does not exist")
     program = find_program(argv[0], search, folder)
     if program is None and "/" in argv[0]:
-        raise NotRunnable(f"cannot run {argv[0]}: there is no such file (looked for {os.path.join(folder, argv[0])})")
+        looked_for = os.path.normpath(os.path.join(folder, argv[0]))
+        raise NotRunnable(f"cannot run {argv[0]}: there is no such file (looked for {looked_for})")
     if program is None:
         raise NotRunnable(f"cannot run {argv[0]}: no such program on its PATH ({search})")
     if os.path.isdir(program):

@@ -130,9 +130,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """How the artifact is made. Without `steps` a builder is detected from the files (python, node)."""
+    """How the artifact is made. Without `steps` a builder is detected from the files (python, node, go, ...)."""
 
     builder: str | None = None
+    tool: str | None = None  # a toolchain and the beginning of its version, "go@1.24"; None is the one on the PATH
     steps: tuple[Command, ...] = ()
     context: str = "."  # the folder whose files go in, relative to the service's; within the workspace
     inputs: tuple[str, ...] = ("**",)  # globs relative to `context`, .gitignore respected
@@ -175,6 +176,10 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 8080
+
+    def __str__(self) -> str:
+        """`host:port`, as atoll.toml writes it."""
+        return f"{self.host}:{self.port}"
 
 
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):

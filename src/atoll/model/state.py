@@ -90,7 +90,7 @@ RolloutPhase = Literal[
     "certified",  # the end of a good one: the previous release is stopped
     "undoing",  # going back to the stable release
     "undone",  # the end of a bad one
-    "superseded",  # the end of one that a newer rollout replaced while it was live
+    "superseded",  # the end of one whose service was told to go down, or that a newer one replaced
 ]
 ENDED: frozenset[RolloutPhase] = frozenset({"certified", "undone", "superseded"})
 LIVE: frozenset[RolloutPhase] = frozenset({"live", "certified"})
@@ -138,6 +138,25 @@ class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""  # why it is draining or stopping
 
 
+_SIGNALS = {  # Linux's numbers on every machine that Envoy runs on
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    10: "SIGUSR1",
+    11: "SIGSEGV",
+    12: "SIGUSR2",
+    13: "SIGPIPE",
+    14: "SIGALRM",
+    15: "SIGTERM",
+}
+_OF_SHELLS = {126: " (the shell may not execute the command)", 127: " (the shell did not find the command)"}
+
+
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """How a process ended. Exactly one of `code` and `signal` is set, unless it never started (`error`)."""
 
@@ -145,6 +164,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     signal: int | None = None
     error: str = ""  # could not be started, and why
     oom: bool = False
+    limit_bytes: int | None = None  # of memory, when it went over it and the limit is known
     at_s: float = 0.0  # CLOCK_BOOTTIME
     wall: float = 0.0
 
@@ -154,10 +174,10 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
         if self.error:
             return self.error
         if self.oom:
-            return "out of memory"
+            return "out of memory" + (f", limit {self.limit_bytes // 2**20}MiB" if self.limit_bytes else "")
         if self.signal is not None:
-            return f"killed by signal {self.signal}"
-        return f"exit code {self.code}"
+            return f"killed by {_SIGNALS.get(self.signal, f'signal {self.signal}')}"
+        return f"exit code {self.code}{_OF_SHELLS.get(self.code or 0, '')}"
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +233,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     holding: bool | None = None  # of the acknowledged table
     backoff: Mapping[int, int] = {}  # release -> crashes in a row, the worst slot's
     last_exit: Mapping[int, Exit] = {}  # release -> the newest crash
+    given_up: Mapping[
+        int, str
+    ] = {}  # release -> why its newest replica that never got ready was ended; after last_exit
     problem: str = ""  # what stands in the way, for a person (e.g. Envoy's refusal)
     at_s: float = 0.0
 

@@ -75,7 +75,7 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Run a command in a replica's surroundings (its folder, environment and secrets)."""
 
     argv: tuple[str, ...]
-    replica: str = ""  # an id; "" is the oldest ready one
+    replica: str = ""  # an id; "" is the oldest ready one of the current release
     timeout_s: float = 60.0
 
 
@@ -182,13 +182,15 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     text: str = ""  # what is going on or went wrong, for a person
     output: str = ""  # the candidate's last output when it failed
+    warnings: tuple[str, ...] = ()  # what a person should know although it was admitted; only in the first answer
     ended: bool = False
     receipt: Receipt | None = None
 
     @property
     def good(self) -> bool:
         """Whether it ended with what was asked for."""
-        return self.ended and self.phase in {"live", "certified", "unchanged", "superseded"}
+        was_live = self.phase == "superseded" and self.receipt is not None
+        return self.ended and (was_live or self.phase in {"live", "certified", "unchanged"})
 
 
 class UpView(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +200,29 @@ class UpView(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: tuple[str, ...] = ()  # running, and their files say the same
     edited: tuple[str, ...] = ()  # running, and their files say something else: `atoll deploy` them
     refused: Mapping[str, "ErrorView"] = {}  # service -> why its draft was not admitted
+
+
+class PlanView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request would do to one service, had it not been asked with `plan`. Nothing was changed.
+
+    `generation` as `expect` of the real request makes sure that it does what was planned, or nothing.
+    """
+
+    service: str
+    kind: Literal["deploy", "rollback", "restart", "scale", "stop"]
+    release: str = ""  # "r8": what would have the traffic; "" when nothing would
+    previous: str = ""  # "r7": what has it now; "" when it is down
+    unchanged: bool = False  # nothing would happen; the step says why
+    steps: tuple[str, ...] = ()  # sentences, in the order in which they would happen
+    changed: tuple[str, ...] = ()  # sentences: what differs from the previous release
+    routes: tuple[str, ...] = ()  # addresses at the gateway
+    replicas: int = 0  # that would run of the release
+    memory_bytes: int | None = None  # what the replicas to start may use at most; None: they have no limit
+    free_bytes: int | None = None  # of the machine now; None: not known
+    holds: bool = False  # requests wait during the switch
+    warnings: tuple[str, ...] = ()
+    generation: int = 0  # of the intent now
+    refused: "ErrorView | None" = None  # `up` only: why this one would not be admitted
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -20,19 +20,21 @@ from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline import inputs
 from atoll.pipeline.artifacts import Artifacts, Record, Stage, disk_trouble, seal
-from atoll.pipeline.detect import Plan, plan
+from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
-from atoll.pipeline.key import Manifest, key_of
+from atoll.pipeline.key import Manifest, differences, key_of
 from atoll.pipeline.lock import Lock, lock, try_lock
 from atoll.pipeline.run import Output, run, settle
+from atoll.pipeline.toolchains import Toolchains
 from atoll.pipeline.tools import Tools, this_platform
 from atoll.ports import Step
 
 T = TypeVar("T")
 Phase = Literal["hashing", "queued", "waiting", "building", "sealing", "cached", "done", "failed"]
 
+WHY_SHOWN = 3  # sentences of what changed; the rest is counted
 LINE_EVERY_S = 0.1  # a terminal shows no more
 LOW_BYTES = 1 << 20  # free space below which a failed step failed for want of it
 
@@ -47,7 +49,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     step: int = 0  # 1 .. steps, while building
     steps: int = 0
-    label: str = ""  # of the step, or why it failed
+    label: str = ""  # of the step; why it failed; when done, what changed since the build before
     seconds: float = 0.0  # since build_all began
     line: str = ""  # the last one that was printed
 
@@ -81,6 +83,8 @@ async def build_all(
         root=root.absolute(),
         artifacts=place,
         tools=Tools(place.cache / "tools", environment),
+        toolchains=Toolchains(environment),
+        path=environment["PATH"],
         slots=asyncio.Semaphore(jobs or os.cpu_count() or 1),
         on_progress=on_progress,
         began=time.monotonic(),
@@ -110,6 +114,8 @@ class _Shop(msgspec.Struct, frozen=True, kw_only=True):
     root: Path
     artifacts: Artifacts
     tools: Tools
+    toolchains: Toolchains
+    path: str  # the PATH of builds
     slots: asyncio.Semaphore
     on_progress: Callable[[Progress], None]
     began: float
@@ -122,6 +128,8 @@ class _Order(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     plan: Plan
     files: frozenset[str]
+    env: Mapping[str, str]  # variables of its steps: of the toolchain, and declared
+    at_run: Mapping[str, str]  # what the finished service needs of the toolchain, like Builder.command_env
 
 
 class _Build:
@@ -164,9 +172,27 @@ class _Build:
                 with await self.turn(order.key) as held:
                     if record := await self.thread(lambda: self.artifacts.find(order.key)):
                         return self.tell("cached", record.artifact)
-                    return self.tell("done", await self.build(order, stage, held))
+                    why = await self.thread(lambda: self.why(order))
+                    artifact = await self.build(order, stage, held)
+                    await self.thread(lambda: self.newest.write_text(order.key))
+                    return self.tell("done", artifact, label=why)
             finally:
                 await self.thread(lambda: self.artifacts.drop(stage))
+
+    @property
+    def newest(self) -> Path:
+        """Names the artifact that was built last for this service: only to say what has changed since."""
+        return self.artifacts.cache / f"newest-{self.spec.name}"
+
+    def why(self, order: _Order) -> str:
+        """What is not as it was in the build before: `orders.py changed`; "" when there was none."""
+        try:
+            before = self.artifacts.find(self.newest.read_text(), use=False)
+        except OSError:
+            return ""
+        said = differences(before.manifest, order.manifest) if before else ()
+        more = len(said) - WHY_SHOWN
+        return "; ".join(said[:WHY_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
     def look_up(self) -> Record | None:
         """The artifact of the files as they are now, by remembered hashes and tool versions."""
@@ -204,17 +230,22 @@ class _Build:
         """The build of the inputs `taken` that lie in `folder`."""
         files = frozenset(item.path for item in taken)
         planned = plan(self.spec, files, folder)
+        chosen = self.shop.toolchains.choose(self.spec, planned.builder, TOOLCHAINS)
+        env = chosen.environment(self.spec.build.env, self.shop.path)
+        tools = self.shop.tools.identify(planned.tools, folder, taken, env, fresh=fresh)
+        if chosen.found is not None:
+            tools["toolchain"] = f"{chosen.found.version} in {chosen.found.bin}"
         manifest = Manifest(
             builder=planned.builder.name,
             recipe=planned.builder.recipe,
             steps=planned.steps,
             outputs=self.spec.build.outputs,
             env=self.spec.build.env,
-            tools=self.shop.tools.identify(planned.tools, folder, taken, self.spec.build.env, fresh=fresh),
+            tools=tools,
             platform=this_platform(),
             inputs=taken,
         )
-        return _Order(key=key_of(manifest), manifest=manifest, plan=planned, files=files)
+        return _Order(key=key_of(manifest), manifest=manifest, plan=planned, files=files, env=env, at_run=chosen.at_run)
 
     async def turn(self, key: str) -> Lock:
         """The key's lock; somebody else who builds the same is waited for."""
@@ -250,7 +281,7 @@ class _Build:
         if not steps:
             return
         output = Output(self.artifacts.logs / f"{self.spec.name}-{order.key[:12]}", self.line)
-        base = build_environment(os.environ, self.spec.build.env, os.fspath(stage.temporary))
+        base = build_environment(os.environ, order.env, os.fspath(stage.temporary))
         limit = asyncio.timeout(self.spec.build.timeout_s)
         try:
             async with limit:
@@ -260,7 +291,7 @@ class _Build:
                     held_fds = (held.fd, stage.lock.fd)
                     env = {**base, **step.env}
                     try:
-                        status = await run(self.argv(step), folder=folder, env=env, output=output, held=held_fds)
+                        status = await run(self.argv(step, order), folder=folder, env=env, output=output, held=held_fds)
                     except OSError as exc:
                         raise self.failure(f"step {number} could not be started: {exc}", output) from exc
                     if status != 0:
@@ -274,12 +305,12 @@ class _Build:
         finally:
             output.close()
 
-    def argv(self, step: Step) -> tuple[str, ...]:
+    def argv(self, step: Step, order: _Order) -> tuple[str, ...]:
         """What is really started: uv may lie beside Atoll and not on the PATH."""
         if step.command.shell is not None:
             return ("/bin/sh", "-c", step.command.shell)
         name, *rest = step.command.argv
-        found = self.shop.tools.find(name, self.spec.build.env) if name == "uv" else None
+        found = self.shop.tools.find(name, order.env) if name == "uv" else None
         return (found or name, *rest)
 
     def failure(self, what: str, output: Output, fix: str = "") -> BuildFailed:
@@ -301,7 +332,7 @@ class _Build:
             builder=builder.name,
             platform=order.manifest.platform,
             path=os.fspath(folder),
-            command_env=builder.command_env(order.files, folder),
+            command_env=_joined(builder.command_env(order.files, folder), order.at_run),
         )
         self.artifacts.finish(
             Record(
@@ -347,6 +378,12 @@ class _Build:
     async def thread(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread, which is never left behind: a cancellation tells it to stop and waits."""
         return await settle(asyncio.get_running_loop().run_in_executor(None, work), self.stop.set)
+
+
+def _joined(first: Mapping[str, str], then: Mapping[str, str]) -> dict[str, str]:
+    """Two parts of a command's environment; the entries of a path ("PATH+") one after the other."""
+    paths = {name: f"{first[name]}:{text}" for name, text in then.items() if name.endswith("+") and name in first}
+    return {**then, **first, **paths}
 
 
 def _ended(status: int) -> str:

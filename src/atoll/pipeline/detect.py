@@ -9,15 +9,23 @@ from pathlib import Path
 import msgspec
 
 from atoll.builders.command import CommandBuilder
+from atoll.builders.go import GoBuilder
+from atoll.builders.java import GradleBuilder, JavaBuilder, MavenBuilder
 from atoll.builders.node import NodeBuilder
 from atoll.builders.python import PythonBuilder
+from atoll.builders.rust import RustBuilder
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.suggest import did_you_mean
-from atoll.ports import Builder, Step, Tool
+from atoll.ports import Builder, Step, Tool, Toolchain
 
 COMMAND = CommandBuilder()
-BUILDERS: Mapping[str, Builder] = {each.name: each for each in (PythonBuilder(), NodeBuilder(), COMMAND)}
+_ALL: tuple[Builder, ...] = (
+    *(PythonBuilder(), NodeBuilder(), GoBuilder(), RustBuilder()),
+    *(MavenBuilder(), GradleBuilder(), JavaBuilder(), COMMAND),
+)
+BUILDERS: Mapping[str, Builder] = {each.name: each for each in _ALL}
+TOOLCHAINS: Mapping[str, Toolchain] = {each.toolchain.name: each.toolchain for each in _ALL if each.toolchain}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +63,17 @@ def choose(spec: ServiceSpec, files: frozenset[str]) -> Builder:
     fitting = [each for each in BUILDERS.values() if each is not COMMAND and each.detect(files)]
     if len(fitting) > 1 and not spec.build.steps:
         names = " and ".join(each.name for each in fitting)
+        marks = " and ".join(f"{_mark(each, files)} ({each.name})" for each in fitting)
         raise UserError(
             f"{spec.name} looks like {names} at once",
-            "its folder holds the project files of both",
+            f"its folder holds {marks}",
             f'name one in service.toml: [build] builder = "{fitting[0].name}"',
         )
     return fitting[0] if len(fitting) == 1 else COMMAND
+
+
+def _mark(builder: Builder, files: frozenset[str]) -> str:
+    return next(iter(sorted(files & builder.marks)), f"{builder.name} sources")
 
 
 def _language_tools(builder: Builder, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:

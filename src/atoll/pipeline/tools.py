@@ -24,7 +24,12 @@ ASK_TIMEOUT_S = 20.0
 REMEMBERED_S = 3600.0
 
 # Files in a service's folder that choose a tool's version, for the tool itself or for a version switcher.
-PINS = frozenset({".python-version", ".node-version", ".nvmrc", ".tool-versions", "mise.toml", "pyproject.toml"})
+PINS = frozenset(
+    {
+        *(".python-version", ".node-version", ".nvmrc", ".java-version", ".sdkmanrc", ".tool-versions", "mise.toml"),
+        *("pyproject.toml", "rust-toolchain", "rust-toolchain.toml"),
+    }
+)
 
 
 class Answer(msgspec.Struct, frozen=True):

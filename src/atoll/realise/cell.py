@@ -14,7 +14,7 @@ import msgspec
 
 from atoll.decide.launch import launch as resolve
 from atoll.decide.launch import probe_command
-from atoll.decide.reconcile import crashes, reconcile
+from atoll.decide.reconcile import KILL_AGAIN_S, crashes, reconcile
 from atoll.decide.traffic import edge_keys, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.errors import AtollError, Retryable
@@ -73,12 +73,13 @@ class Cell:
         self._backoff: Mapping[tuple[int, int], Backoff] = {}
         self._last_exit: dict[int, Exit] = {}
         self._last_crashed: dict[int, str] = {}
+        self._given_up: dict[int, str] = {}
         self._probers: dict[str, Prober] = {}
         self._launches: dict[str, Launch] = {}
         self._inflight: dict[str, int] = {}
         self._count_after_s = _COUNT_FIRST_S
         self._signalled: set[str] = set()
-        self._killed: set[str] = set()  # told of once; the kill itself is repeated until the process is gone
+        self._killed: dict[str, float] = {}  # replica -> when SIGKILL was sent last, boot seconds
         self._edges_since: dict[int, float] = {}
         self._problem = ""
         self._hint = asyncio.Event()
@@ -101,11 +102,12 @@ class Cell:
         return self._last_crashed.get(release, "")
 
     def notices(self) -> Iterable[str]:
-        """What a person should know of this service's replicas, each sentence once."""
+        """What a person should know of this service's replicas, each sentence once; the host's about the newest only."""
         told: set[str] = set()
-        for id in self._shared.records.replicas(self.service):
+        rows = self._shared.records.replicas(self.service)
+        for id in sorted(rows, key=lambda id: rows[id].created_s, reverse=True):
             hosted, prober = self._shared.facts.of(id), self._probers.get(id)
-            if hosted and hosted.notice:
+            if hosted and hosted.notice and not any(sentence.startswith(f"{self.service}: ") for sentence in told):
                 told.add(f"{self.service}: {hosted.notice}")
             if prober and prober.everywhere:
                 told.add(
@@ -127,6 +129,7 @@ class Cell:
             holding=None if acked is None else acked.hold,
             backoff=crashes(self._backoff),
             last_exit=dict(self._last_exit),
+            given_up=dict(self._given_up),
             problem=shared.actor.problem(self.service) or self._problem,
             at_s=shared.clock.now().boot_s,
         )
@@ -195,7 +198,7 @@ class Cell:
         plan = reconcile(want, self.observe(), releases, self._backoff, now, self._fresh)
         self._backoff = plan.backoff
         waits = [] if plan.wake_at_s is None else [max(SOON_S, plan.wake_at_s - now.boot_s)]
-        actions = [action for action in plan.actions if not isinstance(action, Start) or self._edges_up(action.release)]
+        actions = [action for action in plan.actions if self._is_due(action, now.boot_s)]
         if len(actions) < len(plan.actions):
             waits.append(0.1)
         if actions:
@@ -209,6 +212,15 @@ class Cell:
         if any(not isinstance(action, Kill) for action in actions):  # a kill is repeated at the plan's pace
             return 0.0
         return min(waits) if waits else None
+
+    def _is_due(self, action: Action, now_s: float) -> bool:
+        """Whether it shall be done now: a start waits for its edges, a kill for the last one to show."""
+        match action:
+            case Start():
+                return self._edges_up(action.release)
+            case Kill():
+                return now_s >= self._killed.get(action.replica, 0.0) + KILL_AGAIN_S
+        return True
 
     def _fresh(self, release: int, slot: int) -> str:
         return f"{self.service}-r{release}-{slot}-{secrets.token_hex(3)}"
@@ -304,14 +316,13 @@ class Cell:
                     rows.append(self._moved(current[action.replica], "draining", action.why))
                     events.append(self._event("replica.draining", rows[-1], f"{action.replica}: {action.why}"))
                 case Signal():
+                    self._note_slow_start(current[action.replica], action.why, releases)
                     rows.append(self._moved(current[action.replica], "stopping", action.why))
                     events.append(self._event("replica.stopping", rows[-1], f"{action.replica}: {action.why}"))
-                case Kill() if action.replica in self._killed:
-                    pass
                 case Kill():
-                    self._killed.add(action.replica)
                     row = current[action.replica]
-                    events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
+                    if row.id not in self._killed:
+                        events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
                 case Forget():
                     row = current[action.replica]
                     gone.append(row.id)
@@ -351,6 +362,12 @@ class Cell:
     def _moved(self, row: ReplicaRecord, phase: ReplicaPhase, why: str) -> ReplicaRecord:
         return msgspec.structs.replace(row, phase=phase, why=why, phase_since_s=self._shared.clock.now().boot_s)
 
+    def _note_slow_start(self, row: ReplicaRecord, why: str, releases: Mapping[int, Release]) -> None:
+        """Its successor will not know yet why it was ended."""
+        budget_s = releases[row.release].spec.health.start_budget_s if row.release in releases else float("inf")
+        if row.phase == "starting" and self._shared.clock.now().boot_s >= row.created_s + budget_s:
+            self._given_up[row.release] = why
+
     def _event(self, kind: str, row: ReplicaRecord, message: str, **data: object) -> Event:
         wall = self._shared.clock.now().wall
         return Event(
@@ -367,11 +384,12 @@ class Cell:
         exit_ = hosted.exit if hosted else None
         if not crashed or exit_ is None:
             return self._event("replica.stopped", row, f"{row.id} stopped{f' ({exit_.text})' if exit_ else ''}")
-        limit = releases[row.release].spec.limits.memory_bytes if row.release in releases else None
-        text = f"out of memory, limit {limit // 2**20}MiB" if exit_.oom and limit else exit_.text
+        if exit_.oom and row.release in releases:
+            exit_ = msgspec.structs.replace(exit_, limit_bytes=releases[row.release].spec.limits.memory_bytes)
         self._last_exit[row.release] = exit_
         self._last_crashed[row.release] = row.id
-        return self._event("replica.crashed", row, f"{row.id} crashed: {text}", exit=msgspec.to_builtins(exit_))
+        self._given_up.pop(row.release, None)
+        return self._event("replica.crashed", row, f"{row.id} crashed: {exit_.text}", exit=msgspec.to_builtins(exit_))
 
     async def _effect(self, action: Action, releases: Mapping[int, Release]) -> None:
         shared = self._shared
@@ -381,12 +399,13 @@ class Cell:
                 self._tasks.create_task(self._start(action, releases[action.release]))
             case Signal():
                 self._signalled.add(action.replica)
-                await shared.host.signal(action.replica, self._stop_signal(action.replica, releases))
+                await self._signal(action.replica, self._stop_signal(action.replica, releases))
             case Kill():
+                self._killed[action.replica] = shared.clock.now().boot_s
                 await shared.host.signal(action.replica, "SIGKILL")
             case Forget():
                 self._signalled.discard(action.replica)
-                self._killed.discard(action.replica)
+                self._killed.pop(action.replica, None)
                 self._launches.pop(action.replica, None)
                 self._inflight.pop(action.replica, None)
                 self._tasks.create_task(shared.facts.forget(action.replica))
@@ -440,9 +459,9 @@ class Cell:
                 prober.start(self._tasks)
             if row.phase == "stopping" and row.id not in self._signalled:
                 self._signalled.add(row.id)
-                self._tasks.create_task(self._signal_again(row.id, self._stop_signal(row.id, releases)))
+                self._tasks.create_task(self._signal(row.id, self._stop_signal(row.id, releases)))
 
-    async def _signal_again(self, replica: str, signal: str) -> None:
+    async def _signal(self, replica: str, signal: str) -> None:
         try:
             await self._shared.host.signal(replica, signal)
         except AtollError as exc:

@@ -22,7 +22,7 @@ class Facts:
         self._host, self._clock, self._on_change = host, clock, on_change
         self._hosted: dict[str, Hosted] = {}
         self._busy: set[str] = set()  # being started or forgotten: the list may not know better
-        self._early: dict[str, Hosted] = {}  # ended before the answer to their start came
+        self._early: dict[str, Hosted] = {}  # ended, while the answer to its own start was still on the way
         self.known = False
 
     def of(self, replica: str) -> Hosted | None:
@@ -54,10 +54,12 @@ class Facts:
                     await self._clock.sleep(exc.after_s)
                 except Permanent as exc:
                     now = self._clock.now()
-                    ended = Exit(error=str(exc), at_s=now.boot_s, wall=now.wall)
-                    hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=ended)
+                    exit_ = Exit(error=str(exc), at_s=now.boot_s, wall=now.wall)
+                    hosted = Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=exit_)
                     break
-            self._hosted[launch.id] = self._early.get(launch.id, hosted)
+            self._take(hosted)
+            if (early := self._early.get(launch.id)) is not None:
+                self._take(early)
         finally:
             self._busy.discard(launch.id)
             self._early.pop(launch.id, None)
@@ -108,17 +110,22 @@ class Facts:
                     continue
                 await self._clock.sleep(_LIST_EVERY_S)
 
+    def _take(self, hosted: Hosted) -> None:
+        """Newer news of one replica; a notice outlives its process."""
+        before = self._hosted.get(hosted.id)
+        self._hosted[hosted.id] = (
+            msgspec.structs.replace(hosted, notice=hosted.notice or before.notice) if before else hosted
+        )
+
     async def _follow(self) -> None:
         while True:
             try:
                 async for ended in self._host.exits():
-                    if ended.id in self._hosted:
-                        self._hosted[ended.id] = msgspec.structs.replace(
-                            ended, notice=self._hosted[ended.id].notice or ended.notice
-                        )
-                        self._on_change(ended.service)
-                    elif ended.id in self._busy:
+                    if ended.id in self._busy:
                         self._early[ended.id] = ended
+                    elif ended.id in self._hosted:
+                        self._take(ended)
+                        self._on_change(ended.service)
             except Retryable as exc:
                 await self._clock.sleep(min(exc.after_s, 0.5))
             await self._clock.sleep(0.05)

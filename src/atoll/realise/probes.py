@@ -1,6 +1,7 @@
 """Asking a replica how it is: HTTP, gRPC health `Check`, TCP, a command. One question, one answer, never an exception."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from atoll.model.spec import Probe
 from atoll.model.state import Address
 from atoll.ports import Host, Launch
 
+_LONGEST_LINE_BYTES = 4096
 _GRPC_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = (
     b"\x08\x01"  # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
@@ -46,7 +48,7 @@ async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch 
         return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s")
     except ConnectionRefusedError:
         return Answer(ok=False, text=f"nothing listens on {address} yet")
-    except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as exc:
+    except (OSError, ValueError) as exc:
         return Answer(ok=False, text=f"{type(exc).__name__}: {exc}")
     except AtollError as exc:
         return Answer(ok=False, text=str(exc))
@@ -67,21 +69,31 @@ async def _tcp(address: Address) -> Answer:
 
 
 async def _http(probe: Probe, address: Address) -> Answer:
-    reader, writer = await asyncio.open_connection(address.host, address.port, limit=2**16)
-    try:
-        headers = {"host": str(address), "user-agent": "atoll-probe", "accept": "*/*", "connection": "close"}
-        headers |= {name.lower(): value for name, value in probe.headers.items()}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"GET {probe.path} HTTP/1.1\r\n{lines}\r\n".encode())
-        await writer.drain()
-        status_line = (await reader.readuntil(b"\r\n")).decode("latin-1").split(maxsplit=2)
-        status = int(status_line[1])
-        # 2xx and 3xx, as Kubernetes judges.
-        return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")
-    except IndexError:
+    headers = {"host": str(address), "user-agent": "atoll-probe", "accept": "*/*", "connection": "close"}
+    headers |= {name.lower(): value for name, value in probe.headers.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    said = await _status_line(address, f"GET {probe.path} HTTP/1.1\r\n{lines}\r\n".encode())
+    version, _, rest = said.partition(b" ")
+    if not version.startswith(b"HTTP/1") or not rest[:3].isdigit():
         return Answer(ok=False, text=f"GET {probe.path} answered something that is not HTTP")
-    finally:
-        writer.transport.abort()
+    status = int(rest[:3])
+    # 2xx and 3xx, as Kubernetes judges.
+    return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")
+
+
+async def _status_line(address: Address, request: bytes) -> bytes:
+    """The first line of the answer. On a plain socket, at half a stream's cost: this is what an idle daemon does."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM) as line:
+        line.setblocking(False)
+        await loop.sock_connect(line, (address.host, address.port))
+        await loop.sock_sendall(line, request)
+        said = b""
+        while b"\r\n" not in said and len(said) < _LONGEST_LINE_BYTES:
+            if not (chunk := await loop.sock_recv(line, _LONGEST_LINE_BYTES)):
+                raise ConnectionResetError("the connection ended before an answer")
+            said += chunk
+        return said.partition(b"\r\n")[0]
 
 
 async def _grpc(probe: Probe, address: Address) -> Answer:

@@ -3,10 +3,14 @@
 The daemon and the cells share one `Records`. A row is changed here only after the store has it for good.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 
-from atoll.model.state import Intent, Receipt, Release, ReplicaRecord, Rollout
+from atoll.model.state import Event, Intent, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
+
+_log = logging.getLogger(__name__)
+_BAD = frozenset({"replica.crashed", "replica.killed", "rollout.undoing", "rollout.undone"})
 
 
 class Records:
@@ -31,6 +35,8 @@ class Records:
         if not (change.puts or change.drops or change.leases or change.freed or change.events):
             return
         await self._store.commit(change)
+        for event in change.events:
+            _tell(event)
         for row in change.puts:
             self._put(row)
         for kind, key in change.drops:
@@ -88,6 +94,15 @@ class Records:
                     rows.pop(key, None)
             case "receipt":
                 self.receipts.pop(key, None)
+
+
+def _tell(event: Event) -> None:
+    """The ledger's line in the daemon's log: what it decided, and for whom."""
+    level = logging.WARNING if event.kind in _BAD else logging.INFO
+    subject = "" if event.service in event.message else f"{event.service}: "
+    asked = event.kind.startswith(("rollout.started", "intent.", "secret."))
+    who = f" (asked for by {event.author.actor})" if asked and event.author.actor else ""
+    _log.log(level, "%s%s%s", subject, event.message, who)
 
 
 def leased(holder: str, ports: Iterable[int]) -> tuple[Lease, ...]:

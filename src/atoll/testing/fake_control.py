@@ -30,6 +30,7 @@ from atoll.model.wire import (
     Mutation,
     OperationView,
     PartView,
+    PlanView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
@@ -220,6 +221,35 @@ class FakeControl:
         self.requests.append(request)
         self.services[service] = msgspec.structs.replace(view, state="down", wanted=0, ready=0)
         return view
+
+    async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
+        if isinstance(request, UpRequest):
+            names = [draft.spec.name for draft in request.drafts]
+            return [PlanView(service=name, kind="deploy", unchanged=name in self.services) for name in names]
+        if isinstance(request, DeployRequest):
+            if request.note == "refuse":
+                raise Refused(f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+            running = service in self.services
+            return [
+                PlanView(
+                    service=service,
+                    kind="deploy",
+                    release="r2" if running else "r1",
+                    previous="r1" if running else "",
+                    steps=("start 1 replica of r2 beside r1", "move all requests from r1 to r2"),
+                    changed=("env LOG_LEVEL: info -> warn",),
+                    routes=(f"http://127.0.0.1:8080/{service}",),
+                    replicas=1,
+                    memory_bytes=2**28,
+                    free_bytes=2**30,
+                    warnings=(f"{service} calls payments, which does not run: its calls get 503 until then",),
+                )
+            ]
+        view = self._find(service)
+        kinds = {RollbackRequest: "rollback", RestartRequest: "restart", ScaleRequest: "scale", StopRequest: "stop"}
+        kind = kinds[type(request)]
+        steps = (f"{kind} {service}",)
+        return [PlanView(service=service, kind=kind, release=view.release, steps=steps)]  # type: ignore[arg-type]
 
     async def exec(self, service: str, request: ExecRequest) -> ExecView:
         self._find(service)

@@ -133,7 +133,8 @@ def _with_policy(make: Any) -> Any:
     return made
 
 
-_URL = re.compile(r"(https?|grpcs?|tcp)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(/[^\s?#]*)?")
+_URL_SHAPE = r"(https?|grpcs?|tcp)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(/[^\s?#]*)?"
+_URL = re.compile(_URL_SHAPE)
 
 
 def _url(text: str) -> str:
@@ -151,7 +152,7 @@ def _url(text: str) -> str:
     raise Wrong([mistake], text)
 
 
-URL = Mapped(Text("URL"), _url)
+URL = Mapped(Text("URL"), _url, shape={"pattern": f"^(?!tcp://[^:]*(?:/|$))(?:{_URL_SHAPE})$"})
 USUAL_ADDRESS = ""  # in place of a template: {url} or {address}, as the callee's protocol says; `assemble` replaces it
 CALL_ENV = Either(
     text=Mapped(VARIABLE, lambda variable: {variable: USUAL_ADDRESS}, says="a variable's name"),

@@ -46,7 +46,10 @@ def _probe_word(text: str) -> Probe:
 
 
 _TRUE = Mapped(
-    Flag(), lambda flag: flag or _raise("must be true where it is given", "leave it out instead"), says="`true`"
+    Flag(),
+    lambda flag: flag or _raise("must be true where it is given", "leave it out instead"),
+    says="`true`",
+    shape={"const": True},
 )
 
 
@@ -54,9 +57,12 @@ def _raise(what: str, fix: str) -> Any:
     raise wrong(what, fix)
 
 
+_WAYS = ("http", "grpc", "tcp", "command", "process")
+
+
 def _probe(**given: Any) -> Probe:
     """A probe's table: exactly one way to ask."""
-    ways = [way for way in ("http", "grpc", "tcp", "command", "process") if way in given]
+    ways = [way for way in _WAYS if way in given]
     if len(ways) != 1:
         what = f"has {' and '.join(ways)}: one way to ask is enough" if ways else "does not say how to ask"
         raise wrong(what, 'one of http = "/path", grpc = "", tcp = true, command = ["..."], process = true')
@@ -122,8 +128,14 @@ PROBE_TABLE = Table(
     _probe,
     spec=Probe,
     says="table (see Probes)",
+    shape={"oneOf": [{"required": [way]} for way in _WAYS]},
 )
-_PROBE_WORD = Mapped(SOME_TEXT, _probe_word, says="a path, `tcp`, `grpc` or `process`")
+_PROBE_WORD = Mapped(
+    SOME_TEXT,
+    _probe_word,
+    says="a path, `tcp`, `grpc` or `process`",
+    shape={"anyOf": [{"enum": list(PROBE_WORDS)}, {"pattern": f"^{URL_PATH.pattern}$"}]},
+)
 PROBE = Either(
     text=_PROBE_WORD,
     table=PROBE_TABLE,

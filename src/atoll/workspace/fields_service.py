@@ -4,6 +4,8 @@ Defaults are not here: they stand in `model.spec`, once. What depends on another
 usual way to be ready) is `assemble`'s; what depends on another service is `decide.validate`'s.
 """
 
+import re
+
 from atoll.model.spec import Build, Limits, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_health import HEALTH
@@ -26,7 +28,7 @@ BUILD_TABLE = Table(
         Field(
             "builder",
             Text("name", pattern=r"[a-z][a-z0-9-]*", must="be a builder's name"),
-            "Which builder; without it the files tell.",
+            "Which builder (`python`, `node`, `go`, `rust`, `java`, `maven`, `gradle`, `command`); without it the files tell.",
             ('"python"',),
             default="detected",
         ),
@@ -36,6 +38,19 @@ BUILD_TABLE = Table(
             "The folder whose files go in, where it is not the service's own: code shared in a monorepo. The artifact "
             "then looks like it, and `workdir` says where in it `run` starts.",
             ('"../.."',),
+        ),
+        Field(
+            "tool",
+            Text(
+                "a language and a version",
+                pattern=r"[a-z]+@[0-9]+(\.[0-9]+){0,3}",
+                must='be a language and the beginning of a version, such as "go@1.24"',
+                mend=lambda text: re.sub(r"[\s=:-]+v?", "@", text.strip().lower(), count=1),
+            ),
+            "Which of the machine's toolchains: `go`, `java`, `node`, `python` or `rust`, and how its version begins."
+            " The newest that fits is taken, on the `PATH` or not; `atoll doctor` lists them. None is downloaded.",
+            ('"go@1.24"', '"java@17"'),
+            default="the one on the `PATH`",
         ),
         Field(
             "inputs",
@@ -49,7 +64,7 @@ BUILD_TABLE = Table(
     ),
     Build,
     spec=Build,
-    hints={"tool": "tools come from the PATH", "command": "it is called `steps`", "run": "it is called `steps`"},
+    hints={"command": "it is called `steps`", "run": "it is called `steps`"},
 )
 BUILD = Either(
     text=Mapped(COMMAND, lambda step: Build(steps=(step,)), says="command"),
@@ -226,4 +241,5 @@ SERVICE = Table(
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
     },
+    shape={"not": {"required": ["port", "ports"]}},
 )

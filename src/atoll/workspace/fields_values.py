@@ -19,7 +19,7 @@ VARIABLE = Text(
     must="be a variable's name: letters, digits and underscores, no digit first",
     mend=lambda text: re.sub(r"[^A-Za-z0-9]+", "_", text),
 )
-SOME_TEXT = Text("text", pattern=r"(?s).*\S.*", must="not be empty: it must be a text")
+SOME_TEXT = Text("text", pattern=r"[\s\S]*\S[\s\S]*", must="not be empty: it must be a text")
 INSIDE = r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+"
 FOLDER = Text("folder", pattern=INSIDE, must="be a folder below, without '..'")
 GLOB = Text("glob", pattern=INSIDE, must="be a glob below the service's folder, without '..'")
@@ -56,14 +56,13 @@ class Secret:
     """`{ secret = "name" }`."""
 
     says = '`{ secret = "name" }`'
+    name = Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", must="be a secret's name")
 
     def read(self, value: object) -> SecretRef:
         if not isinstance(value, dict) or list(value) != ["secret"]:
             raise wrong("must be a value, or a secret by its name", 'such as { secret = "orders-db" }')
         try:
-            return SecretRef(
-                Text(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", must="be a secret's name").read(value["secret"])
-            )
+            return SecretRef(self.name.read(value["secret"]))
         except Wrong as exc:
             raise Wrong([mistake.below("secret") for mistake in exc.mistakes]) from None
 

@@ -73,7 +73,7 @@ GATEWAY_TABLE = Table(
     spec=Gateway,
 )
 GATEWAY = Either(
-    text=Mapped(Text(), _gateway, says='`"host:port"`'),
+    text=Mapped(Text(), _gateway, says='`"host:port"`', shape={"pattern": rf"^({_HOST}):\d{{1,5}}$"}),
     table=GATEWAY_TABLE,
     number=Refused("must be host:port", lambda port: f'write "127.0.0.1:{port}"'),
     fix='such as "127.0.0.1:8080"',
@@ -90,7 +90,7 @@ _PLACE_FIELDS = (
     ),
     Field(
         "envoy",
-        Text("path", pattern=r"(?s).+", must="be a path"),
+        Text("path", pattern=r"[\s\S]+", must="be a path"),
         "Your own Envoy instead of the one that comes along.",
         ('"/usr/local/bin/envoy"',),
         default="the one that comes along",
@@ -98,8 +98,13 @@ _PLACE_FIELDS = (
     Field(
         "ports",
         _PortRange(
-            text=Mapped(Text(), _port_range_text, says='`"first-last"`'),
-            items=Mapped(ListOf(Integer(1024, 65_535)), _port_range, says="`[first, last]`"),
+            text=Mapped(Text(), _port_range_text, says='`"first-last"`', shape={"pattern": r"^\d{1,5}\s*-\s*\d{1,5}$"}),
+            items=Mapped(
+                ListOf(Integer(1024, 65_535)),
+                _port_range,
+                says="`[first, last]`",
+                shape={"minItems": 2, "maxItems": 2},
+            ),
             fix='such as "20000-29999"',
         ),
         "Ports that replicas and edges get. Keep it out of the range from which the kernel takes outgoing ports.",

@@ -82,7 +82,7 @@ class Text:
     def __init__(
         self, says: str = "text", *, pattern: str = "", must: str = "", mend: Callable[[str], str] | None = None
     ) -> None:
-        self.says, self.must, self.mend = says, must, mend
+        self.says, self.must, self.mend, self.pattern = says, must, mend, pattern
         self._pattern = re.compile(pattern) if pattern else None
 
     def read(self, value: object) -> str:
@@ -155,7 +155,8 @@ class Integer:
         return str(value)
 
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+DURATION = r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+_DURATION = re.compile(DURATION)
 _UNIT_S = (3600.0, 60.0, 1.0, 0.001)
 
 
@@ -194,7 +195,8 @@ class Duration:
         return f'"{duration_text(value)}"'
 
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s?(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)")
+SIZE = r"(\d+(?:\.\d+)?)\s?(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)"
+_SIZE = re.compile(SIZE)
 _UNIT_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNIT_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -339,22 +341,22 @@ class Either:
         fix: str = "",
     ) -> None:
         self.fix = fix
-        self._by_type: dict[type, Kind] = {}
+        self.by_type: dict[type, Kind] = {}
         for of, kind in ((str, text), (list, items), (dict, table), (bool, flag), (int, number), (float, number)):
             if kind is not None:
-                self._by_type[of] = kind
-        self.says = says or ", or ".join(dict.fromkeys(kind.says for kind in self._by_type.values() if kind.says))
+                self.by_type[of] = kind
+        self.says = says or ", or ".join(dict.fromkeys(kind.says for kind in self.by_type.values() if kind.says))
         words = {str: "a string", list: "a list", dict: "a table", bool: "true or false", int: "a number"}
-        self._wanted = " or ".join(words[of] for of, kind in self._by_type.items() if of in words and kind.says)
+        self._wanted = " or ".join(words[of] for of, kind in self.by_type.items() if of in words and kind.says)
 
     def read(self, value: object) -> Any:
-        kind = self._by_type.get(type(value))
+        kind = self.by_type.get(type(value))
         if kind is None:
             raise wrong(f"must be {self._wanted}, not {seen(value)}", self.fix)
         return kind.read(value)
 
     def show(self, value: Any) -> str:
-        kind = self._by_type.get(type(value)) or next(iter(self._by_type.values()))
+        kind = self.by_type.get(type(value)) or next(iter(self.by_type.values()))
         return kind.show(value)
 
 
@@ -374,10 +376,15 @@ class Refused:
 
 
 class Mapped:
-    """Another kind's value, turned into something else. `turn` may raise `Wrong`."""
+    """Another kind's value, turned into something else. `turn` may raise `Wrong`.
 
-    def __init__(self, kind: Kind, turn: Callable[[Any], Any], *, says: str = "") -> None:
-        self.kind, self.turn = kind, turn
+    `shape` is what JSON Schema can say of the values that `turn` refuses.
+    """
+
+    def __init__(
+        self, kind: Kind, turn: Callable[[Any], Any], *, says: str = "", shape: Mapping[str, Any] | None = None
+    ) -> None:
+        self.kind, self.turn, self.shape = kind, turn, shape or {}
         self.says = says or kind.says
 
     def read(self, value: object) -> Any:

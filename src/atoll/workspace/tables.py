@@ -42,10 +42,12 @@ class Table:
         spec: type[msgspec.Struct],
         says: str = "",
         hints: Mapping[str, str] | None = None,
+        shape: Mapping[str, Any] | None = None,
     ) -> None:
         self.title, self.fields, self.make, self.spec = title, tuple(fields), make, spec
         self.says = says or "table"
         self.hints = hints or {}
+        self.shape = shape or {}  # what JSON Schema can say of the tables that `make` refuses
         self._by_key = {field.key: field for field in fields}
 
     def values(self, value: Mapping[str, object]) -> tuple[dict[str, Any], list[Mistake]]:

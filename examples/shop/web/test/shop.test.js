@@ -9,7 +9,8 @@ import { shop } from "../shop.js";
 
 const LAMP = { sku: "lamp", name: "Reading <lamp>", blurb: "Warm.", price_cents: 4900 };
 const taken = [];
-let ordersStatus, catalogIsWell, servers, url;
+const bought = [];
+let ordersStatus, paymentsStatus, catalogIsWell, servers, url, urlAlone;
 
 const catalog = {
   products: async () => {
@@ -32,21 +33,36 @@ before(async () => {
     taken.push(JSON.parse(body));
     response.writeHead(ordersStatus).end(JSON.stringify({ id: taken.at(-1).id, version: "7" }));
   });
-  // Port 9 (discard) is closed: the recommendations are away, as they may be.
-  const web = await listen(shop({ catalog, ordersUrl: urlOf(orders), recommendationsUrl: "http://127.0.0.1:9" }));
-  servers = [orders, web];
+  const others = await listen((request, response) => {
+    if (request.url.startsWith("/bought/")) bought.push(request.url);
+    const answers = {
+      "/payments": [paymentsStatus, { reference: "r7", error: "too much" }],
+      "/recommended": [200, ["lamp", "unicorn"]],
+      "/arrival": [200, { arrives: "2026-11-26" }],
+    };
+    const [status, body] = answers[request.url] ?? [200, {}];
+    request.resume().on("end", () => response.writeHead(status).end(JSON.stringify(body)));
+  });
+  const needed = { catalog, ordersUrl: urlOf(orders) };
+  const wellOff = { paymentsUrl: urlOf(others), recommendationsUrl: urlOf(others), shippingUrl: urlOf(others) };
+  // Port 9 (discard) is closed: what the shop can do without is away, as it may be.
+  const away = { paymentsUrl: "http://127.0.0.1:9", recommendationsUrl: "http://127.0.0.1:9" };
+  const web = await listen(shop({ ...needed, ...wellOff }));
+  const alone = await listen(shop({ ...needed, ...away }));
+  servers = [orders, others, web, alone];
   url = urlOf(web);
+  urlAlone = urlOf(alone);
 });
 after(() => servers.forEach((server) => (server.close(), server.closeAllConnections())));
 beforeEach(() => {
-  ordersStatus = 201;
+  ordersStatus = paymentsStatus = 201;
   catalogIsWell = true;
-  taken.length = 0;
+  taken.length = bought.length = 0;
 });
 
-function ask(method, path, form) {
+function ask(method, path, form, base = url) {
   return new Promise((resolve, reject) => {
-    const request = http.request(url + path, { method, agent: false }, (response) => {
+    const request = http.request(base + path, { method, agent: false }, (response) => {
       let body = "";
       response.on("data", (chunk) => (body += chunk)).on("end", () => resolve({ status: response.statusCode, body }));
     });
@@ -54,8 +70,14 @@ function ask(method, path, form) {
   });
 }
 
-test("the page shows what is sold, escaped, without the recommendations that are away", async () => {
+test("the page shows what is sold, escaped, and the names of what others liked", async () => {
   const { status, body } = await ask("GET", "/");
+  assert.equal(status, 200);
+  assert.match(body, /Others liked: Reading &lt;lamp&gt;</);
+});
+
+test("the page is shown without the recommendations that are away", async () => {
+  const { status, body } = await ask("GET", "/", undefined, urlAlone);
   assert.equal(status, 200);
   assert.match(body, /Reading &lt;lamp&gt;/);
   assert.doesNotMatch(body, /Others liked/);
@@ -68,8 +90,26 @@ test("what others liked is shown when it is known", () => {
 test("buying hands the order with its id and price to orders", async () => {
   const { status, body } = await ask("POST", "/buy", "sku=lamp&order=a1");
   assert.equal(status, 201);
-  assert.match(body, /Order <b>a1<\/b>.*Taken by orders 7/);
+  assert.match(body, /Order <b>a1<\/b>.*paid \(r7\).*brings it on 2026-11-26.*Taken by orders 7/);
   assert.deepEqual(taken, [{ id: "a1", sku: "lamp", price_cents: 4900 }]);
+  assert.deepEqual(bought, ["/bought/lamp"]);
+});
+
+test("what is declined is not ordered", async () => {
+  paymentsStatus = 402;
+  const { status, body } = await ask("POST", "/buy", "sku=lamp&order=a1");
+  assert.equal(status, 402);
+  assert.match(body, /declined: too much/);
+  assert.equal(taken.length, 0);
+});
+
+test("without payments, shipping and recommendations it is paid on delivery", async () => {
+  for (const base of [url, urlAlone]) {
+    paymentsStatus = 503;
+    const { status, body } = await ask("POST", "/buy", "sku=lamp&order=a1", base);
+    assert.equal(status, 201);
+    assert.match(body, /to be paid on delivery/);
+  }
 });
 
 test("what is not sold cannot be bought", async () => {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool
+from atoll.ports import Step, Tool, Toolchain
 
 _SEPARATORS = re.compile(r"&&|\|\||[;|&\n]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -17,6 +17,8 @@ class CommandBuilder:
 
     name = "command"
     recipe = 1
+    marks = frozenset[str]()
+    toolchain: Toolchain | None = None
 
     def detect(self, files: frozenset[str]) -> bool:  # noqa: ARG002
         """Always: it is what is left when nothing else fits."""

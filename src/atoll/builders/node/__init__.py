@@ -1,7 +1,7 @@
-"""Node.js services, built by npm: production dependencies in `node_modules`, and `npm run build` where there is one.
+"""Node.js services: production dependencies in `node_modules`, and the `build` script where there is one.
 
-Without anything to install or to build nothing is run. Other package managers are refused rather than ignored: their
-lock would not be followed.
+The lock says which package manager works: npm, pnpm or yarn; npm without any. Without anything to install or to build
+nothing is run. Bun is refused rather than ignored: its lock would not be followed.
 """
 
 import json
@@ -9,22 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from atoll.builders.node.managers import manager_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool
+from atoll.ports import Step, Tool, Toolchain
 
 _PYTHON = frozenset({"pyproject.toml", "requirements.txt", "uv.lock", "setup.py"})
-_LOCKS = frozenset({"package-lock.json", "npm-shrinkwrap.json"})
-_FOREIGN_LOCKS = {
-    "pnpm-lock.yaml": ("pnpm", "pnpm install --frozen-lockfile --prod"),
-    "yarn.lock": ("yarn", "yarn install --frozen-lockfile --production"),
-    "bun.lock": ("bun", "bun install --frozen-lockfile --production"),
-}
 _HOOKS = frozenset({"preinstall", "install", "postinstall", "prepublish", "prepare"})  # npm runs them at an install
-_QUIET = ("--no-audit", "--no-fund", "--no-update-notifier")
 
 _NODE = Tool(name="node", fix="install Node.js (https://nodejs.org)", version=("node", "--version"))
-_NPM = Tool(name="npm", fix="install npm (it comes with Node.js)", version=("npm", "--version"))
 _PLAIN = Tool(name="node", fix=_NODE.fix, optional=True)
 
 
@@ -33,6 +26,23 @@ class NodeBuilder:
 
     name = "node"
     recipe = 1
+    marks = frozenset({"package.json"})
+    toolchain: Toolchain | None = Toolchain(
+        name="node",
+        program="node",
+        places=(
+            "$NVM_DIR/versions/node/*",
+            "~/.nvm/versions/node/*",
+            "~/.local/share/fnm/node-versions/*/installation",
+            "~/.volta/tools/image/node/*",
+            "~/.local/share/mise/installs/node/*",
+            "~/.asdf/installs/nodejs/*",
+            "/usr/local/lib/nodejs/*",
+            "/opt/node*",
+        ),
+        fix="nvm install {version}, or unpack Node.js {version} from https://nodejs.org below /usr/local/lib/nodejs",
+        at_run=True,
+    )
 
     def detect(self, files: frozenset[str]) -> bool:
         """A package.json, or a JavaScript program beside no Python one."""
@@ -46,11 +56,13 @@ class NodeBuilder:
         )
 
     def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
-        """Both node and npm; with nothing to install or build, node only where it is there."""
-        return (_NODE, _NPM) if self.steps(spec, files, folder) else (_PLAIN,)
+        """Node and the package manager; with nothing to install or build, node only where it is there."""
+        if not self.steps(spec, files, folder):
+            return (_PLAIN,)
+        return (_NODE, manager_of(spec, files, folder).tool)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
-        """The commands of npm. Raises UserError for a broken package.json or another package manager's lock."""
+        """The commands of the package manager. Raises UserError for a broken package.json or a lock of none we know."""
         package = _package(spec, files, folder)
         scripts = _table(package, "scripts")
         production = _table(package, "dependencies") or _table(package, "optionalDependencies")
@@ -58,15 +70,15 @@ class NodeBuilder:
         building = "build" in scripts
         if not (production or building or package.get("workspaces") or scripts.keys() & _HOOKS):
             return ()
-        locked = bool(files & _LOCKS)
-        if not locked:
-            _refuse_foreign(spec, files)
-        install = _step("install", "npm", "ci" if locked else "install", "--include=dev" if building else "--omit=dev")
+        manager = manager_of(spec, files, folder)
         if not building:
-            return (install,)
-        steps = [install, Step(command=Command(argv=("npm", "run", "build")), label="build")]
+            return (_step("install", manager.install, manager.env),)
+        steps = [
+            _step("install", manager.install_all, manager.env),
+            _step("build", (manager.tool.name, "run", "build"), manager.env),
+        ]
         if development:
-            steps.append(_step("drop development dependencies", "npm", "prune", "--omit=dev"))
+            steps.append(_step("drop development dependencies", manager.prune, manager.env))
         return tuple(steps)
 
     def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
@@ -75,8 +87,8 @@ class NodeBuilder:
         return {"PATH+": str(scripts)} if scripts.is_dir() else {}
 
 
-def _step(label: str, *argv: str) -> Step:
-    return Step(command=Command(argv=(*argv, *_QUIET)), label=label)
+def _step(label: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Step:
+    return Step(command=Command(argv=argv), env=env, label=label)
 
 
 def _package(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, Any]:
@@ -96,13 +108,3 @@ def _package(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[
 def _table(package: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = package.get(name)
     return value if isinstance(value, dict) else {}
-
-
-def _refuse_foreign(spec: ServiceSpec, files: frozenset[str]) -> None:
-    for lock, (manager, command) in _FOREIGN_LOCKS.items():
-        if lock in files:
-            raise UserError(
-                f"{spec.name} locks its dependencies with {manager}",
-                f"{spec.folder}/{lock} is there and no package-lock.json; npm would ignore it",
-                f'say how to build in service.toml: [build] steps = ["{command}"]',
-            )

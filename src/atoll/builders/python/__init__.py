@@ -1,7 +1,7 @@
 """Python services, built by uv into a virtual environment `.venv` inside the artifact.
 
-What is there decides: a lock is followed to the letter (`uv sync --frozen`), then `requirements.txt`, then a
-`pyproject.toml` without a lock. Without any of them nothing is built. An interpreter is never downloaded: the venv is
+What is there decides: uv's lock is followed to the letter (`uv sync --frozen`), then `requirements.txt`, then Poetry's
+lock, then a `pyproject.toml` without a lock. Without any of them nothing is built. An interpreter is never downloaded: the venv is
 made with one that the machine has.
 """
 
@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool
+from atoll.ports import Step, Tool, Toolchain
 
 VENV = ".venv"
 
@@ -53,6 +54,23 @@ class PythonBuilder:
 
     name = "python"
     recipe = 1
+    marks = _MARKERS
+    toolchain: Toolchain | None = Toolchain(
+        name="python",
+        program="python3*",
+        places=(
+            "$PYENV_ROOT/versions/*",
+            "~/.pyenv/versions/*",
+            "~/.local/share/uv/python/cpython-*",
+            "~/.local/share/mise/installs/python/*",
+            "~/.asdf/installs/python/*",
+            "/usr/local/python*",
+            "/opt/python*",
+        ),
+        fix="pyenv install {version}, uv python install {version}, or apt-get install python{version} python{version}-venv",
+        chosen_env={"UV_PYTHON": "{program}"},
+        at_run=True,
+    )
 
     def detect(self, files: frozenset[str]) -> bool:
         """A Python project's file, or a Python program beside no other technology's project file."""
@@ -78,6 +96,14 @@ class PythonBuilder:
             if packaged:
                 steps.append(_step("install the service", *_pip("--no-deps", ".")))
             return (*steps, _COMPILE)
+        if "poetry.lock" in files:
+            asked = (".",) if packaged else ("-r", "pyproject.toml")
+            return (
+                *write_constraints(spec, folder, project),
+                _step("make .venv", "uv", "venv", "--no-project", VENV),
+                _step("install from poetry.lock", *_pip("--constraint", CONSTRAINTS, *asked)),
+                _COMPILE,
+            )
         if "project" in project:
             return (_step("install from pyproject.toml", *_SYNC), _COMPILE)
         if packaged or "setup.py" in files:
@@ -86,6 +112,8 @@ class PythonBuilder:
                 _step("install the service", *_pip(".")),
                 _COMPILE,
             )
+        if spec.build.tool is not None:  # nothing to install, but `python3` must be the one that was asked for
+            return (_step("make .venv", "uv", "venv", "--no-project", VENV), _COMPILE)
         return ()
 
     def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002

@@ -42,6 +42,10 @@ def command(session: Session) -> int:
     else:
         _tell(workspace.warnings)
         click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
+        if not names:
+            click.echo(
+                f"    no service.toml was found below {session.root}; `services` in atoll.toml says where to look"
+            )
     return 0
 
 

@@ -9,11 +9,12 @@ import click
 from atoll.cli.drafts import build, chosen, first_failure, new_key
 from atoll.cli.failed import Failed
 from atoll.cli.main import report
+from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
-    from atoll.model.wire import OperationView
+    from atoll.model.wire import OperationView, PlanView
 
 
 @click.command
@@ -21,21 +22,26 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Make a release also when nothing changed.")
 @click.option("--note", metavar="TEXT", default="", help="Kept with the release.")
 @receipt_options
+@plan_option
 @common_options
 @json_option
 @takes_session
-def command(session: Session, services: tuple[str, ...], force: bool, note: str, detach: bool, markdown: bool) -> int:
+def command(
+    session: Session, services: tuple[str, ...], force: bool, note: str, detach: bool, markdown: bool, plan: bool
+) -> int:
     """Build services and move all traffic to the new releases.
 
     Returns when each is live (all traffic is on the new release) or was undone (3). Ctrl-C detaches: what was begun goes
-    on. With --json: a list of the API's OperationView, each with its receipt.
+    on. With --json: a list of the API's OperationView, each with its receipt. --plan builds (else nobody knows what would be
+    released), and lists the API's PlanView.
 
     Example:
       atoll deploy orders
       atoll deploy orders payments --markdown
+      atoll deploy orders --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import DeployRequest
+    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)
@@ -43,6 +49,7 @@ def command(session: Session, services: tuple[str, ...], force: bool, note: str,
     drafts = build(session, workspace, names)
     failures = dict(drafts.failures)
     begun: list[OperationView] = []
+    plans: list[PlanView] = []
     who = author(session.root)
     for name, draft in drafts.ready.items():
         request = DeployRequest(
@@ -55,9 +62,14 @@ def command(session: Session, services: tuple[str, ...], force: bool, note: str,
             force=force,
         )
         try:
-            begun.append(session.client.deploy(request))
+            if plan:
+                plans += session.client.plan(request, name)
+            else:
+                begun.append(session.client.deploy(request))
         except Failed as exc:  # one that is refused does not stop the others
             failures[name] = exc
+    if plan:
+        return show(session, plans, failures)
     if not begun and len(failures) == 1:
         raise next(iter(failures.values()))
     for failed in failures.values():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.failed import Failed, taken_over
-from atoll.cli.output import console, escape, print_json, table
+from atoll.cli.output import escape, print_json, print_screen, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
@@ -31,15 +31,17 @@ def command(session: Session) -> int:
     Example:
       atoll doctor
     """
+    import msgspec
+
     checks = list(_checks(session))
     if session.json:
-        print_json(checks)
+        print_json([msgspec.structs.replace(check, fix="") if check.ok else check for check in checks])
     else:
         rows = []
         for check in checks:
             fix = f"; fix: {escape(check.fix)}" if check.fix and check.ok is not True else ""
             rows.append((_MARK[check.ok], check.check, escape(check.text) + fix))
-        console().print(table(("", "check", ""), rows))
+        print_screen(table(("", "check", ""), rows, fold=True))
     return 1 if any(check.ok is False for check in checks) else 0
 
 

@@ -7,6 +7,8 @@ import click
 from atoll.cli.output import print_json
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
+NOT_STARTED = 127  # what a shell says of a program that it does not find
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @service_argument()
@@ -33,7 +35,9 @@ def command(session: Session, service: str, argv: tuple[str, ...], replica: str,
         print_json(view)
     else:
         click.echo(view.output, nl=False)
-    if view.exit.code is None:
-        session.warn(f"the command ended: {view.exit.text}")
-        return 128 + view.exit.signal if view.exit.signal else 1
-    return view.exit.code
+    if view.exit.code is not None:
+        return view.exit.code
+    session.warn(f"the command ended: {view.exit.text}")
+    if view.exit.signal:
+        return 128 + view.exit.signal
+    return NOT_STARTED

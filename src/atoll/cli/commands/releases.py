@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from atoll.cli.output import age, console, duration, escape, print_json, table
+from atoll.cli.output import age, duration, escape, print_json, print_screen, table
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def command(session: Session, service: str) -> None:
         print_json(session.client.raw(f"/v1/services/{quote(service, safe='')}/releases"))
         return
     columns = ("release", "state", ">made", "by", "commit", "artifact", ">deploy", ">failed", "")
-    console().print(table(columns, (_row(release) for release in session.client.releases(service))))
+    print_screen(table(columns, (_row(release) for release in session.client.releases(service))))
 
 
 def _row(release: ReleaseView) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from atoll.cli.drafts import new_key
+from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
@@ -12,10 +13,11 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 @click.command
 @service_argument()
 @receipt_options
+@plan_option
 @common_options
 @json_option
 @takes_session
-def command(session: Session, service: str, detach: bool, markdown: bool) -> int:
+def command(session: Session, service: str, detach: bool, markdown: bool, plan: bool) -> int:
     """Replace every replica by a fresh one of the same release.
 
     New replicas start before the old ones are drained, unless the service says `overlap = false`. New versions of
@@ -23,9 +25,12 @@ def command(session: Session, service: str, detach: bool, markdown: bool) -> int
 
     Example:
       atoll restart orders
+      atoll restart orders --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import RestartRequest
+    from atoll.pipeline.provenance import author
 
     request = RestartRequest(author=author(session.root), key=new_key())
+    if plan:
+        return show(session, session.client.plan(request, service))
     return finish(session, [session.client.restart(service, request)], detach=detach, markdown=markdown)

@@ -6,6 +6,7 @@ import click
 
 from atoll.cli.drafts import new_key
 from atoll.cli.failed import Failed
+from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
@@ -14,10 +15,11 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 @service_argument()
 @click.option("--to", "to", metavar="RELEASE", help="Which release, such as r7. Default: the one before.")
 @receipt_options
+@plan_option
 @common_options
 @json_option
 @takes_session
-def command(session: Session, service: str, to: str | None, detach: bool, markdown: bool) -> int:
+def command(session: Session, service: str, to: str | None, detach: bool, markdown: bool, plan: bool) -> int:
     """Go back to an earlier release.
 
     Artifact, configuration, policy and contracts go back together; secrets stay at their newest version. While the
@@ -25,12 +27,14 @@ def command(session: Session, service: str, to: str | None, detach: bool, markdo
 
     Example:
       atoll rollback orders
-      atoll rollback orders --to r5
+      atoll rollback orders --to r5 --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import RollbackRequest
+    from atoll.pipeline.provenance import author
 
     request = RollbackRequest(to=None if to is None else number(to), author=author(session.root), key=new_key())
+    if plan:
+        return show(session, session.client.plan(request, service))
     return finish(session, [session.client.rollback(service, request)], detach=detach, markdown=markdown)
 
 

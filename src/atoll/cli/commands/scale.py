@@ -10,6 +10,7 @@ import click
 from atoll.cli.drafts import new_key
 from atoll.cli.failed import Failed
 from atoll.cli.output import counted, print_json
+from atoll.cli.plans import plan_option, show
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ WAIT_S = 120.0  # four times the default start budget
 
 @click.command
 @service_argument()
-@click.argument("replicas", type=click.IntRange(min=0), required=False)
+@click.argument("replicas", type=int, required=False)
 @click.option("--reset", is_flag=True, help="Go back to what the release says.")
 @click.option("--detach", is_flag=True, help="Do not wait until they are ready.")
+@plan_option
 @common_options
 @json_option
 @takes_session
-def command(session: Session, service: str, replicas: int | None, reset: bool, detach: bool) -> None:
+def command(session: Session, service: str, replicas: int | None, reset: bool, detach: bool, plan: bool) -> int:
     """Set the number of replicas by hand, or give it back.
 
     The number survives deploys and rollbacks, until --reset.
@@ -36,20 +38,23 @@ def command(session: Session, service: str, replicas: int | None, reset: bool, d
       atoll scale orders 3
       atoll scale orders --reset
     """
-    from atoll.cli.git import author
     from atoll.model.wire import ScaleRequest
+    from atoll.pipeline.provenance import author
 
     if (replicas is None) != reset:
         raise click.UsageError("say either how many REPLICAS, or --reset")
     request = ScaleRequest(replicas=replicas, author=author(session.root), key=new_key())
+    if plan:
+        return show(session, session.client.plan(request, service))
     view = session.client.scale(service, request)
     if not detach:
         view = _settled(session, view)
     if session.json:
         print_json(view)
-        return
+        return 0
     by_hand = "" if view.override is None else " (by hand; `--reset` gives it back)"
     click.echo(f"{view.name}: {view.ready} of {counted(view.wanted, 'replica')} ready{by_hand}")
+    return 0
 
 
 def _settled(session: Session, view: ServiceView) -> ServiceView:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from atoll.cli.failed import Failed
-from atoll.cli.output import console, print_json, table
+from atoll.cli.output import print_json, print_screen, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 
@@ -39,8 +39,8 @@ def set_(session: Session, name: str) -> None:
       atoll secret set orders-db < url.txt
     """
     from atoll.cli.drafts import new_key
-    from atoll.cli.git import author
     from atoll.model.wire import SecretRequest
+    from atoll.pipeline.provenance import author
 
     if sys.stdin.isatty():
         value = click.prompt(f"value of {name}", hide_input=True, confirmation_prompt=True, err=True)
@@ -76,8 +76,8 @@ def list_(session: Session) -> None:
     rows = []
     for view in session.client.secrets():
         users = (f"{service} (v{version})" for service, version in sorted(view.used_by.items()))
-        rows.append((view.name, str(view.version), ", ".join(users) or "-"))
-    console().print(table(("secret", ">version", "used by"), rows))
+        rows.append((view.name, str(view.version), ", ".join(users) or "nobody"))
+    print_screen(table(("secret", ">version", "used by"), rows))
 
 
 @command.command("rm")

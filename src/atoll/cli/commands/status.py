@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.output import age, console, duration, escape, print_json, print_line, size, table
+from atoll.cli.output import age, console, duration, escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def command(session: Session, watch: bool, replicas: bool) -> None:
     elif session.json:
         print_json(session.client.raw("/v1/status"))
     else:
-        console().print(screen(session.client.status(), replicas))
+        print_screen(screen(session.client.status(), replicas))
 
 
 def _watch(session: Session, replicas: bool) -> None:
@@ -52,7 +52,7 @@ def _watch(session: Session, replicas: bool) -> None:
             if session.json:
                 print_line(session.client.raw("/v1/status"))
             else:
-                console().print(screen(session.client.status(), replicas))
+                print_screen(screen(session.client.status(), replicas))
             sys.stdout.flush()
             time.sleep(WATCH_S)
     from rich.live import Live
@@ -85,15 +85,20 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
     if not status.services:
         yield Text("no service was deployed yet: `atoll up`")
         return
-    columns = ("service", "release", "state", ">ready", ">req/s", ">errors", ">p95", ">since", "")
-    yield table(columns, (_row(service) for service in status.services))
+    columns = ("service", "release", "state", ">ready", ">req/s", ">errors", ">p95", ">since", "route")
+    yield table(columns, (_row(service, status.gateway) for service in status.services))
+    for service in status.services:
+        if service.reason:
+            yield Text(
+                f"! {service.name}: {service.reason}", _STYLE[service.state] if service.state != "up" else "yellow"
+            )
     if replicas:
         fields = ("replica", "release", "phase", "ready", ">pid", "ports", ">memory", ">restarts", ">since", "")
         yield Text("")
         yield table(fields, (row for service in status.services for row in _replicas(service)))
 
 
-def _row(service: ServiceView) -> tuple[str, ...]:
+def _row(service: ServiceView, gateway: str) -> tuple[str, ...]:
     release = f"{service.release} → {service.candidate}" if service.candidate else service.release or "-"
     by_hand = "*" if service.override is not None else ""
     return (
@@ -105,7 +110,7 @@ def _row(service: ServiceView) -> tuple[str, ...]:
         "-" if service.error_pct is None else f"{service.error_pct:.2f}%",
         "-" if service.p95_ms is None else f"{service.p95_ms:.0f} ms",
         age(service.since_wall),
-        escape(service.reason or " ".join(service.urls)),
+        escape(" ".join(url.removeprefix(gateway).removeprefix("http://") for url in service.urls)),
     )
 
 
@@ -119,7 +124,7 @@ def _replicas(service: ServiceView) -> Iterator[tuple[str, ...]]:
             str(replica.pid or "-"),
             " ".join(f"{name}:{number}" for name, number in replica.ports.items()),
             size(replica.memory_bytes),
-            str(replica.restarts),
+            str(replica.restarts or ""),
             duration(replica.since_s),
             escape(replica.reason),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -9,24 +10,30 @@ import click
 from atoll.cli.drafts import build, chosen, first_failure, new_key
 from atoll.cli.failed import Failed
 from atoll.cli.main import report
-from atoll.cli.output import console, print_json
+from atoll.cli.output import print_json, print_screen
+from atoll.cli.plans import plan_option, show
 from atoll.cli.progress import exit_code, follow
 from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
-    from atoll.model.wire import OperationView, UpView
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.wire import OperationView, ServiceView, UpView
+
+BACK_WITHIN_S = 30.0  # the usual start budget
+_LATE = {"failing", "degraded"}
 
 
 @click.command
 @service_argument(nargs=-1)
 @click.option("--detach", is_flag=True, help="Do not wait until the services are live.")
+@plan_option
 @common_options
 @json_option
 @takes_session
-def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
+def command(session: Session, services: tuple[str, ...], detach: bool, plan: bool) -> int:
     """Start the environment and deploy what is not running.
 
     Without SERVICE: every service of the workspace. What runs already is left alone, also when its files changed since:
@@ -35,12 +42,15 @@ def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
     Example:
       atoll up
       atoll up orders payments
+      atoll up --plan
     """
-    from atoll.cli.git import author
     from atoll.model.wire import UpRequest
+    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)
+    if plan:
+        return _plan(session, workspace, names)
     session.hooks.ensure_running(session.places, workspace, session.say)
     drafts = build(session, workspace, names)
     request = UpRequest(drafts=tuple(drafts.ready.values()), author=author(session.root), key=new_key())
@@ -49,11 +59,59 @@ def command(session: Session, services: tuple[str, ...], detach: bool) -> int:
     for name, error in begun.refused.items():
         failures[name] = Failed(error.what, error.why, error.fix, kind=error.kind, exit_code=error.exit_code)
     operations = list(begun.operations) if detach else follow(session, begun.operations)
-    _show(session, begun, operations, failures)
+    if not detach:
+        for view in _not_back(session, {*begun.unchanged, *begun.edited}):
+            failures[view.name] = Failed(
+                f"{view.name} is not up: {view.reason}",
+                "it was deployed before and could not be brought back",
+                f"see `atoll why {view.name}`",
+                kind="DeployFailed",
+                exit_code=3,
+            )
+    _show(session, workspace.services, begun, operations, failures)
     return first_failure(failures.values()) or (0 if detach else exit_code(operations))
 
 
-def _show(session: Session, begun: UpView, operations: Sequence[OperationView], failures: dict[str, Failed]) -> None:
+def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
+    """Wait for services that were deployed before (after a reboot they start now); those that are not up in time."""
+    deadline = time.monotonic() + BACK_WITHIN_S
+    while True:
+        late = [view for view in session.client.status().services if view.name in services and view.state in _LATE]
+        if not late or time.monotonic() >= deadline:
+            return late
+        time.sleep(0.1)
+
+
+def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str]) -> int:
+    """Builds, since only that tells what would run; starts nothing, not even the environment."""
+    from atoll.model.wire import PlanView, UpRequest
+
+    drafts = build(session, workspace, names)
+    if session.places.keeper_alive():
+        return show(session, session.client.plan(UpRequest(drafts=tuple(drafts.ready.values()))), drafts.failures)
+    session.say(
+        f"the environment '{session.environment}' is not running: its keeper, proxy and daemon would start first"
+    )
+    plans = [
+        PlanView(
+            service=name,
+            kind="deploy",
+            replicas=(spec := draft.spec).replicas,
+            steps=("bring back the release that ran when it was ended; else start its first",),
+            memory_bytes=None if spec.limits.memory_bytes is None else spec.limits.memory_bytes * spec.replicas,
+        )
+        for name, draft in drafts.ready.items()
+    ]
+    return show(session, plans, drafts.failures)
+
+
+def _show(
+    session: Session,
+    known: Container[str],
+    begun: UpView,
+    operations: Sequence[OperationView],
+    failures: dict[str, Failed],
+) -> None:
     for failed in failures.values():
         report(failed, ())
     if session.json:
@@ -65,6 +123,10 @@ def _show(session: Session, begun: UpView, operations: Sequence[OperationView], 
     for operation in operations:
         if operation.ended and not operation.good:
             session.warn(f"{headline(operation)}: {operation.text}\n{operation.output}".rstrip())
-    console().print(screen(session.client.status()))
+    status = session.client.status()
+    print_screen(screen(status))
+    for service in status.services:
+        if service.state != "down" and service.name not in known:
+            session.warn(f"{service.name} runs, but the workspace has it no more; `atoll down {service.name}` stops it")
     for name in begun.edited:
         session.warn(f"{name}: its files changed since it was deployed; `atoll deploy {name}` deploys them")

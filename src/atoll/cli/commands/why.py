@@ -54,5 +54,6 @@ def _show(view: WhyView, out: Console) -> None:
     if view.crash is not None:
         when = f", {age(view.crash.wall)} ago" if view.crash.wall else ""
         out.print(Text.assemble(("the last crash: ", "dim"), f"{view.crash_replica} {view.crash.text}{when}".strip()))
-        for line in view.crash_output.splitlines():
+        told = view.rollout is not None and view.rollout.output == view.crash_output
+        for line in () if told else view.crash_output.splitlines():
             out.print(Text(f"    {line}"))

@@ -1,0 +1,121 @@
+"""Go services, built by `go build` into one program named like the service, at the artifact's top.
+
+The module cache and the build cache are the user's own, so a second build needs no network. A Go toolchain is never
+downloaded. What is not Go (templates, pages, migrations) stays beside the program; sources do not.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from atoll.model.errors import UserError
+from atoll.model.spec import Command, ServiceSpec
+from atoll.ports import Step, Tool, Toolchain
+
+OUT = ".atoll-built"  # not at the final place at once: a package may have the service's name
+_FIX = "install Go (https://go.dev/dl, for example into /usr/local/go)"
+
+# None of it leads out of the folder: no workspace above, no flags of `go env -w`, no other toolchain.
+_ENV: Mapping[str, str] = {"GOTOOLCHAIN": "local", "GOWORK": "off"}
+_GO = Tool(name="go", fix=_FIX, version=("go", "env", "GOVERSION", "CGO_ENABLED", "GOEXPERIMENT"))
+
+_MAIN = re.compile(r"^package main\b", re.MULTILINE)
+_IGNORED = re.compile(r"^//(?:go:build|\s*\+build) +ignore\b", re.MULTILINE)
+_NOT_OURS = frozenset({"vendor", "testdata", "node_modules"})
+
+
+class GoBuilder:
+    """Compiles the one main package of a module, or the one that is called like the service."""
+
+    name = "go"
+    recipe = 1
+    marks = frozenset({"go.mod"})
+    toolchain: Toolchain | None = Toolchain(
+        name="go",
+        program="go",
+        places=(
+            "/usr/local/go*",
+            "/usr/lib/go-*",
+            "/usr/lib/golang",
+            "/opt/go*",
+            "~/go/sdk/*",
+            "~/sdk/go*",
+            "~/.local/share/mise/installs/go/*",
+            "~/.asdf/installs/golang/*/go",
+        ),
+        version=("version",),
+        version_file="VERSION",
+        fix="install Go {version} from https://go.dev/dl and unpack it as ~/sdk/go{version}",
+        env={"GOTOOLCHAIN": "local"},
+    )
+
+    def detect(self, files: frozenset[str]) -> bool:
+        """A go.mod."""
+        return bool(files & self.marks)
+
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+        """The go command, and what it says of itself."""
+        return (_GO,)
+
+    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
+        """Compile, then keep the program. Raises UserError when it is unclear which package is the service."""
+        package = _package(spec, files, folder)
+        flags = "-mod=vendor" if "vendor/modules.txt" in files else "-mod=readonly"
+        env = {**_ENV, "GOFLAGS": flags}
+        if "go.work" in files:
+            del env["GOWORK"]
+            env["GOFLAGS"] = ""  # a workspace knows no -mod=readonly of its modules
+        compiled = f"{OUT}/{spec.name}"
+        return (
+            Step(
+                command=Command(argv=("go", "build", "-trimpath", "-buildvcs=false", "-o", compiled, package)),
+                env=env,
+                label="compile",
+            ),
+            Step(
+                command=Command(  # noqa: S604 (a value, not a call)
+                    shell="find . -type f -name '*.go' -delete"
+                    " && rm -rf vendor go.mod go.sum go.work go.work.sum"
+                    " && find . -mindepth 1 -type d -empty -delete"
+                    f" && mv -T {compiled} {spec.name} && rmdir {OUT}"
+                ),
+                label="keep the program",
+            ),
+        )
+
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+        """Nothing: the program stands alone."""
+        return {}
+
+
+def _package(spec: ServiceSpec, files: frozenset[str], folder: Path) -> str:
+    """The main package that is the service, as go names it: "." or "./cmd/orders"."""
+    found = sorted({str(PurePosixPath(path).parent) for path in files if _is_main(path, folder)})
+    if "." in found:
+        return "."
+    named = [each for each in found if PurePosixPath(each).name == spec.name]
+    if len(named) == 1:
+        return f"./{named[0]}"
+    if len(found) == 1:
+        return f"./{found[0]}"
+    if not found:
+        raise UserError(
+            f"{spec.name} has no main package",
+            f"no file in {spec.folder} says `package main`",
+            "add one, or name another [build] builder",
+        )
+    raise UserError(
+        f"{spec.name} has {len(found)} main packages",
+        f"{', '.join(found)}, and none is called {spec.name}",
+        f'say which one in service.toml: [build] steps = "go build -o {spec.name} ./{found[0]}"',
+    )
+
+
+def _is_main(path: str, folder: Path) -> bool:
+    parts = PurePosixPath(path).parts
+    if not path.endswith(".go") or path.endswith("_test.go"):
+        return False
+    if any(part in _NOT_OURS or part.startswith(("_", ".")) for part in parts[:-1]):
+        return False
+    text = (folder / path).read_text(encoding="utf-8", errors="replace")
+    return bool(_MAIN.search(text)) and not _IGNORED.search(text)

@@ -1,0 +1,70 @@
+"""Maven projects: `mvn package` without tests, with the project's wrapper where it has one.
+
+A jar that holds everything (Spring Boot, shade, assembly) stays alone; else its libraries come into `lib`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
+from atoll.model.errors import UserError
+from atoll.model.spec import Command, ServiceSpec
+from atoll.ports import Step, Tool, Toolchain
+
+# Dates in jars are fixed (the first that a jar can carry): two builds are equal to the byte where the plugins allow it.
+_FLAGS = (
+    *("--batch-mode", "--no-transfer-progress", "--errors"),
+    *("-Dmaven.test.skip=true", "-Dproject.build.outputTimestamp=1980-01-01T00:00:02Z"),
+)
+_LIBRARIES = (
+    "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",  # named: the newest would change
+    "-DincludeScope=runtime",
+    f"-DoutputDirectory={LIB}",
+)
+_FAT = ("spring-boot-maven-plugin", "maven-shade-plugin", "maven-assembly-plugin", "onejar-maven-plugin")
+_MVN = Tool(name="mvn", fix="install Maven (apt-get install maven, or https://maven.apache.org)", version=("mvn", "-v"))
+_DROP = "target */target src */src .mvn mvnw mvnw.cmd pom.xml */pom.xml"
+_WRAPPER = ".mvn/wrapper/maven-wrapper.properties"
+
+
+class MavenBuilder:
+    """Packages the service and copies what it needs at run time."""
+
+    name = "maven"
+    recipe = 1
+    marks = frozenset({"pom.xml"})
+    toolchain: Toolchain | None = JDK
+
+    def detect(self, files: frozenset[str]) -> bool:
+        """A pom.xml."""
+        return bool(files & self.marks)
+
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+        """The JDK, and Maven where the project brings none."""
+        return (JAVAC,) if _wrapped(files) else (JAVAC, _MVN)
+
+    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
+        """Package, then keep the jar and its libraries. Raises UserError for a pom.xml that is no text."""
+        try:
+            pom = (folder / "pom.xml").read_text(encoding="utf-8")
+        except (FileNotFoundError, UnicodeDecodeError) as exc:
+            raise UserError(f"{spec.folder}/pom.xml cannot be read", str(exc), "correct the file") from exc
+        maven = ("sh", "./mvnw") if _wrapped(files) else ("mvn",)
+        goals = ["package"]
+        if "<dependencies>" in pom and not any(plugin in pom for plugin in _FAT):
+            goals += _LIBRARIES
+        return (
+            Step(command=Command(argv=(*maven, *_FLAGS, *goals)), label="package"),
+            Step(
+                command=Command(shell=keep_jar(spec.name, "target", drop=_DROP)),
+                label="keep the jar",
+            ),
+        )
+
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+        """The class path."""
+        return class_path(folder)
+
+
+def _wrapped(files: frozenset[str]) -> bool:
+    return "mvnw" in files and _WRAPPER in files

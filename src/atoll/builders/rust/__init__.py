@@ -1,0 +1,143 @@
+"""Rust services, built by cargo into one program named like the service, at the artifact's top.
+
+Cargo.lock is followed where there is one. Crates are kept in the user's own CARGO_HOME, so a second build needs no
+network. A toolchain is never downloaded. Sources and `target` do not stay.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from atoll.model.errors import UserError
+from atoll.model.spec import Command, ServiceSpec
+from atoll.ports import Step, Tool, Toolchain
+
+TARGET = ".atoll-built"  # a folder of ours, whatever the user's own cargo configuration says
+_FIX = "install Rust (https://rustup.rs)"
+_CARGO = Tool(name="cargo", fix=_FIX, version=("cargo", "--version"))
+_RUSTC = Tool(name="rustc", fix=_FIX, version=("rustc", "--version", "--verbose"))
+_LINKER = Tool(name="cc", fix="install a C compiler: Rust links with it", optional=True)
+_ENV: Mapping[str, str] = {"CARGO_TARGET_DIR": TARGET, "CARGO_INCREMENTAL": "0", "CARGO_TERM_COLOR": "never"}
+
+
+class Program(NamedTuple):
+    """What cargo can build: a binary target and its package."""
+
+    package: str
+    name: str
+    default: bool = False
+
+
+class RustBuilder:
+    """Compiles the one binary of a package or workspace, or the one that is called like the service."""
+
+    name = "rust"
+    recipe = 1
+    marks = frozenset({"Cargo.toml"})
+    toolchain: Toolchain | None = Toolchain(
+        name="rust",
+        program="rustc",
+        places=(
+            "$RUSTUP_HOME/toolchains/*",
+            "~/.rustup/toolchains/*",
+            "~/.local/share/mise/installs/rust/*",
+            "~/.asdf/installs/rust/*",
+            "/usr/lib/rust-*",
+            "/opt/rust*",
+        ),
+        fix="rustup toolchain install {version}",
+        env={"RUSTUP_AUTO_INSTALL": "0"},
+    )
+
+    def detect(self, files: frozenset[str]) -> bool:
+        """A Cargo.toml."""
+        return bool(files & self.marks)
+
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+        """Cargo and rustc, and the C compiler that links."""
+        return (_CARGO, _RUSTC, _LINKER)
+
+    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
+        """Compile, then keep the program. Raises UserError for a broken Cargo.toml or an unclear choice."""
+        program = _program(spec, files, folder)
+        locked = ("--locked",) if "Cargo.lock" in files else ()
+        argv = ("cargo", "build", "--release", *locked, "--package", program.package, "--bin", program.name)
+        return (
+            Step(command=Command(argv=argv), env=_ENV, label="compile"),
+            Step(
+                command=Command(  # noqa: S604 (a value, not a call)
+                    shell=f"cp {TARGET}/release/{program.name} {TARGET}.program && rm -rf {TARGET} target vendor"
+                    " && find . -type f '(' -name '*.rs' -o -name Cargo.toml -o -name Cargo.lock ')' -delete"
+                    " && find . -mindepth 1 -type d -empty -delete"
+                    f" && mv -T {TARGET}.program {spec.name}"
+                ),
+                label="keep the program",
+            ),
+        )
+
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+        """Nothing: the program stands alone."""
+        return {}
+
+
+def _program(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Program:
+    """The binary that is the service: the one of its name, the default one, the only one."""
+    found = sorted({each for path in files if _is_manifest(path) for each in _programs(spec, path, files, folder)})
+    for fitting in (
+        [each for each in found if each.name == spec.name],
+        [each for each in found if each.package == spec.name],
+        [each for each in found if each.default],
+        found,
+    ):
+        if len(fitting) == 1:
+            return fitting[0]
+    if not found:
+        raise UserError(
+            f"{spec.name} has no program",
+            f"no package in {spec.folder} has a src/main.rs, a src/bin or a [[bin]]",
+            "add one, or name another [build] builder",
+        )
+    raise UserError(
+        f"{spec.name} has {len(found)} programs",
+        f"{', '.join(each.name for each in found)}, and none is called {spec.name}",
+        f'set `default-run = "{found[0].name}"` in Cargo.toml, or give one the name {spec.name}',
+    )
+
+
+def _is_manifest(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return parts[-1] == "Cargo.toml" and not {"target", "vendor"}.intersection(parts)
+
+
+def _programs(spec: ServiceSpec, manifest: str, files: frozenset[str], folder: Path) -> Iterator[Program]:
+    content = _toml(spec, manifest, folder)
+    package = content.get("package")
+    if not isinstance(package, dict) or not isinstance(package.get("name"), str):
+        return
+    name, default = package["name"], package.get("default-run")
+    at = PurePosixPath(manifest).parent
+    names = {name} if str(at / "src/main.rs") in files else set()
+    sources = at / "src/bin"
+    for path in files:
+        file = PurePosixPath(path)
+        if file.parent == sources and file.suffix == ".rs":
+            names.add(file.stem)
+        elif file.parent.parent == sources and file.name == "main.rs":
+            names.add(file.parent.name)
+    bins = content.get("bin")
+    for each in bins if isinstance(bins, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("name"), str):
+            if each.get("path", "src/main.rs") == "src/main.rs":
+                names.discard(name)
+            names.add(each["name"])
+    for each in sorted(names):
+        yield Program(name, each, each == default)
+
+
+def _toml(spec: ServiceSpec, manifest: str, folder: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads((folder / manifest).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        where = f"{spec.folder}/{manifest}"
+        raise UserError(f"{where} cannot be read", str(exc), "correct the file") from exc

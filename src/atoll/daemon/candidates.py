@@ -1,0 +1,223 @@
+"""Which release a request would make, and whether it may start: what a mutation and its plan have in common.
+
+`daemon.mutations` commits what this finds, `daemon.planner` only tells it. Nothing here changes anything.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from atoll.daemon.secret_book import SecretBook
+from atoll.decide.admission import admit
+from atoll.decide.compose import replicas
+from atoll.model.errors import Conflict, NotFound, Refused, UserError
+from atoll.model.spec import ServiceSpec
+from atoll.model.state import ENDED, LIVE, Artifact, Intent, Release, Rollout
+from atoll.model.wire import DeployRequest, Mutation, RestartRequest, RollbackRequest, ScaleRequest
+from atoll.ports import Clock
+from atoll.realise.records import Records
+
+_MOST_REPLICAS = 1000  # a slip of the finger must not fill the machine
+
+
+class Admitted(NamedTuple):
+    """A release that may start."""
+
+    stable: Release | None  # the one with the traffic
+    warm: bool  # it runs already
+    warnings: Sequence[str]
+    free_bytes: int | None  # None: nobody knows
+
+
+class Candidates:
+    """One environment's. `free_bytes` asks the machine."""
+
+    def __init__(
+        self, records: Records, secret_book: SecretBook, clock: Clock, free_bytes: Callable[[], int | None]
+    ) -> None:
+        self._records, self._secrets, self._clock, self.free_bytes = records, secret_book, clock, free_bytes
+
+    def intent(self, service: str) -> Intent:
+        """What is wanted; generation 0 when nobody ever said."""
+        return self._records.intents.get(service) or Intent(service=service)
+
+    def expected(self, service: str, request: Mutation) -> Intent:
+        """The intent, when it is the one that the client saw. Raises Conflict."""
+        intent = self.intent(service)
+        if request.expect is not None and request.expect != intent.generation:
+            raise Conflict(
+                f"{service} has changed meanwhile",
+                f"generation {request.expect} was expected, it is {intent.generation}",
+                "look at `atoll status` and try again",
+            )
+        return intent
+
+    def idle(self, service: str, request: Mutation) -> Intent:
+        """The same, when no rollout of the service is under way. Raises Conflict."""
+        intent = self.expected(service, request)
+        rollout = self._records.rollout_of(service)
+        if rollout is not None and active(rollout):
+            raise Conflict(
+                f"{service} is being deployed already",
+                f"r{rollout.candidate} is {rollout.phase}, begun by {rollout.author.actor or 'somebody'}",
+                "wait for it (`atoll status --watch`), then try again",
+            )
+        return intent
+
+    def scaled(self, service: str, request: ScaleRequest) -> Intent:
+        """The intent with the replicas that are asked for. Raises Conflict, Refused, UserError."""
+        intent = self.expected(service, request)
+        n = request.replicas
+        release = self._records.releases_of(service).get(intent.target or 0)
+        if n is not None and release is not None and n > 1 and not release.spec.overlap:
+            raise Refused(
+                f"{service} cannot run {n} replicas",
+                "its file says overlap = false: one at a time",
+                "scale it to 1",
+            )
+        if n is not None and not 0 <= n <= _MOST_REPLICAS:
+            why = f"a number from 0 to {_MOST_REPLICAS} is expected"
+            raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`")
+        return msgspec.structs.replace(intent, replicas=n)
+
+    # --- the release that a request would make --------------------------------------------------------------------
+
+    async def deployed(self, request: DeployRequest) -> tuple[Release, bool]:
+        """The release of a draft, and whether it runs exactly so already. The same content is the same release."""
+        service = request.spec.name
+        releases = self._records.releases_of(service)
+        newest = releases.get(max(releases, default=0))
+        release = Release(
+            service=service,
+            n=1,
+            spec=request.spec,
+            artifact=request.artifact,
+            secrets=await self._secrets.versions_for(request.spec),
+            inherited={name: os.environ[name] for name in request.spec.inherit if name in os.environ},
+            created_wall=self._clock.now().wall,
+            author=request.author,
+            note=request.note,
+        )
+        target = self.intent(service).target
+        current = releases.get(target) if target is not None else None
+        if current is not None and alike(current, release) and not request.force:
+            return current, True
+        if newest is not None and alike(newest, release) and newest.n != target and not request.force:
+            return newest, False
+        return msgspec.structs.replace(release, n=self._number(service)), False
+
+    async def rolled_back(self, service: str, request: RollbackRequest) -> Release:
+        """An earlier release. A cold one gets the newest secrets: old ones may be revoked. Raises NotFound, Conflict."""
+        releases, target = self._records.releases_of(service), self.intent(service).target
+        n = request.to if request.to is not None else self._before(service)
+        if n not in releases:
+            raise _no_such_release(service, n, releases, target)
+        if n == target:
+            raise Conflict(f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`")
+        release = releases[n]
+        newest = await self._secrets.versions_for(release.spec)
+        if self._runs(release) or newest == dict(release.secrets):
+            return release
+        note = f"r{n} with the newest secrets"
+        return self._again(release, newest, note, request)
+
+    async def restarted(self, service: str, request: RestartRequest) -> Release:
+        """A new release of the same content with the newest secrets. Raises Refused when it is down."""
+        current = self._records.releases_of(service).get(self.intent(service).target or 0)
+        if current is None:
+            raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`")
+        return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
+
+    def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:
+        return msgspec.structs.replace(
+            release, n=self._number(release.service), secrets=secrets, note=note,
+            created_wall=self._clock.now().wall, author=request.author,
+        )  # fmt: skip
+
+    def _before(self, service: str) -> int:
+        """The release that had the traffic before the current one, or has it no longer since it is down; 0 for none.
+
+        A restart's predecessor has the same content, so going back means the one before both.
+        """
+        known = self._records.releases_of(service)
+        mine = [row for row in self._records.receipts.values() if row.service == service and row.outcome == "live"]
+        mine.sort(key=lambda row: row.wall, reverse=True)
+        target = self.intent(service).target
+        if target is None:
+            return next((receipt.release for receipt in mine if receipt.release in known), 0)
+        for receipt in mine:
+            if receipt.release != target or receipt.previous is None or receipt.kind == "rollback":
+                continue
+            if receipt.kind == "restart":
+                target = receipt.previous
+            elif receipt.previous in known:
+                return receipt.previous
+        return 0
+
+    def _number(self, service: str) -> int:
+        """The next release number; never one that was used before, even when its release is no longer kept."""
+        kept = max(self._records.releases_of(service), default=0)
+        told = max((row.release for row in self._records.receipts.values() if row.service == service), default=0)
+        return max(kept, told) + 1
+
+    async def same(self, spec: ServiceSpec, artifact: Artifact, target: int | None) -> bool:
+        """Whether release `target` is what this draft would make."""
+        release = self._records.releases_of(spec.name).get(target or 0)
+        try:
+            versions = await self._secrets.versions_for(spec)
+        except NotFound:
+            return False
+        return release is not None and alike(
+            release, msgspec.structs.replace(release, spec=spec, artifact=artifact, secrets=versions)
+        )
+
+    # --- whether it may start -------------------------------------------------------------------------------------
+
+    def admitted(self, release: Release, beside: Sequence[Release] = ()) -> Admitted:
+        """Raises Refused. `beside`: releases of other services that would start with it."""
+        intent, warm = self.intent(release.service), self._runs(release)
+        live = self.live()
+        for other in beside:
+            live.setdefault(other.service, []).append(other)
+        free_bytes = self.free_bytes()
+        warnings = admit(release, live, None if warm else free_bytes, replicas(intent, release))
+        stable = self._records.releases_of(release.service).get(intent.target or 0)
+        return Admitted(stable, warm, warnings, free_bytes)
+
+    def live(self) -> dict[str, list[Release]]:
+        """Service -> its releases that run."""
+        live: dict[str, list[Release]] = {}
+        for name in self._records.services():
+            numbers = {row.release for row in self._records.replicas(name).values()}
+            live[name] = [known for n, known in self._records.releases_of(name).items() if n in numbers]
+        return live
+
+    def _runs(self, release: Release) -> bool:
+        return any(row.release == release.n for row in self._records.replicas(release.service).values())
+
+
+def active(rollout: Rollout | None) -> bool:
+    """Whether it still moves."""
+    return rollout is not None and rollout.phase not in ENDED | LIVE
+
+
+def _no_such_release(service: str, n: int, releases: Collection[int], target: int | None) -> NotFound:
+    """`n` 0 is the one before the current, when there is none."""
+    others = [known for known in releases if known != target]
+    kept = f"kept are {', '.join(f'r{known}' for known in releases)}"
+    if n:
+        return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`")
+    fix = f"name one: `atoll rollback {service} --to r{max(others)}`" if others else f"see `atoll releases {service}`"
+    return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix)
+
+
+def alike(one: Release, other: Release) -> bool:
+    """Whether two releases would run exactly the same."""
+    return (one.spec, one.artifact.key, one.artifact.digest, dict(one.secrets)) == (
+        other.spec,
+        other.artifact.key,
+        other.artifact.digest,
+        dict(other.secrets),
+    )

@@ -1,0 +1,24 @@
+"""Which environment a daemon keeps, and what it asks of its machine. `app.daemon` fills both in."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+from atoll.model.state import Address
+
+
+class Identity(NamedTuple):
+    """Which environment this is."""
+
+    workspace: str
+    environment: str
+    root: str
+    gateway: Address
+    ports: tuple[int, int]
+    data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
+
+
+class Machine(NamedTuple):
+    """What the daemon asks of the machine and of its keeper; functions, so that tests bend them."""
+
+    free_bytes: Callable[[], int | None]
+    parts: Callable[[], Awaitable[Mapping[str, int | None]]]  # keeper, proxy -> pid

@@ -1,0 +1,201 @@
+"""What people ask for: deploy, roll back, restart, scale, stop. Part of `Environment`.
+
+Each is checked, committed in one transaction, and then hinted to the service's loop; nothing here waits for a rollout.
+A service's lock keeps two of them from crossing.
+"""
+
+import secrets
+
+import msgspec
+
+from atoll.daemon.candidates import Candidates, active
+from atoll.daemon.loops import Loops
+from atoll.daemon.planner import error_view
+from atoll.daemon.pulse import Pulse
+from atoll.daemon.reading import Reading
+from atoll.daemon.service import ServiceLoop
+from atoll.decide.changes import changes
+from atoll.decide.facts import exclusive
+from atoll.decide.rollout import begin, supersede
+from atoll.model.errors import AtollError
+from atoll.model.state import ENDED, Event, Intent, Release
+from atoll.model.wire import (
+    DeployRequest,
+    ErrorView,
+    Mutation,
+    OperationView,
+    RestartRequest,
+    RollbackRequest,
+    ScaleRequest,
+    ServiceView,
+    StopRequest,
+    UpRequest,
+    UpView,
+)
+from atoll.ports import Change, Clock, Row
+from atoll.realise.engine import HostEngine
+from atoll.realise.records import Records
+
+
+class Mutations:
+    """Everything that changes what is wanted of a service."""
+
+    def __init__(
+        self,
+        loops: Loops,
+        records: Records,
+        engine: HostEngine,
+        candidates: Candidates,
+        reading: Reading,
+        clock: Clock,
+        pulse: Pulse,
+    ) -> None:
+        self._loops, self._records, self._engine, self._candidates = loops, records, engine, candidates
+        self._reading, self._clock, self._pulse = reading, clock, pulse
+
+    async def up(self, request: UpRequest) -> UpView:
+        """Deploy what is not running. All releases are written first, so that each finds the ports of those it calls."""
+        operations: list[OperationView] = []
+        unchanged: list[str] = []
+        edited: list[str] = []
+        refused: dict[str, ErrorView] = {}
+        due: list[tuple[DeployRequest, ServiceLoop]] = []
+        for draft in request.drafts:
+            service = draft.spec.name
+            loop = self._loops.of(service)
+            rollout = loop.rollout()
+            if loop.intent().target is None and not active(rollout):
+                due.append((DeployRequest(spec=draft.spec, artifact=draft.artifact, author=request.author), loop))
+            elif rollout is not None and active(rollout):
+                operations.append(self._reading.shown(rollout))
+            else:
+                same = await self._candidates.same(draft.spec, draft.artifact, loop.intent().target)
+                (unchanged if same else edited).append(service)
+        for deploy, loop in due:
+            try:
+                begun = await self._deploy(deploy, loop)
+                operations.append(msgspec.structs.replace(begun, warnings=()))  # those it calls may be next in the list
+            except AtollError as exc:
+                refused[deploy.spec.name] = error_view(exc)
+        return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)
+
+    async def deploy(self, request: DeployRequest) -> OperationView:
+        """Admit, number, start."""
+        return await self._deploy(request, self._loops.of(request.spec.name))
+
+    async def _deploy(self, request: DeployRequest, loop: ServiceLoop) -> OperationView:
+        service = request.spec.name
+        async with loop.lock:
+            if (repeated := self._repeated(service, request)) is not None:
+                return repeated
+            self._candidates.idle(service, request)
+            release, runs = await self._candidates.deployed(request)
+            if runs:
+                return OperationView(
+                    id="", service=service, kind="deploy", release=f"r{release.n}", previous=f"r{release.n}",
+                    phase="unchanged", ended=True, text=f"{release.name} already runs exactly this",
+                )  # fmt: skip
+            return await self._begin("deploy", loop, release, request)
+
+    async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
+        """Go back. A warm release takes the traffic at once; a cold one gets the newest secrets, old ones may be revoked."""
+        loop = self._loops.known(service)
+        async with loop.lock:
+            if (repeated := self._repeated(service, request)) is not None:
+                return repeated
+            self._candidates.idle(service, request)
+            return await self._begin("rollback", loop, await self._candidates.rolled_back(service, request), request)
+
+    async def restart(self, service: str, request: RestartRequest) -> OperationView:
+        """A new release of the same content with the newest secrets: the same rollout as any other, so nobody notices."""
+        loop = self._loops.known(service)
+        async with loop.lock:
+            if (repeated := self._repeated(service, request)) is not None:
+                return repeated
+            self._candidates.idle(service, request)
+            return await self._begin("restart", loop, await self._candidates.restarted(service, request), request)
+
+    async def scale(self, service: str, request: ScaleRequest) -> ServiceView:
+        """Set or clear the override."""
+        loop = self._loops.known(service)
+        async with loop.lock:
+            wanted, n = self._candidates.scaled(service, request), request.replicas
+            text = f"{service} shall run {n} replicas" if n is not None else f"{service} runs as its file says"
+            await self._intend(loop, wanted, request, "intent.scaled", text)
+        return self._reading.service(service, {})
+
+    async def stop(self, service: str, request: StopRequest) -> ServiceView:
+        """Want it down; a rollout under way ends."""
+        loop = self._loops.known(service)
+        async with loop.lock:
+            intent = self._candidates.expected(service, request)
+            rollout = loop.rollout()
+            rows: tuple[Row, ...] = ()
+            if rollout is not None and rollout.phase not in ENDED:
+                reason = f"{service} was told to go down"
+                rows = (supersede(rollout, self._clock.now(), reason),)
+            wanted = msgspec.structs.replace(intent, target=None)
+            await self._intend(loop, wanted, request, "intent.down", f"{service} shall be down", rows)
+        return self._reading.service(service, {})
+
+    # --- what all of them do --------------------------------------------------------------------------------------
+
+    def _repeated(self, service: str, request: Mutation) -> OperationView | None:
+        """The first answer to a request that came before with the same idempotency key."""
+        rollout = self._records.rollouts.get(f"{service}-{request.key}") if request.key else None
+        return None if rollout is None else self._reading.shown(rollout)
+
+    async def _begin(self, kind: str, loop: ServiceLoop, release: Release, request: Mutation) -> OperationView:
+        """Admit a release and write the start of its rollout, all in one transaction."""
+        service, now = loop.service, self._clock.now()
+        intent, last = loop.intent(), loop.rollout()
+        stable = intent.target
+        admitted = self._candidates.admitted(release)
+        rollout = begin(
+            kind,  # type: ignore[arg-type]
+            service,
+            f"{service}-{request.key or secrets.token_hex(6)}",
+            release.n,
+            stable,
+            not exclusive(release, admitted.stable),
+            now,
+            request.author,
+        )
+        loop.begin(rollout)
+        # A first deploy is wanted from the start; otherwise the stable release is what is wanted until the switch.
+        target = release.n if stable is None else stable
+        wanted = msgspec.structs.replace(intent, target=target, generation=intent.generation + 1)
+        rows: list[Row] = [release, rollout, wanted]
+        if last is not None and last.phase not in ENDED:
+            rows.append(supersede(last, now))
+        message = f"{kind} of {release.name}" + (f", from r{stable}" if stable is not None else "")
+        data = {
+            "changed": list(changes(admitted.stable, release)),
+            "warnings": list(admitted.warnings),
+            "rollout": rollout.id,
+        }
+        event = Event(
+            kind="rollout.started", service=service, release=release.n, message=message,
+            author=request.author, data=data, wall=now.wall,
+        )  # fmt: skip
+        await self._records.commit(Change(puts=tuple(rows), events=(event,), expect={service: intent.generation}))
+        loop.hint()
+        self._engine.hint_callers(service)
+        self._pulse.beat(service)
+        return msgspec.structs.replace(self._reading.shown(rollout), warnings=tuple(admitted.warnings))
+
+    async def _intend(
+        self, loop: ServiceLoop, wanted: Intent, request: Mutation, kind: str, text: str, rows: tuple[Row, ...] = ()
+    ) -> None:
+        now = self._clock.now()
+        event = Event(kind=kind, service=loop.service, message=text, author=request.author, wall=now.wall)
+        await self._records.commit(
+            Change(
+                puts=(msgspec.structs.replace(wanted, generation=wanted.generation + 1), *rows),
+                events=(event,),
+                expect={loop.service: wanted.generation},
+            )
+        )
+        loop.apply()
+        loop.hint()
+        self._pulse.beat(loop.service)

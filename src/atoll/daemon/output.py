@@ -1,0 +1,82 @@
+"""What replicas print, of several services at once, and commands run beside them. Part of `Environment`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from atoll.daemon.loops import Loops
+from atoll.decide.facts import is_ready
+from atoll.model.errors import NotFound, Refused
+from atoll.model.suggest import did_you_mean
+from atoll.model.wire import ExecRequest, ExecView
+from atoll.ports import Clock, LogLine
+from atoll.realise.engine import HostEngine
+from atoll.realise.records import Records
+
+_UNREAD_LINES = 1000  # of followed services, until their reader takes them
+
+
+class Output:
+    """Logs and `exec`."""
+
+    def __init__(self, loops: Loops, records: Records, engine: HostEngine, clock: Clock) -> None:
+        self._loops, self._records, self._engine, self._clock = loops, records, engine, clock
+
+    async def logs(
+        self,
+        services: Sequence[str],
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
+    ) -> AsyncIterator[LogLine]:
+        """Lines of several services, by time for what is there, as they come for what follows."""
+        for service in services:
+            self._loops.known(service)
+        names = list(services) or list(self._records.services())
+        lines: list[LogLine] = []
+        for name in names:
+            lines += [
+                line
+                async for line in self._engine.logs(
+                    name, replica=replica, tail=tail, follow=False, since_wall=since_wall
+                )
+            ]
+        for line in sorted(lines, key=lambda line: line.wall):
+            yield line
+        if not follow:
+            return
+        last = max((line.wall for line in lines), default=since_wall or self._clock.now().wall)
+        queue: asyncio.Queue[LogLine] = asyncio.Queue(maxsize=_UNREAD_LINES)
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(self._follow(name, replica, last, queue))
+            while True:
+                yield await queue.get()
+
+    async def _follow(self, service: str, replica: str | None, after: float, queue: "asyncio.Queue[LogLine]") -> None:
+        async for line in self._engine.logs(service, replica=replica, tail=1000, follow=True, since_wall=after):
+            if line.wall > after:
+                await queue.put(line)
+
+    async def exec(self, service: str, request: ExecRequest) -> ExecView:
+        """Run a command in a replica's surroundings."""
+        self._loops.known(service)
+        running = [r for r in self._engine.observe(service).replicas if r.alive]
+        chosen = [r for r in running if request.replica in {"", r.id}]
+        if request.replica and not chosen:
+            raise NotFound(
+                f"{service} has no running replica '{request.replica}'",
+                "",
+                did_you_mean(request.replica, [r.id for r in running]),
+            )
+        if not chosen:
+            raise Refused(
+                f"nothing of {service} is running",
+                "a command needs a replica's surroundings",
+                f"see `atoll why {service}`",
+            )
+        current = self._loops.of(service).intent().target  # not the warm one: its environment is yesterday's
+        target = max(chosen, key=lambda r: (is_ready(r), r.record.release == current, -r.record.created_wall))
+        exit_, output = await self._engine.exec(target.id, request.argv, request.timeout_s)
+        return ExecView(exit=exit_, output=output, replica=target.id)

@@ -1,0 +1,133 @@
+"""What a request would do, told without doing it: the same checks and the same release as when it is carried out.
+
+The API asks it for `plan=true`. It reads rows and commits nothing; the sentences are `decide.plan`'s.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from atoll.daemon.candidates import Candidates, active
+from atoll.daemon.loops import Loops
+from atoll.decide import plan
+from atoll.model.errors import AtollError, UserError
+from atoll.model.state import Release
+from atoll.model.wire import (
+    DeployRequest,
+    ErrorView,
+    Mutation,
+    PlanView,
+    RestartRequest,
+    RollbackRequest,
+    ScaleRequest,
+    StopRequest,
+    UpRequest,
+)
+from atoll.realise.records import Records
+
+
+class Planner:
+    """One environment's. `gateway` is its address, such as `http://127.0.0.1:8080`."""
+
+    def __init__(self, candidates: Candidates, loops: Loops, records: Records, gateway: str) -> None:
+        self._candidates, self._loops, self._records, self._gateway = candidates, loops, records, gateway
+
+    async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
+        """One plan a service. Raises what the request itself would raise; `up` tells refusals in its answer."""
+        match request:
+            case UpRequest():
+                return await self._up(request)
+            case DeployRequest():
+                self._candidates.idle(request.spec.name, request)
+                return [await self._deploy(request, ())]
+            case RollbackRequest():
+                self._loops.known(service)
+                self._candidates.idle(service, request)
+                return [self._rollout("rollback", await self._candidates.rolled_back(service, request), ())]
+            case RestartRequest():
+                self._loops.known(service)
+                self._candidates.idle(service, request)
+                return [self._rollout("restart", await self._candidates.restarted(service, request), ())]
+            case ScaleRequest():
+                return [self._scale(service, request)]
+            case StopRequest():
+                return [self._stop(service, request)]
+        raise UserError(f"{type(request).__name__} has no plan", "it changes no service", "carry it out")
+
+    async def _up(self, request: UpRequest) -> Sequence[PlanView]:
+        """Those that would be deployed know of each other, as they will."""
+        plans: list[PlanView] = []
+        due: list[DeployRequest] = []
+        for draft in request.drafts:
+            service = draft.spec.name
+            intent, rollout = self._candidates.intent(service), self._records.rollout_of(service)
+            if rollout is not None and active(rollout):
+                plans.append(self._left(service, f"r{rollout.candidate} is {rollout.phase} already: it goes on"))
+            elif intent.target is None:
+                due.append(DeployRequest(spec=draft.spec, artifact=draft.artifact, author=request.author))
+            elif await self._candidates.same(draft.spec, draft.artifact, intent.target):
+                plans.append(self._left(service, f"runs as r{intent.target}, and its files say the same"))
+            else:
+                text = f"runs as r{intent.target}, and its files have changed: `atoll deploy {service}` is for that"
+                plans.append(self._left(service, text))
+        for deploy in due:
+            others = [self._likely(other) for other in due if other is not deploy]
+            try:
+                plans.append(await self._deploy(deploy, others))
+            except AtollError as exc:
+                plans.append(PlanView(service=deploy.spec.name, kind="deploy", refused=error_view(exc)))
+        return sorted(plans, key=lambda each: each.service)
+
+    def _left(self, service: str, text: str) -> PlanView:
+        intent = self._candidates.intent(service)
+        release = "" if intent.target is None else f"r{intent.target}"
+        return PlanView(
+            service=service, kind="deploy", release=release, previous=release, unchanged=True, steps=(text,),
+            generation=intent.generation,
+        )  # fmt: skip
+
+    def _likely(self, request: DeployRequest) -> Release:
+        return Release(service=request.spec.name, n=0, spec=request.spec, artifact=request.artifact)
+
+    async def _deploy(self, request: DeployRequest, beside: Sequence[Release]) -> PlanView:
+        release, runs = await self._candidates.deployed(request)
+        if runs:
+            return self._left(release.service, f"r{release.n} already runs exactly this")
+        return self._rollout("deploy", release, beside)
+
+    def _rollout(self, kind: Any, release: Release, beside: Sequence[Release]) -> PlanView:
+        admitted = self._candidates.admitted(release, beside)
+        return plan.rollout(
+            kind,
+            self._candidates.intent(release.service),
+            release,
+            admitted.stable,
+            warm=admitted.warm,
+            warnings=admitted.warnings,
+            free_bytes=admitted.free_bytes,
+            gateway=self._gateway,
+        )
+
+    def _scale(self, service: str, request: ScaleRequest) -> PlanView:
+        self._loops.known(service)
+        intent = self._candidates.scaled(service, request)
+        release = self._records.releases_of(service).get(intent.target or 0)
+        return plan.scale(self._candidates.intent(service), intent, release, self._candidates.free_bytes())
+
+    def _stop(self, service: str, request: StopRequest) -> PlanView:
+        self._loops.known(service)
+        intent = self._candidates.expected(service, request)
+        release = self._records.releases_of(service).get(intent.target or 0)
+        rollout = self._records.rollout_of(service)
+        moving = f"r{rollout.candidate}" if rollout is not None and active(rollout) else ""
+        return plan.stop(intent, release, moving, self._candidates.live(), self._gateway)
+
+
+def error_view(exc: AtollError) -> ErrorView:
+    """An error as people and clients get it."""
+    return ErrorView(
+        kind=type(exc).__name__,
+        what=getattr(exc, "what", str(exc)),
+        why=getattr(exc, "why", ""),
+        fix=getattr(exc, "fix", ""),
+        exit_code=exc.exit_code,
+    )

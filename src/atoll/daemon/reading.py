@@ -1,0 +1,219 @@
+"""An environment as its people see it: status, operations, releases, the ledger, why, doctor. Changes nothing.
+
+Part of `Environment`. It gathers rows and observations; `daemon.views` gives them their shape.
+"""
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from atoll import __version__
+from atoll.daemon import views
+from atoll.daemon.collector import Collector
+from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.loops import Loops
+from atoll.daemon.pulse import Pulse
+from atoll.decide.compose import compose
+from atoll.model.errors import NotFound
+from atoll.model.state import ENDED, LIVE, Event, Rollout
+from atoll.model.suggest import did_you_mean
+from atoll.model.wire import DoctorView, OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
+from atoll.ports import Clock, Store, Traffic
+from atoll.realise.engine import HostEngine
+from atoll.realise.records import Records
+
+_STATES = {  # of a release, in a sentence
+    "current": "it has the traffic",
+    "candidate": "it is on its way to the traffic",
+    "warm": "it had the traffic before and still runs, so that going back takes a moment",
+    "past": "it had the traffic before and is stopped; it can be started again",
+    "failed": "it never got the traffic, or lost it again",
+}
+
+
+class Reading:
+    """Everything that only looks."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        loops: Loops,
+        records: Records,
+        engine: HostEngine,
+        store: Store,
+        traffic: Traffic,
+        collector: Collector,
+        clock: Clock,
+        machine: Machine,
+        pulse: Pulse,
+    ) -> None:
+        self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
+        self._store, self._traffic, self._collector = store, traffic, collector
+        self._clock, self._machine, self._pulse = clock, machine, pulse
+
+    async def status(self) -> StatusView:
+        """Everything on one page."""
+        identity, now = self._identity, self._clock.now()
+        usage = await self._engine.usage()
+        parts = await self._machine.parts()
+        problem = self._traffic.problem()
+        last = await self._store.events(limit=1, newest=True)
+        return StatusView(
+            workspace=identity.workspace,
+            environment=identity.environment,
+            root=identity.root,
+            version=__version__,
+            gateway=f"http://{identity.gateway}",
+            parts=(
+                PartView(name="keeper", pid=parts.get("keeper"), problem="" if parts.get("keeper") else "not running"),
+                PartView(name="daemon", pid=os.getpid()),
+                PartView(name="proxy", pid=parts.get("proxy"), problem=problem),
+            ),
+            notices=tuple(self._engine.notices()),
+            services=tuple(self.service(service, usage) for service in self._records.services()),
+            last_event=last[-1].seq if last else 0,
+            wall=now.wall,
+        )
+
+    def service(self, service: str, usage: Mapping[str, tuple[int, float]]) -> ServiceView:
+        """One service now; `usage` is memory and CPU by replica, empty when nobody asks for them."""
+        loop = self._loops.of(service)
+        releases = self._records.releases_of(service)
+        intent, rollout = loop.intent(), loop.rollout()
+        return views.service_view(
+            intent,
+            rollout,
+            compose(intent, rollout, releases),
+            self._engine.observe(service),
+            releases,
+            self._collector.rates(service),
+            usage,
+            f"http://{self._identity.gateway}",
+            self._clock.now(),
+        )
+
+    def shown(self, rollout: Rollout) -> OperationView:
+        """A rollout as an operation."""
+        loop = self._loops.of(rollout.service)
+        want = compose(loop.intent(), loop.rollout(), self._records.releases_of(rollout.service))
+        wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
+        receipt = self._records.receipts.get(rollout.id)
+        measured = (0, 0) if receipt or rollout.phase in ENDED else loop.counted(rollout)
+        seen = self._engine.observe(rollout.service)
+        return views.operation_view(rollout, seen, wanted, measured, receipt, self._clock.now())
+
+    async def operation(self, id: str) -> OperationView:
+        """A rollout in progress or past."""
+        return self.shown(self._rollout(id))
+
+    def _rollout(self, id: str) -> Rollout:
+        if id not in self._records.rollouts:
+            raise NotFound(f"there is no operation '{id}'", "it may be older than what is kept", "see `atoll releases`")
+        return self._records.rollouts[id]
+
+    async def watch_operation(self, id: str) -> AsyncIterator[OperationView]:
+        """The operation after each change, until it has ended."""
+        shown: OperationView | None = None
+        service = self._rollout(id).service
+        count = self._pulse.count(service)
+        while True:
+            view = await self.operation(id)
+            if view != shown:
+                yield view
+                shown = view
+            if view.ended:
+                return
+            count = await self._pulse.after(count, 1.0, service)
+
+    async def releases(self, service: str) -> Sequence[ReleaseView]:
+        """Newest first."""
+        loop = self._loops.known(service)
+        return views.release_views(
+            self._records.releases_of(service),
+            loop.intent(),
+            loop.rollout(),
+            [receipt for receipt in self._records.receipts.values() if receipt.service == service],
+            frozenset(row.release for row in self._records.replicas(service).values()),
+        )
+
+    async def events(self, *, after: int = 0, service: str | None = None, follow: bool = False) -> AsyncIterator[Event]:
+        """The ledger after `after`. Raises NotFound for a service that was never deployed here."""
+        if service is not None:
+            self._loops.known(service)
+        count = self._pulse.count()
+        while True:
+            page = await self._store.events(after=after, service=service)
+            for event in page:
+                after = event.seq
+                yield event
+            if page:
+                continue
+            if not follow:
+                return
+            count = await self._pulse.after(count, 5.0)
+
+    async def why(self, subject: str) -> WhyView:
+        """Sentences, the last rollout, the last crash."""
+        service, _, release = subject.replace("/", " ").partition(" ")
+        self._loops.known(service)
+        return await (self._why_release(service, release) if release else self._why_service(service))
+
+    async def _why_service(self, service: str) -> WhyView:
+        view, rollout = self.service(service, {}), self._loops.of(service).rollout()
+        because = [f"{view.ready} of {view.wanted} replicas of {view.release} are ready"] if view.state == "up" else []
+        if view.reason:
+            because.append(view.reason)
+        operation = self.shown(rollout) if rollout else None
+        if operation and operation.text and not any(operation.text in sentence for sentence in because):
+            because.append(operation.text)
+        n = self._loops.of(service).intent().target
+        if rollout is not None and rollout.phase not in LIVE:
+            n = rollout.candidate
+        fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
+        return await self._explained(service, view.state, because, fix, operation, n or 0)
+
+    async def _why_release(self, service: str, name: str) -> WhyView:
+        known = {view.release: view for view in await self.releases(service)}
+        if (view := known.get(f"r{name.removeprefix('r')}")) is None:
+            raise NotFound(f"{service} has no release '{name}'", "", did_you_mean(name, known))
+        mine = [row for row in self._records.rollouts.values() if (row.service, row.candidate) == (service, view.n)]
+        rollout = max(mine, key=lambda row: row.started_wall, default=None)
+        operation = self.shown(rollout) if rollout else None
+        because = [_STATES[view.state]]
+        if operation and operation.text:
+            because.append(operation.text)
+        return await self._explained(f"{service} {view.release}", view.state, because, "", operation, view.n)
+
+    async def _explained(
+        self, subject: str, state: str, because: Sequence[str], fix: str, operation: OperationView | None, n: int
+    ) -> WhyView:
+        """With the last crash of release `n`."""
+        service = subject.partition(" ")[0]
+        crashed = self._engine.last_crashed(service, n)
+        return WhyView(
+            subject=subject,
+            state=state,
+            because=tuple(because),
+            fix=fix,
+            rollout=operation,
+            crash=self._engine.observe(service).last_exit.get(n),
+            crash_replica=crashed,
+            crash_output=await self._engine.last_output(crashed),
+        )
+
+    async def doctor(self) -> Sequence[DoctorView]:
+        """What only the daemon can see."""
+        problem = self._traffic.problem()
+        parts = await self._machine.parts()
+        failing = [
+            view
+            for name in self._records.services()
+            if (view := self.service(name, {})).state in {"failing", "degraded"}
+        ]
+        keeper, proxy = parts.get("keeper"), parts.get("proxy")
+        found = [
+            DoctorView(check="keeper", ok=bool(keeper), text=f"pid {keeper}" if keeper else "does not answer", fix="" if keeper else "atoll up"),
+            DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
+            *(DoctorView(check=f"service {v.name}", ok=False, text=v.reason, fix=f"atoll why {v.name}") for v in failing),
+            *(DoctorView(check="notice", ok=None, text=text) for text in self._engine.notices()),
+        ]  # fmt: skip
+        return tuple(found)

@@ -1,0 +1,172 @@
+"""What would happen, in the order in which it would, as sentences: for `--plan`, before anybody decides to do it.
+
+The daemon calls it with the release that a request would make. Pure; it follows `decide.rollout` and `decide.compose`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from atoll.decide.changes import changes
+from atoll.decide.compose import replicas
+from atoll.decide.facts import exclusive, held, warm_s
+from atoll.model.spec import ServiceSpec
+from atoll.model.state import Intent, Release
+from atoll.model.wire import PlanView
+
+
+def rollout(
+    kind: Literal["deploy", "rollback", "restart"],
+    intent: Intent,
+    candidate: Release,
+    stable: Release | None,
+    *,
+    warm: bool,
+    warnings: Sequence[str],
+    free_bytes: int | None,
+    gateway: str,
+) -> PlanView:
+    """A deploy, rollback or restart. `warm`: the candidate's replicas run already."""
+    count = replicas(intent, candidate)
+    limit = candidate.spec.limits.memory_bytes
+    if exclusive(candidate, stable):
+        assert stable is not None
+        steps = _one_after_the_other(candidate, stable, count)
+    else:
+        steps = _side_by_side(kind, candidate, stable, count, warm)
+    return PlanView(
+        service=candidate.service,
+        kind=kind,
+        release=f"r{candidate.n}",
+        previous="" if stable is None else f"r{stable.n}",
+        steps=tuple(steps),
+        changed=changes(stable, candidate),
+        routes=routes(candidate.spec, gateway),
+        replicas=count,
+        memory_bytes=0 if warm else None if limit is None else limit * count,
+        free_bytes=free_bytes,
+        holds=held(candidate, stable),
+        warnings=tuple(warnings),
+        generation=intent.generation,
+    )
+
+
+def scale(before: Intent, after: Intent, release: Release | None, free_bytes: int | None) -> PlanView:
+    """Another number of replicas. `release` is the one with the traffic; None: it is down."""
+    steps: list[str] = []
+    more = memory = 0
+    limit = None if release is None else release.spec.limits.memory_bytes
+    if release is None:
+        steps.append("it is down: the number holds from its next start on")
+    else:
+        old, new = replicas(before, release), replicas(after, release)
+        more = max(0, new - old)
+        memory = more * (limit or 0)
+        if new > old:
+            steps.append(f"start {_replicas(more)} of r{release.n} beside the {old} that run")
+        elif new < old:
+            steps += [_finish(release, f"{old - new} of {_replicas(old)}"), f"stop {_replicas(old - new)}"]
+        if new == 0:
+            steps.append("nothing of it runs from then on; requests get 503")
+    name = "" if release is None else f"r{release.n}"
+    return PlanView(
+        service=before.service,
+        kind="scale",
+        release=name,
+        previous=name,
+        unchanged=before == after,
+        steps=tuple(steps),
+        replicas=0 if release is None else replicas(after, release),
+        memory_bytes=None if limit is None and more else memory,
+        free_bytes=free_bytes,
+        generation=before.generation,
+    )
+
+
+def stop(
+    intent: Intent, release: Release | None, moving: str, live: Mapping[str, Sequence[Release]], gateway: str
+) -> PlanView:
+    """Taking it down. `moving` is a candidate that is being rolled out, such as "r8"."""
+    steps: list[str] = [f"end the rollout of {moving}"] if moving else []
+    if release is not None:
+        count = replicas(intent, release)
+        steps += [_finish(release, f"r{release.n}"), f"stop {_replicas(count)} of r{release.n}"]
+        steps.append("keep its releases: `atoll up` starts it again")
+    callers = {
+        other.service
+        for releases in live.values()
+        for other in releases
+        for call in other.spec.calls
+        if call.callee == intent.service and call.url is None and not call.optional
+    } - {intent.service}
+    told = [f"{caller} calls it: its calls get 503 from then on" for caller in sorted(callers)]
+    name = "" if release is None else f"r{release.n}"
+    return PlanView(
+        service=intent.service,
+        kind="stop",
+        previous=name,
+        unchanged=release is None and not moving,
+        steps=tuple(steps),
+        routes=() if release is None else routes(release.spec, gateway),
+        memory_bytes=0,
+        warnings=tuple(told),
+        generation=intent.generation,
+    )
+
+
+def routes(spec: ServiceSpec, gateway: str) -> tuple[str, ...]:
+    """Where the gateway takes requests for a service."""
+    port = gateway[gateway.rfind(":") :]
+    return tuple(f"http://{r.host}{port}{r.path}" if r.host else f"{gateway}{r.path}" for r in spec.routes)
+
+
+# --- sentences ----------------------------------------------------------------------------------------------------
+
+
+def _side_by_side(kind: str, new: Release, old: Release | None, count: int, warm: bool) -> Iterator[str]:
+    ready = f"when they have been ready for {_time(new.spec.health.stable_for_s)}"
+    if warm:
+        yield f"start nothing: the {_replicas(count)} of r{new.n} still run"
+    else:
+        yield f"start {_replicas(count)} of r{new.n}" + (f" beside r{old.n}" if old else "")
+    if not new.spec.ports:
+        yield f"wait until they have been ready for {_time(new.spec.health.stable_for_s)}"
+    elif old is None:
+        yield f"send it requests {ready}"
+    else:
+        yield f"move all requests from r{old.n} to r{new.n} {ready}"
+    if old is not None:
+        if old.spec.ports:
+            yield _finish(old, f"r{old.n}")
+        warm_for_s = warm_s(kind, new, old)
+        yield f"keep r{old.n} warm for {_time(warm_for_s)}, then stop it" if warm_for_s else f"stop r{old.n}"
+
+
+def _one_after_the_other(new: Release, old: Release, count: int) -> Iterator[str]:
+    """Two releases never run at once."""
+    holds = held(new, old)
+    if holds:
+        yield "hold requests at the proxy"
+    if old.spec.ports:
+        yield _finish(old, f"r{old.n}")
+    yield f"stop r{old.n}: two releases of it never run at once"
+    ready = f"wait until it has been ready for {_time(new.spec.health.stable_for_s)}"
+    yield f"start {_replicas(count)} of r{new.n} and {ready}"
+    if holds:
+        yield "let the requests that waited go"
+
+
+def _finish(release: Release, of: str) -> str:
+    return f"let requests at {of} finish, at most {_time(release.spec.stop.drain_s)}"
+
+
+def _replicas(count: int) -> str:
+    return f"{count} replica{'' if count == 1 else 's'}"
+
+
+def _time(seconds: float) -> str:
+    """`250 ms`, `2 s`, `10 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
+    if seconds < 120:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

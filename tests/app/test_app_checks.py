@@ -1,0 +1,41 @@
+"""What `atoll doctor` says of toolchains."""
+
+from pathlib import Path
+
+import pytest
+
+from atoll.app.checks import local_checks
+from atoll.model.spec import Build, Command, EnvironmentSpec, ServiceSpec, WorkspaceSpec
+
+LANGUAGES = ["go builds", "java builds", "node builds", "python builds", "rust builds"]
+
+
+def test_there_is_a_row_for_each_language_and_a_missing_one_is_only_a_note() -> None:
+    rows = [row for row in local_checks(None, None) if row.check.endswith(" builds")]
+    assert [row.check for row in rows] == LANGUAGES
+    assert all(row.ok is True or (row.ok is None and row.fix) for row in rows)
+
+
+def test_a_toolchain_that_a_service_asks_for_and_nobody_has_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = tmp_path / "sdk/go1.24.1/bin/go"
+    go.parent.mkdir(parents=True)
+    go.write_text("#!/bin/sh\n")
+    go.chmod(0o755)
+    (tmp_path / "sdk/go1.24.1/VERSION").write_text("go1.24.1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    good = ServiceSpec(name="good", run=Command(argv=("x",)), build=Build(tool="go@1.24"))
+    services = {"good": good, "bad": ServiceSpec(name="bad", run=Command(argv=("x",)), build=Build(tool="go@1.1"))}
+    for named, ok in ((["good"], True), (["good", "bad"], False)):
+        workspace = WorkspaceSpec(
+            name="shop",
+            root=str(tmp_path),
+            environment=EnvironmentSpec(),
+            services={name: services[name] for name in named},
+        )
+        row = next(row for row in local_checks(None, workspace) if row.check == "go builds")
+        assert row.ok is ok
+        assert "1.24.1" in row.text
+    assert row.text.startswith("bad: go 1.1 is missing")
+    assert "go.dev" in row.fix
