@@ -136,7 +136,7 @@ def test_the_environment_comes_from_option_or_variable(atoll) -> None:
     ):
         assert done.returncode == 7
         assert "the environment 'staging' is not running" in done.stderr
-        assert "atoll up" in done.stderr
+        assert " up`" in done.stderr
 
 
 # --- completion

@@ -90,6 +90,12 @@ def test_a_refused_deploy_ends_with_4_and_says_what_why_and_the_fix(atoll, daemo
     ]
 
 
+def test_commands_in_a_fix_name_the_environment_that_was_named(atoll, daemon: Served) -> None:
+    receipt = atoll("deploy", "orders", "--env", "staging").stdout
+    assert "atoll --env staging rollback orders" in receipt
+    assert "undo      atoll rollback orders" in atoll("deploy", "orders").stdout
+
+
 def test_a_build_that_fails_ends_with_6_and_deploys_nothing(atoll, daemon: Served) -> None:
     done = atoll("deploy", "broken")
     assert done.returncode == 6

@@ -39,7 +39,7 @@ def test_a_worker_gets_no_port(orders: Any) -> None:
     assert found.env == {"PATH": DEFAULT_PATH}
 
 
-def test_only_the_first_port_is_in_PORT_and_others_where_they_ask(orders: Any) -> None:  # noqa: N802
+def test_only_the_first_port_is_in_PORT_and_others_where_they_ask(orders: Any) -> None:  # noqa: N802  the variable is called so
     ports = (Port(name="http"), Port(name="rpc", env="GRPC_PORT"), Port(name="quiet"))
     numbers = {"http": 21000, "rpc": 21001, "quiet": 21002}
     release = msgspec.structs.replace(orders.release(7), spec=orders.spec(ports=ports))

@@ -199,7 +199,7 @@ class World:
             self.intent = replace(self.intent, target=after.stable)
 
     def submit(self, want: ServiceDesired) -> None:
-        table = entry(want, self.observe(), self.releases, {}, lambda call: callee_port(call, None))
+        table = entry(want, self.observe(), self.releases, {}, lambda call: callee_port(call, {}, None))
         for upstream in table.upstreams:
             for endpoint in upstream.endpoints:
                 process = self.processes.get(endpoint.replica)

@@ -235,6 +235,9 @@ def test_a_replica_given_up_just_before_still_says_why(orders: Any) -> None:
     assert go(orders, orders.rollout("starting"), gone, at_s=1021.0).rollout.reason == said
     ending = orders.seen(orders.replica(phase="stopping", why=why), weights={6: 100})
     assert go(orders, orders.rollout("starting"), ending, at_s=1021.0).rollout.reason == said
+    fresh = orders.replica(phase="starting", reason="nothing has been asked yet")
+    after = orders.seen(fresh, weights={6: 100}, given_up={7: why})
+    assert go(orders, orders.rollout("starting"), after, at_s=1021.0).rollout.reason == said
 
 
 def test_a_memory_limit_is_named(orders: Any) -> None:

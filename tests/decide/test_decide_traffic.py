@@ -1,18 +1,18 @@
-"""Tables of `entry` and `routes`: which replica stands in the traffic table, and how."""
+"""Tables of `entry`: which replica stands in the traffic table, and how."""
 
 from typing import Any
 
 import pytest
 
-from atoll.decide.traffic import LiveService, callee_port, edge_key, edge_keys, entry, routes
+from atoll.decide.traffic import callee_port, edge_key, edge_keys, entry
 from atoll.model.spec import Call, EdgePolicy, Port, Route
-from atoll.model.state import Address, Exit
+from atoll.model.state import Exit
 from atoll.model.traffic import ServiceTraffic
 
 
 def made(orders: Any, want: Any, seen: Any, *releases: Any, ports: dict[str, int] | None = None) -> ServiceTraffic:
     known = {release.n: release for release in (orders.release(6), orders.release(7), *releases)}
-    return entry(want, seen, known, ports or {}, lambda call: callee_port(call, None))
+    return entry(want, seen, known, ports or {}, lambda call: callee_port(call, {}, None))
 
 
 def endpoints(traffic: ServiceTraffic, release: int = 7) -> dict[str, str]:
@@ -142,26 +142,13 @@ def test_every_lease_a_release_needs_is_named_once(orders: Any) -> None:
 
 def test_an_edge_speaks_what_its_callee_speaks(orders: Any) -> None:
     rpc = orders.release(7, ports=(Port(name="rpc", protocol="grpc"),))
-    callee = LiveService(orders.want((7, 1, 100)), orders.seen(), {7: rpc})
-    assert callee_port(Call(callee="orders"), callee) == Port(name="rpc", protocol="grpc")
-    assert callee_port(Call(callee="orders", port="other"), callee) == Port(name="other")
-    assert callee_port(Call(callee="orders"), None) == Port(name="http")
-    assert callee_port(Call(callee="orders", url="https://api.test"), callee) == Port(name="http")
+    assert callee_port(Call(callee="orders"), {7: rpc}, 7) == Port(name="rpc", protocol="grpc")
+    assert callee_port(Call(callee="orders", port="other"), {7: rpc}, 7) == Port(name="other")
+    assert callee_port(Call(callee="orders"), {}, None) == Port(name="http")
+    assert callee_port(Call(callee="orders", url="https://api.test"), {7: rpc}, 7) == Port(name="http")
 
 
-def test_the_whole_table_leaves_out_what_is_down(orders: Any) -> None:
-    web = orders.release(7, calls=(Call(callee="down"), Call(callee="rpc")))
-    rpc = orders.release(7, ports=(Port(name="rpc", protocol="grpc"),))
-    up = orders.want((7, 1, 100))
-    services = {
-        "orders": LiveService(up, orders.seen(orders.replica()), {7: web}),
-        "rpc": LiveService(up, orders.seen(), {7: rpc}),
-        "down": LiveService(orders.want(), orders.seen(), {}),
-    }
-    leases = {"edge:orders-r7->down": 23001, "edge:orders-r7->rpc": 23002}
-    table = routes(Address("127.0.0.1", 8080), services, leases)
-    assert set(table.services) == {"orders", "rpc"}
-    assert [(edge.callee, edge.port, edge.protocol) for edge in table.services["orders"].edges] == [
-        ("down", "http", "http"),
-        ("rpc", "rpc", "grpc"),
-    ]
+def test_an_edge_speaks_what_the_target_speaks_not_the_newest(orders: Any) -> None:
+    rpc, web = orders.release(7, ports=(Port(name="rpc", protocol="grpc"),)), orders.release(8)
+    assert callee_port(Call(callee="orders"), {7: rpc, 8: web}, 7).protocol == "grpc"
+    assert callee_port(Call(callee="orders"), {7: rpc, 8: web}, None).protocol == "http"

@@ -115,7 +115,7 @@ class Lab:
             try:
                 if last := what():
                     return last
-            except (OSError, AssertionError, KeyError, StopIteration, ValueError) as exc:
+            except (OSError, AssertionError, KeyError, StopIteration, TypeError, ValueError) as exc:
                 last = exc
             time.sleep(0.1)
         raise AssertionError(f"not within {within_s} s; last: {last!r}\n{self.tail()}")

@@ -139,13 +139,3 @@ def test_a_folder_that_cannot_be_made_is_told(home: Path, monkeypatch: pytest.Mo
     with pytest.raises(UserError) as caught:
         Places(home, "local").create()
     assert caught.value.what == f"{home / 'h'} cannot be made"
-
-
-def test_journals_tell_what_a_keeper_left_behind(home: Path) -> None:
-    places = Places(home, "local")
-    assert not places.left_behind()
-    places.create()
-    assert not places.left_behind()
-    (places.state / "replicas").mkdir()
-    (places.state / "replicas" / "orders-r1-0-abcd.journal").write_text("")
-    assert places.left_behind()

@@ -1,11 +1,14 @@
 """What `atoll doctor` can ask the adapters without a daemon: Envoy, the kernel's limits, toolchains of each language."""
 
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+from atoll.keeper.client import KeeperClient, KeeperError, proc
 from atoll.model.errors import UserError
 from atoll.model.spec import WorkspaceSpec
 from atoll.model.wire import DoctorView
@@ -16,13 +19,58 @@ from atoll.ports import Toolchain
 from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
 
+_FAILED_STARTS = 2  # in a row: one may have met its predecessor's lock
+_START_S = 5.0  # a daemon that fails does so within
+_STAMP = re.compile(r"^(\d{4}-\d\d-\d\d [\d:.,]+ +)?([A-Z]+ +)?")
+
 
 def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
     """Each check of this machine, with the fix where one is needed."""
     toolchains = Toolchains(build_environment(os.environ, {}, ""))
     languages = [_toolchain(toolchains, TOOLCHAINS[name], workspace) for name in sorted(TOOLCHAINS)]
-    data = [_data(places)] if places else []
-    return [_envoy(places, workspace), _cgroups(), *data, *languages]
+    here = [_data(places), *_daemon(places)] if places else []
+    return [_envoy(places, workspace), _cgroups(), *here, *languages]
+
+
+class Trouble(NamedTuple):
+    """What is wrong with a daemon, for a person. `gives_up`: it starts and fails, again and again."""
+
+    text: str
+    fix: str
+    gives_up: bool
+
+
+def daemon_trouble(places: Places) -> Trouble | None:
+    """Why the daemon does not answer, as far as its keeper can tell; None when it is well, or there is no keeper."""
+    try:
+        daemon = KeeperClient(places.run).status()["fixtures"].get("daemon")
+    except (KeeperError, UserError):
+        return None
+    if daemon is None:
+        return None
+    code = (daemon["last_exit"] or {}).get("code")
+    if daemon["restarts"] >= _FAILED_STARTS and code and (daemon["state"] == "backoff" or daemon["up_s"] < _START_S):
+        log = places.state / "logs" / "daemon.log"
+        return Trouble(f"the daemon does not start: {last_words(places)}", f"its log is {log}", gives_up=True)
+    stat = proc.read_stat(daemon["pid"]) if daemon["pid"] else None
+    if stat is not None and stat.state in "Tt":
+        return Trouble(f"the daemon (pid {stat.pid}) is stopped", f"`kill -CONT {stat.pid}` wakes it", gives_up=False)
+    return None
+
+
+def last_words(places: Places) -> str:
+    """The newest error in the daemon's log, else its last line, without time and place."""
+    try:
+        lines = (places.state / "logs" / "daemon.log").read_text(errors="replace").splitlines()[-50:]
+    except OSError:
+        return ""
+    errors = [line for line in lines if " ERROR " in line]
+    return _STAMP.sub("", (errors or lines or [""])[-1])
+
+
+def _daemon(places: Places) -> Iterator[DoctorView]:
+    if (trouble := daemon_trouble(places)) is not None:
+        yield DoctorView(check="daemon", ok=False, text=trouble.text, fix=trouble.fix)
 
 
 def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView:

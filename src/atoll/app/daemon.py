@@ -23,7 +23,7 @@ from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.serve import serve
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
-from atoll.model.errors import AtollError, Fenced
+from atoll.model.errors import AtollError, Conflict, Fenced
 from atoll.model.state import Address
 from atoll.proxy import EnvoyProxy
 from atoll.realise.records import Records
@@ -53,9 +53,15 @@ def main() -> int:
         _log.error("%s%s", "another daemon leads this environment: " if fenced else "", _first(mine))
         return 3 if fenced else 1
     except AtollError as exc:
-        _log.error("%s", exc)
-        return 1
+        _log.error("%s", _sentence(exc))
+        return 3 if isinstance(exc, (Conflict, Fenced)) else 1
     return 0
+
+
+def _sentence(exc: AtollError) -> str:
+    """What, why and the fix in one line: the last line of the log is what people are shown."""
+    what, why, fix = getattr(exc, "what", str(exc)), getattr(exc, "why", ""), getattr(exc, "fix", "")
+    return f"{what}{f': {why}' if why else ''}{f' ({fix})' if fix else ''}"
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _API_WITHIN_S = 20.0
 _DRAINED_WITHIN_S = 45.0
+_OTHER_WITHIN_S = 120.0  # another `up` or `down` of the same environment
 _DAEMON_VARIABLES = (  # what Python, uv-less tools and command probes may need; services get none of it unasked
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH"),
     *("ATOLL_HOME", "ATOLL_RUN"),
@@ -48,6 +49,15 @@ class EnvironmentPlaces:
         from atoll.keeper.client import is_keeper_up
 
         return is_keeper_up(self.at.run)
+
+    def will_answer(self) -> bool:
+        """Whether a daemon that does not answer will: a keeper restarts it. Raises Silent when that cannot help."""
+        from atoll.app.checks import daemon_trouble
+        from atoll.cli.http import Silent
+
+        if (trouble := daemon_trouble(self.at)) is not None and trouble.gives_up:
+            raise Silent(trouble.text)
+        return self.keeper_alive()
 
 
 class AppHooks:
@@ -104,8 +114,8 @@ class AppHooks:
             run=str(at.run),
             environment=workspace.environment,
         )
-        known = read(at.state)
-        with _readable():
+        with _alone(places, say), _readable():
+            known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
@@ -132,7 +142,7 @@ class AppHooks:
         at = places.at
         if not (at.state / "daemon.json").exists():
             return  # it never ran
-        with _readable():
+        with _alone(places, say), _readable():
             if not places.keeper_alive():
                 start_keeper(at.state, at.run)  # it adopts what another keeper left running
             keeper = KeeperClient(at.run)
@@ -170,6 +180,34 @@ def _refuse_a_taken_gateway(workspace: WorkspaceSpec, keeper: KeeperClient, *, a
 
 
 @contextmanager
+def _alone(places: EnvironmentPlaces, say: Say) -> Iterator[None]:
+    """One at a time starts or stops an environment: half of each would be neither."""
+    import fcntl
+
+    from atoll.model.errors import Conflict
+
+    with (places.at.state / "life.lock").open("w") as lock:
+        deadline = time.monotonic() + _OTHER_WITHIN_S
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Conflict(
+                        "this environment is being started or stopped by another `atoll`",
+                        f"it did not end within {_OTHER_WITHIN_S:g} s",
+                        "look for it with ps, then try again",
+                    ) from None
+            if not told:
+                say("waiting for another `atoll` that starts or stops this environment")
+                told = True
+            time.sleep(0.1)
+        yield
+
+
+@contextmanager
 def _readable() -> Iterator[None]:
     """The keeper's errors as ours: it imports nothing of Atoll's."""
     from atoll.keeper.client import KeeperError
@@ -184,20 +222,21 @@ def _readable() -> Iterator[None]:
 def _line(places: EnvironmentPlaces) -> Line:
     from atoll.cli.http import Line
 
-    return Line(places.socket, places.keeper_alive, _API_WITHIN_S)
+    return Line(places.socket, places.will_answer, _API_WITHIN_S)
 
 
 def _wait_for_api(places: EnvironmentPlaces) -> None:
+    from atoll.app.checks import daemon_trouble, last_words
     from atoll.cli.http import Silent
     from atoll.model.errors import Unreachable
 
     try:
-        _line(places).request("GET", "/v1/health")
+        _line(places).request("GET", "/v1/health", answer_s=_API_WITHIN_S)
     except (OSError, Silent) as exc:
         log = places.at.state / "logs" / "daemon.log"
-        lines = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
-        why = f"; it said: {' | '.join(lines)}" if lines else ""
-        raise Unreachable(f"the daemon does not answer within {_API_WITHIN_S:g} s{why} (see {log})") from exc
+        trouble = daemon_trouble(places.at)
+        text = trouble.text if trouble else f"the daemon does not answer ({exc}); it said: {last_words(places.at)}"
+        raise Unreachable(f"{text} (its log is {log})") from exc
 
 
 def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
@@ -218,4 +257,4 @@ def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
                 return
             time.sleep(0.05)
     except (OSError, Silent, ValueError, KeyError) as exc:
-        say(f"the daemon does not answer ({exc}); ending the replicas without it")
+        say(f"the daemon does not answer: {exc}; ending the replicas without it")

@@ -219,8 +219,7 @@ class Client:
         if not exc.why:
             what = f"the environment '{self._environment}' is not running"
             why = "it was never started, or was stopped with `atoll down`"
-            other = "" if self._environment == "local" else f" --env {self._environment}"
-            fix = f"start it with `atoll up{other}`"
+            fix = "start it with `atoll up`"
         else:
             what, why = f"the daemon of '{self._environment}' does not answer", exc.why
             fix = "see `atoll doctor`; services go on running meanwhile"

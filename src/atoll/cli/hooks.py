@@ -35,7 +35,11 @@ class Places(Protocol):
         ...
 
     def keeper_alive(self) -> bool:
-        """Whether a keeper runs, so that a daemon which does not answer will come back. Milliseconds."""
+        """Whether a keeper runs. Milliseconds."""
+        ...
+
+    def will_answer(self) -> bool:
+        """Whether a daemon that does not answer will come back. Raises `http.Silent` with the reason when it never will."""
         ...
 
 

@@ -46,8 +46,9 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow must not end a deploy on a Latin-1 terminal
+    session = Session(hooks)
     try:
-        code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=Session(hooks), terminal_width=_width())
+        code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=session, terminal_width=_width())
         sys.stdout.flush()
         return int(code or 0)
     except (BrokenPipeError, ReaderGone):  # the reader has seen enough
@@ -64,6 +65,7 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
             sys.excepthook(type(exc), exc, exc.__traceback__)
             fix = "please report it with the traceback above"
             failed = Failed("atoll made a mistake", f"{type(exc).__name__}: {exc}", fix, kind="Bug", exit_code=1)
+        failed.fix = session.here(failed.fix)
         return report(failed, args)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from atoll.cli.output import counted, duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from atoll.model.state import Receipt
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
 SHORTEST_S = 0.005  # else it reads 0.00 s
 
 
-def show(operation: OperationView, console: Console) -> None:
-    """The receipt of an ended operation."""
+def show(operation: OperationView, console: Console, here: Callable[[str], str] = str) -> None:
+    """The receipt of an ended operation; `here` makes its commands work on this environment."""
     from rich.text import Text
 
     console.print(Text(headline(operation), "bold green" if operation.good else "bold red"))
     for label, text in _facts(operation):
-        console.print(Text.assemble((f"  {label:<9}", "dim"), " ", text))
+        console.print(Text.assemble((f"  {label:<9}", "dim"), " ", here(text) if label == "undo" else text))
     if output := _output(operation):
         console.print(Text("  its last output:", "dim"))
         console.print(Text("\n".join(f"    {line}" for line in output.splitlines())))

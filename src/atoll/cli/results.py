@@ -34,12 +34,12 @@ def finish(session: Session, begun: Sequence[OperationView], *, detach: bool, ma
         print_json(operations)
     elif markdown:
         for operation in operations:
-            click.echo(receipt.markdown(operation))
+            click.echo(session.here(receipt.markdown(operation)))
     else:
         out = console()
         for operation in operations:
             if operation.ended:
-                receipt.show(operation, out)
+                receipt.show(operation, out, session.here)
             else:
                 out.print(f"{operation.service} {operation.release}: begun; `atoll status` shows it", markup=False)
     return 0 if detach else exit_code(operations)

@@ -71,7 +71,15 @@ class Session:
         from atoll.cli.client import Client
         from atoll.cli.http import Line
 
-        return Client(Line(self.places.socket, self.places.keeper_alive), self.environment)
+        return Client(Line(self.places.socket, self.places.will_answer), self.environment)
+
+    def here(self, text: str) -> str:
+        """Commands in a text, such that they work on this environment: the daemon and the files know no --env."""
+        if self.environment == (os.environ.get("ATOLL_ENV") or "local"):
+            return text
+        import re
+
+        return re.sub(r"\batoll (?=[a-z])", f"atoll --env {self.environment} ", text)
 
     def load(self) -> WorkspaceSpec:
         """The workspace's files. Raises InvalidWorkspace."""

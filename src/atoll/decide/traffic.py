@@ -1,41 +1,16 @@
 """From releases, replicas and leases to the traffic table, one entry a service.
 
-A cell of `realise` calls `entry` for its service after every change; `routes` builds the table as a whole. Nothing here
-speaks to a proxy or leases a port.
+A cell of `realise` calls `entry` for its service after every change. Nothing here speaks to a proxy or leases a port.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
-import msgspec
-
 from atoll.model.spec import Call, Port, Route
 from atoll.model.state import Address, Observation, Release, Replica, ServiceDesired
-from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
+from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Upstream
 
 LOOPBACK = "127.0.0.1"
-
-
-class LiveService(msgspec.Struct, frozen=True):
-    """One service as the table needs it: what was composed, what is seen, and its releases by number."""
-
-    desired: ServiceDesired
-    seen: Observation
-    releases: Mapping[int, Release]
-
-
-def routes(gateway: Address, services: Mapping[str, LiveService], leases: Mapping[str, int]) -> Table:
-    """The whole table. `leases` maps holders to port numbers, the edges' under `edge_key`.
-
-    Services that are down and have no replica left are not in it: their edges answer 503.
-    """
-
-    def port(call: Call) -> Port:
-        return callee_port(call, services.get(call.callee))
-
-    entries = {name: entry(one.desired, one.seen, one.releases, leases, port) for name, one in sorted(services.items())}
-    empty = {name for name, one in entries.items() if not (one.upstreams or one.edges or one.routes or one.weights)}
-    return Table(gateway=gateway, services={name: one for name, one in entries.items() if name not in empty})
 
 
 def entry(
@@ -79,14 +54,13 @@ def edge_keys(release: Release) -> tuple[str, ...]:
     return tuple(dict.fromkeys(edge_key(release.service, release.n, call) for call in release.spec.calls))
 
 
-def callee_port(call: Call, callee: LiveService | None) -> Port:
-    """The port that a call means: of the callee's release with most traffic; http when nothing is known of it."""
-    assumed = Port(name=call.port or "http")
-    revisions = [rev for rev in callee.desired.revisions if rev.release in callee.releases] if callee else []
-    if callee is None or not revisions or call.url is not None:
-        return assumed
-    first = max(revisions, key=lambda rev: (rev.weight_pct, rev.replicas > 0, rev.release))
-    return callee.releases[first.release].spec.port(call.port) or assumed
+def callee_port(call: Call, releases: Mapping[int, Release], target: int | None) -> Port:
+    """The port that a call means, by the callee's `releases`: as the `target` has it, else the newest; one that never ran
+    counts as HTTP.
+    """
+    n = target if target is not None and target in releases else max(releases, default=0)
+    found = releases[n].spec.port(call.port) if n in releases and call.url is None else None
+    return found or Port(name=call.port or "http")
 
 
 def _may_live(replica: Replica) -> bool:

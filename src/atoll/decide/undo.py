@@ -85,12 +85,11 @@ def _too_slow(facts: Facts) -> str:
 
 def why_not_ready(facts: Facts, release: Release) -> str:
     """`: what stands in the way` of a release's replicas: a probe's words, else its last end; "" when not known."""
-    said = facts.seen.given_up.get(release.n, "")
+    said = facts.seen.given_up.get(release.n, "")  # first: one that has just taken its place has seen nothing yet
     for replica in facts.seen.replicas:
         text = replica.reason or replica.record.why
-        if text and replica.record.release == release.n and not is_ready(replica):
+        if text and not said and replica.record.release == release.n and not is_ready(replica):
             said = text
-            break
     too_slow = f"not ready within {release.spec.health.start_budget_s:g} s"  # in the caller's sentence already
     said = said.removeprefix(too_slow).removeprefix(": ")
     return f": {said}" if said else last_end(facts, release)

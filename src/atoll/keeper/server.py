@@ -78,7 +78,7 @@ class Keeper:
                     self.say(traceback.format_exc())
             try:
                 self._tick()
-            except Exception:  # noqa: BLE001
+            except Exception:  # noqa: BLE001 - nor may a failing tick
                 self.say(traceback.format_exc())
         self.say("keeper ends" + (", everything stopped" if self.shutdown else "; what it kept goes on"))
 

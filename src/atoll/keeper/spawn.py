@@ -20,7 +20,7 @@ from atoll.keeper.wire import Message
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REPLICA_OOM_SCORE = 100  # a replica goes before the keeper, the daemon and the proxy
 OWN_UIDS = range(61000, 65000)  # the users that `engines.process` gives to services
-SYSTEM_FOLDERS = frozenset({  # never given away
+SYSTEM_FOLDERS = frozenset({  # never given away; S108 sees temporary files in them
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin",
     "/srv", "/sys", "/tmp", "/usr", "/usr/local", "/var", "/var/cache", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
 })  # fmt: skip
@@ -192,7 +192,7 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.umask(0o022)
-        os.execve(todo.program, todo.argv, todo.env)  # noqa: S606
+        os.execve(todo.program, todo.argv, todo.env)  # noqa: S606  the argument vector as it is, without a shell
     except OSError as exc:
         with suppress(OSError):
             control.send(json.dumps({"failed": _explain(todo, exc)}).encode())

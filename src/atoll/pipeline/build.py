@@ -39,7 +39,7 @@ LINE_EVERY_S = 0.1  # a terminal shows no more
 LOW_BYTES = 1 << 20  # free space below which a failed step failed for want of it
 
 # The run description is no input: changing it needs no rebuild.
-_OURS = frozenset({"service.toml", "atoll.toml"})
+OURS = frozenset({"service.toml", "atoll.toml"})
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,12 +219,12 @@ class _Build:
             self.folder,
             self.spec.build.inputs,
             root=self.shop.root,
-            skip=_OURS,
+            skip=OURS,
             artifacts=self.artifacts.root,
         )
         if self.spec.build.context == "." and self.spec.folder != ".":
             return found
-        return [entry for entry in found if entry.path.rpartition("/")[2] not in _OURS]
+        return [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
 
     def order(self, folder: Path, taken: tuple[Input, ...], *, fresh: bool) -> _Order:
         """The build of the inputs `taken` that lie in `folder`."""

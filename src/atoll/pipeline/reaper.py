@@ -54,7 +54,7 @@ def _start(argv: list[str], libc: "ctypes.CDLL | None") -> int:
         os.umask(0o022)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-        os.execvp(argv[0], argv)  # noqa: S606
+        os.execvp(argv[0], argv)  # noqa: S606  the argument vector as it is, without a shell
     except OSError as exc:
         os.write(2, f"{argv[0]}: {exc.strerror}\n".encode())
     finally:

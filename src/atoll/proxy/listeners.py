@@ -9,7 +9,7 @@ from typing import Any
 
 from atoll.model.state import Address
 from atoll.model.traffic import Edge
-from atoll.proxy.clusters import External, socket
+from atoll.proxy.clusters import socket
 from atoll.proxy.names import GATEWAY, ClusterKey, edge_name, stat_name
 from atoll.proxy.protos import extension, message, seconds
 
@@ -64,11 +64,6 @@ def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
         callee_release=None if edge.url is None else 0,
         variant=str(edge.listen.port),
     )
-
-
-def external_target(edge: Edge) -> External | None:
-    """Where an external edge leads; None for one to a service."""
-    return None if edge.url is None else External.parse(edge.url)
 
 
 def _listener(name: str, listen: Address, network_filter: dict[str, Any]) -> Any:

@@ -15,35 +15,32 @@ import msgspec
 from atoll.decide.launch import launch as resolve
 from atoll.decide.launch import probe_command
 from atoll.decide.reconcile import KILL_AGAIN_S, crashes, reconcile
-from atoll.decide.traffic import edge_keys, entry
+from atoll.decide.traffic import entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
-from atoll.model.errors import AtollError, Retryable
+from atoll.model.errors import AtollError, Conflict, Retryable
 from atoll.model.spec import Call, Command, Port
 from atoll.model.state import (
-    Address,
     Backoff,
-    Event,
     Exit,
     Observation,
     Release,
     Replica,
-    ReplicaPhase,
     ReplicaRecord,
     ServiceDesired,
 )
 from atoll.model.traffic import ServiceTraffic
-from atoll.ports import Change, Clock, Host, Launch, Lease, Vault
+from atoll.ports import Clock, Host, Launch, Vault
+from atoll.realise.edges import Edges
 from atoll.realise.facts import Facts
+from atoll.realise.inflight import Inflight
 from atoll.realise.leases import Ports
+from atoll.realise.plan_rows import Ends, PlanRows
 from atoll.realise.prober import Prober
 from atoll.realise.probes import Ask
-from atoll.realise.records import Records, leased
+from atoll.realise.records import Records
 from atoll.realise.traffic import TrafficActor
 
 _log = logging.getLogger(__name__)
-_LOOPBACK = "127.0.0.1"
-_EDGES_WITHIN_S = 3.0  # a replica starts when its own edges listen, or after this without them
-_COUNT_FIRST_S, _COUNT_MAX_S = 0.02, 0.2
 SOON_S = 0.001  # the shortest wait for a moment: floating point may put it a hair into the past
 
 
@@ -71,16 +68,13 @@ class Cell:
         self._shared = shared
         self._want: ServiceDesired | None = None
         self._backoff: Mapping[tuple[int, int], Backoff] = {}
-        self._last_exit: dict[int, Exit] = {}
-        self._last_crashed: dict[int, str] = {}
-        self._given_up: dict[int, str] = {}
+        self._ends = Ends()
         self._probers: dict[str, Prober] = {}
         self._launches: dict[str, Launch] = {}
-        self._inflight: dict[str, int] = {}
-        self._count_after_s = _COUNT_FIRST_S
+        self._inflight = Inflight(service, shared.actor)
+        self._edges = Edges(service, shared.records, shared.ports, shared.actor, shared.clock)
         self._signalled: set[str] = set()
         self._killed: dict[str, float] = {}  # replica -> when SIGKILL was sent last, boot seconds
-        self._edges_since: dict[int, float] = {}
         self._problem = ""
         self._hint = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -99,7 +93,7 @@ class Cell:
 
     def last_crashed(self, release: int) -> str:
         """The id of the replica of that release that crashed last; '' when none did."""
-        return self._last_crashed.get(release, "")
+        return self._ends.crashed.get(release, "")
 
     def notices(self) -> Iterable[str]:
         """What a person should know of this service's replicas, each sentence once; the host's about the newest only."""
@@ -128,8 +122,8 @@ class Cell:
             weights=None if acked is None else acked.weights,
             holding=None if acked is None else acked.hold,
             backoff=crashes(self._backoff),
-            last_exit=dict(self._last_exit),
-            given_up=dict(self._given_up),
+            last_exit=dict(self._ends.exits),
+            given_up=dict(self._ends.given_up),
             problem=shared.actor.problem(self.service) or self._problem,
             at_s=shared.clock.now().boot_s,
         )
@@ -152,7 +146,7 @@ class Cell:
             ready_since_s=record.phase_since_s if adopted else prober.ready_since_s if prober else None,
             failing_live=bool(prober and prober.failing_live),
             in_proxy=self._in_proxy(record, acked, wanted),
-            inflight=self._inflight.get(record.id),
+            inflight=self._inflight.of(record.id),
             reason=prober.reason if prober else "",
         )
 
@@ -176,10 +170,10 @@ class Cell:
                 self._hint.clear()
                 try:
                     wake_s = await self._step()
-                except Retryable as exc:
+                except (Retryable, Conflict) as exc:
                     self._problem = str(exc)
                     _log.warning("%s: %s", self.service, exc)
-                    wake_s = exc.after_s
+                    wake_s = exc.after_s if isinstance(exc, Retryable) else 1.0
                 try:
                     async with asyncio.timeout(wake_s):
                         await self._hint.wait()
@@ -192,7 +186,7 @@ class Cell:
         if want is None or not self._shared.facts.known:
             return None
         releases = self._shared.records.releases_of(self.service)
-        await self._lease_edges(want, releases)
+        await self._edges.lease(want, releases)
         self._submit(want, releases)
         now = self._shared.clock.now()
         plan = reconcile(want, self.observe(), releases, self._backoff, now, self._fresh)
@@ -207,7 +201,7 @@ class Cell:
         self._problem = ""
         self._follow_replicas(releases)
         if await self._count(want):
-            waits.append(self._count_after_s)
+            waits.append(self._inflight.again_s)
         self._shared.on_change(self.service)
         if any(not isinstance(action, Kill) for action in actions):  # a kill is repeated at the plan's pace
             return 0.0
@@ -217,7 +211,7 @@ class Cell:
         """Whether it shall be done now: a start waits for its edges, a kill for the last one to show."""
         match action:
             case Start():
-                return self._edges_up(action.release)
+                return self._edges.are_up(action.release)
             case Kill():
                 return now_s >= self._killed.get(action.replica, 0.0) + KILL_AGAIN_S
         return True
@@ -227,169 +221,37 @@ class Cell:
 
     # --- traffic --------------------------------------------------------------------------------------------------
 
-    async def _lease_edges(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        """Ports for the edges of every release that shall run; those of releases that are gone are freed."""
-        records = self._shared.records
-        running = {row.release for row in records.replicas(self.service).values()}
-        wanted = {revision.release for revision in want.revisions if revision.replicas > 0} | running
-        needed = {key for n in wanted if n in releases for key in edge_keys(releases[n])}
-        held = {holder: port for port, holder in records.leases.items() if holder.startswith(f"edge:{self.service}-r")}
-        fresh: dict[int, str] = {}
-        for holder in sorted(needed - set(held)):
-            fresh[self._shared.ports.take({*records.leases, *fresh})] = holder
-        freed = tuple(port for holder, port in held.items() if holder not in needed and self._is_mine(holder))
-        if fresh or freed:
-            leases = tuple(Lease(port=port, holder=holder) for port, holder in fresh.items())
-            await records.commit(Change(leases=leases, freed=freed))
-
-    def _is_mine(self, holder: str) -> bool:
-        """Whether it is an edge of this service, not of one whose name begins alike (`orders` and `orders-r2`)."""
-        head, _, _ = holder.removeprefix(f"edge:{self.service}-r").partition("->")
-        return head.isdigit()
-
-    def _edge_ports(self) -> dict[str, int]:
-        return {holder: port for port, holder in self._shared.records.leases.items() if holder.startswith("edge:")}
-
     def _submit(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        traffic = entry(want, self.observe(), releases, self._edge_ports(), self._shared.callee_port)
+        traffic = entry(want, self.observe(), releases, self._edges.ports(), self._shared.callee_port)
         if traffic != self._shared.actor.wanted(self.service):
-            self._inflight.clear()  # what was counted before this change says nothing about after it
-            self._count_after_s = _COUNT_FIRST_S
+            self._inflight.reset()
         self._shared.actor.submit(traffic)
-
-    def _edges_up(self, release: int) -> bool:
-        """Whether the edges of a release listen already, or have had their chance."""
-        acked = self._shared.actor.acked(self.service)
-        wanted = self._shared.actor.wanted(self.service)
-        mine = {edge for edge in (wanted.edges if wanted else ()) if edge.caller_release == release}
-        if mine <= set(acked.edges if acked else ()):
-            return True
-        now_s = self._shared.clock.now().boot_s
-        return now_s - self._edges_since.setdefault(release, now_s) > _EDGES_WITHIN_S
 
     async def _count(self, want: ServiceDesired) -> bool:
         """Count requests in flight where somebody waits for their end; True while that is so."""
-        acked = self._shared.actor.acked(self.service)
-        if acked is None or acked != self._shared.actor.wanted(self.service):
-            return False  # the acknowledgement hints
         idle = {revision.release for revision in want.revisions if revision.weight_pct == 0}
-        waiting = [
-            row
-            for row in self._shared.records.replicas(self.service).values()
-            if row.ports
-            and (row.phase == "draining" or (row.phase == "serving" and row.release in idle))
-            and self._inflight.get(row.id) != 0
-        ]
-        if not waiting:
-            return False
-        addresses = [Address(_LOOPBACK, port) for row in waiting for port in row.ports.values()]
-        counted = await self._shared.actor.inflight(addresses)
-        if counted is not None and acked == self._shared.actor.wanted(self.service):
-            for row in waiting:
-                self._inflight[row.id] = sum(counted.get(Address(_LOOPBACK, p), 0) for p in row.ports.values())
-            if any(self._inflight[row.id] == 0 for row in waiting):
-                self._hint.set()
-        self._count_after_s = min(self._count_after_s * 1.5, _COUNT_MAX_S)
-        return True
+        rows = self._shared.records.replicas(self.service).values()
+        waiting, ended = await self._inflight.count(
+            row for row in rows if row.phase == "draining" or (row.phase == "serving" and row.release in idle)
+        )
+        if ended:
+            self._hint.set()
+        return waiting
 
     # --- actions --------------------------------------------------------------------------------------------------
 
     async def _do(self, actions: list[Action], releases: Mapping[int, Release]) -> None:
         """Commit what is about to be done, then do it."""
-        rows: list[ReplicaRecord] = []
-        gone: list[str] = []
-        leases: list[Lease] = []
-        freed: list[int] = []
-        events: list[Event] = []
-        current = dict(self._shared.records.replicas(self.service))
-        for action in actions:
-            match action:
-                case Start():
-                    row = self._new(action, releases[action.release], {lease.port for lease in leases})
-                    leases.extend(leased(row.id, row.ports.values()))
-                    rows.append(row)
-                    events.append(self._event("replica.started", row, f"{row.id} is starting"))
-                case Publish():
-                    rows.append(self._moved(current[action.replica], "serving", ""))
-                    events.append(self._event("replica.ready", rows[-1], f"{action.replica} is ready"))
-                case Drain():
-                    rows.append(self._moved(current[action.replica], "draining", action.why))
-                    events.append(self._event("replica.draining", rows[-1], f"{action.replica}: {action.why}"))
-                case Signal():
-                    self._note_slow_start(current[action.replica], action.why, releases)
-                    rows.append(self._moved(current[action.replica], "stopping", action.why))
-                    events.append(self._event("replica.stopping", rows[-1], f"{action.replica}: {action.why}"))
-                case Kill():
-                    row = current[action.replica]
-                    if row.id not in self._killed:
-                        events.append(self._event("replica.killed", row, f"{row.id} did not stop within its grace"))
-                case Forget():
-                    row = current[action.replica]
-                    gone.append(row.id)
-                    freed.extend(self._shared.records.ports_of(row.id))
-                    events.append(self._ended(row, action.crashed, releases))
-        await self._shared.records.commit(
-            Change(
-                puts=tuple(rows),
-                drops=tuple(("replica", id) for id in gone),
-                leases=tuple(leases),
-                freed=tuple(freed),
-                events=tuple(events),
-            )
+        shared = self._shared
+        plan = PlanRows(
+            self.service, releases, shared.records, shared.ports, shared.facts, shared.clock.now(), self._ends
         )
+        for action in actions:
+            if not (isinstance(action, Kill) and action.replica in self._killed):  # a repeated kill is told of once
+                plan.add(action)
+        await shared.records.commit(plan.change())
         for action in actions:
             await self._effect(action, releases)
-
-    def _new(self, action: Start, release: Release, also_taken: set[int]) -> ReplicaRecord:
-        now = self._shared.clock.now()
-        taken = {*self._shared.records.leases, *also_taken}
-        ports: dict[str, int] = {}
-        for port in release.spec.ports:
-            ports[port.name] = self._shared.ports.take(taken)
-            taken.add(ports[port.name])
-        return ReplicaRecord(
-            id=action.replica,
-            service=self.service,
-            release=action.release,
-            slot=action.slot,
-            ports=ports,
-            boot_id=now.boot_id,
-            created_s=now.boot_s,
-            phase_since_s=now.boot_s,
-            created_wall=now.wall,
-        )
-
-    def _moved(self, row: ReplicaRecord, phase: ReplicaPhase, why: str) -> ReplicaRecord:
-        return msgspec.structs.replace(row, phase=phase, why=why, phase_since_s=self._shared.clock.now().boot_s)
-
-    def _note_slow_start(self, row: ReplicaRecord, why: str, releases: Mapping[int, Release]) -> None:
-        """Its successor will not know yet why it was ended."""
-        budget_s = releases[row.release].spec.health.start_budget_s if row.release in releases else float("inf")
-        if row.phase == "starting" and self._shared.clock.now().boot_s >= row.created_s + budget_s:
-            self._given_up[row.release] = why
-
-    def _event(self, kind: str, row: ReplicaRecord, message: str, **data: object) -> Event:
-        wall = self._shared.clock.now().wall
-        return Event(
-            kind=kind,
-            service=self.service,
-            release=row.release,
-            message=message,
-            wall=wall,
-            data={"replica": row.id, **data},
-        )
-
-    def _ended(self, row: ReplicaRecord, crashed: bool, releases: Mapping[int, Release]) -> Event:
-        hosted = self._shared.facts.of(row.id)
-        exit_ = hosted.exit if hosted else None
-        if not crashed or exit_ is None:
-            return self._event("replica.stopped", row, f"{row.id} stopped{f' ({exit_.text})' if exit_ else ''}")
-        if exit_.oom and row.release in releases:
-            exit_ = msgspec.structs.replace(exit_, limit_bytes=releases[row.release].spec.limits.memory_bytes)
-        self._last_exit[row.release] = exit_
-        self._last_crashed[row.release] = row.id
-        self._given_up.pop(row.release, None)
-        return self._event("replica.crashed", row, f"{row.id} crashed: {exit_.text}", exit=msgspec.to_builtins(exit_))
 
     async def _effect(self, action: Action, releases: Mapping[int, Release]) -> None:
         shared = self._shared
@@ -407,7 +269,6 @@ class Cell:
                 self._signalled.discard(action.replica)
                 self._killed.pop(action.replica, None)
                 self._launches.pop(action.replica, None)
-                self._inflight.pop(action.replica, None)
                 self._tasks.create_task(shared.facts.forget(action.replica))
             case Publish() | Drain():
                 pass  # the traffic table follows from the phase
@@ -433,7 +294,7 @@ class Cell:
     async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
         """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
         values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
-        return resolve(release, row, self._edge_ports(), values, data=self._data)
+        return resolve(release, row, self._edges.ports(), values, data=self._data)
 
     @property
     def _data(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from atoll.decide.traffic import callee_port
 from atoll.model.errors import NotFound, Retryable
 from atoll.model.spec import Call, Command, Port, ServiceSpec
 from atoll.model.state import Address, Exit, Observation, ServiceDesired
@@ -149,10 +150,6 @@ class HostEngine:
             self._tasks.create_task(self._facts.forget(stray))
 
     def _callee_port(self, call: Call) -> Port:
-        """The callee's port as it runs now, or would run first; one that never ran counts as HTTP."""
-        releases = self._records.releases_of(call.callee)
+        """The callee's port as it runs now, or would run first."""
         intent = self._records.intents.get(call.callee)
-        target = intent.target if intent else None
-        n = target if target is not None and target in releases else max(releases, default=0)
-        found = releases[n].spec.port(call.port) if n in releases and call.url is None else None
-        return found or Port(name=call.port or "http")
+        return callee_port(call, self._records.releases_of(call.callee), intent.target if intent else None)

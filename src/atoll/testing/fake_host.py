@@ -130,7 +130,7 @@ class FakeHost:
         else:
             answers[path] = ok
 
-    async def ask(self, probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:  # noqa: ARG002
+    async def ask(self, probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:  # noqa: ARG002  the signature of `Ask`
         """`realise.probes.Ask` without a socket: whoever has the port is well when `ready` says so."""
         if probe.kind == "process":
             return Answer(ok=True)

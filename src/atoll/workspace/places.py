@@ -83,10 +83,6 @@ class Places:
         _make(run, _PRIVATE)
         _refuse_foreign(run)
 
-    def left_behind(self) -> bool:
-        """Whether an earlier keeper left processes, or journals of them, that a new one must take over."""
-        return any(any(folder.glob("*.journal")) for folder in (self.state / "replicas", self.run / "r"))
-
 
 def workspace_id(root: Path) -> str:
     """The workspace's name on this machine: its folder's, and a digest of the whole path. Needs no file to be read."""

@@ -20,11 +20,11 @@ class CommandBuilder:
     marks = frozenset[str]()
     toolchain: Toolchain | None = None
 
-    def detect(self, files: frozenset[str]) -> bool:  # noqa: ARG002
+    def detect(self, files: frozenset[str]) -> bool:
         """Always: it is what is left when nothing else fits."""
         return True
 
-    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """The programs that the steps begin with. Those of a shell line are guessed, so they are optional."""
         tools: dict[str, Tool] = {}
         for command in spec.build.steps:
@@ -39,11 +39,11 @@ class CommandBuilder:
                 )
         return tuple(tools.values())
 
-    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:  # noqa: ARG002
+    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """`build.steps`, one Step each."""
         return tuple(Step(command=command, label=command.text) for command in spec.build.steps)
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing."""
         return {}
 

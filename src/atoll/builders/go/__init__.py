@@ -53,7 +53,7 @@ class GoBuilder:
         """A go.mod."""
         return bool(files & self.marks)
 
-    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """The go command, and what it says of itself."""
         return (_GO,)
 
@@ -83,7 +83,7 @@ class GoBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing: the program stands alone."""
         return {}
 

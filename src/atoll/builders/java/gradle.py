@@ -25,7 +25,7 @@ class GradleBuilder:
         """A build script or settings of Gradle."""
         return bool(files & self.marks)
 
-    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """The JDK, and Gradle where the project brings none."""
         return (JAVAC,) if "gradlew" in files else (JAVAC, _GRADLE)
 
@@ -48,6 +48,6 @@ class GradleBuilder:
             Step(command=Command(shell=keep), label="keep the jars"),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)

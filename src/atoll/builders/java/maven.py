@@ -39,7 +39,7 @@ class MavenBuilder:
         """A pom.xml."""
         return bool(files & self.marks)
 
-    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """The JDK, and Maven where the project brings none."""
         return (JAVAC,) if _wrapped(files) else (JAVAC, _MVN)
 
@@ -61,7 +61,7 @@ class MavenBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)
 

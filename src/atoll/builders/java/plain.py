@@ -33,11 +33,11 @@ class JavaBuilder:
             for path in files
         )
 
-    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """The compiler."""
         return (JAVAC,)
 
-    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:  # noqa: ARG002
+    def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then drop the sources. Raises UserError when there is nothing to compile."""
         sources = sorted(path for path in files if path.endswith(".java") and not _TESTS.search(path))
         if not sources:
@@ -59,6 +59,6 @@ class JavaBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)

@@ -81,7 +81,7 @@ class NodeBuilder:
             steps.append(_step("drop development dependencies", manager.prune, manager.env))
         return tuple(steps)
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """`node_modules/.bin` on the PATH, where there is one."""
         scripts = folder / "node_modules" / ".bin"
         return {"PATH+": str(scripts)} if scripts.is_dir() else {}

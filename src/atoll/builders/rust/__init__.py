@@ -54,7 +54,7 @@ class RustBuilder:
         """A Cargo.toml."""
         return bool(files & self.marks)
 
-    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:  # noqa: ARG002
+    def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """Cargo and rustc, and the C compiler that links."""
         return (_CARGO, _RUSTC, _LINKER)
 
@@ -76,7 +76,7 @@ class RustBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing: the program stands alone."""
         return {}
 

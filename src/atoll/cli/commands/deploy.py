@@ -73,6 +73,7 @@ def command(
     if not begun and len(failures) == 1:
         raise next(iter(failures.values()))
     for failed in failures.values():
+        failed.fix = session.here(failed.fix)
         report(failed, ())
     ended = finish(session, begun, detach=detach, markdown=markdown)
     return first_failure(failures.values()) or ended

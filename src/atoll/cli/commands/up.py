@@ -113,6 +113,7 @@ def _show(
     failures: dict[str, Failed],
 ) -> None:
     for failed in failures.values():
+        failed.fix = session.here(failed.fix)
         report(failed, ())
     if session.json:
         left = {"unchanged": begun.unchanged, "edited": begun.edited}
