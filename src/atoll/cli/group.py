@@ -11,6 +11,9 @@ from typing import Any
 import click
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Begin": {
+        "init": "Write the files that make a repository a workspace.",
+    },
     "Run": {
         "check": "Check the workspace's files and show every problem.",
         "up": "Start the environment and deploy what is not running.",

@@ -17,7 +17,7 @@ from atoll.daemon.service import ServiceLoop
 from atoll.decide.changes import changes
 from atoll.decide.facts import exclusive
 from atoll.decide.rollout import begin, supersede
-from atoll.model.errors import AtollError
+from atoll.model.errors import AtollError, Conflict
 from atoll.model.state import ENDED, Event, Intent, Release
 from atoll.model.wire import (
     DeployRequest,
@@ -76,7 +76,11 @@ class Mutations:
                 begun = await self._deploy(deploy, loop)
                 operations.append(msgspec.structs.replace(begun, warnings=()))  # those it calls may be next in the list
             except AtollError as exc:
-                refused[deploy.spec.name] = error_view(exc)
+                rollout = loop.rollout()
+                if isinstance(exc, Conflict) and rollout is not None and active(rollout):
+                    operations.append(self._reading.shown(rollout))  # another `up` was a moment faster
+                else:
+                    refused[deploy.spec.name] = error_view(exc)
         return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:

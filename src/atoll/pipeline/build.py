@@ -214,7 +214,7 @@ class _Build:
         return self.order(stage.tree, taken, fresh=True)
 
     def select(self) -> list[inputs.Entry]:
-        """The service's files. A context above the service's folder holds other services: their files are no input."""
+        """The service's files. The workspace's top, or a context above the service, holds others': theirs are no input."""
         found = inputs.select(
             self.folder,
             self.spec.build.inputs,
@@ -222,7 +222,7 @@ class _Build:
             skip=OURS,
             artifacts=self.artifacts.root,
         )
-        if self.spec.build.context == ".":
+        if self.spec.build.context == "." and self.spec.folder != ".":
             return found
         return [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
 
