@@ -4,7 +4,7 @@
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-check: static unit ## format, lint, types, layers, unit tests: under a minute
+check: static unit ## format, lint, types, layers, unit tests
 
 static: $(STAMP)
 	$(BIN)/ruff format --check .

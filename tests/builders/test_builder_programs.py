@@ -1,11 +1,13 @@
 """What the builders of compiled languages would run, exactly, and which program they take for the service."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from atoll.builders.go import GoBuilder
 from atoll.builders.java import GradleBuilder, JavaBuilder, MavenBuilder
+from atoll.builders.java.jdk import keep_jar
 from atoll.builders.rust import RustBuilder
 from atoll.model.errors import UserError
 from atoll.model.spec import Build, Command, ServiceSpec
@@ -163,3 +165,30 @@ def test_the_class_path_holds_what_the_artifact_has(tmp_path: Path) -> None:
     assert JAVA.command_env(frozenset(), tmp_path) == {
         "CLASSPATH": f"{tmp_path}/classes:{tmp_path}/orders.jar:{tmp_path}/lib/*"
     }
+
+
+@pytest.mark.parametrize(
+    ("jars", "kept"),
+    [
+        (["orders-1.0.jar"], "orders-1.0.jar"),
+        (["app-1.0.jar", "app-1.0-sources.jar", "app-1.0-tests.jar", "original-app-1.0.jar"], "app-1.0.jar"),
+        (["app-1.0.jar", "app-1.0-jar-with-dependencies.jar"], "app-1.0-jar-with-dependencies.jar"),
+        (["orders-1.0.jar", "tool-1.0.jar"], "orders-1.0.jar"),
+        (["a b.jar"], "a b.jar"),
+        (["one.jar", "two.jar"], None),
+        ([], None),
+    ],
+)
+def test_the_jar_that_is_the_service_is_kept_under_its_name(tmp_path: Path, jars: list[str], kept: str | None) -> None:
+    write(
+        tmp_path, {f"target/{name}": name for name in jars} | {"target/lib/x.jar": "", "src/A.java": "", "p.html": ""}
+    )
+    line = keep_jar("orders", "target", drop="target src")
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    if kept is None:
+        assert done.returncode == 1
+        assert "[build] steps" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["orders.jar", "p.html"]
+    assert (tmp_path / "orders.jar").read_text() == kept

@@ -1,10 +1,13 @@
 """`--plan`: the same as the request would do, in the right order, and nothing is changed by asking."""
 
 import pytest
+from msgspec.structs import replace
 from world import ARTIFACT, World, spec
 
+from atoll.decide import plan
 from atoll.model.errors import AtollError, Conflict, NotFound, Refused
 from atoll.model.spec import Call, Limits, Plain, Route, SecretRef
+from atoll.model.state import Intent, Release
 from atoll.model.wire import (
     DeployRequest,
     Draft,
@@ -227,3 +230,16 @@ def test_up_plans_what_is_not_running_and_says_why_it_leaves_the_others() -> Non
         assert [view.name for view in (await world.environment.status()).services] == ["edited", "same"]
 
     world.run(scenario)
+
+
+def test_a_worker_has_no_requests_that_must_finish() -> None:
+    worker = Release(service="mailer", n=1, spec=spec("mailer", ports=(), routes=(), overlap=False), artifact=ARTIFACT)
+    intent = Intent(service="mailer", target=1)
+    stopped = plan.stop(intent, worker, "", {}, "http://127.0.0.1:8080")
+    assert stopped.steps == ("stop 1 replica of r1", "keep its releases: `atoll up` starts it again")
+    none = plan.scale(intent, replace(intent, replicas=0), worker, None)
+    assert none.steps == ("stop 1 replica", "nothing of it runs from then on")
+    newer = replace(worker, n=2)
+    next_one = plan.rollout("deploy", intent, newer, worker, warm=False, warnings=(), free_bytes=None, gateway="")
+    assert not next_one.holds
+    assert next_one.steps[0] == "stop r1: two releases of it never run at once"

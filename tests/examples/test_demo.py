@@ -1,11 +1,13 @@
 """The demo itself, as `make demo` runs it."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,16 +24,15 @@ pytestmark = [
 ]
 
 
-def left_over() -> list[str]:
-    """What still runs of any demo: their folders' names begin alike."""
-    marker = f"{tempfile.gettempdir()}/atoll-demo-"
+def left_over(folder: str) -> list[str]:
+    """What still runs of a demo in `folder`."""
     found = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = command.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if marker in text:
+        if f"{folder}/" in text:
             found.append(text)
     return found
 
@@ -43,8 +44,17 @@ def test_every_promise_is_kept_under_load() -> None:
     assert "deploy orders" in done.stdout
 
 
-def test_ctrl_c_ends_everything_in_order() -> None:
-    demo = subprocess.Popen([sys.executable, DEMO], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def folder() -> Iterator[str]:
+    """A temporary folder for one demo: others may run at the same time. A short name, for the sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
+        Path(name).chmod(0o755)  # services may run as users of their own
+        yield name
+
+
+def test_ctrl_c_ends_everything_in_order(folder: str) -> None:
+    env = os.environ | {"TMPDIR": folder}
+    demo = subprocess.Popen([sys.executable, DEMO], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     assert demo.stderr is not None
     try:
         for line in demo.stderr:  # ends with the demo, should it never come so far
@@ -59,4 +69,4 @@ def test_ctrl_c_ends_everything_in_order() -> None:
     assert "nothing is left running" in out, out + err
     assert "interrupted" in err
     assert demo.returncode == 1
-    assert left_over() == []
+    assert left_over(folder) == []

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from atoll.model.errors import BuildFailed, UserError
-from atoll.model.spec import Command, Plain, ServiceSpec
+from atoll.model.spec import Build, Command, Plain, ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.key import differences
@@ -243,6 +243,15 @@ def test_an_artifacts_folder_that_was_moved_is_built_anew_and_one_seen_through_a
     again = workshop.one(spec)
     assert again.key == first.key
     assert again.path == str(workshop.artifacts / first.key)
+
+
+def test_a_service_at_the_top_and_one_built_from_there_share_an_artifact(workshop) -> None:
+    workshop.write("main", "x")
+    workshop.write("service.toml", 'run = "x"')
+    workshop.write("services/worker/service.toml", 'run = "x"')
+    top = ServiceSpec(name="web", folder=".", run=Command(argv=("x",)))
+    below = ServiceSpec(name="worker", folder="services/worker", run=top.run, build=Build(context="../.."))
+    assert workshop.one(top).key == workshop.one(below).key
 
 
 def test_a_context_above_the_service_is_what_is_built_less_the_files_of_other_services(workshop) -> None:

@@ -27,6 +27,9 @@ def said(root: Path, texts: Mapping[str, str | bytes]) -> list[str]:
 # Each: the text of s/service.toml after the line `run = "x"`, then the line, what and fix.
 SERVICE = [
     ("helth = 1", 2, "helth is not a field of service.toml", "did you mean 'health'?"),
+    ("port = 8080", 2, 'port must be one of "http", "grpc", "tcp", "none", not the number 8080', "Atoll chooses the number: listen on $PORT, or write {port} into `run`"),
+    ("[env]\nA = { secrt = 'x' }", 3, "env.A is no secret: secrt is not its field", 'A = { secret = "NAME" }'),
+    ("[health]\npath = '/h'", 3, "health.path is not a field of [health]", 'it is called `http`, below `ready` or `live`: ready = { http = "/ready" }'),
     ("command = 1", 2, "command is not a field of service.toml", "it is called `run`"),
     ("depends_on = []", 2, "depends_on is not a field of service.toml", 'whom it calls is `calls`: calls.catalog = "CATALOG_URL"'),
     ("\n\n[limits]\nmemory = 256", 5, "limits.memory must be a size with its unit, not the number 256", 'write "256B" if bytes are meant'),

@@ -34,7 +34,7 @@ def _mistakes() -> Any:
 MISTAKES = _mistakes()
 # Mistakes that no shape tells: of a value's size, of two fields or files, of templates, or of TOML itself.
 BEYOND_SHAPE = re.compile(
-    r"must be from|must be shorter|must have a port from|is no environment|but has the name of an environment"
+    r"must be from|must be shorter|must have a port from|is no environment|is no secret|but has the name of an environment"
     r"|placeholder|is also|is not TOML|NUL character|lies within|the first one smaller|no folder with"
 )
 

@@ -44,11 +44,13 @@ public final class Shipping {
     }
 
     private static void answer(HttpExchange exchange, int status, String json) throws IOException {
-        try (exchange) {
+        try {
             byte[] body = json.getBytes(StandardCharsets.UTF_8);
             exchange.getResponseHeaders().set("Content-Type", "application/json");
             exchange.sendResponseHeaders(status, body.length);
             exchange.getResponseBody().write(body);
+        } finally {
+            exchange.close();
         }
     }
 

@@ -11,6 +11,9 @@ from typing import Any
 import click
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Begin": {
+        "init": "Write the files that make a repository a workspace.",
+    },
     "Run": {
         "check": "Check the workspace's files and show every problem.",
         "up": "Start the environment and deploy what is not running.",
@@ -31,6 +34,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Work": {
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
+        "eject": "Write compose and systemd files that run the same services without Atoll.",
         "schema": "Print the JSON Schema of service.toml or atoll.toml.",
         "completion": "Print the completion script of a shell.",
         "version": "Show the version.",

@@ -78,7 +78,7 @@ class Mutations:
             except AtollError as exc:
                 rollout = loop.rollout()
                 if isinstance(exc, Conflict) and rollout is not None and active(rollout):
-                    operations.append(self._reading.shown(rollout))  # another `up` was first, since we looked
+                    operations.append(self._reading.shown(rollout))  # another `up` was a moment faster
                 else:
                     refused[deploy.spec.name] = error_view(exc)
         return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)

@@ -64,9 +64,10 @@ def scale(before: Intent, after: Intent, release: Release | None, free_bytes: in
         if new > old:
             steps.append(f"start {_replicas(more)} of r{release.n} beside the {old} that run")
         elif new < old:
-            steps += [_finish(release, f"{old - new} of {_replicas(old)}"), f"stop {_replicas(old - new)}"]
+            steps += _finish(release, f"{old - new} of {_replicas(old)}")
+            steps.append(f"stop {_replicas(old - new)}")
         if new == 0:
-            steps.append("nothing of it runs from then on; requests get 503")
+            steps.append("nothing of it runs from then on" + ("; requests get 503" if release.spec.ports else ""))
     name = "" if release is None else f"r{release.n}"
     return PlanView(
         service=before.service,
@@ -89,7 +90,8 @@ def stop(
     steps: list[str] = [f"end the rollout of {moving}"] if moving else []
     if release is not None:
         count = replicas(intent, release)
-        steps += [_finish(release, f"r{release.n}"), f"stop {_replicas(count)} of r{release.n}"]
+        steps += _finish(release, f"r{release.n}")
+        steps.append(f"stop {_replicas(count)} of r{release.n}")
         steps.append("keep its releases: `atoll up` starts it again")
     callers = {
         other.service
@@ -135,8 +137,7 @@ def _side_by_side(kind: str, new: Release, old: Release | None, count: int, warm
     else:
         yield f"move all requests from r{old.n} to r{new.n} {ready}"
     if old is not None:
-        if old.spec.ports:
-            yield _finish(old, f"r{old.n}")
+        yield from _finish(old, f"r{old.n}")
         warm_for_s = warm_s(kind, new, old)
         yield f"keep r{old.n} warm for {_time(warm_for_s)}, then stop it" if warm_for_s else f"stop r{old.n}"
 
@@ -146,8 +147,7 @@ def _one_after_the_other(new: Release, old: Release, count: int) -> Iterator[str
     holds = held(new, old)
     if holds:
         yield "hold requests at the proxy"
-    if old.spec.ports:
-        yield _finish(old, f"r{old.n}")
+    yield from _finish(old, f"r{old.n}")
     yield f"stop r{old.n}: two releases of it never run at once"
     ready = f"wait until it has been ready for {_time(new.spec.health.stable_for_s)}"
     yield f"start {_replicas(count)} of r{new.n} and {ready}"
@@ -155,8 +155,9 @@ def _one_after_the_other(new: Release, old: Release, count: int) -> Iterator[str
         yield "let the requests that waited go"
 
 
-def _finish(release: Release, of: str) -> str:
-    return f"let requests at {of} finish, at most {_time(release.spec.stop.drain_s)}"
+def _finish(release: Release, of: str) -> list[str]:
+    """Nothing for a worker, which has no requests."""
+    return [f"let requests at {of} finish, at most {_time(release.spec.stop.drain_s)}"] if release.spec.ports else []
 
 
 def _replicas(count: int) -> str:

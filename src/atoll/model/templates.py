@@ -20,6 +20,11 @@ def placeholders(text: str) -> Sequence[str]:
     return [found[1] for found in _PLACEHOLDER.finditer(text) if found[1]]
 
 
+def literal(text: str) -> str:
+    """`text` written so that nothing in it is a placeholder: `fill` gives it back as it was."""
+    return _PLACEHOLDER.sub(lambda found: f"{{{found[0]}}}", text)
+
+
 def fill(text: str, values: Mapping[str, str]) -> str:
     """`text` with every placeholder replaced. Raises KeyError for a name that `values` lacks."""
     return _PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] else f"{{{found[2]}}}", text)

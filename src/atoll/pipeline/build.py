@@ -39,7 +39,7 @@ LINE_EVERY_S = 0.1  # a terminal shows no more
 LOW_BYTES = 1 << 20  # free space below which a failed step failed for want of it
 
 # The run description is no input: changing it needs no rebuild.
-_OURS = frozenset({"service.toml", "atoll.toml"})
+OURS = frozenset({"service.toml", "atoll.toml"})
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,17 +214,17 @@ class _Build:
         return self.order(stage.tree, taken, fresh=True)
 
     def select(self) -> list[inputs.Entry]:
-        """The service's files. A context above the service's folder holds other services: their files are no input."""
+        """The service's files. The workspace's top, or a context above the service, holds others': theirs are no input."""
         found = inputs.select(
             self.folder,
             self.spec.build.inputs,
             root=self.shop.root,
-            skip=_OURS,
+            skip=OURS,
             artifacts=self.artifacts.root,
         )
-        if self.spec.build.context == ".":
+        if self.spec.build.context == "." and self.spec.folder != ".":
             return found
-        return [entry for entry in found if entry.path.rpartition("/")[2] not in _OURS]
+        return [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
 
     def order(self, folder: Path, taken: tuple[Input, ...], *, fresh: bool) -> _Order:
         """The build of the inputs `taken` that lie in `folder`."""

@@ -5,6 +5,7 @@ probe of a service that names none, the port that a probe or a route means.
 """
 
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from msgspec.structs import replace
@@ -37,9 +38,10 @@ def environment_mistakes(given: Mapping[str, Any], environments: Collection[str]
     for name, value in given.get("env", {}).items():
         if isinstance(value, dict) and name not in environments:
             what = "is no environment of atoll.toml"
-            mistakes.append(
-                Mistake(what, f"known: {known}; others are declared there as [environments.{name}]", ("env", name))
-            )
+            fix = f"known: {known}; others are declared there as [environments.{name}]"
+            if near := next((key for key in value if key != "secret" and get_close_matches(key, ["secret"])), None):
+                what, fix = f"is no secret: {near} is not its field", f'{name} = {{ secret = "NAME" }}'
+            mistakes.append(Mistake(what, fix, ("env", name)))
         elif isinstance(value, SecretRef) and name in environments:
             what = "is read as a secret, but has the name of an environment"
             mistakes.append(Mistake(what, "give the variable another name", ("env", name)))

@@ -185,9 +185,10 @@ HEALTH_TABLE = Table(
     spec=Health,
     hints={
         way: f"put it under `ready` or `live`: ready = {{ {way} = ... }}"
-        for way in ("http", "grpc", "tcp", "command", "path", "port", "headers")
+        for way in ("http", "grpc", "tcp", "command", "port", "headers")
     }
     | {
+        "path": 'it is called `http`, below `ready` or `live`: ready = { http = "/ready" }',
         "readiness": "it is called `ready`",
         "liveness": "it is called `live`",
         "timeout": 'it belongs to a probe: ready = { http = "/ready", timeout = "1s" }',

@@ -152,7 +152,10 @@ SERVICE = Table(
         ),
         Field(
             "port",
-            Choice("http", "grpc", "tcp", "none"),
+            Choice(
+                *("http", "grpc", "tcp", "none"),
+                number="Atoll chooses the number: listen on $PORT, or write {port} into `run`",
+            ),
             "What the service's only port speaks; `none` for a worker. Several ports are `ports`.",
             ('"grpc"', '"none"'),
             default='`"http"`',

@@ -105,16 +105,19 @@ class Text:
 class Choice:
     """One of a few words."""
 
-    def __init__(self, *words: str) -> None:
-        self.words = words
+    def __init__(self, *words: str, number: str = "") -> None:
+        """`number` is what to say to somebody who writes a number."""
+        self.words, self._number = words, number
         self.says = " or ".join(f"`{word}`" for word in words)
 
     def read(self, value: object) -> str:
         if value not in self.words or not isinstance(value, str):
             wanted = ", ".join(f'"{word}"' for word in self.words)
             fix = did_you_mean(value, self.words) if isinstance(value, str) else ""
+            fix = self._number if isinstance(value, int) and not isinstance(value, bool) else fix
             one = "be" if len(self.words) == 1 else "be one of"
-            raise wrong(f"must {one} {wanted}, not {seen(value)}", fix if fix.startswith("did") else "")
+            told = fix if fix.startswith("did") or fix == self._number else ""
+            raise wrong(f"must {one} {wanted}, not {seen(value)}", told)
         return value
 
     def show(self, value: str) -> str:

@@ -36,14 +36,19 @@ pub fn serve(connection: TcpStream, handle: impl Fn(&str, &str) -> Answer) -> io
         while let Some(header) = line(&mut reading)?.filter(|text| !text.is_empty()) {
             let (name, value) = header.split_once(':').unwrap_or((&header, ""));
             match name.to_ascii_lowercase().as_str() {
-                "content-length" => body_bytes = value.trim().parse().map_err(io::Error::other)?,
+                "content-length" => {
+                    body_bytes = value
+                        .trim()
+                        .parse()
+                        .map_err(|_| broken("a length that is no number"))?
+                }
                 "connection" => last = value.trim().eq_ignore_ascii_case("close"),
-                "transfer-encoding" => return Err(io::Error::other("a body in chunks")),
+                "transfer-encoding" => return Err(broken("a body in chunks")),
                 _ => {}
             }
         }
         if body_bytes > MAX_BODY_BYTES {
-            return Err(io::Error::other("a body that is too long"));
+            return Err(broken("a body that is too long"));
         }
         io::copy(&mut reading.by_ref().take(body_bytes), &mut io::sink())?; // no request needs one
         let Answer { status, body } = handle(method, path);
@@ -61,6 +66,10 @@ pub fn serve(connection: TcpStream, handle: impl Fn(&str, &str) -> Answer) -> io
         }
     }
     Ok(())
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// The next line without its end; None where the caller has ended.

@@ -44,8 +44,8 @@ def keep_jar(service: str, folder: str, drop: str) -> str:
     names them.
     """
     return (
-        f"jars=$(find . -path '*/{folder}/*.jar' -not -path '*/{folder}/*/*' | grep -Ev '{_NEVER}' | sort)"
-        f"; full=$(echo \"$jars\" | grep -E '{_EVERYTHING}'); own=$(echo \"$jars\" | grep -E '/{service}[^/]*$')"
+        f"jars=$(find . -path '*/{folder}/*.jar' -not -path '*/{folder}/*/*' | grep -Ev -e '{_NEVER}' | sort)"
+        f"; full=$(echo \"$jars\" | grep -E -e '{_EVERYTHING}'); own=$(echo \"$jars\" | grep -E -e '/{service}[^/]*$')"
         '; for jar in "$jars" "$full" "$own"; do [ -f "$jar" ] && break; done'
         '; if [ ! -f "$jar" ]; then echo "which of these is the service? $jars'
         f' (call it {service}.jar, or say [build] steps)" >&2; exit 1; fi'

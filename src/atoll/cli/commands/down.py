@@ -89,6 +89,10 @@ def _plan(session: Session, services: tuple[str, ...]) -> int:
         return 0
     running = [view.name for view in session.client.status().services if view.state != "down"]
     plans = [view for name in services or running for view in session.client.plan(StopRequest(), name)]
+    if not services:  # those that would lose a callee end, too
+        from msgspec.structs import replace
+
+        plans = [replace(view, warnings=()) for view in plans]
     code = show(session, plans)
     if not services:
         session.say(f"and the proxy, the daemon and the keeper of '{session.environment}' would end")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
 
 import click
 
 from atoll.cli.complete import services_to_complete
-from atoll.cli.output import clock, print_line
+from atoll.cli.lines import event_line
+from atoll.cli.output import colored, print_line
 from atoll.cli.session import Session, common_options, json_option, takes_session
-
-if TYPE_CHECKING:
-    from atoll.model.state import Event
-
-_BAD = ("failed", "crash", "undo", "refused", "lost")
 
 
 @click.command
@@ -35,16 +31,9 @@ def command(session: Session, service: str | None, follow: bool, after: int | No
     """
     if after is None:
         after = max(0, session.client.status().last_event - tail)
+    color = colored(sys.stdout.isatty())
     for event, raw in session.client.events(after=after, service=service, follow=follow):
         if session.json:
             print_line(raw)
         else:
-            click.echo(_line(event), color=None)
-
-
-def _line(event: Event) -> str:
-    who = f" ({event.author.actor})" if event.author.actor else ""
-    subject = event.service + (f" r{event.release}" if event.release is not None else "")
-    bad = any(word in event.kind for word in _BAD)
-    kind = click.style(f"{event.kind:<20}", fg="red" if bad else "cyan")
-    return f"{clock(event.wall)}  #{event.seq:<6} {kind} {subject:<16} {event.message}{who}".rstrip()
+            click.echo(event_line(event, color=color), color=color)

@@ -1,0 +1,138 @@
+"""What was found of a repository: services as they will be written, what could not be carried over, and questions.
+
+Readers make these, `choices` settles them, `text` writes them. Data and naming only.
+"""
+
+import re
+from typing import Literal
+
+import msgspec
+
+Protocol = Literal["http", "grpc", "tcp", "none"]
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that does not go on by itself. `what` reads alone; `fix` says what to do, "" for nothing."""
+
+    service: str
+    what: str
+    fix: str = ""
+
+
+class CallFound(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a service calls: templates by variable; `url` when the callee lies outside."""
+
+    env: dict[str, str]
+    url: str = ""
+    optional: bool = False
+
+
+class Found(msgspec.Struct, kw_only=True):
+    """One service as its `service.toml` will say it. Empty fields are not written; `notes` are comments by field.
+
+    Mutable: a reader of files makes it, and `compose` and `choices` add what they know.
+    """
+
+    name: str
+    folder: str  # of service.toml, relative to the repository, POSIX
+    source: str  # the file that told
+    run: str | list[str] = ""
+    builder: str = ""  # named where the files would leave a doubt
+    language: str = ""  # the builder that makes it when nothing else is said; "" for none
+    package: str = ""  # what a compiler is told to build when the builder would choose by the service's name
+    steps: list[str] = []
+    context: str = "."
+    inputs: list[str] = []
+    outputs: list[str] = []
+    build_env: dict[str, str] = {}
+    workdir: str = "."
+    protocol: Protocol = "http"
+    port_env: str = ""  # the variable with the port's number; "" is PORT, or none is needed
+    more_ports: dict[str, tuple[Protocol, str]] = {}  # by name: protocol and variable
+    health: str = ""  # a path, "tcp", "grpc", or "" for the usual
+    probe: str | list[str] = ""  # a command that tells, instead of `health`
+    health_fields: dict[str, str | int] = {}  # interval, start_budget, ... as written
+    probe_timeout: str = ""
+    calls: dict[str, CallFound] = {}
+    route: str = ""
+    strip: bool = False
+    route_hint: str = ""  # a route that is written as a comment
+    env: dict[str, str] = {}
+    secrets: dict[str, str] = {}  # variable -> the secret's name
+    inherit: list[str] = []
+    limits: dict[str, str | int] = {}
+    stop: dict[str, str] = {}
+    replicas: int = 1
+    alone: str = ""  # why two releases must not run at once; "" when they may
+    overlap: bool = True
+    listens: int = 0  # the port in its container: how others' addresses are recognised
+    published: bool = False  # reached from outside until now
+    notes: dict[str, str] = {}
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What only a person knows. `default` is the safe answer."""
+
+    key: str
+    text: str
+    choices: tuple[str, ...]
+    default: str
+
+
+class Findings(msgspec.Struct, kw_only=True):
+    """All of a repository."""
+
+    services: list[Found] = []
+    left: list[Left] = []
+
+
+SCHEDULER = re.compile(
+    r"(?:^|[^a-z])(?:beat|scheduler|clock|crond?|cronjobs?|apscheduler|clockwork)(?:[^a-z]|$)", re.IGNORECASE
+)
+
+
+def slug(text: str, used: set[str] | frozenset[str] = frozenset()) -> str:
+    """A service's name made of any text, other than those `used`."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:36].strip("-") or "service"
+    if not name[0].isalpha():
+        name = f"s-{name}"
+    number, unique = 2, name
+    while unique in used:
+        unique, number = f"{name}-{number}", number + 1
+    return unique
+
+
+def together(left: list[Left]) -> list[Left]:
+    """The same said of several services becomes one line, where the first one stood."""
+    services: dict[tuple[str, str], list[str]] = {}
+    for each in left:
+        services.setdefault((each.what, each.fix), []).append(each.service)
+    return [
+        Left(service=", ".join(dict.fromkeys(names)), what=what, fix=fix) for (what, fix), names in services.items()
+    ]
+
+
+def join(*parts: str) -> str:
+    """A relative POSIX path with `.` and `..` resolved; "." for the top. Climbing above it stays above: `../x`."""
+    out: list[str] = []
+    for part in "/".join(parts).split("/"):
+        if part == ".." and out and out[-1] != "..":
+            out.pop()
+        elif part not in {"", "."}:
+            out.append(part)
+    return "/".join(out) or "."
+
+
+def up(folder: str, to: str = ".") -> str:
+    """The way from `folder` up to `to`, a folder above it (or itself): "../.."."""
+    rest = folder if to == "." else folder[len(to) :].strip("/")
+    return "/".join(".." for _ in rest.split("/")) if rest not in {"", "."} else "."
+
+
+def below(path: str, folder: str) -> str | None:
+    """`path` relative to `folder`; None when it does not lie there."""
+    if folder == ".":
+        return path
+    if path == folder:
+        return "."
+    return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else None

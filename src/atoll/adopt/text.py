@@ -1,0 +1,189 @@
+"""The text of `service.toml` and `atoll.toml` from what was found: minimal, in short forms, comments where it is a guess."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from atoll.adopt.found import CallFound, Found
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_USUAL_SERVICES = re.compile(r"\.|[^/.][^/]*|services/[^/]+")
+
+
+def service_text(found: Found) -> str:
+    """The whole `service.toml` of one service."""
+    lines = [*_top(found), *_tables(found)]
+    return "\n".join(lines) + "\n"
+
+
+def workspace_text(name: str, folders: Sequence[str]) -> str:
+    """The whole `atoll.toml`; `services` is said only where the usual folders would not find them all."""
+    lines = [f"name = {_text(name)}"]
+    if not all(_USUAL_SERVICES.fullmatch(folder) for folder in folders):
+        lines.append(f"services = {_value(_globs(folders))}")
+    return "\n".join(lines) + "\n"
+
+
+def _globs(folders: Sequence[str]) -> list[str]:
+    """Few patterns that find all these folders: siblings share one."""
+    parents: dict[str, list[str]] = {}
+    for folder in sorted(folders):
+        parents.setdefault(folder.rpartition("/")[0], []).append(folder)
+    globs: list[str] = []
+    for parent, members in sorted(parents.items()):
+        globs += [f"{parent}/*"] if parent and len(members) > 1 else [_escaped(member) for member in members]
+    return globs
+
+
+def _escaped(folder: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", folder)
+
+
+def _top(found: Found) -> Iterable[str]:
+    """The fields above the first table."""
+    note = found.notes.get
+    folder = found.folder.rpartition("/")[2]
+    if found.name != folder:
+        yield _row("name", found.name)
+    yield _row("run", found.run, note("run", ""))
+    if found.workdir != ".":
+        yield _row("workdir", found.workdir, note("workdir", ""))
+    if found.steps and not _build_table(found):
+        yield _row("build", found.steps[0] if len(found.steps) == 1 else found.steps, note("build", ""))
+    if found.protocol == "none":
+        yield _row("port", "none", note("port", ""))
+    elif not found.more_ports and not found.port_env and found.protocol != "http":
+        yield _row("port", found.protocol, note("port", ""))
+    elif note("port", ""):
+        yield f"# port: {note('port', '')}"
+    if found.health and not _health_table(found):
+        yield _row("health", found.health, note("health", ""))
+    yield from _route(found)
+    if found.replicas != 1:
+        yield _row("replicas", found.replicas)
+    if not found.overlap:
+        yield _row("overlap", False, note("overlap", ""))
+    if found.inherit:
+        yield _row("inherit", found.inherit, note("inherit", ""))
+
+
+def _route(found: Found) -> Iterable[str]:
+    if found.route:
+        value: object = {"path": found.route, "strip": True} if found.strip else found.route
+        yield _row("route", value, found.notes.get("route", ""))
+    elif found.route_hint:
+        hint = {"path": found.route_hint, "strip": True}
+        yield f"# route = {_value(hint)}  # lets requests from outside in"
+
+
+def _tables(found: Found) -> Iterable[str]:
+    """The tables, each after a blank line."""
+    if _build_table(found):
+        steps = found.steps[0] if len(found.steps) == 1 else found.steps
+        fields: dict[str, object] = {"context": found.context if found.context != "." else "", "inputs": found.inputs}
+        fields |= {"builder": found.builder, "steps": steps, "outputs": found.outputs, "env": found.build_env}
+        yield from (
+            "",
+            "[build]",
+            *_rows({key: value for key, value in fields.items() if value}, found.notes, "build."),
+        )
+    if found.protocol != "none" and (found.more_ports or found.port_env):
+        yield from ("", "[ports]")
+        first: object = found.protocol
+        if found.port_env:
+            first = {**({"protocol": found.protocol} if found.protocol != "http" else {}), "env": found.port_env}
+        yield _row(found.protocol, first, found.notes.get("ports", ""))
+        for name, (protocol, variable) in found.more_ports.items():
+            yield _row(name, {"protocol": protocol, "env": variable} if variable else protocol)
+    if _health_table(found):
+        ready = found.notes.get("health.ready") or found.notes.get("health", "")
+        yield from ("", "[health]", *_rows(_health(found), {**found.notes, "health.ready": ready}, "health."))
+    if found.stop:
+        yield from ("", "[stop]", *_rows(found.stop, found.notes, "stop."))
+    if found.limits:
+        yield from ("", "[limits]", *_rows(found.limits, found.notes, "limits."))
+    simple = {name: call for name, call in found.calls.items() if _short(call)}
+    if simple:
+        yield from ("", "[calls]")
+        yield from (
+            _row(name, next(iter(call.env)), found.notes.get(f"calls.{name}", "")) for name, call in simple.items()
+        )
+    for name, call in found.calls.items():
+        if name not in simple:
+            yield from _call(name, call, found.notes.get(f"calls.{name}", ""))
+    if found.env or found.secrets:
+        values = {**found.env, **{name: {"secret": secret} for name, secret in found.secrets.items()}}
+        yield from ("", "[env]", *_rows(values, found.notes, "env."))
+
+
+def _call(name: str, call: CallFound, note: str) -> Iterable[str]:
+    yield from ("", f"[calls.{name}]{f'  # {note}' if note else ''}")
+    if call.url:
+        yield _row("url", call.url)
+    usual = len(call.env) == 1 and next(iter(call.env.values())) == ""
+    yield _row("env", next(iter(call.env)) if usual else {key: text or "{url}" for key, text in call.env.items()})
+    if call.optional:
+        yield _row("optional", True)
+
+
+def _short(call: CallFound) -> bool:
+    """Whether a variable's name says it all."""
+    return not call.url and not call.optional and list(call.env.values()) == [""]
+
+
+def _build_table(found: Found) -> bool:
+    return bool(found.builder or found.inputs or found.outputs or found.build_env or found.context != ".")
+
+
+def _health_table(found: Found) -> bool:
+    return bool(found.probe or found.health_fields or found.probe_timeout)
+
+
+def _health(found: Found) -> Mapping[str, object]:
+    """`ready` in its shortest form, then the times."""
+    ready: object = found.health
+    if found.probe:
+        ready = {"command": found.probe}
+    if found.probe_timeout:
+        way: dict[str, object] = {"http": found.health}
+        if found.probe:
+            way = {"command": found.probe}
+        elif not found.health.startswith("/"):
+            way = {"grpc": ""} if found.health == "grpc" else {"tcp": True}
+        ready = {**way, "timeout": found.probe_timeout}
+    return {**({"ready": ready} if ready else {}), **found.health_fields}
+
+
+def _rows(fields: Mapping[str, object], notes: Mapping[str, str], prefix: str) -> list[str]:
+    return [_row(key, value, notes.get(f"{prefix}{key}", "")) for key, value in fields.items()]
+
+
+def _row(key: str, value: object, note: str = "") -> str:
+    row = f"{key if _BARE.fullmatch(key) else _text(key)} = {_value(value)}"
+    return f"{row}  # {' '.join(_clean(note).split())}" if note else row
+
+
+def _value(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case dict():
+            return "{ " + ", ".join(_row(str(key), item) for key, item in value.items()) + " }"
+        case list() | tuple():
+            return "[" + ", ".join(_value(item) for item in value) + "]"
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    """A TOML string; a literal one where that spares escapes."""
+    text = _clean(text)
+    if ('"' in text or "\\" in text) and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _clean(text: str) -> str:
+    """Without halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,214 @@
+"""`atoll init`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atoll.cli.failed import USER, Failed
+from atoll.cli.output import counted, print_json
+from atoll.cli.session import Session, common_options, json_option, takes_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from atoll.adopt.found import Findings, Left, Question
+    from atoll.adopt.tree import Tree
+    from atoll.model.errors import Problem
+
+
+@click.command
+@click.argument("path", type=click.Path(), default=".")
+@click.option("--from", "source", metavar="FILE", help="The Compose file to read. Default: the one at the top, if any.")
+@click.option("--no-compose", is_flag=True, help="Look at build files and Procfiles only.")
+@click.option(
+    "--profile", "profiles", multiple=True, metavar="NAME", help="Take services of this Compose profile along."
+)
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing: take the safe answers.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@common_options
+@json_option
+@takes_session
+def command(
+    session: Session,
+    path: str,
+    source: str | None,
+    no_compose: bool,
+    profiles: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+) -> int:
+    """Write the files that make a repository a workspace.
+
+    Finds services by compose.yaml, or by Procfiles and the build files of Python, Node.js, Go, Java, Rust, Ruby, PHP and
+    .NET; writes atoll.toml and a service.toml for each, with a comment where something is a guess. What cannot be
+    carried over is listed. An existing file is never changed; ends with 2 when one was in the way.
+
+    Example:
+      atoll init
+      atoll init ~/src/shop --dry-run
+      atoll init --from deploy/compose.yaml --yes
+    """
+    root = _root(path)
+    tree, findings = _look(root, source, no_compose, profiles)
+    _settle(findings, ask=not (yes or dry_run or session.json) and sys.stdin.isatty())
+    files = _files(root, findings)
+    kept = [name for name in files if (root / name).exists() or (root / name).is_symlink()]
+    new = {name: text for name, text in files.items() if name not in kept}
+    problems = _check(session, root, tree, new)
+    if any(problem.level == "error" for problem in problems):
+        return _refuse(session, problems)
+    if not dry_run:
+        _write(root, new)
+    _tell(session, new, kept, findings.left, dry_run=dry_run)
+    return USER if kept and new else 0
+
+
+def _root(path: str) -> Path:
+    root = Path(path).resolve()
+    if not root.is_dir():
+        raise Failed(f"there is no folder {path}", "a workspace is a folder with services", "name a folder that exists")
+    above = next((folder for folder in root.parents if (folder / "atoll.toml").is_file()), None)
+    if above is not None and not (root / "atoll.toml").is_file():
+        raise Failed(f"{root} lies in a workspace already", f"{above} has an atoll.toml", f"atoll init {above}")
+    return root
+
+
+def _look(root: Path, source: str | None, no_compose: bool, profiles: Sequence[str]) -> tuple[Tree, Findings]:
+    """What the repository shows. Raises Failed when that is nothing."""
+    from atoll.adopt import compose, repository, tree
+
+    files = tree.of_disk(root)
+    if source is not None:
+        file = _within(root, source)
+        files = tree.Tree({*files.names, file}, files.bytes, files.name)
+    else:
+        file = "" if no_compose else repository.compose_file(files)
+    findings = compose.read(files, file, profiles) if file else repository.discover(files)
+    if not findings.services:
+        left = "; ".join(f"{each.service}: {each.what}" for each in findings.left[:5])
+        looked = file or "build files (pyproject.toml, package.json, go.mod, pom.xml, ...) and Procfiles"
+        fix = "write a service.toml in each service's folder: `run` is all it needs"
+        raise Failed(f"no service was found in {root}", left or f"looked for {looked}", fix)
+    return files, findings
+
+
+def _within(root: Path, source: str) -> str:
+    """The Compose file relative to the repository; named from here, or from there."""
+    file = next((each for each in (Path(source), root / source) if each.is_file()), None)
+    if file is None:
+        raise Failed(f"there is no file {source}", "--from names a Compose file", "name one that exists")
+    try:
+        return file.resolve().relative_to(root).as_posix()
+    except ValueError as exc:
+        raise Failed(
+            f"{source} lies outside {root}",
+            "its paths would lead out of the workspace",
+            f"atoll init {file.resolve().parent}",
+        ) from exc
+
+
+def _settle(findings: Findings, *, ask: bool) -> None:
+    """Ask where somebody is there to answer; the safe defaults otherwise."""
+    from atoll.adopt.choices import questions, settle
+
+    settle(findings, {question.key: _ask(question) for question in questions(findings)} if ask else {})
+
+
+def _ask(question: Question) -> str:
+    answer: str = click.prompt(question.text, type=click.Choice(question.choices), default=question.default, err=True)
+    return answer
+
+
+def _files(root: Path, findings: Findings) -> dict[str, str]:
+    """What is to be written, by path."""
+    from atoll.adopt.text import service_text, workspace_text
+
+    folders = [found.folder for found in findings.services]
+    files = {"atoll.toml": workspace_text(root.name, folders)}
+    for found in findings.services:
+        files["service.toml" if found.folder == "." else f"{found.folder}/service.toml"] = service_text(found)
+    return files
+
+
+def _check(session: Session, root: Path, tree: Tree, new: Mapping[str, str]) -> Sequence[Problem]:
+    """What `atoll check` will say of these files beside those that are there, before anything is written."""
+    from tempfile import TemporaryDirectory
+
+    from atoll.model.errors import InvalidWorkspace
+
+    files = {name: tree.text(name) for name in tree.names if name.rpartition("/")[2] in {"atoll.toml", "service.toml"}}
+    with TemporaryDirectory(prefix="atoll-init-") as folder:
+        place = Path(folder) / (root.name or "workspace")
+        _write(place, {**files, **new})
+        try:
+            workspace = session.hooks.load(place, "local")
+        except InvalidWorkspace as exc:
+            return exc.problems
+    found = {f"{spec.folder}/service.toml".removeprefix("./") for spec in workspace.services.values()}
+    for name in new:
+        if name.endswith("service.toml") and name not in found:
+            session.warn(
+                f'atoll.toml does not lead to {name}: add "{name.rpartition("/")[0] or "."}" to its `services`'
+            )
+    return workspace.warnings
+
+
+def _write(root: Path, files: Mapping[str, str]) -> None:
+    """Write new files; one that has come to be there meanwhile is an error, not overwritten."""
+    for name, text in files.items():
+        file = root / name
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("x", encoding="utf-8") as new:
+                new.write(text)
+        except OSError as exc:
+            raise Failed(f"{file} cannot be written", str(exc.strerror or exc), "make its folder writable") from exc
+
+
+def _refuse(session: Session, problems: Sequence[Problem]) -> int:
+    """The files would not be valid together: say why, change nothing."""
+    if session.json:
+        print_json({"ok": False, "problems": problems})
+        return USER
+    for problem in problems:
+        where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        click.echo(f"{where}: {problem.what}{f' (fix: {problem.fix})' if problem.fix else ''}", err=True)
+    raise Failed(
+        f"the files would have {counted(len(problems), 'problem')}: nothing was written",
+        "together with those that are there they must pass `atoll check`",
+        "correct the lines above, or write service.toml yourself where they come from",
+    )
+
+
+def _tell(
+    session: Session, new: Mapping[str, str], kept: Sequence[str], left: Sequence[Left], *, dry_run: bool
+) -> None:
+    """What was written, what is left to do, what comes next."""
+    if session.json:
+        facts: dict[str, Any] = {"dry_run": dry_run, "files": new, "kept": kept, "left": left, "next": "atoll up"}
+        print_json(facts)
+        return
+    for name, text in new.items():
+        if dry_run:
+            click.echo(f"{click.style(f'--- {name}', bold=True)}\n{text}")
+        else:
+            click.echo(f"wrote {name}")
+    for name in kept:
+        click.echo(f"kept  {name}: it exists, and is not changed")
+    if left:
+        click.echo(f"\nleft to you ({counted(len(left), 'line')}):")
+        for each in left:
+            names = each.service.split(", ")
+            whose = each.service if len(names) < 5 else f"{', '.join(names[:2])} and {len(names) - 2} others"
+            click.echo(f"  {click.style(whose or 'all', bold=True)}: {each.what}")
+            if each.fix:
+                click.echo(f"    fix: {each.fix}")
+    if not new:
+        click.echo("\nnothing to write: every file is there")
+    click.echo(
+        f"\nnext: {'atoll init writes these' if dry_run else '`atoll up` builds and starts everything; `atoll status` shows it'}"
+    )

@@ -1,0 +1,221 @@
+"""Where everything is once Atoll is gone: fixed ports and addresses, templates filled in, an order of starting.
+
+The writers (`compose`, `units`, `nginx`) ask it. Pure. On a host (systemd) every replica has a port of its own on
+loopback and every edge one of nginx; in compose every service has a host name, and ports that are the same everywhere.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from atoll.model.errors import UserError
+from atoll.model.spec import Call, Command, Plain, Port, SecretRef, ServiceSpec, WorkspaceSpec
+from atoll.model.templates import fill, placeholders
+from atoll.ports import Step
+
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"
+RELEASE = "ejected"  # what `{release}` is
+CONTAINER_PORT = 8080  # of a service's first port in compose; the next ones follow
+CONTAINER_DATA = "/data"
+_USUAL_PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
+
+
+class Recipe(NamedTuple):
+    """How one service is built without Atoll. `env` is what the run command needs; `{folder}` is where it was built."""
+
+    builder: str
+    steps: tuple[Step, ...] = ()
+    env: Mapping[str, str] = {}
+
+
+class Edge(NamedTuple):
+    """A call, and the port on which nginx takes it on a host."""
+
+    caller: ServiceSpec
+    call: Call
+    callee: ServiceSpec | None  # None: outside, or absent
+    port: int
+
+
+class Layout:
+    """One workspace, laid out. `folder` is where the files go, absolute."""
+
+    def __init__(self, workspace: WorkspaceSpec, recipes: Mapping[str, Recipe], folder: str) -> None:
+        self.workspace, self.recipes, self.folder = workspace, recipes, folder
+        self.services = [workspace.services[name] for name in sorted(workspace.services)]
+        self.name = re.sub(r"[^a-z0-9]+", "-", workspace.name.lower()).strip("-") or "workspace"
+        self.ports: dict[tuple[str, int, str], int] = {}  # (service, replica, port's name) -> number on a host
+        self.edges: list[Edge] = []
+        first, last = workspace.environment.ports
+        numbers = iter(range(first, last + 1))
+        try:
+            for spec in self.services:
+                for replica in range(1, spec.replicas + 1):
+                    self.ports |= {(spec.name, replica, port.name): next(numbers) for port in spec.ports}
+            self.edges += [self._edge(spec, call, next(numbers)) for spec, call in self._inner_calls()]
+        except StopIteration:
+            why = "every replica and every call needs one of its own"
+            raise UserError(f"the ports {first}-{last} are too few", why, "widen `ports` in atoll.toml") from None
+        self.after, self.circles = _order(self.services, workspace.services)
+
+    def _inner_calls(self) -> Iterator[tuple[ServiceSpec, Call]]:
+        return ((spec, call) for spec in self.services for call in spec.calls if call.url is None and call.env)
+
+    def _edge(self, spec: ServiceSpec, call: Call, port: int) -> Edge:
+        callee = self.workspace.services.get(call.callee)
+        return Edge(spec, call, callee if callee and callee.port(call.port) else None, port)
+
+    @property
+    def routed(self) -> bool:
+        """Whether anything is reached through the gateway."""
+        return any(spec.routes for spec in self.services)
+
+    @property
+    def needs_nginx(self) -> bool:
+        """Whether a host needs it."""
+        return self.routed or bool(self.edges)
+
+    def upstream(self, spec: ServiceSpec, port: Port) -> Sequence[str]:
+        """Where the replicas of a service listen on a host."""
+        return [f"{LOOPBACK}:{self.ports[spec.name, n, port.name]}" for n in range(1, spec.replicas + 1)]
+
+    # --- what a service is started with ---------------------------------------------------------------------------
+
+    def on_host(self, spec: ServiceSpec, replica: int) -> "Started":
+        """One replica, from 1 on, under systemd."""
+        ports = {port.name: self.ports[spec.name, replica, port.name] for port in spec.ports}
+        at = f"{self.folder}/build/{spec.name}"
+        data = f"/var/lib/{self.name}/{spec.name}"
+        addresses = {}
+        for edge in self.edges:
+            if edge.caller is spec:
+                addresses[edge.call.callee, edge.call.port] = (LOOPBACK, edge.port)
+        return self._started(spec, ports, LOOPBACK, data, at, addresses)
+
+    def in_container(self, spec: ServiceSpec) -> "Started":
+        """Any replica, in compose."""
+        ports = container_ports(spec)
+        addresses = {}
+        for edge in self.edges:
+            if edge.caller is spec:
+                port = edge.callee.port(edge.call.port) if edge.callee else None
+                number = container_ports(edge.callee)[port.name] if edge.callee and port else 80
+                addresses[edge.call.callee, edge.call.port] = (edge.call.callee, number)
+        return self._started(spec, ports, EVERYWHERE, CONTAINER_DATA, "/app", addresses)
+
+    def _started(
+        self,
+        spec: ServiceSpec,
+        ports: Mapping[str, int],
+        host: str,
+        data: str,
+        folder: str,
+        addresses: Mapping[tuple[str, str], tuple[str, int]],
+    ) -> "Started":
+        names = {"service": spec.name, "release": RELEASE}
+        values = {**names, "data": data, "host": host} | {f"port.{name}": str(number) for name, number in ports.items()}
+        if first := spec.port(""):
+            values |= _address(host, ports[first.name])
+        env: dict[str, str] = {}
+        before: dict[str, str] = {}
+        recipe = self.recipes.get(spec.name)
+        for name, text in (recipe.env if recipe else {}).items():
+            into = before if name.endswith("+") else env
+            into[name.removesuffix("+")] = text.replace("{folder}", folder)
+        env |= {port.env: str(ports[port.name]) for port in spec.ports if port.env}
+        for call in spec.calls:
+            if call.url is not None:
+                where = _outside(call.url)
+            elif (call.callee, call.port) in addresses:
+                where = _address(*addresses[call.callee, call.port])
+            else:
+                continue
+            env |= {name: fill(template, where | names) for name, template in call.env.items()}
+        secrets: dict[str, str] = {}
+        for name, value in spec.env.items():
+            env.pop(name, None)
+            if isinstance(value, SecretRef):
+                secrets[name] = value.name
+            else:
+                env[name] = fill(value.value, values)
+        workdir = folder if spec.workdir == "." else f"{folder}/{spec.workdir}"
+        return Started(spec, workdir, env, before, secrets, values, ports)
+
+
+class Started(NamedTuple):
+    """What one replica is started with; templates are filled in.
+
+    `before` comes before what a variable holds anyway (PATH); `secrets` maps variables to secrets' names.
+    """
+
+    spec: ServiceSpec
+    workdir: str
+    env: Mapping[str, str]
+    before: Mapping[str, str]
+    secrets: Mapping[str, str]
+    values: Mapping[str, str]
+    ports: Mapping[str, int]
+
+    def filled(self, command: Command) -> Sequence[str]:
+        """A command as an argument vector."""
+        if command.shell is not None:
+            return ["/bin/sh", "-c", fill(command.shell, self.values)]
+        return [fill(word, self.values) for word in command.argv]
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether it names its own folder, `{data}`."""
+        texts = [self.spec.run.text, *(v.value for v in self.spec.env.values() if isinstance(v, Plain))]
+        return any("data" in placeholders(text) for text in texts)
+
+    @property
+    def probed_port(self) -> int:
+        """The number of the port that its readiness probe asks."""
+        port = self.spec.port(self.spec.health.ready.port)
+        return self.ports[port.name] if port else 0
+
+
+def container_ports(spec: ServiceSpec) -> dict[str, int]:
+    """The same for every service, since each container has its own network."""
+    return {port.name: CONTAINER_PORT + index for index, port in enumerate(spec.ports)}
+
+
+def variable(secret: str) -> str:
+    """The variable that carries a secret into compose: `orders-db` is ORDERS_DB."""
+    name = re.sub(r"[^A-Za-z0-9]", "_", secret).upper()
+    return f"_{name}" if name[0].isdigit() else name
+
+
+def _address(host: str, port: int) -> dict[str, str]:
+    return {"host": host, "port": str(port), "address": f"{host}:{port}", "url": f"http://{host}:{port}"}
+
+
+def _outside(url: str) -> dict[str, str]:
+    """The address of a callee outside the workspace, which is reached directly."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _USUAL_PORTS.get(parts.scheme, 80)
+    shown = f"[{host}]" if ":" in host else host
+    return {"host": shown, "port": str(port), "address": f"{shown}:{port}", "url": url.rstrip("/")}
+
+
+def _order(
+    services: Sequence[ServiceSpec], known: Mapping[str, ServiceSpec]
+) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
+    """Whom each service starts after, without circles; and the calls that were left out to break them."""
+    after: dict[str, list[str]] = {spec.name: [] for spec in services}
+    circles: list[tuple[str, str]] = []
+
+    def reaches(start: str, goal: str) -> bool:
+        return start == goal or any(reaches(each, goal) for each in after[start])
+
+    for spec in services:
+        for callee in sorted({call.callee for call in spec.calls if call.url is None and not call.optional}):
+            if callee not in known:
+                continue
+            if reaches(callee, spec.name):
+                circles.append((spec.name, callee))
+            else:
+                after[spec.name].append(callee)
+    return after, circles

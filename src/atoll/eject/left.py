@@ -1,0 +1,125 @@
+"""What cannot be carried over, service by service, and how to start what was written. Pure."""
+
+from collections.abc import Iterator
+
+from atoll.eject.compose import image
+from atoll.eject.layout import Layout, Recipe
+from atoll.model.spec import EdgePolicy, Probe, ServiceSpec
+
+_USUAL = EdgePolicy()
+
+
+def read_me(layout: Layout) -> str:
+    """The README beside the files."""
+    name, gateway = layout.name, layout.workspace.environment.gateway
+    lines = [
+        f"# {layout.workspace.name} without Atoll",
+        "",
+        "Written by `atoll eject`. Nothing here needs Atoll. End Atoll's own environment first (`atoll down`): the ports",
+        f"are the same. The gateway is at {gateway.host}:{gateway.port}.",
+        "",
+        "## With compose",
+        "",
+        "```sh",
+        "cp .env.example .env      # then fill in the secrets",
+        "docker compose up --build --detach --wait",
+        "```",
+        "",
+        "## With systemd",
+        "",
+        "Needs nginx, curl and bash, and what each service is built with. The units run under users of their own",
+        f"(`DynamicUser`), which must be able to read `{layout.folder}`.",
+        "",
+        "```sh",
+        "./build.sh                # copies and builds every service below build/",
+        *(f"cp systemd/{each}.env.example systemd/{each}.env   # then fill in" for each in _with_secrets(layout)),
+        f"sudo cp systemd/{name}*.service systemd/{name}.target /etc/systemd/system/",
+        f"sudo systemctl daemon-reload && sudo systemctl enable --now {name}.target",
+        "```",
+        "",
+        "## What is not carried over",
+        "",
+        "Of Atoll itself:",
+        "",
+        *(f"- {each}" for each in _of_atoll(layout)),
+    ]
+    for spec in layout.services:
+        told = list(dict.fromkeys(left_of(layout, spec)))
+        if told:
+            lines += ["", f"Of {spec.name}:", "", *(f"- {each}" for each in told)]
+    return "\n".join(lines) + "\n"
+
+
+def _with_secrets(layout: Layout) -> Iterator[str]:
+    return (spec.name for spec in layout.services if layout.on_host(spec, 1).secrets)
+
+
+def _of_atoll(layout: Layout) -> Iterator[str]:
+    yield "Deploys without a failed request: a new build replaces replicas while they serve."
+    yield "Releases, rollback, receipts, the ledger, rates and `why`."
+    yield "Draining: a replica that is stopped is not taken out of nginx first."
+    yield "Liveness probes: compose marks a replica unhealthy and leaves it; systemd only sees that a process ended."
+    yield (
+        "Retry budgets, breakers other than `max_connections`, `stable_for`; nginx takes a time-out as the silence between "
+        "two reads, and repeats a request only when the connection failed or timed out."
+    )
+    if layout.edges:
+        yield (
+            "In compose, policies of calls: services reach each other by name, without time-outs, retries and ejection "
+            "between them. The units go through nginx and have them."
+        )
+        yield "In compose, services must listen on 0.0.0.0 inside their container, not on 127.0.0.1."
+
+
+def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
+    """Sentences."""
+    yield from _build(layout, spec)
+    for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
+        yield from _probe(field, probe)
+    for route in spec.routes:
+        port = spec.port(route.port)
+        if port is not None and port.protocol != "http":
+            yield f"`route` {route.host or ''}{route.path}: nginx takes gRPC without TLS on a listener of its own only."
+        yield from _policy(f"`route` {route.path}", route.policy)
+    for call in spec.calls:
+        name = f"`calls.{call.callee}`"
+        if call.url is not None:
+            yield f"{name}: goes to {call.url} directly; time-outs, retries and TLS are the service's own business."
+            continue
+        if call.callee not in layout.workspace.services:
+            yield f"{name}: is not in this workspace; under systemd it answers 503, in compose the name is unknown."
+        yield from _policy(name, call.policy)
+    for one, other in layout.circles:
+        if one == spec.name:
+            yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
+    if not spec.overlap:
+        yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
+    for name in spec.inherit:
+        yield f"`inherit` {name}: is taken from the shell that runs compose, and from systemd's own environment."
+
+
+def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
+    recipe = layout.recipes.get(spec.name)
+    if recipe is None:
+        yield "`build`: could not be told (see `atoll deploy`); it is run from its sources as they are."
+        recipe = Recipe("command")
+    if spec.build.tool:
+        yield f"`build.tool` {spec.build.tool}: have this version on the PATH, and choose the image that has it."
+    if spec.build.inputs != ("**",) or spec.build.outputs != ("**",):
+        yield "`build.inputs`, `build.outputs`: the whole folder is copied and kept; a .dockerignore makes it smaller."
+    yield f"The image `{image(recipe)}` is a guess by its builder ({recipe.builder}): pin the version that you mean."
+
+
+def _probe(field: str, probe: Probe) -> Iterator[str]:
+    if probe.kind == "grpc":
+        yield f"`{field}`: gRPC's health check is asked as a TCP connection only (grpc_health_probe would do it)."
+    if probe.kind == "http" and field == "health.live":
+        yield f"`{field}`: nothing restarts a replica that answers badly."
+
+
+def _policy(name: str, policy: EdgePolicy) -> Iterator[str]:
+    if policy.retry_on:
+        yield f"{name}: `retry_on` {', '.join(policy.retry_on)}."
+    for field in ("max_pending", "max_requests", "retry_budget_pct"):
+        if getattr(policy, field) != getattr(_USUAL, field):
+            yield f"{name}: `{field.removesuffix('_pct')}`."

@@ -1,0 +1,234 @@
+"""systemd units, their nginx, and the script that builds what they run. Pure.
+
+One unit a replica, each with its own fixed port on loopback; a target for all of them.
+"""
+
+import posixpath
+import shlex
+from collections.abc import Iterator, Sequence
+from hashlib import blake2s
+
+from atoll.eject import nginx
+from atoll.eject.layout import LOOPBACK, Layout, Started
+from atoll.model.spec import ServiceSpec
+
+_USER_CHARS = 31
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def units(layout: Layout) -> dict[str, str]:
+    """Every unit, by its path."""
+    made = {f"systemd/{layout.name}.target": _target(layout)}
+    if layout.needs_nginx:
+        made[f"systemd/{layout.name}-nginx.service"] = _nginx_unit(layout)
+    for spec in layout.services:
+        for replica in range(1, spec.replicas + 1):
+            made[f"systemd/{unit_name(layout, spec.name, replica)}"] = _unit(layout, spec, replica)
+    return made
+
+
+def unit_name(layout: Layout, service: str, replica: int) -> str:
+    """`shop-orders-1.service`."""
+    return f"{layout.name}-{service}-{replica}.service"
+
+
+def unit_nginx(layout: Layout) -> str:
+    """Nginx's configuration on a host: the gateway and every edge. Its paths are relative to its runtime folder."""
+    gateway = layout.workspace.environment.gateway
+    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+    folders = [f"{of}_temp_path {of};" for of in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    head = ("access_log off;", *folders)
+    return nginx.configuration(layout, f"{host}:{gateway.port}", layout.upstream, head, edges=True, dns="")
+
+
+def secret_files(layout: Layout) -> dict[str, str]:
+    """For each service with secrets, the variables that a person fills in; never a value."""
+    made = {}
+    for spec in layout.services:
+        if secrets := layout.on_host(spec, 1).secrets:
+            lines = [f"# Copy to {spec.name}.env (chmod 600) and fill in. Written by `atoll eject`."]
+            lines += [f"# the secret {secret}\n{name}=" for name, secret in secrets.items()]
+            made[f"systemd/{spec.name}.env.example"] = "\n".join(lines) + "\n"
+    return made
+
+
+def build_script(layout: Layout) -> str:
+    """Builds every service (or those named) in a copy of its folder, since that is where the units run it."""
+    lines = [
+        "#!/bin/sh",
+        "# Written by `atoll eject`: builds all services, or those named, where the units run them.",
+        "set -eu",
+        'cd "$(dirname "$0")"',
+    ]
+    for spec in layout.services:
+        folder = posixpath.normpath(posixpath.join(layout.workspace.root, spec.folder, spec.build.context))
+        source = posixpath.relpath(folder, layout.folder)
+        lines += ["", f"build_{_identifier(spec.name)}() {{"]
+        lines += [f"    rm -rf build/{spec.name}", f"    mkdir -p build/{spec.name}"]
+        inside = posixpath.relpath(layout.folder, folder)
+        skipped = "" if inside.startswith("..") else f" --exclude={shlex.quote('./' + inside)}"
+        lines.append(
+            f"    tar -C {shlex.quote(source)}{skipped} --exclude=./service.toml -cf - . | tar -C build/{spec.name} -xf -"
+        )
+        lines.append(f"    cd build/{spec.name}")
+        recipe = layout.recipes.get(spec.name)
+        for step in recipe.steps if recipe else ():
+            env = {**step.env, **spec.build.env}
+            argv = step.command.argv or ("/bin/sh", "-c", step.command.shell or "true")
+            words = [*(["env", *(f"{name}={text}" for name, text in env.items())] if env else []), *argv]
+            lines.append(f"    {shlex.join(words)}")
+        lines.append("}")
+    names = " ".join(spec.name for spec in layout.services)
+    cases = [f"        {spec.name}) (build_{_identifier(spec.name)}) ;;" for spec in layout.services]
+    lines += [
+        "",
+        f'[ "$#" -gt 0 ] || set -- {names}',
+        'for service in "$@"; do',
+        '    echo "building $service"',
+        '    case "$service" in',
+        *cases,
+        '        *) echo "no service $service" >&2; exit 2 ;;',
+        "    esac",
+        "done",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _identifier(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _target(layout: Layout) -> str:
+    wanted = [unit_name(layout, spec.name, n) for spec in layout.services for n in range(1, spec.replicas + 1)]
+    if layout.needs_nginx:
+        wanted.insert(0, f"{layout.name}-nginx.service")
+    lines = ["[Unit]", f"Description=All services of {_one_line(layout.workspace.name)}"]
+    lines += [f"Wants={name}" for name in wanted]
+    lines += ["", "[Install]", "WantedBy=multi-user.target"]
+    return "\n".join(lines) + "\n"
+
+
+def _nginx_unit(layout: Layout) -> str:
+    name = f"{layout.name}-nginx"
+    command = f"/usr/bin/env nginx -e stderr -p /run/{name} -c {_word(layout.folder + '/systemd/nginx.conf')}"
+    lines = [
+        "[Unit]",
+        f"Description=Gateway and edges of {_one_line(layout.workspace.name)}",
+        f"PartOf={layout.name}.target",
+        "After=network.target",
+        "",
+        "[Service]",
+        f"ExecStart={command} -g {_word('daemon off;')}",
+        f"ExecReload=/usr/bin/env nginx -e stderr -p /run/{name} -c {_word(layout.folder + '/systemd/nginx.conf')} -s reload",
+        "DynamicUser=yes",
+        f"RuntimeDirectory={name}",
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE",
+        "LimitNOFILE=16384",
+        "Restart=always",
+        "RestartSec=1",
+        "",
+        "[Install]",
+        f"WantedBy={layout.name}.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _unit(layout: Layout, spec: ServiceSpec, replica: int) -> str:
+    started = layout.on_host(spec, replica)
+    callees = [
+        unit_name(layout, name, n)
+        for name in layout.after[spec.name]
+        for n in range(1, layout.workspace.services[name].replicas + 1)
+    ]
+    if any(edge.caller is spec for edge in layout.edges):
+        callees.insert(0, f"{layout.name}-nginx.service")
+    about = spec.description or f"{spec.name} of {layout.workspace.name}"
+    lines = ["[Unit]", f"Description={_one_line(about)} (replica {replica})", f"PartOf={layout.name}.target"]
+    if callees:
+        lines += [f"Wants={' '.join(callees)}", f"After=network.target {' '.join(callees)}"]
+    else:
+        lines.append("After=network.target")
+    lines += ["StartLimitIntervalSec=0", "", "[Service]", *_service(layout, started)]
+    lines += ["", "[Install]", f"WantedBy={layout.name}.target"]
+    return "\n".join(lines) + "\n"
+
+
+def _service(layout: Layout, started: Started) -> Iterator[str]:
+    spec = started.spec
+    yield "Type=exec"
+    yield f"WorkingDirectory={started.workdir.replace('%', '%%')}"
+    env = dict(started.env)
+    for name, text in started.before.items():
+        env[name] = f"{text}:{env.get(name, _PATH)}" if name == "PATH" or name in env else text
+    for name, text in env.items():
+        yield f"Environment={_word(f'{name}={text}', dollars=False)}"
+    if started.secrets:
+        yield f"EnvironmentFile={layout.folder.replace('%', '%%')}/systemd/{spec.name}.env"
+    if spec.inherit:
+        yield f"PassEnvironment={' '.join(spec.inherit)}"
+    yield f"ExecStart={_command(started.filled(spec.run))}"
+    if check := _ready(started):
+        yield f"ExecStartPost={_command(['/bin/sh', '-c', f'until {check}; do sleep 0.2; done'])}"
+    yield f"TimeoutStartSec={_time(spec.health.start_budget_s)}"
+    yield f"KillSignal={spec.stop.signal}"
+    yield f"TimeoutStopSec={_time(max(1.0, spec.stop.grace_s))}"
+    yield "Restart=always"
+    yield "RestartSec=1"
+    yield "DynamicUser=yes"
+    yield f"User={_user(layout, spec.name)}"  # the same for all replicas, who may share a folder
+    if started.keeps_data:
+        yield f"StateDirectory={layout.name}/{spec.name}"
+    if spec.limits.memory_bytes is not None:
+        yield f"MemoryMax={spec.limits.memory_bytes}"
+    if spec.limits.cpu_weight is not None:
+        yield f"CPUWeight={spec.limits.cpu_weight}"
+    if spec.limits.open_files is not None:
+        yield f"LimitNOFILE={spec.limits.open_files}"
+
+
+def _ready(started: Started) -> str:
+    """A shell command that succeeds once the replica is ready; "" when alive is enough. gRPC is asked as TCP."""
+    probe = started.spec.health.ready
+    if probe.kind == "process":
+        return ""
+    if probe.command is not None:
+        return shlex.join(started.filled(probe.command))
+    if probe.kind == "http":
+        headers = "".join(f" -H {shlex.quote(f'{name}: {value}')}" for name, value in probe.headers.items())
+        url = shlex.quote(f"http://{LOOPBACK}:{started.probed_port}{probe.path}")
+        return f"curl -fsS -o /dev/null -m {max(1.0, probe.timeout_s):g}{headers} {url}"
+    return f"bash -c 'exec 3<>/dev/tcp/{LOOPBACK}/{started.probed_port}' 2>/dev/null"
+
+
+def _user(layout: Layout, service: str) -> str:
+    """A name that systemd takes: at most 31 characters."""
+    name = f"{layout.name}-{service}"
+    name = name if name[0].isalpha() else f"u-{name}"
+    return name if len(name) <= _USER_CHARS else f"{name[:22]}-{blake2s(name.encode(), digest_size=4).hexdigest()}"
+
+
+# --- systemd's own syntax -----------------------------------------------------------------------------------------
+
+
+def _command(argv: Sequence[str]) -> str:
+    words = list(argv)
+    if not words[0].startswith("/"):  # systemd looks for programs in a path of its own, not in the unit's
+        words = ["/usr/bin/env", *words]
+    return " ".join(_word(word) for word in words)
+
+
+def _word(text: str, *, dollars: bool = True) -> str:
+    """One word of a setting. `%` begins a specifier; in a command `$` begins a variable."""
+    made = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("%", "%%")
+    if dollars:
+        made = made.replace("$", "$$")
+    plain = made.isascii() and all(mark.isalnum() or mark in "/._-=:,@+" for mark in made) and made
+    return made if plain else f'"{made}"'
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("%", "%%")
+
+
+def _time(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms" if seconds != int(seconds) else f"{int(seconds)}s"

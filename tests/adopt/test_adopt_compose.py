@@ -1,0 +1,218 @@
+"""A compose.yaml with every shape that public ones have: one build for several services, env_file, extends, profiles,
+long syntax, health checks of each kind, volumes, and images beside.
+"""
+
+COMPOSE = """
+include: [extra.yaml]
+x-app: &app
+  build: .
+  env_file: .env.web
+  environment: { DATABASE_HOST: db }
+services:
+  web:
+    build: .
+    command: gunicorn mysite.wsgi:application --bind 0.0.0.0:8000 --workers ${WORKERS:-3}
+    env_file: [.env.web, { path: missing.env, required: false }]
+    environment:
+      DJANGO_SETTINGS_MODULE: mysite.settings
+      DATABASE_HOST: db
+      DATABASE_PORT: "5432"
+      SECRET_KEY: ${SECRET_KEY:?set it}
+      MEDIA_ROOT: /srv/media
+      FEATURE: "{beta} and {{gamma}} ${UNSET}"
+      SEARCH_URL: http://search:3000/v1
+      NOTIFY: http://notify:8081
+      PASSED_ON:
+    ports:
+      - target: 8000
+        published: "80"
+        protocol: tcp
+    volumes: ["media:/srv/media", "./nginx.conf:/etc/nginx/nginx.conf:ro"]
+    depends_on:
+      db: { condition: service_healthy }
+      migrate: { condition: service_completed_successfully }
+    healthcheck: { test: ["CMD-SHELL", "curl -f http://localhost:8000/health/ || exit 1"], interval: 30s, retries: 3 }
+  worker:
+    <<: *app
+    command: celery -A mysite worker -l info
+    healthcheck: { disable: true }
+    stop_signal: SIGINT
+    volumes: ["media:/srv/media"]
+  beat:
+    extends: { service: worker }
+    command: ["celery", "-A", "mysite", "beat"]
+    environment: ["DATABASE_PORT=5432"]
+    healthcheck: { test: ["CMD", "pgrep", "celery"], disable: false }
+    volumes: ["/var/run"]
+  migrate:
+    build: .
+    command: python manage.py migrate
+    restart: "no"
+    profiles: [setup]
+  search:
+    build: { context: search, args: { VERSION: "2" } }
+    user: node
+    cap_add: [NET_ADMIN]
+    deploy:
+      replicas: 2
+      resources: { limits: { cpus: "0.5", memory: 512M }, reservations: { memory: 64M } }
+    environment: ["PORT=3000", "REDIS_URL=redis://cache:6379/0", "PEER=search:3000"]
+    expose: ["3000", "9229"]
+    healthcheck: { test: ["CMD", "nc", "-z", "localhost", "3000"], timeout: 2s }
+  notify:
+    build: { context: ., dockerfile: services/notify/Dockerfile, target: prod }
+    depends_on: [search]
+    environment: { LISTEN_ADDR: ":8081" }
+  tool:
+    build: https://github.com/example/tool.git
+  db: { image: "postgres:16", volumes: ["pg:/var/lib/postgresql/data"] }
+  cache: { image: "redis:7", ports: ["6380:6379"] }
+  proxy: { image: "nginx:1.27", ports: ["8080:80"] }
+"""
+
+
+def site() -> dict[str, str]:
+    return {
+        "compose.yaml": COMPOSE,
+        ".env": "SECRET_KEY=abc\nOTHER='x'\n",
+        ".env.web": "# settings\nexport DEBUG=0\nSENTRY_TOKEN=t0ken # not for you\nPORT=8000\n",
+        "Dockerfile": 'FROM python:3.12 AS base\nWORKDIR /app\nEXPOSE 8000\nENTRYPOINT ["/app/entrypoint.sh"]\nCMD ["gunicorn"]\n',
+        "manage.py": "",
+        "requirements.txt": "django\ngunicorn\ncelery\n",
+        "mysite/wsgi.py": "application = 1\n",
+        "mysite/celery.py": "app = Celery('mysite')\n",
+        "search/package.json": '{"dependencies": {"express": "4"}, "scripts": {"start": "node index.js"}}',
+        "search/index.js": "app.listen(process.env.PORT)\n",
+        "search/Dockerfile": "FROM node\nCMD npm start\nHEALTHCHECK CMD wget -q http://localhost:3000/ok\n",
+        "services/notify/Dockerfile": 'FROM golang AS prod\nENV MODE=prod PATH=/x:$PATH\nEXPOSE 8081\nENTRYPOINT ["/notify"]\nFROM prod AS dev\nCMD ["air"]\n',
+        "services/notify/go.mod": "module notify\n",
+        "services/notify/main.go": 'package main\n\nfunc main() { http.ListenAndServe(os.Getenv("LISTEN_ADDR"), nil) }\n',
+    }
+
+
+# --- what comes out of it, to the letter --------------------------------------------------------------------------
+
+SITE_FILES = {
+    "atoll.toml": """\
+name = "repo"
+""",
+    "service.toml": """\
+name = "web"
+run = "gunicorn mysite.wsgi:application --bind {address} --workers 3"
+route = "/"
+overlap = false  # writes volume media; true when two at a time do no harm
+inherit = ["PASSED_ON"]
+
+[health]
+ready = "/health/"
+interval = "30s"
+failures = 3
+
+[calls]
+notify = "NOTIFY"
+
+[calls.search]
+env = { SEARCH_URL = "{url}/v1" }
+
+[env]
+DEBUG = "0"
+DJANGO_SETTINGS_MODULE = "mysite.settings"
+DATABASE_HOST = "127.0.0.1"  # db is 127.0.0.1
+DATABASE_PORT = "5432"
+MEDIA_ROOT = "{data}"
+FEATURE = "{{beta}} and {{{gamma}}} "
+SENTRY_TOKEN = { secret = "sentry-token" }
+SECRET_KEY = { secret = "secret-key" }
+""",
+    "search/service.toml": """\
+run = "node index.js"
+replicas = 2
+
+[health]
+ready = { tcp = true, timeout = "2s" }
+
+[limits]
+memory = "512MiB"
+
+[env]
+REDIS_URL = "redis://127.0.0.1:6380/0"  # cache:6379 is 127.0.0.1:6380
+PEER = "{address}"
+""",
+    "services/beat/service.toml": """\
+run = "celery -A mysite beat"
+port = "none"
+overlap = false  # looks like a scheduler; true when two at a time do no harm
+
+[build]
+context = "../.."
+
+[health]
+ready = { command = ["pgrep", "celery"] }
+
+[stop]
+signal = "SIGINT"
+
+[env]
+DEBUG = "0"
+PORT = "8000"
+DATABASE_HOST = "127.0.0.1"  # db is 127.0.0.1
+DATABASE_PORT = "5432"
+SENTRY_TOKEN = { secret = "sentry-token" }
+""",
+    "services/notify/service.toml": """\
+run = "./notify"
+
+[env]
+LISTEN_ADDR = "{address}"
+MODE = "prod"
+""",
+    "services/worker/service.toml": """\
+run = "celery -A mysite worker -l info"
+port = "none"
+overlap = false  # writes volume media; true when two at a time do no harm
+
+[build]
+context = "../.."
+
+[stop]
+signal = "SIGINT"
+
+[env]
+DEBUG = "0"
+PORT = "8000"
+DATABASE_HOST = "127.0.0.1"  # db is 127.0.0.1
+SENTRY_TOKEN = { secret = "sentry-token" }
+""",
+}
+SITE_LEFT = """\
+web, worker, beat: the entrypoint /app/entrypoint.sh is not run -> what it prepares (waiting, migrations) is done otherwise, or put it into `run`
+beat: healthcheck runs `pgrep` beside the service now, not in its image -> see that pgrep is on this machine
+migrate: is in profile setup, which was not asked for -> atoll init --profile setup takes it along
+search: build.args (VERSION) is for the image -> a build here gets variables by [build] env
+search: its second port 9229 is not carried over -> name it in `ports`, with the variable that tells its number
+tool: build context https://github.com/example/tool.git lies outside this folder -> run `atoll init` where it lies within
+: ${UNSET} has no value in .env: written as empty -> set what needs it in [env]
+web: SENTRY_TOKEN holds a secret, which is not copied -> atoll secret set sentry-token
+web: SECRET_KEY holds a secret, which is not copied -> atoll secret set secret-key
+web: volume media is {data} now, the service's own folder, and empty at first (MEDIA_ROOT) -> copy what it holds, if it matters
+web, worker, beat: volume media is shared, but each service has a {data} of its own -> let one of them own it and the others ask, or give all of them one folder of this machine
+web: ./nginx.conf was mounted at /etc/nginx/nginx.conf -> point the program at the file, by variable or argument
+worker, beat: volume media was mounted at /srv/media, and no variable says so -> tell the program {data}, the service's own folder, by variable or argument
+beat: volume without a name was mounted at /var/run, and no variable says so -> tell the program {data}, the service's own folder, by variable or argument
+web: waited for db, migrate to be healthy or done; services start on their own here -> it must try again until they answer
+search: user is not carried over -> as root Atoll runs each service under a user of its own
+search: cap_add is not carried over -> give this machine's user what it needs
+search: deploy.resources.limits.cpus is not carried over -> [limits] cpu_weight is the share when the CPU is short
+search: deploy.resources.reservations is not carried over
+notify: depends_on search, but no variable holds its address -> when it calls it: [calls] search = "SEARCH_URL", and read that
+db: image postgres:16 is a store that Atoll does not run; used by web DATABASE_HOST, worker DATABASE_HOST, beat DATABASE_HOST -> publish its port in compose.yaml (ports: ["127.0.0.1:5432:5432"]) and `docker compose -f compose.yaml up -d db`, or run your own there
+cache: image redis:7 is a store that Atoll does not run; used by search REDIS_URL -> `docker compose -f compose.yaml up -d cache` runs it at 127.0.0.1:6380, or run your own there
+proxy: image nginx:1.27 is a service that Atoll does not run -> Atoll's gateway stands there: `route` in a service.toml says what it sends where
+: include (extra.yaml) are not carried over -> name that file with --from
+"""
+
+
+def test_one_build_for_several_services_is_adopted_to_the_letter(adopt) -> None:
+    done = adopt(site())
+    assert done.files == SITE_FILES
+    assert done.left == SITE_LEFT.splitlines()

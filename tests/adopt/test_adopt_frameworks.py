@@ -1,0 +1,114 @@
+"""Languages and frameworks beside the large layouts: what each service's file says."""
+
+import json
+
+PACKAGE = json.dumps
+
+
+def test_packages_of_an_npm_workspace_are_built_before_what_needs_them(adopt) -> None:
+    done = adopt(
+        {
+            "package.json": PACKAGE({"private": True, "workspaces": ["apps/*", "packages/*"]}),
+            "package-lock.json": "{}",
+            "apps/api/package.json": PACKAGE({"scripts": {"start": "node ."}, "dependencies": {"koa": "2", "db": "*"}}),
+            "packages/db/package.json": PACKAGE(
+                {"name": "db", "scripts": {"build": "tsc"}, "dependencies": {"types": "*"}}
+            ),
+            "packages/types/package.json": PACKAGE(
+                {"name": "types", "scripts": {"build": "tsc"}, "dependencies": {"db": "*"}}
+            ),
+        }
+    )
+    steps = ["npm ci", "npm run build --workspace packages/types", "npm run build --workspace packages/db"]
+    assert [step.shell for step in done.workspace.services["api"].build.steps] == steps
+
+
+def test_a_workspace_of_cargo_builds_each_program_by_itself(adopt) -> None:
+    package = '[package]\nname = "{0}"\n[dependencies]\n{1} = "1"\n'
+    done = adopt(
+        {
+            "Cargo.toml": '[workspace]\nmembers = ["crates/*"]\n',
+            "Cargo.lock": "",
+            "crates/api/Cargo.toml": package.format("api", "axum"),
+            "crates/api/src/main.rs": 'let port = std::env::var("PORT"); Router::new().route("/healthz", get(ok))',
+            "crates/greeter/Cargo.toml": package.format("greeter-server", "tonic"),
+            "crates/greeter/src/main.rs": 'std::env::var("LISTEN_ADDR")',
+            "crates/core/Cargo.toml": package.format("core", "serde"),
+            "crates/core/src/lib.rs": "",
+        }
+    )
+    assert done.service("api") == (
+        'run = "./api"\nhealth = "/healthz"  # found in crates/api/src/main.rs\nroute = "/"\n\n[build]\ncontext = "../.."\n'
+    )
+    assert done.service("greeter") == (
+        'run = "./greeter"\nport = "grpc"\nhealth = "tcp"\n\n[build]\ncontext = "../.."\n'
+        'steps = ["cargo build --release --locked --package greeter-server",'
+        ' "mv target/release/greeter-server greeter && rm -rf target"]\n\n[env]\nLISTEN_ADDR = "{address}"\n'
+    )
+    assert sorted(done.workspace.services) == ["api", "greeter"]
+
+
+def test_gradle_laravel_and_fastapi_stand_beside_each_other(adopt) -> None:
+    boot = 'plugins { id("org.springframework.boot") version "3.3.0" }\n// spring-boot-starter-web'
+    done = adopt(
+        {
+            "settings.gradle.kts": 'rootProject.name = "shop"\ninclude(":orders", ":common")\n',
+            "build.gradle.kts": "",
+            "gradlew": "",
+            "orders/build.gradle.kts": boot,
+            "orders/src/main/kotlin/App.kt": "@SpringBootApplication\nclass App\nfun main() { runApplication<App>() }",
+            "common/build.gradle.kts": 'plugins { id("java-library") }',
+            "shop/composer.json": PACKAGE({"require": {"laravel/framework": "^11"}}),
+            "shop/bootstrap/app.php": "health: '/up',",
+            "py/pyproject.toml": '[project]\nname = "py"\nversion = "1"\ndependencies = ["fastapi[standard]"]\n',
+            "py/src/py/app.py": "api: FastAPI = FastAPI()\n\n@api.get('/ready')\ndef ready(): ...\n",
+        }
+    )
+    services = done.workspace.services
+    assert sorted(services) == ["orders", "py", "shop"]
+    assert services["orders"].run.text == "exec java -jar orders/build/libs/*.jar --server.port={port}"
+    assert [step.shell for step in services["orders"].build.steps] == ["./gradlew --no-daemon :orders:bootJar"]
+    assert services["py"].run.text == "uvicorn py.app:api --host {host} --port {port}"
+    assert services["py"].health.ready.path == "/ready"
+    assert services["shop"].run.text == "php artisan serve --host={host} --port={port}"
+    assert services["shop"].health.ready.path == "/up"
+
+
+def test_names_that_meet_are_told_apart(adopt) -> None:
+    package = PACKAGE({"scripts": {"start": "node ."}, "dependencies": {"koa": "2"}})
+    done = adopt({"eu/api/package.json": package, "us/api/package.json": package, "9 Lives!/package.json": package})
+    assert sorted(done.workspace.services) == ["api", "s-9-lives", "us-api"]
+
+
+def test_two_builders_in_one_folder_are_told_apart_by_name(adopt) -> None:
+    done = adopt(
+        {
+            "app.py": "app = Flask(__name__)",
+            "requirements.txt": "flask",
+            "package.json": PACKAGE({"scripts": {"build": "vite"}}),
+        }
+    )
+    assert done.workspace.services["repo"].build.builder == "python"
+
+
+def test_a_renamed_go_program_follows_its_service(adopt) -> None:
+    main = 'package main\n\nfunc main() { http.ListenAndServe(":"+os.Getenv("PORT"), nil) }\n'
+    compose = "services:\n  shop: {build: {context: ., dockerfile: cmd/web/Dockerfile}}\n  jobs: {build: one}\n"
+    files = {
+        "compose.yaml": compose,
+        "go.mod": "module x\n",
+        "cmd/web/main.go": main,
+        "cmd/web/Dockerfile": "FROM scratch\nEXPOSE 80\nCMD /web",
+    }
+    done = adopt(
+        {
+            **files,
+            "cmd/other/main.go": main,
+            "one/go.mod": "module one\n",
+            "one/main.go": main,
+            "one/Dockerfile": 'FROM x\nCMD ["/one"]\n',
+        }
+    )
+    shop, jobs = done.workspace.services["shop"], done.workspace.services["jobs"]
+    assert (shop.run.text, [step.shell for step in shop.build.steps]) == ("./shop", ["go build -o shop ./cmd/web"])
+    assert (jobs.run.text, jobs.build.steps) == ("./jobs", ())
