@@ -106,8 +106,6 @@ class AppHooks:
 
         at = places.at
         at.create()
-        # Asked first, so that a missing Envoy changes nothing.
-        envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
         config = Config(
             workspace=workspace.name,
             root=workspace.root,
@@ -116,6 +114,8 @@ class AppHooks:
             environment=workspace.environment,
         )
         with _alone(places, say), _readable():
+            # Asked first, so that a missing Envoy changes nothing.
+            envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
             known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")
