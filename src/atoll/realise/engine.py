@@ -47,6 +47,7 @@ class HostEngine:
         self._shared = Shared(
             host, ask, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change, data
         )
+        self._running = False
         self._tasks: asyncio.TaskGroup
 
     async def run(self) -> None:
@@ -57,8 +58,6 @@ class HostEngine:
             for cell in self._cells.values():
                 self._tasks.create_task(cell.run())
             self._running = True
-
-    _running = False
 
     # --- ports.Engine ---------------------------------------------------------------------------------------------
 
