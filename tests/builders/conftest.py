@@ -39,7 +39,9 @@ class Yard:
 
     def result(self, name: str, **build: object) -> Artifact | BuildFailed:
         spec = ServiceSpec(name=name, folder=name, run=Command(argv=("x",)), build=Build(**build))
-        return asyncio.run(build_all([spec], root=self.root, artifacts=self.artifacts))[name]
+        return asyncio.run(
+            build_all([spec], root=self.root, artifacts=self.artifacts, toolchains=self.root / ".atoll" / "toolchains")
+        )[name]
 
     def build(self, name: str, *, fetches: bool = True, **build: object) -> Artifact:
         """The artifact. A registry that does not answer is asked once more; then the test is skipped."""

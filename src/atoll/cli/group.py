@@ -34,6 +34,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Work": {
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
+        "toolchain": "List, fetch and remove compilers and interpreters.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
         "schema": "Print the JSON Schema of service.toml or atoll.toml.",
         "completion": "Print the completion script of a shell.",

@@ -73,6 +73,8 @@ def _build_line(progress: Progress) -> str:
     match progress.phase:
         case "building":
             text = f"building: {progress.label}"
+        case "fetching":
+            text = progress.label
         case "waiting":
             text = "another process builds the same; waiting for it"
         case "done":
@@ -87,6 +89,7 @@ def _build_rows(rows: dict[str, Progress], seconds: float) -> Iterator[Sequence[
         busy = progress.phase not in BUILT
         mark = _spinner() if busy else _mark(progress.phase != "failed")
         step = f"{progress.step}/{progress.steps} {progress.label}" if progress.phase == "building" else ""
+        step = progress.label if progress.phase == "fetching" else step
         took = duration(seconds) if busy else ""
         yield mark, escape(name), progress.phase, took, escape(step), f"[dim]{escape(_short(progress.line))}[/]"
 

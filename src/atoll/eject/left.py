@@ -105,6 +105,8 @@ def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         recipe = Recipe("command")
     if spec.build.tool:
         yield f"`build.tool` {spec.build.tool}: have this version on the PATH, and choose the image that has it."
+    if spec.build.provide:
+        yield "`build.provide`: nothing fetches the toolchain; install it where the service is built and runs."
     if spec.build.inputs != ("**",) or spec.build.outputs != ("**",):
         yield "`build.inputs`, `build.outputs`: the whole folder is copied and kept; a .dockerignore makes it smaller."
     yield f"The image `{image(recipe)}` is a guess by its builder ({recipe.builder}): pin the version that you mean."

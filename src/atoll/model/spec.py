@@ -134,6 +134,9 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 
     builder: str | None = None
     tool: str | None = None  # a toolchain and the beginning of its version, "go@1.24"; None is the one on the PATH
+    provide: bool = (
+        False  # whether a missing toolchain may be fetched: those who repack compilers are to be trusted first
+    )
     steps: tuple[Command, ...] = ()
     context: str = "."  # the folder whose files go in, relative to the service's; within the workspace
     inputs: tuple[str, ...] = ("**",)  # globs relative to `context`, .gitignore respected

