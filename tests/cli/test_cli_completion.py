@@ -167,6 +167,7 @@ def test_fish_completes(installed: dict[str, str], shop: Path, daemon: Served) -
     assert complete("atoll logs o") == [["orders", "r1 up"]]
     assert complete("atoll rollback orders --to ") == [["r1", "current c0ffee1234"]]
     assert ["production"] in complete("atoll status --env ")
+    assert complete("atoll status --env=p") == [["--env=production"]]
 
 
 # --- the command

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from click.shell_completion import BashComplete, CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +31,29 @@ class Bash(BashComplete):
         """The words before, and the one that is being typed."""
         args, incomplete = super().get_completion_args()
         return [word for word in args if word != "="], "" if incomplete == "=" else incomplete
+
+
+class _WholeWord(ShellComplete):
+    """These shells put an answer in the place of the whole word, `--env=` and all."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        """What click finds, with the option before it."""
+        items = super().get_completions(args, incomplete)
+        option, equals, _ = incomplete.partition("=")
+        if not (equals and option.startswith("-")):
+            return items
+        return [CompletionItem(f"{option}={item.value}", item.type, item.help) for item in items]
+
+
+class Zsh(_WholeWord, ZshComplete):
+    """See _WholeWord."""
+
+
+class Fish(_WholeWord, FishComplete):
+    """See _WholeWord."""
+
+
+SHELLS = (Bash, Zsh, Fish)
 
 
 def services_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> Known:

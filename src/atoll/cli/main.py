@@ -77,9 +77,10 @@ def _complete(session: Session) -> int:
     """Answer a shell that completes; nothing, when anything is wrong: a prompt is no place for errors."""
     from click.shell_completion import add_completion_class, shell_complete
 
-    from atoll.cli.complete import Bash
+    from atoll.cli.complete import SHELLS
 
-    add_completion_class(Bash)
+    for shell in SHELLS:
+        add_completion_class(shell)
     with contextlib.suppress(Exception):
         return shell_complete(cli, {"obj": session}, "atoll", COMPLETING, os.environ[COMPLETING])
     return 0
