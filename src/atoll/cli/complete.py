@@ -102,6 +102,13 @@ def environments_to_complete(ctx: click.Context, _: click.Parameter, incomplete:
     return _fitting(dict.fromkeys(_names(ctx).environments, ""), incomplete)
 
 
+def outputs_to_complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Known:
+    """What `schema --output` knows."""
+    from atoll.cli.outputs import OUTPUTS
+
+    return _fitting({name: output.text for name, output in OUTPUTS.items()}, incomplete)
+
+
 def files_to_complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Known:
     """Whatever the shell itself completes."""
     return [CompletionItem(incomplete, type="file")]

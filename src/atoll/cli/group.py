@@ -35,7 +35,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
-        "schema": "Print the JSON Schema of service.toml or atoll.toml.",
+        "schema": "Print the JSON Schema of service.toml or atoll.toml, or of a command's --json.",
         "completion": "Print or install the completion script of a shell.",
         "version": "Show the version.",
     },

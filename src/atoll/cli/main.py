@@ -97,7 +97,7 @@ def report(failed: Failed, args: Sequence[str]) -> int:
     if "--json" in own:
         import json
 
-        print(json.dumps(failed.view(), indent=2), flush=True)
+        print(json.dumps(failed.view(), ensure_ascii=False), flush=True)  # one line: it may follow a stream's
     return failed.exit_code
 
 

@@ -47,6 +47,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     if not services:
         session.hooks.stop_all(session.places, session.say)
         session.say(f"the environment '{session.environment}' is down")
+        if session.json:
+            print_json([])
         return 0
     from atoll.model.wire import StopRequest
     from atoll.pipeline.provenance import author
