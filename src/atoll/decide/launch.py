@@ -12,6 +12,7 @@ from atoll.model.errors import UserError
 from atoll.model.launch import Launch
 from atoll.model.spec import Command, Plain, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
+from atoll.model.store_url import parse
 from atoll.model.templates import fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
@@ -45,7 +46,7 @@ def launch(
     for name, value in release.spec.env.items():
         env.pop(name, None)
         if isinstance(value, SecretRef):
-            hidden[name] = _secret(release, value.name, secrets)
+            hidden[name] = _secret(release, name, value, secrets)
         else:
             env[name] = _fill(value.value, release, record, data)
     return Launch(
@@ -133,11 +134,22 @@ def _identity(release: Release) -> dict[str, str]:
     return {"service": release.service, "release": f"r{release.n}"}
 
 
-def _secret(release: Release, name: str, secrets: Mapping[str, str]) -> str:
-    if name in secrets:
-        return secrets[name]
-    raise UserError(
-        f"{release.name} cannot be started: secret '{name}' has no value",
-        "its environment names the secret, but the vault does not have it",
-        f"run `atoll secret set {name}`",
-    )
+def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[str, str]) -> str:
+    if ref.name not in secrets:
+        raise UserError(
+            f"{release.name} cannot be started: secret '{ref.name}' has no value",
+            "its environment names the secret, but the vault does not have it",
+            f"run `atoll secret set {ref.name}`",
+        )
+    value = secrets[ref.name]
+    if not ref.part:
+        return value
+    try:
+        return fill(ref.part, {**parse(value).values(value), **_identity(release)})
+    except (KeyError, ValueError) as exc:
+        missing = f"it has no {exc.args[0]}" if isinstance(exc, KeyError) else str(exc)
+        raise UserError(
+            f"{release.name} cannot be started: {variable} cannot be made of the secret '{ref.name}'",
+            f"as the URL of a store, {missing}",
+            f"run `atoll secret set {ref.name}` with one such as postgres://user:password@db:5432/orders",
+        ) from None  # the cause would quote the value in a traceback

@@ -6,8 +6,19 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
+from atoll.decide.ownership import shared_data
 from atoll.model.errors import Problem
-from atoll.model.spec import Call, EnvironmentSpec, Plain, Port, Probe, Route, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import (
+    Call,
+    EnvironmentSpec,
+    Plain,
+    Port,
+    Probe,
+    Route,
+    ServiceSpec,
+    WorkspaceSpec,
+    service_file,
+)
 from atoll.model.suggest import did_you_mean, nearest
 from atoll.model.templates import CALL_PLACEHOLDERS, PORT_PLACEHOLDERS, SERVICE_PLACEHOLDERS, placeholders
 
@@ -30,12 +41,7 @@ def check(
         problems += _service(spec, sure=spec.name not in unsure)
         for call in spec.calls:
             problems += _call(spec, call, workspace.services, unsure)
-    return problems + list(_clashing_routes(workspace.services.values()))
-
-
-def service_file(spec: ServiceSpec) -> str:
-    """The path of the service's file, relative to the workspace."""
-    return "service.toml" if spec.folder == "." else f"{spec.folder}/service.toml"
+    return [*problems, *_clashing_routes(workspace.services.values()), *shared_data(workspace)]
 
 
 def _problem(spec: ServiceSpec, field: str, what: str, fix: str = "") -> Problem:
@@ -155,7 +161,7 @@ def _route(spec: ServiceSpec, field: str, route: Route) -> Iterator[Problem]:
 
 def _variables(spec: ServiceSpec) -> Iterator[Problem]:
     """Each variable has one source."""
-    sources: dict[str, str] = {name: f"env.{name}" for name in spec.env}
+    sources: dict[str, str] = {name: _env_field(spec, name) for name in spec.env}
     for port in spec.ports:
         if port.env is None:
             continue
@@ -178,10 +184,18 @@ def _variables(spec: ServiceSpec) -> Iterator[Problem]:
             )
 
 
+def _env_field(spec: ServiceSpec, variable: str) -> str:
+    """Where a variable of `env` was written: a store's are merged into it."""
+    for store in spec.stores:
+        if variable in store.env:
+            return f"stores.{store.name}.env.{variable}"
+    return f"env.{variable}"
+
+
 def _templates(spec: ServiceSpec) -> Iterator[Problem]:
     """Placeholders of commands and values are known, and their ports are there."""
     texts = [("run", text) for text in (*spec.run.argv, spec.run.shell or "")]
-    texts += [(f"env.{name}", value.value) for name, value in spec.env.items() if isinstance(value, Plain)]
+    texts += [(_env_field(spec, name), value.value) for name, value in spec.env.items() if isinstance(value, Plain)]
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         if probe.command is not None:
             texts += [(f"{field}.command", text) for text in (*probe.command.argv, probe.command.shell or "")]

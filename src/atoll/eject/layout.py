@@ -137,7 +137,7 @@ class Layout:
         for name, value in spec.env.items():
             env.pop(name, None)
             if isinstance(value, SecretRef):
-                secrets[name] = value.name
+                secrets[name] = f"{value.name}-{name.lower()}" if value.part else value.name  # nobody can take it apart
             else:
                 env[name] = fill(value.value, values)
         workdir = folder if spec.workdir == "." else f"{folder}/{spec.workdir}"
