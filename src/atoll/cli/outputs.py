@@ -31,6 +31,8 @@ from atoll.model.wire import (
     SecretView,
     ServiceView,
     StatusView,
+    ToolchainHome,
+    ToolchainView,
     WhyView,
 )
 from atoll.ports import LogLine
@@ -106,6 +108,9 @@ OUTPUTS: Mapping[str, Output] = {
     "exec": Output(ExecView, "How the command ended; the exit code is the command's own."),
     "secret-set": Output(SecretView, "The version that was stored."),
     "secret-list": Output(list[SecretView], "Names and versions, never values."),
+    "toolchain-list": Output(list[ToolchainView], "One a language."),
+    "toolchain-install": Output(ToolchainHome, "The one that was fetched, or that was there and fits."),
+    "toolchain-remove": Output(list[ToolchainHome], "Those that are gone now."),
     "version": Output(VersionOutput, "Needs no workspace."),
     "plan": Output(list[PlanView], "Every command with --plan, instead of its own."),
     "error": Output(ErrorView, "Every command that fails as a whole, instead of its own; in one line."),

@@ -272,20 +272,21 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolchainHome(msgspec.Struct, frozen=True, kw_only=True):
-    """A toolchain that is there. `fetched`: by Atoll, for this workspace."""
+    """One toolchain."""
 
+    language: str
     version: str
-    home: str
-    fetched: bool = False
+    home: str  # its folder, which has `bin`
+    fetched: bool = False  # by Atoll, for this workspace
 
 
 class ToolchainWish(msgspec.Struct, frozen=True, kw_only=True):
-    """What one service asks for. `met` None: not by what is there; the build goes on with another, or fetches it."""
+    """What one service asks for."""
 
     service: str
     version: str  # "1.24", "1.24 or newer"; "" is any
     by: str  # "[build] tool", ".nvmrc", "go.mod"; "" is only that it is of the language
-    met: bool | None
+    met: bool | None  # null: not by what is there, and the build goes on with another or fetches it
     home: str = ""  # of the one that a build takes; "" is none, or whatever a version switcher on the PATH says
 
 

@@ -43,7 +43,8 @@ def install(folder: Path, root: Path, tool: str, say: Callable[[str], None]) -> 
                 f"{toolchain.wheel.distribution} comes from {toolchain.wheel.maker}",
                 f"ask for another version, or {toolchain.fix.format(version=wish.version)}",
             )
-    return ToolchainHome(version=found.version, home=found.home, fetched=found.home in shelf.homes(toolchain))
+    fetched = found.home in shelf.homes(toolchain)
+    return ToolchainHome(language=toolchain.name, version=found.version, home=found.home, fetched=fetched)
 
 
 def remove(
@@ -69,7 +70,9 @@ def remove(
     for each in chosen:
         if not shelf.remove(each):
             raise Conflict(f"{each.language} {each.version} is being fetched just now", "", "try again in a moment")
-    return [ToolchainHome(version=f"{each.language} {each.version}", home=each.home, fetched=True) for each in chosen]
+    return [
+        ToolchainHome(language=each.language, version=each.version, home=each.home, fetched=True) for each in chosen
+    ]
 
 
 def _asked(tool: str) -> tuple[Toolchain, Wish]:

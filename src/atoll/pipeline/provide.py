@@ -87,7 +87,7 @@ class Shelf:
             stage = self.artifacts.stage()
         except OSError as exc:
             raise _disk(asker, exc, self.artifacts.root) from exc
-        fetch = _Fetch(self.artifacts, toolchain, toolchain.wheel, stage, root, asker)
+        fetch = _Fetch(self.artifacts, toolchain, toolchain.wheel, stage, root, asker, wish.version)
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 return await fetch.make(wish, say)
@@ -126,10 +126,17 @@ class _Fetch:
     """One toolchain on its way."""
 
     def __init__(
-        self, artifacts: Artifacts, toolchain: Toolchain, wheel: Wheel, stage: Stage, root: Path, asker: str
+        self,
+        artifacts: Artifacts,
+        toolchain: Toolchain,
+        wheel: Wheel,
+        stage: Stage,
+        root: Path,
+        asker: str,
+        wanted: str,
     ) -> None:
         self.artifacts, self.toolchain, self.wheel, self.stage = artifacts, toolchain, wheel, stage
-        self.root, self.asker = root, asker
+        self.root, self.asker, self.wanted = root, asker, wanted
         self.output = Output(artifacts.logs / toolchain.name, lambda _: None)
         self.stop = threading.Event()
         self.began = time.monotonic()
@@ -230,7 +237,7 @@ class _Fetch:
 
     def failure(self, why: str, fix: str = "") -> BuildFailed:
         """It could not be had."""
-        by_hand = self.toolchain.fix.format(version="VERSION")
+        by_hand = self.toolchain.fix.format(version=self.wanted or "VERSION")
         return BuildFailed(
             self.asker,
             f"{self.toolchain.name} could not be fetched ({self.wheel.distribution}): {why}",

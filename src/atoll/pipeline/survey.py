@@ -46,7 +46,7 @@ def _language(seen: Toolchains, toolchain: Toolchain, fetched: Set[str], asked: 
     return ToolchainView(
         language=toolchain.name,
         there=tuple(
-            ToolchainHome(version=each.version, home=each.home, fetched=each.home in fetched)
+            ToolchainHome(language=toolchain.name, version=each.version, home=each.home, fetched=each.home in fetched)
             for each in seen.all(toolchain)
         ),
         asked=tuple(asked),

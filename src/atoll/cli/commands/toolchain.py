@@ -88,7 +88,7 @@ def remove(session: Session, tool: str | None, unused: bool, force: bool) -> Non
         print_json(removed)
         return
     for each in removed:
-        session.say(f"removed {each.version}: {each.home}")
+        session.say(f"removed {each.language} {each.version}: {each.home}")
     if not removed:
         session.say("nothing to remove")
 
