@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from atoll.model.errors import Problem
+from atoll.model.templates import SECRET, placeholders
 
 Protocol = Literal["http", "grpc", "tcp"]
 
@@ -39,6 +40,16 @@ class Plain(msgspec.Struct, frozen=True, tag="value"):
 
 
 EnvValue = Plain | SecretRef
+
+
+class RenderedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is written for each replica before it starts; `text` may hold templates.
+
+    The text of a template file is read with service.toml, so that it is part of the release.
+    """
+
+    text: str = ""
+    template: str | None = None  # where the text was read, relative to the service's folder
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,12 +174,22 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     keep_warm_s: float = 600.0  # how long the previous release idles, for an instant rollback
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
+    files: Mapping[str, RenderedFile] = {}  # by their path below the replica's `{files}`
 
     def port(self, name: str) -> Port | None:
         """The port of that name; "" is the first one. None when there is none."""
         if not name:
             return self.ports[0] if self.ports else None
         return next((port for port in self.ports if port.name == name), None)
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        """Every secret that it names, in its environment and in its files."""
+        inside = (name for file in self.files.values() for name in placeholders(file.text))
+        return frozenset((
+            *(value.name for value in self.env.values() if isinstance(value, SecretRef)),
+            *(name.removeprefix(SECRET) for name in inside if name.startswith(SECRET)),
+        ))
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from atoll.decide.validate import check
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
 from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
+from atoll.workspace import template_files
 from atoll.workspace.assemble import address_templates, environment_mistakes, service
 from atoll.workspace.discover import SERVICE_FILE, service_folders
 from atoll.workspace.fields_service import SERVICE
@@ -230,7 +231,9 @@ def _services(
         if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
             unsure.add(name)
         given.setdefault("run", Command(argv=("missing",)))  # told already; the rest of the file is still worth a look
-        services[name] = service({**given, "name": name}, folder, env, environment)
+        spec = service({**given, "name": name}, folder, env, environment)
+        services[name], problems = template_files.filled_in(files.root, spec)
+        files.add(problems)
     return dict(sorted(services.items())), unsure
 
 
