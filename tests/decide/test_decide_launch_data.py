@@ -38,5 +38,7 @@ def test_a_service_that_does_not_ask_for_a_data_folder_gets_none() -> None:
 
 
 def test_a_probe_finds_the_same_data_folder() -> None:
-    asked = probe_command(Command(argv=("test", "-e", "{data}/ready")), release("serve"), RECORD, {}, Folders(data=DATA))
+    asked = probe_command(
+        Command(argv=("test", "-e", "{data}/ready")), release("serve"), RECORD, {}, Folders(data=DATA)
+    )
     assert asked.argv[-1] == "/state/data/orders/ready"

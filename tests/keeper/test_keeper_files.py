@@ -46,7 +46,9 @@ async def test_another_services_user_cannot_reach_them_and_they_are_in_memory(bo
     box.boot()
     host = box.host()
     launch, _ = await started(box, host)
-    other = box.launch(f"cat {launch.files_folder}/etc/app.conf; ls {launch.files_folder}; ls {host.files_base()}", service="other")
+    other = box.launch(
+        f"cat {launch.files_folder}/etc/app.conf; ls {launch.files_folder}; ls {host.files_base()}", service="other"
+    )
     ended, output = await host.run(other, 30.0)
     assert ended.code != 0
     assert "swordfish" not in output

@@ -13,7 +13,7 @@ from atoll.model.errors import UserError
 from atoll.model.launch import Launch
 from atoll.model.spec import Command, Plain, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
-from atoll.model.templates import SECRET, fill, placeholders
+from atoll.model.templates import SECRET_PREFIX, fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
 
@@ -28,13 +28,16 @@ class Folders(NamedTuple):
     files: str = ""
 
 
+NOWHERE = Folders()
+
+
 def launch(
     release: Release,
     record: ReplicaRecord,
     leases: Mapping[str, int],
     secrets: Mapping[str, str],
     base: Mapping[str, str] | None = None,
-    folders: Folders = Folders(),
+    folders: Folders = NOWHERE,
 ) -> Launch:
     """What to start for one replica.
 
@@ -60,7 +63,7 @@ def launch(
         else:
             env[name] = _filled(value.value, values, release)
     inside = values | {f"env.{name}": text for name, text in (env | hidden).items()}
-    inside |= {f"{SECRET}{name}": _secret(release, name, secrets) for name in release.spec.secret_names}
+    inside |= {f"{SECRET_PREFIX}{name}": _secret(release, name, secrets) for name in release.spec.secret_names}
     return Launch(
         id=record.id,
         service=release.service,
@@ -83,7 +86,7 @@ def probe_command(
     release: Release,
     record: ReplicaRecord,
     leases: Mapping[str, int],
-    folders: Folders = Folders(),
+    folders: Folders = NOWHERE,
 ) -> Command:
     """A command with its templates resolved for one replica. Raises UserError for an unknown port."""
     return _resolved(command, _values(release, record, leases, folders), release)
@@ -96,9 +99,7 @@ def _resolved(command: Command, values: Mapping[str, str], release: Release) -> 
     )
 
 
-def _values(
-    release: Release, record: ReplicaRecord, leases: Mapping[str, int], folders: Folders
-) -> dict[str, str]:
+def _values(release: Release, record: ReplicaRecord, leases: Mapping[str, int], folders: Folders) -> dict[str, str]:
     """What every template of one replica may name."""
     values = {**_identity(release), "host": LOOPBACK}
     if folders.data:
@@ -140,7 +141,7 @@ def _edge_env(release: Release, leases: Mapping[str, int]) -> dict[str, str]:
 def _holds_secrets(release: Release) -> bool:
     hidden = {f"env.{name}" for name, value in release.spec.env.items() if isinstance(value, SecretRef)}
     named = {name for file in release.spec.files.values() for name in placeholders(file.text)}
-    return any(name in hidden or name.startswith(SECRET) for name in named)
+    return any(name in hidden or name.startswith(SECRET_PREFIX) for name in named)
 
 
 def _names_data(release: Release) -> bool:

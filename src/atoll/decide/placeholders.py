@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterator
 
 from atoll.decide.problem import beside, problem
 from atoll.model.errors import Problem
-from atoll.model.spec import Plain, RenderedFile, ServiceSpec
+from atoll.model.spec import Call, Plain, RenderedFile, ServiceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.model.templates import (
     CALL_PLACEHOLDERS,
     PORT_PLACEHOLDERS,
-    SECRET,
+    SECRET_PREFIX,
     SERVICE_PLACEHOLDERS,
     located,
     placeholders,
@@ -27,9 +27,9 @@ def unknown(spec: ServiceSpec) -> Iterator[Problem]:
     known = _known(spec)
     for field, text in _texts(spec):
         for name in placeholders(text):
-            if name.startswith(SECRET):
+            if name.startswith(SECRET_PREFIX):
                 what = f"has the placeholder {{{name}}}: a command line and plain variables are no place for secrets"
-                fix = f'env.NAME = {{ secret = "{name.removeprefix(SECRET)}" }}, or a file of [files]'
+                fix = f'env.NAME = {{ secret = "{name.removeprefix(SECRET_PREFIX)}" }}, or a file of [files]'
                 yield problem(spec, field, what, fix)
             elif name not in known:
                 yield _unknown(spec, field, name, known)
@@ -47,9 +47,18 @@ def _known(spec: ServiceSpec) -> list[str]:
         *SERVICE_PLACEHOLDERS,
         *(PORT_PLACEHOLDERS if spec.ports else ()),
         *(f"port.{port.name}" for port in spec.ports),
-        *(f"calls.{call.callee}.{part}" for call in spec.calls for part in PORT_PLACEHOLDERS),
+        *(
+            f"calls.{call.callee}.{part}"
+            for call in spec.calls
+            for part in PORT_PLACEHOLDERS
+            if part != "url" or not _tcp(call)
+        ),
         *(("files",) if spec.files else ()),
     ]
+
+
+def _tcp(call: Call) -> bool:
+    return call.protocol == "tcp" or (call.url or "").startswith("tcp:")
 
 
 def _texts(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
@@ -71,7 +80,7 @@ def _files(spec: ServiceSpec, known: Collection[str]) -> Iterator[Problem]:
     for name, file in spec.files.items():
         field = _field(name)
         for line, found in located(file.text):
-            if found not in inside and not found.startswith(SECRET):
+            if found not in inside and not found.startswith(SECRET_PREFIX):
                 yield _of_file(spec, file, line, _unknown(spec, field, found, inside))
         for above in (other for other in spec.files if name.startswith(f"{other}/")):
             yield problem(spec, field, f"lies below {above}, which is a file itself", "rename one of them")

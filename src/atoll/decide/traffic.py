@@ -56,11 +56,11 @@ def edge_keys(release: Release) -> tuple[str, ...]:
 
 def callee_port(call: Call, releases: Mapping[int, Release], target: int | None) -> Port:
     """The port that a call means, by the callee's `releases`: as the `target` has it, else the newest; one that never ran
-    counts as HTTP.
+    speaks what the call says.
     """
     n = target if target is not None and target in releases else max(releases, default=0)
     found = releases[n].spec.port(call.port) if n in releases and call.url is None else None
-    return found or Port(name=call.port or "http")
+    return found or Port(name=call.port or "http", protocol=call.protocol or "http")
 
 
 def _may_live(replica: Replica) -> bool:

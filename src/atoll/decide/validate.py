@@ -166,9 +166,7 @@ def _variables(spec: ServiceSpec) -> Iterator[Problem]:
             sources[name] = field
     for index, name in enumerate(spec.inherit):
         if name in sources:
-            yield problem(
-                spec, f"inherit[{index}]", f"({name}) is also set by {sources[name]}", "take one of them out"
-            )
+            yield problem(spec, f"inherit[{index}]", f"({name}) is also set by {sources[name]}", "take one of them out")
 
 
 # --- between services ---------------------------------------------------------------------------------------------
@@ -187,6 +185,10 @@ def _call(
                 "is given, but a service of that name is here",
                 "rename the call, or take `url` out",
             )
+        if call.protocol:
+            yield problem(spec, f"{field}.protocol", "has no meaning beside url", "the URL's scheme says it")
+        if call.url.startswith("tcp:"):
+            yield from _without_url(spec, call, call.url)
         if call.port:
             yield problem(spec, f"{field}.port", "has no meaning beside url", "write the port into the URL")
         return
@@ -200,6 +202,8 @@ def _call(
                 else "one that may be absent is `optional = true`, one outside has a `url`"
             )
             yield problem(spec, field, "names no service of the workspace", fix)
+        if call.protocol == "tcp":
+            yield from _without_url(spec, call, field)
         return
     if callee.name == spec.name:
         what = f"{field} is the service itself: such a request goes to any replica of any live release"
@@ -222,11 +226,19 @@ def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator
     elif port is None:
         fix = did_you_mean(call.port, [each.name for each in callee.ports])
         yield problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
+    elif call.protocol not in {None, port.protocol}:
+        what = f"is {call.protocol}, but port '{port.name}' of {callee.name} speaks {port.protocol}"
+        yield problem(spec, f"{field}.protocol", what, "take it out: the callee says it")
     elif port.protocol == "tcp":
-        for variable, text in call.env.items():
-            if "url" in placeholders_of(text):
-                what = f"wants a URL, but port '{port.name}' of {callee.name} speaks tcp"
-                yield problem(spec, f"{field}.env.{variable}", what, "use {address}")
+        yield from _without_url(spec, call, f"port '{port.name}' of {callee.name}")
+
+
+def _without_url(spec: ServiceSpec, call: Call, who: str) -> Iterator[Problem]:
+    """`{url}` begins with http://, which is no address of a database."""
+    for variable, text in call.env.items():
+        if "url" in placeholders_of(text):
+            what = f"wants a URL, but {who} speaks tcp"
+            yield problem(spec, f"calls.{call.callee}.env.{variable}", what, "use {address}, or {host} and {port}")
 
 
 def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:

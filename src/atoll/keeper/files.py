@@ -80,7 +80,7 @@ def write(launch: Message, uid: int | None) -> None:
         raise PermissionError(1, "somebody else has this folder", top)
     with suppress(FileExistsError):
         os.mkdir(top, 0o711)
-        os.chmod(top, 0o711)  # whatever the umask: each replica's user must come through to its own
+        os.chmod(top, 0o711)  # noqa: S103  whatever the umask: each replica's user must come through to its own
     remove(folder)  # of a start that was cut off
     _make_folder(folder, uid)
     for name, text in files.items():

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from atoll.model.errors import Problem
-from atoll.model.templates import SECRET, placeholders
+from atoll.model.templates import SECRET_PREFIX, placeholders
 
 Protocol = Literal["http", "grpc", "tcp"]
 
@@ -117,7 +117,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     callee: str
     port: str = ""  # the callee's port; "" is its first
     env: Mapping[str, str] = {}
-    optional: bool = False  # absent is allowed: the address then answers 503
+    optional: bool = False  # absent is allowed: the address then answers 503, or closes each connection (tcp)
+    protocol: Protocol | None = None  # what the address speaks before the callee ever ran; None is http
     url: str | None = None  # an external callee, outside the workspace
     policy: EdgePolicy = EdgePolicy()
 
@@ -186,10 +187,12 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     def secret_names(self) -> frozenset[str]:
         """Every secret that it names, in its environment and in its files."""
         inside = (name for file in self.files.values() for name in placeholders(file.text))
-        return frozenset((
-            *(value.name for value in self.env.values() if isinstance(value, SecretRef)),
-            *(name.removeprefix(SECRET) for name in inside if name.startswith(SECRET)),
-        ))
+        return frozenset(
+            (
+                *(value.name for value in self.env.values() if isinstance(value, SecretRef)),
+                *(name.removeprefix(SECRET_PREFIX) for name in inside if name.startswith(SECRET_PREFIX)),
+            )
+        )
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):

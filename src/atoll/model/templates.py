@@ -8,15 +8,13 @@ text. `{{port}}` is the text `{port}`; in JSON, `{"port":{port}}` holds a placeh
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-_NAME = (
-    r"env\.[A-Za-z_][A-Za-z0-9_]*|secret\.[A-Za-z0-9][A-Za-z0-9._-]*|[a-z][a-z0-9_]*(?:\.[a-z0-9][a-z0-9_-]*){0,2}"
-)
+_NAME = r"env\.[A-Za-z_][A-Za-z0-9_]*|secret\.[A-Za-z0-9][A-Za-z0-9._-]*|[a-z][a-z0-9_]*(?:\.[a-z0-9][a-z0-9_-]*){0,2}"
 _PLACEHOLDER = re.compile(rf"(?<![{{$])\{{({_NAME})\}}|(?<!\$)\{{\{{({_NAME})\}}\}}")
 
 SERVICE_PLACEHOLDERS = ("service", "release", "data")  # everywhere; `data` is the service's own folder
 PORT_PLACEHOLDERS = ("host", "port", "url", "address")  # of a service with a port; `port.NAME` for each named one
 CALL_PLACEHOLDERS = (*PORT_PLACEHOLDERS, "service", "release")  # of an edge's environment: the callee's address
-SECRET = "secret."  # in rendered files only: a command line is seen by everybody on the machine
+SECRET_PREFIX = "secret."  # noqa: S105  in rendered files only: a command line is seen by everybody on the machine
 
 
 def placeholders(text: str) -> Sequence[str]:

@@ -18,7 +18,9 @@ from atoll.model.spec import Command
 from atoll.ports import Host, Hosted, Launch, LogLine
 
 PATIENCE_S = 60.0
-Behaviour = Literal["waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child", "shows-file"]
+Behaviour = Literal[
+    "waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child", "shows-file"
+]
 
 # As shell lines. `waits` ends with 0 on SIGTERM; each says "ready" once its handlers stand.
 LINES: dict[Behaviour, str] = {

@@ -111,7 +111,7 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         "Fields that a call and a route share: what protects one side from the other.",
         Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
     ),
-    ("### Files", '`[files]`, by their path below `{files}`; in short, the text itself.', FILE_TABLE),
+    ("### Files", "`[files]`, by their path below `{files}`; in short, the text itself.", FILE_TABLE),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
     ("## atoll.toml", "", WORKSPACE),
     ("### Environments", "`[environments.NAME]`, chosen with `--env NAME`.", ENVIRONMENT),
