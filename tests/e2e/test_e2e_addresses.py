@@ -73,5 +73,5 @@ def test_host_and_port_apart_lead_to_every_kind_of_callee(lab: Lab, outside: int
     assert f"asked as 127.0.0.1:{outside}" in asked["outside"]
     assert asked["absent"].startswith("HTTP/1.1 503")
     assert "hello" in asked["line"]
-    assert asked["outside_line"].endswith("outside, asked as here")
+    assert asked["outside_line"].endswith("\r\n\r\noutside, asked as here")
     assert asked["absent_line"] == "", "closed at once: a client that waits for a greeting must not hang"
