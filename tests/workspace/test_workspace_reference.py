@@ -59,6 +59,7 @@ FROM_ELSEWHERE = {
     (spec.ServiceSpec, "folder"),  # where the file lies
     (spec.Call, "callee"), (spec.Port, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
     (spec.RenderedFile, "text"),  # the short form, or what the template holds
+    (spec.Store, "name"), (spec.Store, "env"), (spec.Store, "shared"),  # the service's and the workspace's table share it
     (spec.Call, "policy"), (spec.Route, "policy"),  # its fields stand beside the others
     (spec.Probe, "kind"), (spec.Probe, "path"), (spec.Probe, "service"),  # say http, grpc, tcp, command, process
 }  # fmt: skip

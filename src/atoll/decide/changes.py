@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.model.spec import EnvValue, Plain
+from atoll.model.spec import EnvValue, Plain, SecretRef
 from atoll.model.state import Release
 
 _LOOKS_SECRET = re.compile(
@@ -55,9 +55,12 @@ def _env(old: Mapping[str, EnvValue], new: Mapping[str, EnvValue]) -> Iterator[s
 
 def _values(env: Mapping[str, EnvValue]) -> dict[str, str]:
     return {
-        name: _shown(name, value.value) if isinstance(value, Plain) else f"secret {value.name}"
-        for name, value in env.items()
+        name: _shown(name, value.value) if isinstance(value, Plain) else _secret(value) for name, value in env.items()
     }
+
+
+def _secret(ref: SecretRef) -> str:
+    return f"{ref.part} of secret {ref.name}" if ref.part else f"secret {ref.name}"
 
 
 def _versions(release: Release) -> dict[str, str]:
@@ -100,6 +103,8 @@ def _flat(spec: msgspec.Struct) -> dict[str, str]:
     flat: dict[str, str] = {}
     fields: dict[str, Any] = msgspec.to_builtins(spec)
     for name, value in fields.items():
+        if name == "stores":  # what they tell the service is told with its variables
+            value = [{key: item for key, item in store.items() if key != "env"} for store in value]
         if name not in _SAID_ELSEWHERE and name != "build":  # a build that differs makes another artifact
             _flatten(name, value, flat)
     return flat

@@ -13,6 +13,7 @@ from atoll.model.errors import UserError
 from atoll.model.launch import Launch
 from atoll.model.spec import Command, Plain, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
+from atoll.model.store_url import parse
 from atoll.model.templates import SECRET_PREFIX, fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
@@ -59,11 +60,14 @@ def launch(
     for name, value in release.spec.env.items():
         env.pop(name, None)
         if isinstance(value, SecretRef):
-            hidden[name] = _secret(release, value.name, secrets)
+            hidden[name] = _secret(release, name, value, secrets)
         else:
             env[name] = _filled(value.value, values, release)
     inside = values | {f"env.{name}": text for name, text in (env | hidden).items()}
-    inside |= {f"{SECRET_PREFIX}{name}": _secret(release, name, secrets) for name in release.spec.secret_names}
+    inside |= {
+        f"{SECRET_PREFIX}{name}": _secret(release, "a file", SecretRef(name), secrets)
+        for name in release.spec.file_secrets
+    }
     return Launch(
         id=record.id,
         service=release.service,
@@ -179,11 +183,22 @@ def _identity(release: Release) -> dict[str, str]:
     return {"service": release.service, "release": f"r{release.n}"}
 
 
-def _secret(release: Release, name: str, secrets: Mapping[str, str]) -> str:
-    if name in secrets:
-        return secrets[name]
-    raise UserError(
-        f"{release.name} cannot be started: secret '{name}' has no value",
-        "its environment names the secret, but the vault does not have it",
-        f"run `atoll secret set {name}`",
-    )
+def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[str, str]) -> str:
+    if ref.name not in secrets:
+        raise UserError(
+            f"{release.name} cannot be started: secret '{ref.name}' has no value",
+            "its environment names the secret, but the vault does not have it",
+            f"run `atoll secret set {ref.name}`",
+        )
+    value = secrets[ref.name]
+    if not ref.part:
+        return value
+    try:
+        return fill(ref.part, {**parse(value).values(value), **_identity(release)})
+    except (KeyError, ValueError) as exc:
+        missing = f"it has no {exc.args[0]}" if isinstance(exc, KeyError) else str(exc)
+        raise UserError(
+            f"{release.name} cannot be started: {variable} cannot be made of the secret '{ref.name}'",
+            f"as the URL of a store, {missing}",
+            f"run `atoll secret set {ref.name}` with one such as postgres://user:password@db:5432/orders",
+        ) from None  # the cause would quote the value in a traceback

@@ -6,7 +6,7 @@ Part of `decide.validate`. A template file's placeholders are told with their ow
 import re
 from collections.abc import Collection, Iterator
 
-from atoll.decide.problem import beside, problem
+from atoll.decide.problem import beside, env_field, problem
 from atoll.model.errors import Problem
 from atoll.model.spec import Call, Plain, RenderedFile, ServiceSpec
 from atoll.model.suggest import did_you_mean
@@ -63,7 +63,7 @@ def _tcp(call: Call) -> bool:
 
 def _texts(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
     yield from (("run", text) for text in (*spec.run.argv, spec.run.shell or ""))
-    yield from ((f"env.{name}", value.value) for name, value in spec.env.items() if isinstance(value, Plain))
+    yield from ((env_field(spec, name), value.value) for name, value in spec.env.items() if isinstance(value, Plain))
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         if probe.command is not None:
             yield from ((f"{field}.command", text) for text in (*probe.command.argv, probe.command.shell or ""))

@@ -7,9 +7,10 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from atoll.decide import placeholders
-from atoll.decide.problem import problem, service_file
+from atoll.decide.ownership import shared_data
+from atoll.decide.problem import env_field, problem
 from atoll.model.errors import Problem
-from atoll.model.spec import Call, EnvironmentSpec, Port, Probe, Route, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Call, EnvironmentSpec, Port, Probe, Route, ServiceSpec, WorkspaceSpec, service_file
 from atoll.model.suggest import did_you_mean, nearest
 from atoll.model.templates import placeholders as placeholders_of
 
@@ -32,7 +33,7 @@ def check(
         problems += _service(spec, sure=spec.name not in unsure)
         for call in spec.calls:
             problems += _call(spec, call, workspace.services, unsure)
-    return problems + list(_clashing_routes(workspace.services.values()))
+    return [*problems, *_clashing_routes(workspace.services.values()), *shared_data(workspace)]
 
 
 # --- the environment ----------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def _route(spec: ServiceSpec, field: str, route: Route) -> Iterator[Problem]:
 
 def _variables(spec: ServiceSpec) -> Iterator[Problem]:
     """Each variable has one source."""
-    sources: dict[str, str] = {name: f"env.{name}" for name in spec.env}
+    sources: dict[str, str] = {name: env_field(spec, name) for name in spec.env}
     for port in spec.ports:
         if port.env is None:
             continue

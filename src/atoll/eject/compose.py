@@ -68,7 +68,8 @@ def compose_nginx(layout: Layout) -> str:
 
 def example_env(layout: Layout) -> str:
     """Secrets by the names that compose.yaml uses; never a value."""
-    names = {name for spec in layout.services for name in spec.secret_names}
+    names = {name for spec in layout.services for name in layout.in_container(spec).secrets.values()}
+    names |= {name for spec in layout.services for name in spec.file_secrets}
     lines = ["# Copy to .env and fill in. Written by `atoll eject`, which never writes a secret's value."]
     lines += [f"# the secret {name}\n{variable(name)}=" for name in sorted(names)] or ["# No service has a secret."]
     return "\n".join(lines) + "\n"

@@ -144,13 +144,13 @@ class Layout:
         for name, value in spec.env.items():
             env.pop(name, None)
             if isinstance(value, SecretRef):
-                secrets[name] = value.name
+                secrets[name] = f"{value.name}-{name.lower()}" if value.part else value.name  # nobody can take it apart
             else:
                 env[name] = fill(value.value, values)
         known = env | {name: marked("secret", secret) for name, secret in secrets.items()}
         known |= {name: marked("variable", name) for name in spec.inherit if name not in known}
         inside = values | {f"env.{name}": text for name, text in known.items()}
-        inside |= {f"{SECRET_PREFIX}{name}": marked("secret", name) for name in spec.secret_names}
+        inside |= {f"{SECRET_PREFIX}{name}": marked("secret", name) for name in spec.file_secrets}
         files = {name: fill(file.text, inside) for name, file in spec.files.items()}
         workdir = folder if spec.workdir == "." else f"{folder}/{spec.workdir}"
         return Started(spec, workdir, env, before, secrets, values, ports, files)

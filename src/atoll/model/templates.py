@@ -35,3 +35,8 @@ def literal(text: str) -> str:
 def fill(text: str, values: Mapping[str, str]) -> str:
     """`text` with every placeholder replaced. Raises KeyError for a name that `values` lacks."""
     return _PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] else f"{{{found[2]}}}", text)
+
+
+def partly(text: str, values: Mapping[str, str]) -> str:
+    """`text` with the placeholders that `values` knows replaced; others and escaped ones stay, for `fill`."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]) if found[1] else found[0], text)

@@ -9,6 +9,7 @@ import re
 from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_health import HEALTH
+from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
 from atoll.workspace.fields_values import (
     COMMAND,
     FOLDER,
@@ -231,6 +232,30 @@ SERVICE = Table(
             into="routes",
             default="nothing",
         ),
+        Field(
+            "stores",
+            STORES,
+            "The databases, caches and brokers that the service uses, each by its name, and the variables that tell where.",
+            (
+                '{ orders-db = { url = "postgres://db:5432/orders", env = "DATABASE_URL" } }',
+                '{ orders-db = { url = { secret = "orders-db" }, env = { PGHOST = "{host}", PGPASSWORD = "{password}" } } }',
+            ),
+            default="none",
+        ),
+        Field(
+            "publishes",
+            PUBLISHES,
+            "Topics or queues that it sends to, by name.",
+            ('"orders.placed"', '["orders.placed", "orders.cancelled"]'),
+            default="none",
+        ),
+        Field(
+            "consumes",
+            CONSUMES,
+            "Topics or queues that it reads from.",
+            ('[{ topic = "stock.changed", external = true }]',),
+            default="none",
+        ),
         Field("limits", LIMITS, "What one replica may use.", ('{ memory = "256MiB" }',)),
         Field("replicas", Integer(1, 100), "How many run.", ("2",)),
         Field(
@@ -290,6 +315,12 @@ SERVICE = Table(
         "signal": "it belongs to [stop]",
         "cwd": "it is called `workdir`",
         "timeout": "a timeout belongs to a call, a route, a probe or the build",
+        "store": "it is called `stores`",
+        "databases": "it is called `stores`",
+        "database": 'it belongs to `stores`: stores.orders-db = { url = "postgres://db:5432/orders", env = "DATABASE_URL" }',
+        "topics": "they are called `publishes` and `consumes`",
+        "produces": "it is called `publishes`",
+        "subscribes": "it is called `consumes`",
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
         "config": "a configuration file that is rendered for each replica is in [files]",

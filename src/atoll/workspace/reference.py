@@ -14,6 +14,7 @@ from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
+from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
 
@@ -111,9 +112,30 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         "Fields that a call and a route share: what protects one side from the other.",
         Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
     ),
+    (
+        "### Stores",
+        (
+            "`[stores.NAME]`; in short, the variable that gets the URL of the store of that name in atoll.toml:"
+            ' `stores.broker = "BROKER_URL"`. Services reach stores directly, not through the proxy.'
+        ),
+        STORE_TABLE,
+    ),
+    (
+        "### Topics",
+        (
+            "What `publishes` and `consumes` take: names, or tables with these fields. `atoll check` tells of a topic that"
+            " nobody publishes, `atoll graph` draws them. `external` is for `consumes` only."
+        ),
+        CONSUMED_TABLE,
+    ),
     ("### Files", "`[files]`, by their path below `{files}`; in short, the text itself.", FILE_TABLE),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
     ("## atoll.toml", "", WORKSPACE),
+    (
+        "### Shared stores",
+        'In atoll.toml `[stores.NAME]`; in short, the URL: `stores.broker = "amqp://broker:5672"`.',
+        SHARED_STORE_TABLE,
+    ),
     ("### Environments", "`[environments.NAME]`, chosen with `--env NAME`.", ENVIRONMENT),
     ("### Gateway", '`[gateway]`; in short, `gateway = "127.0.0.1:8080"`.', GATEWAY_TABLE),
 )

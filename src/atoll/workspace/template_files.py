@@ -10,9 +10,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from atoll.model.errors import Problem
-from atoll.model.spec import RenderedFile, ServiceSpec
+from atoll.model.spec import RenderedFile, ServiceSpec, service_file
 from atoll.model.suggest import did_you_mean
-from atoll.workspace.discover import SERVICE_FILE
 from atoll.workspace.positions import field_text
 
 MAX_BYTES = 256 * 1024  # of one file, and of a service's together: it travels with every release
@@ -28,12 +27,8 @@ def filled_in(root: Path, spec: ServiceSpec) -> tuple[ServiceSpec, list[Problem]
     if size > MAX_BYTES and not problems:
         what = f"files are {size // 1024} KiB together; they travel with every release, up to {MAX_BYTES // 1024} KiB"
         fix = "what needs no placeholder is read from the artifact, where it lies beside the program"
-        problems.append(Problem(file=_service_file(spec), field="files", what=what, fix=fix))
+        problems.append(Problem(file=service_file(spec), field="files", what=what, fix=fix))
     return replace(spec, files=read), problems
-
-
-def _service_file(spec: ServiceSpec) -> str:
-    return SERVICE_FILE if spec.folder == "." else f"{spec.folder}/{SERVICE_FILE}"
 
 
 def _read(root: Path, spec: ServiceSpec, problems: list[Problem]) -> Iterator[tuple[str, RenderedFile]]:
@@ -44,7 +39,7 @@ def _read(root: Path, spec: ServiceSpec, problems: list[Problem]) -> Iterator[tu
         text, what, fix = _text(root / spec.folder, file.template)
         if what:
             field = f"{field_text(('files', name))}.template"
-            problems.append(Problem(file=_service_file(spec), field=field, what=f"{field} {what}", fix=fix))
+            problems.append(Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix))
         yield name, replace(file, text=text)
 
 
