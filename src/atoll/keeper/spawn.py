@@ -182,7 +182,7 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
         if control.recv(8) != b"go":
             os._exit(125)
         _limit(todo)
-        denied = _denied(todo)
+        denied = _denied(todo, (stdout, stderr))
         if denied:
             control.send(json.dumps({"denied": denied}).encode())
             os._exit(126)
@@ -204,7 +204,9 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
 
 def _reset_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+    # A shell's background jobs ignore SIGINT and SIGQUIT: a keeper that was started by one hands neither on.
+    stops = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *stops):
         signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -222,11 +224,13 @@ def _limit(todo: Plan) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(todo.open_files, hard), hard))
 
 
-def _denied(todo: Plan) -> str:
+def _denied(todo: Plan, output: tuple[int, int]) -> str:
     """Become the plan's user; what stands in the way, as the end of a sentence, or "" when nothing does."""
     if todo.uid is None:
         return ""
     try:
+        for pipe in output:  # nginx, php-fpm and others open /dev/stderr by its name: a pipe's owner may
+            os.fchown(pipe, todo.uid, todo.uid)
         os.setgroups([])
         os.setgid(todo.uid)
         os.setuid(todo.uid)
