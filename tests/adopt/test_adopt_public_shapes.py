@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from public_shapes import SHAPES
 
 HERE = Path(__file__).parent / "public"
