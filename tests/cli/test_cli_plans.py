@@ -38,7 +38,7 @@ def test_a_plan_of_a_secret_asks_for_no_value_and_stores_none(atoll, daemon: Ser
     assert daemon.control.vault == {}
     atoll("secret", "set", "orders-db", stdin="x")
     again = json.loads(atoll("secret", "set", "orders-db", "--plan", "--json").stdout)
-    assert again == {"plan": True, "name": "orders-db", "what": "version 2 would be stored", "used_by": {}}
+    assert again == {"name": "orders-db", "what": "version 2 would be stored", "used_by": {}}
 
 
 def test_a_plan_of_removing_a_secret_removes_none(atoll, daemon: Served) -> None:
@@ -48,7 +48,7 @@ def test_a_plan_of_removing_a_secret_removes_none(atoll, daemon: Served) -> None
     atoll("secret", "set", "orders-db", stdin="x")
     assert atoll("secret", "rm", "orders-db", "--plan").stdout == "orders-db: all 1 version would be removed\n"
     assert "orders-db" in daemon.control.vault
-    assert json.loads(atoll("secret", "rm", "orders-db", "--json").stdout) == {"name": "orders-db", "removed": True}
+    assert json.loads(atoll("secret", "rm", "orders-db", "--json").stdout) == {"name": "orders-db"}
 
 
 def test_a_plan_of_ejecting_names_the_files_and_writes_none(atoll, shop) -> None:

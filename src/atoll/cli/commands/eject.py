@@ -52,7 +52,10 @@ def command(session: Session, to: str, plan: bool) -> None:
         if text.startswith("#!"):
             path.chmod(0o755)
     if session.json:
-        print_json({"plan": plan, "to": to, "files": sorted(made), "left": left(workspace, recipes)})
+        from atoll.cli.outputs import EjectOutput
+
+        told = {name: tuple(lines) for name, lines in left(workspace, recipes).items()}
+        print_json(EjectOutput(plan=plan, to=to, files=tuple(sorted(made)), left=told))
         return
     for name in made:
         click.echo(f"{to}/{name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -183,7 +183,9 @@ def _write(root: Path, files: Mapping[str, str]) -> None:
 def _refuse(session: Session, problems: Sequence[Problem]) -> int:
     """The files would not be valid together: say why, change nothing."""
     if session.json:
-        print_json({"ok": False, "problems": problems})
+        from atoll.cli.outputs import InitOutput
+
+        print_json(InitOutput(ok=False, problems=tuple(problems)))
         return USER
     for problem in problems:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
@@ -198,8 +200,10 @@ def _refuse(session: Session, problems: Sequence[Problem]) -> int:
 def _tell(session: Session, new: Mapping[str, str], kept: Sequence[str], findings: Findings, *, plan: bool) -> None:
     """What was written, what is left to do, what comes next."""
     if session.json:
-        facts: dict[str, Any] = {"plan": plan, "files": new, "kept": kept, "left": findings.left}
-        print_json({**facts, "unneeded": findings.unneeded, "next": "atoll up"})
+        from atoll.cli.outputs import InitOutput
+
+        left, unneeded = tuple(findings.left), tuple(findings.unneeded)
+        print_json(InitOutput(plan=plan, files=new, kept=tuple(kept), left=left, unneeded=unneeded))
         return
     for name, text in new.items():
         if plan:

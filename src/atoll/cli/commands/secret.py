@@ -10,7 +10,7 @@ import click
 from atoll.cli.failed import Failed
 from atoll.cli.output import counted, print_json, print_screen, table
 from atoll.cli.plans import plan_option
-from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.cli.session import Session, common_options, completing, json_option, takes_session
 
 if TYPE_CHECKING:
     from atoll.model.wire import SecretView
@@ -30,7 +30,7 @@ def command() -> None:
 
 
 @command.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=completing("secrets"))
 @plan_option
 @common_options
 @json_option
@@ -91,7 +91,7 @@ def list_(session: Session) -> None:
 
 
 @command.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=completing("secrets"))
 @plan_option
 @common_options
 @json_option
@@ -113,7 +113,9 @@ def rm(session: Session, name: str, plan: bool) -> None:
         return
     session.client.remove_secret(name)
     if session.json:
-        print_json({"name": name, "removed": True})
+        from atoll.cli.outputs import RemovedOutput
+
+        print_json(RemovedOutput(name=name))
         return
     session.say(f"{name}: removed")
 
@@ -126,7 +128,9 @@ def _plan(session: Session, name: str, what: str, known: SecretView | None) -> N
     """What would come of it for those that use it."""
     used_by = known.used_by if known else {}
     if session.json:
-        print_json({"plan": True, "name": name, "what": what, "used_by": used_by})
+        from atoll.cli.outputs import SecretPlanOutput
+
+        print_json(SecretPlanOutput(name=name, what=what, used_by=used_by))
         return
     click.echo(f"{name}: {what}")
     for service, version in sorted(used_by.items()):
