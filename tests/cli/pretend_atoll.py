@@ -103,14 +103,18 @@ class PretendHooks:
             ToolchainView(language="rust"),
         ]
 
-    def install_toolchain(self, places: Places, root: Path, tool: str, say: Callable[[str], None]) -> ToolchainHome:
+    def install_toolchain(
+        self, places: Places, root: Path, tool: str, say: Callable[[str], None], *, plan: bool
+    ) -> ToolchainHome:
         from atoll.model.wire import ToolchainHome
 
+        if plan:
+            return ToolchainHome(language="go", version="1.24", home="")
         say(f"fetching {tool}")
         return ToolchainHome(language="go", version="1.24.1", home="/toolchains/go", fetched=True)
 
     def remove_toolchains(
-        self, places: Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool
+        self, places: Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
     ) -> Sequence[ToolchainHome]:
         from atoll.model.wire import ToolchainHome
 

@@ -14,12 +14,14 @@ def test_install_tells_where_it_is(atoll) -> None:
     done = atoll("toolchain", "install", "go@1.24")
     assert done.stderr.splitlines() == ["fetching go@1.24", "go@1.24: 1.24.1 in /toolchains/go"]
     assert done.stdout == ""
+    assert atoll("toolchain", "install", "go@1.24", "--plan").stderr == "go@1.24: would be fetched\n"
 
 
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        (("go@1.24",), 0, "removed go 1.24.1: /toolchains/go"),
+        (("go@1.24",), 0, "removed: go 1.24.1 in /toolchains/go"),
+        (("go@1.24", "--plan"), 0, "would be removed: go 1.24.1 in /toolchains/go"),
         (("--unused",), 0, "nothing to remove"),
         ((), 2, "name a toolchain, or say --unused"),
         (("go@1.24", "--unused"), 2, "name a toolchain, or say --unused"),

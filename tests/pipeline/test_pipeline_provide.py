@@ -307,6 +307,8 @@ def test_a_running_service_keeps_the_node_that_was_fetched_for_it(index: Index, 
     (asked,) = view.asked
     assert (asked.version, asked.by, asked.met, asked.home) == ("22", ".nvmrc", True, got.home)
     assert [each.fetched for each in view.there if each.home == got.home] == [True]
+    by_hand.remove(folder, workshop.artifacts, workspace, "node", force=True, plan=True)
+    assert Shelf(folder).all() == [got]
     by_hand.remove(folder, workshop.artifacts, workspace, "node", force=True)
     assert Shelf(folder).all() == []
     with pytest.raises(NotFound, match="no node was fetched"):
@@ -320,6 +322,8 @@ def test_install_by_hand_takes_what_is_there_first(index: Index, tmp_path: Path,
     index.go("1.888.1")
     folder = shelf.artifacts.root
     said: list[str] = []
+    assert by_hand.install(folder, tmp_path, "go@1.888", said.append, plan=True).home == ""
+    assert index.asked == []
     home = by_hand.install(folder, tmp_path, "go@1.888", said.append)
     assert (home.version, home.fetched) == ("1.888.1", True)
     asked = len(index.asked)

@@ -179,20 +179,23 @@ class AppHooks:
 
         return survey(Shelf(places.at.toolchains), workspace)
 
-    def install_toolchain(self, places: EnvironmentPlaces, root: Path, tool: str, say: Say) -> ToolchainHome:
+    def install_toolchain(
+        self, places: EnvironmentPlaces, root: Path, tool: str, say: Say, *, plan: bool
+    ) -> ToolchainHome:
         """Fetched, unless one that fits is there."""
         from atoll.pipeline.by_hand import install
 
-        places.at.create()
-        return install(places.at.toolchains, root, tool, say)
+        if not plan:
+            places.at.create()
+        return install(places.at.toolchains, root, tool, say, plan=plan)
 
     def remove_toolchains(
-        self, places: EnvironmentPlaces, workspace: WorkspaceSpec, tool: str | None, *, force: bool
+        self, places: EnvironmentPlaces, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
     ) -> Sequence[ToolchainHome]:
         """Those that fit, or with None those that nobody asks for."""
         from atoll.pipeline.by_hand import remove
 
-        return remove(places.at.toolchains, places.at.artifacts, workspace, tool, force=force)
+        return remove(places.at.toolchains, places.at.artifacts, workspace, tool, force=force, plan=plan)
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

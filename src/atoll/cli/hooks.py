@@ -84,12 +84,15 @@ class Hooks(Protocol[_Places]):
         """Every language's toolchains: what is there, what the workspace's services ask for."""
         ...
 
-    def install_toolchain(self, places: _Places, root: Path, tool: str, say: Say) -> ToolchainHome:
-        """Fetch `go@1.24` for the workspace, unless one that fits is there. Raises UserError, BuildFailed."""
+    def install_toolchain(self, places: _Places, root: Path, tool: str, say: Say, *, plan: bool) -> ToolchainHome:
+        """Fetch `go@1.24` for the workspace, unless one that fits is there; a plan without `home` would fetch it.
+
+        Raises UserError, BuildFailed.
+        """
         ...
 
     def remove_toolchains(
-        self, places: _Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool
+        self, places: _Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
     ) -> Sequence[ToolchainHome]:
         """Remove fetched ones that fit; with None, those that nobody asks for. Raises UserError, Conflict (in use)."""
         ...

@@ -276,7 +276,7 @@ class ToolchainHome(msgspec.Struct, frozen=True, kw_only=True):
 
     language: str
     version: str
-    home: str  # its folder, which has `bin`
+    home: str  # its folder, which has `bin`; "" in a plan that would fetch it
     fetched: bool = False  # by Atoll, for this workspace
 
 

@@ -21,10 +21,11 @@ from atoll.ports import Toolchain
 _TOOL = re.compile(r"([a-z]+)(?:@(\d+(?:\.\d+){0,3}))?")
 
 
-def install(folder: Path, root: Path, tool: str, say: Callable[[str], None]) -> ToolchainHome:
+def install(folder: Path, root: Path, tool: str, say: Callable[[str], None], *, plan: bool = False) -> ToolchainHome:
     """The newest that fits `tool` ("go@1.24", or "go"): one that is there, else fetched into `folder`.
 
-    Raises UserError for a language that no registry has, or for none; BuildFailed when it cannot be had.
+    Raises UserError for a language that no registry has, or for none; BuildFailed when it cannot be had. With `plan` it fetches
+    nothing: what it would fetch has no home.
     """
     toolchain, wish = _asked(tool)
     shelf = Shelf(folder)
@@ -36,6 +37,8 @@ def install(folder: Path, root: Path, tool: str, say: Callable[[str], None]) -> 
                 "no package registry has it, and Atoll downloads from nowhere else",
                 f"{toolchain.fix.format(version=wish.version or 'VERSION')}; Atoll finds it there",
             )
+        if plan:
+            return ToolchainHome(language=toolchain.name, version=wish.version, home="")
         asyncio.run(shelf.fetch(toolchain, wish, root=root, asker=tool, say=say))
         if (found := seen.fitting(toolchain, wish)) is None:
             raise UserError(
@@ -48,11 +51,12 @@ def install(folder: Path, root: Path, tool: str, say: Callable[[str], None]) -> 
 
 
 def remove(
-    folder: Path, artifacts: Path, workspace: WorkspaceSpec, tool: str | None, *, force: bool
+    folder: Path, artifacts: Path, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool = False
 ) -> list[ToolchainHome]:
     """Remove the fetched toolchains that fit `tool`; with None, those that no service asks for and no artifact needs.
 
-    Raises NotFound when none fits, Conflict for one that built artifacts need to run, unless `force`.
+    Raises NotFound when none fits, Conflict for one that built artifacts need to run, unless `force`. With `plan` it removes
+    nothing.
     """
     shelf = Shelf(folder)
     if tool is None:
@@ -68,7 +72,7 @@ def remove(
         for each in chosen:
             _refuse_in_use(each, shelf.users(each, artifacts))
     for each in chosen:
-        if not shelf.remove(each):
+        if not plan and not shelf.remove(each):
             raise Conflict(f"{each.language} {each.version} is being fetched just now", "", "try again in a moment")
     return [
         ToolchainHome(language=each.language, version=each.version, home=each.home, fetched=True) for each in chosen

@@ -8,6 +8,7 @@ import click
 
 from atoll.cli.failed import Failed
 from atoll.cli.output import escape, print_json, print_screen, table
+from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
@@ -50,32 +51,35 @@ def list_(session: Session) -> None:
 
 @command.command("install")
 @click.argument("tool")
+@plan_option
 @common_options
 @json_option
 @takes_session
-def install(session: Session, tool: str) -> None:
+def install(session: Session, tool: str, plan: bool) -> None:
     """Fetch one for the workspace, unless one that fits is there.
 
     TOOL is a language and how the version begins. Versions are exact once fetched, and checked by the index's hashes.
+    --plan asks no index: it tells only whether one is there.
 
     Example:
       atoll toolchain install node@22
     """
-    home = session.hooks.install_toolchain(session.places, session.root, tool, session.say)
+    home = session.hooks.install_toolchain(session.places, session.root, tool, session.say, plan=plan)
     if session.json:
         print_json(home)
         return
-    session.say(f"{tool}: {home.version} in {home.home}")
+    session.say(f"{tool}: {home.version} in {home.home}" if home.home else f"{tool}: would be fetched")
 
 
 @command.command("remove")
 @click.argument("tool", required=False)
 @click.option("--unused", is_flag=True, help="Those that no service asks for and no built artifact needs.")
 @click.option("--force", is_flag=True, help="Also one that built artifacts need to run.")
+@plan_option
 @common_options
 @json_option
 @takes_session
-def remove(session: Session, tool: str | None, unused: bool, force: bool) -> None:
+def remove(session: Session, tool: str | None, unused: bool, force: bool, plan: bool) -> None:
     """Remove what was fetched; what the machine has by itself is never touched.
 
     Example:
@@ -83,12 +87,13 @@ def remove(session: Session, tool: str | None, unused: bool, force: bool) -> Non
     """
     if (tool is None) is not unused:
         raise Failed("name a toolchain, or say --unused", "", "see `atoll toolchain list`")
-    removed = session.hooks.remove_toolchains(session.places, session.load(), tool, force=force)
+    removed = session.hooks.remove_toolchains(session.places, session.load(), tool, force=force, plan=plan)
     if session.json:
         print_json(removed)
         return
     for each in removed:
-        session.say(f"removed {each.language} {each.version}: {each.home}")
+        done = "would be removed" if plan else "removed"
+        session.say(f"{done}: {each.language} {each.version} in {each.home}")
     if not removed:
         session.say("nothing to remove")
 
