@@ -42,7 +42,10 @@ def read(tree: Tree, file: str, profiles: Sequence[str] = ()) -> Findings:
     raw = {name: extended(tree, file, content, name, 5) for name in table(content.get("services"))}
     if not raw:
         raise UserError(
-            f"{file} has no services", "a Compose file lists them under `services`", "name another file with --from"
+            f"{file} has no services",
+            "a Compose file lists them under `services`",
+            "name another file with --from",
+            id="nothing-to-adopt",
         )
     dotenv = env_lines(tree.text(join(base, ".env")))
     return _Compose(tree, file, base, Values({k: v for k, v in dotenv.items() if v is not None}), profiles).all(

@@ -21,7 +21,9 @@ def extended(tree: Tree, file: str, content: Mapping[str, Any], name: str, depth
     if isinstance(path, str):
         file = join(file.rpartition("/")[0], path)
         if file not in tree:
-            raise UserError(f"{file} is not there", f"service {name} extends one of it", "check out the file")
+            raise UserError(
+                f"{file} is not there", f"service {name} extends one of it", "check out the file", id="file-unreadable"
+            )
         content = load(tree, file)
     under = extended(tree, file, content, other, depth - 1)
     merged = {key: value for key, value in under.items() if key not in {"depends_on", "profiles"}}

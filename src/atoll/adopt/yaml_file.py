@@ -20,11 +20,15 @@ def load(tree: Tree, path: str) -> dict[str, Any]:
     try:
         value = _parse(text)
     except (ValueError, TypeError, RecursionError) as exc:
-        raise UserError(f"{path} cannot be read", " ".join(str(exc).split())[:300], "correct the file") from exc
+        raise UserError(
+            f"{path} cannot be read", " ".join(str(exc).split())[:300], "correct the file", id="file-not-understood"
+        ) from exc
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UserError(f"{path} cannot be read", "it is no mapping of fields", "correct the file")
+        raise UserError(
+            f"{path} cannot be read", "it is no mapping of fields", "correct the file", id="file-not-understood"
+        )
     return value
 
 

@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
         "why": "Explain why a service or a release is as it is.",
+        "explain": "Explain an error by its id: what it means, its causes and their fixes.",
         "doctor": "Check this machine and the environment.",
     },
     "Work": {

@@ -7,6 +7,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from atoll.decide.ownership import shared_data
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import Problem
 from atoll.model.spec import (
     Call,
@@ -44,8 +45,8 @@ def check(
     return [*problems, *_clashing_routes(workspace.services.values()), *shared_data(workspace)]
 
 
-def _problem(spec: ServiceSpec, field: str, what: str, fix: str = "") -> Problem:
-    return Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix)
+def _problem(spec: ServiceSpec, field: str, what: str, fix: str = "", *, id: ErrorId) -> Problem:
+    return Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix, id=id)
 
 
 # --- the environment ----------------------------------------------------------------------------------------------
@@ -61,6 +62,7 @@ def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) ->
             field="gateway",
             what=f"gateway: port {gateway.port} lies within the ports {low}-{high} that replicas get",
             fix="choose a gateway port outside, or move `ports`",
+            id="port-range",
         )
     if ephemeral is not None and low <= ephemeral[1] and ephemeral[0] <= high:
         yield Problem(
@@ -70,6 +72,7 @@ def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) ->
             " ports of outgoing connections: a replica's port may be taken when it starts",
             fix=_outside(ephemeral, high - low),
             level="warning",
+            id="port-range",
         )
     needed = sum(2 * (spec.replicas * len(spec.ports) + len(spec.calls)) for spec in workspace.services.values())
     if needed > high - low + 1:
@@ -78,6 +81,7 @@ def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) ->
             field="ports",
             what=f"ports {low}-{high} are {high - low + 1}, but two releases of every service need {needed}",
             fix=f'such as ports = "{EnvironmentSpec().ports[0]}-{EnvironmentSpec().ports[1]}"',
+            id="port-range",
         )
 
 
@@ -97,13 +101,15 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
     """What its own fields say of each other. `sure`: its ports are what the file means."""
     if not spec.overlap and spec.replicas > 1:
         what = f"= false allows one instance at a time, but replicas is {spec.replicas}"
-        yield _problem(spec, "overlap", what, "take `replicas` out, or `overlap`")
+        yield _problem(spec, "overlap", what, "take `replicas` out, or `overlap`", id="fields-contradict")
     if spec.health.stable_for_s >= spec.health.start_budget_s:
         what = "must be shorter than health.start_budget: else no start is ever good"
-        yield _problem(spec, "health.stable_for", what)
+        yield _problem(spec, "health.stable_for", what, id="fields-contradict")
     if _leaves_workspace(spec.folder, spec.build.context):
         what = f'"{spec.build.context}" leads out of the workspace'
-        yield _problem(spec, "build.context", what, 'name a folder of the workspace, such as ".."')
+        yield _problem(
+            spec, "build.context", what, 'name a folder of the workspace, such as ".."', id="outside-workspace"
+        )
     yield from _variables(spec)
     if sure:
         yield from _probe(spec, "health.ready", spec.health.ready)
@@ -133,30 +139,44 @@ def _probe(spec: ServiceSpec, field: str, probe: Probe) -> Iterator[Problem]:
     if probe.kind in {"process", "command"}:
         return
     if not spec.ports:
-        yield _problem(spec, field, f"asks by {probe.kind}, but the service has no port", 'use "process", or a command')
+        yield _problem(
+            spec,
+            field,
+            f"asks by {probe.kind}, but the service has no port",
+            'use "process", or a command',
+            id="no-such-port",
+        )
         return
     port = spec.port(probe.port)
     if port is None:
-        yield _problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports))
+        yield _problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports), id="no-such-port")
     elif probe.kind not in {"tcp", port.protocol}:
         what = f"asks by {probe.kind}, but port '{port.name}' speaks {port.protocol}"
         fix = f'say port = "{probe.kind}", or ask by "tcp"' if len(spec.ports) == 1 else "name another port"
-        yield _problem(spec, field, what, fix)
+        yield _problem(spec, field, what, fix, id="wrong-protocol")
 
 
 def _route(spec: ServiceSpec, field: str, route: Route) -> Iterator[Problem]:
     """The gateway speaks HTTP and gRPC."""
     if not spec.ports:
-        yield _problem(spec, field, "leads to a service without a port", 'take the route out, or `port = "none"`')
+        yield _problem(
+            spec,
+            field,
+            "leads to a service without a port",
+            'take the route out, or `port = "none"`',
+            id="no-such-port",
+        )
         return
     port = spec.port(route.port)
     if port is None:
-        yield _problem(spec, f"{field}.port", *_no_such_port(route.port, spec.ports))
+        yield _problem(spec, f"{field}.port", *_no_such_port(route.port, spec.ports), id="no-such-port")
     elif port.protocol == "tcp":
         what = f"leads to port '{port.name}', which speaks tcp; the gateway speaks http and grpc"
-        yield _problem(spec, field, what, "route to an http or grpc port")
+        yield _problem(spec, field, what, "route to an http or grpc port", id="wrong-protocol")
     elif port.protocol == "grpc" and route.strip:
-        yield _problem(spec, f"{field}.strip", "would break gRPC, whose path names the method", "take it out")
+        yield _problem(
+            spec, f"{field}.strip", "would break gRPC, whose path names the method", "take it out", id="wrong-protocol"
+        )
 
 
 def _variables(spec: ServiceSpec) -> Iterator[Problem]:
@@ -169,18 +189,28 @@ def _variables(spec: ServiceSpec) -> Iterator[Problem]:
             other = sources[port.env]
             what = f"is also the variable of port '{port.name}', whose number Atoll chooses"
             fix = f'take it out, or name the port\'s variable: ports.{port.name} = {{ env = "MY_PORT" }}'
-            yield _problem(spec, other, what, fix)
+            yield _problem(spec, other, what, fix, id="variable-twice")
         sources[port.env] = f"ports.{port.name}.env"
     for call in spec.calls:
         for name in call.env:
             field = f"calls.{call.callee}.env.{name}"
             if name in sources:
-                yield _problem(spec, field, f"is also set by {sources[name]}", "give each a variable of its own")
+                yield _problem(
+                    spec,
+                    field,
+                    f"is also set by {sources[name]}",
+                    "give each a variable of its own",
+                    id="variable-twice",
+                )
             sources[name] = field
     for index, name in enumerate(spec.inherit):
         if name in sources:
             yield _problem(
-                spec, f"inherit[{index}]", f"({name}) is also set by {sources[name]}", "take one of them out"
+                spec,
+                f"inherit[{index}]",
+                f"({name}) is also set by {sources[name]}",
+                "take one of them out",
+                id="variable-twice",
             )
 
 
@@ -217,10 +247,18 @@ def _templates(spec: ServiceSpec) -> Iterator[Problem]:
 
 def _unknown_placeholder(spec: ServiceSpec, field: str, name: str, known: Collection[str]) -> Problem:
     if not spec.ports and known is not CALL_PLACEHOLDERS and name.partition(".")[0] in PORT_PLACEHOLDERS:
-        return _problem(spec, field, f"has the placeholder {{{name}}}, but the service has no port")
+        return _problem(
+            spec, field, f"has the placeholder {{{name}}}, but the service has no port", id="unknown-placeholder"
+        )
     fix = did_you_mean(name, known)
     text = f"as a text it is written {{{{{name}}}}}"
-    return _problem(spec, field, f"has an unknown placeholder {{{name}}}", f"{fix}; {text}" if fix else text)
+    return _problem(
+        spec,
+        field,
+        f"has an unknown placeholder {{{name}}}",
+        f"{fix}; {text}" if fix else text,
+        id="unknown-placeholder",
+    )
 
 
 # --- between services ---------------------------------------------------------------------------------------------
@@ -238,9 +276,16 @@ def _call(
                 f"{field}.url",
                 "is given, but a service of that name is here",
                 "rename the call, or take `url` out",
+                id="fields-contradict",
             )
         if call.port:
-            yield _problem(spec, f"{field}.port", "has no meaning beside url", "write the port into the URL")
+            yield _problem(
+                spec,
+                f"{field}.port",
+                "has no meaning beside url",
+                "write the port into the URL",
+                id="fields-contradict",
+            )
         return
     callee = services.get(call.callee)
     if callee is None:
@@ -251,12 +296,12 @@ def _call(
                 if (near := nearest(call.callee, others))
                 else "one that may be absent is `optional = true`, one outside has a `url`"
             )
-            yield _problem(spec, field, "names no service of the workspace", fix)
+            yield _problem(spec, field, "names no service of the workspace", fix, id="unknown-callee")
         return
     if callee.name == spec.name:
         what = f"{field} is the service itself: such a request goes to any replica of any live release"
         fix = "a replica reaches itself at its own port"
-        yield Problem(file=service_file(spec), field=field, what=what, fix=fix, level="warning")
+        yield Problem(file=service_file(spec), field=field, what=what, fix=fix, level="warning", id="calls-itself")
     if callee.name not in unsure:
         yield from _callee_port(spec, call, callee)
 
@@ -270,15 +315,16 @@ def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator
             field,
             f"cannot be called: {callee.name} has no port",
             f"give {callee.name} a port, or take the call out",
+            id="no-such-port",
         )
     elif port is None:
         fix = did_you_mean(call.port, [each.name for each in callee.ports])
-        yield _problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
+        yield _problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix, id="no-such-port")
     elif port.protocol == "tcp":
         for variable, text in call.env.items():
             if "url" in placeholders(text):
                 what = f"wants a URL, but port '{port.name}' of {callee.name} speaks tcp"
-                yield _problem(spec, f"{field}.env.{variable}", what, "use {address}")
+                yield _problem(spec, f"{field}.env.{variable}", what, "use {address}", id="wrong-protocol")
 
 
 def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:
@@ -293,5 +339,9 @@ def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:
                 at = f'"{route.host or ""}{route.path}"'
                 whose = "this service already" if first is spec else f"{first.name} ({service_file(first)})"
                 yield _problem(
-                    spec, f"route[{index}]", f"{at} belongs to {whose}", "a path and host lead to one service"
+                    spec,
+                    f"route[{index}]",
+                    f"{at} belongs to {whose}",
+                    "a path and host lead to one service",
+                    id="route-taken",
                 )

@@ -66,7 +66,9 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as exc:
-        raise Failed(f"'{text}' is no regular expression", str(exc), "put a backslash before ( [ * + ? .") from exc
+        raise Failed(
+            f"'{text}' is no regular expression", str(exc), "put a backslash before ( [ * + ? .", id="usage"
+        ) from exc
 
 
 def wall(text: str, now: float) -> float:
@@ -79,5 +81,5 @@ def wall(text: str, now: float) -> float:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError as exc:
         raise Failed(
-            f"'{text}' is no time", "--since takes an age or a time", "such as 10m, or 2026-05-01T12:00"
+            f"'{text}' is no time", "--since takes an age or a time", "such as 10m, or 2026-05-01T12:00", id="usage"
         ) from exc

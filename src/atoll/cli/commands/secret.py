@@ -48,7 +48,12 @@ def set_(session: Session, name: str) -> None:
         value = sys.stdin.read()
         value = value.removesuffix("\n").removesuffix("\r")
     if not value:
-        raise Failed(f"the value of '{name}' is empty", "nothing came on standard input", "pipe or type the value")
+        raise Failed(
+            f"the value of '{name}' is empty",
+            "nothing came on standard input",
+            "pipe or type the value",
+            id="secret-invalid",
+        )
     view = session.client.set_secret(name, SecretRequest(value=value, author=author(session.root), key=new_key()))
     if session.json:
         print_json(view)

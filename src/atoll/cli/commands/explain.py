@@ -1,0 +1,78 @@
+"""`atoll explain`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.failed import Failed
+from atoll.cli.output import console, print_json, print_screen
+from atoll.cli.session import Session, common_options, json_option, takes_session
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from rich.console import RenderableType
+
+    from atoll.model.catalogue.entry import Entry
+
+
+_WIDTH = 100  # prose is read in lines of this length, also from a pipe
+_WIDEST = 26  # of the ids
+
+
+def _ids_to_complete(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from atoll.model.catalogue import PAGES
+
+    return [CompletionItem(id, help=entry.title) for id, entry in PAGES.items() if id.startswith(begun)]
+
+
+@click.command
+@click.argument("id", metavar="[ID]", required=False, shell_complete=_ids_to_complete)
+@common_options
+@json_option
+@takes_session
+def command(session: Session, id: str | None) -> None:
+    """Explain an error by its id: what it means, its causes and their fixes.
+
+    The id stands in brackets in each error, and as `id` or `reason_id` in JSON. Without ID: all of them.
+    Needs neither a workspace nor a network.
+
+    Example:
+      atoll explain gateway-port-taken
+      atoll explain
+    """
+    from atoll.model.catalogue import CHAPTERS, PAGES
+    from atoll.model.suggest import did_you_mean
+
+    if id is not None:
+        entry = PAGES.get(id.strip("[]"))
+        if entry is None:
+            fix = did_you_mean(id, PAGES) or "`atoll explain` lists them"
+            raise Failed(f"there is no error '{id}'", "ids are the words in brackets", fix, id="usage", kind="NotFound")
+        print_json(entry._asdict()) if session.json else print_screen(_page(entry), wrap=True)
+        return
+    if session.json:
+        print_json([{"chapter": chapter.title, **each._asdict()} for chapter in CHAPTERS for each in chapter.entries])
+        return
+    out = console()
+    for chapter in CHAPTERS:
+        out.print(chapter.title, style="bold")
+        for entry in chapter.entries:
+            out.print(f"  {entry.id:<{_WIDEST}}  {entry.title}")
+
+
+def _page(entry: Entry) -> RenderableType:
+    from rich.console import Group
+    from rich.constrain import Constrain
+    from rich.table import Table
+    from rich.text import Text
+
+    fixes = Table.grid(padding=(0, 1))
+    for fix in entry.fixes:
+        fixes.add_row(" -", Text(fix))
+    title = Text.assemble((entry.title, "bold"), (f"  [{entry.id}]", "dim"))
+    example = Text(f"  {entry.example}", "red")
+    return Constrain(Group(title, "", example, "", Text(entry.means), "", fixes), _WIDTH)
