@@ -31,7 +31,7 @@ def words_in_the_source() -> set[str]:
 
 
 def test_every_id_has_exactly_one_page() -> None:
-    ids = [entry.id for chapter in CHAPTERS for entry in chapter.entries]
+    ids = [page.id for chapter in CHAPTERS for page in chapter.pages]
     assert sorted(ids) == sorted((*get_args(ErrorId), *get_args(SymptomId)))
     assert len(ids) == len(set(ids))
 
@@ -46,20 +46,20 @@ def test_ids_are_short_and_can_be_typed() -> None:
 
 @pytest.mark.parametrize("id", PAGES)
 def test_a_page_says_how_it_looks_what_it_means_and_what_to_do(id: str) -> None:
-    entry = PAGES[id]
-    assert re.fullmatch(r"\d{3}: .+|[A-Z].+[^.]", entry.title)
-    assert entry.means.endswith(".")
-    assert entry.fixes
-    assert "\n" not in entry.example
-    shown = re.match(r"error\[([a-z-]+)\]", entry.example)
+    page = PAGES[id]
+    assert re.fullmatch(r"\d{3}: .+|[A-Z].+[^.]", page.title)
+    assert page.means.endswith(".")
+    assert page.fixes
+    assert "\n" not in page.example
+    shown = re.match(r"error\[([a-z-]+)\]", page.example)
     assert shown is None or shown[1] == id
-    for named in re.findall(r"atoll explain ([a-z-]+)", " ".join((entry.means, *entry.fixes))):
+    for named in re.findall(r"atoll explain ([a-z-]+)", " ".join((page.means, *page.fixes))):
         assert named in PAGES
 
 
 def test_the_page_of_errors_is_up_to_date() -> None:
     said = "python -m atoll.cli.pages > docs/troubleshooting.md"
-    assert (DOCS / "troubleshooting.md").read_text() == pages.page(), said
+    assert (DOCS / "troubleshooting.md").read_text() == pages.document(), said
 
 
 def test_defaults_that_a_page_tells_are_those_of_the_specification() -> None:

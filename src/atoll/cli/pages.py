@@ -11,7 +11,7 @@ from atoll.model.catalogue import CHAPTERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.model.catalogue.entry import Entry
+    from atoll.model.catalogue.page import Page
 
 _HEAD = """\
 # Troubleshooting
@@ -27,7 +27,7 @@ calls `data`: `logs/daemon.log` says what was decided, `logs/proxy.log` is Envoy
 """
 
 
-def page() -> str:
+def document() -> str:
     """All chapters, each error under its id, so that its anchor is `#ID` wherever the page is shown."""
     return "\n".join(_lines()) + "\n"
 
@@ -35,19 +35,19 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield _HEAD
     for chapter in CHAPTERS:
-        links = ", ".join(f"[{entry.id}](#{entry.id})" for entry in chapter.entries)
+        links = ", ".join(f"[{page.id}](#{page.id})" for page in chapter.pages)
         yield f"- **{chapter.title}**: {links}"
     for chapter in CHAPTERS:
         yield from ("", f"## {chapter.title}")
-        for entry in chapter.entries:
-            yield from _section(entry)
+        for page in chapter.pages:
+            yield from _section(page)
 
 
-def _section(entry: Entry) -> Iterator[str]:
-    yield from ("", f"### {entry.id}", "", f"**{entry.title}.** {entry.means}", "")
-    yield from ("```text", entry.example, "```", "")
-    yield from (f"- {fix}" for fix in entry.fixes)
+def _section(page: Page) -> Iterator[str]:
+    yield from ("", f"### {page.id}", "", f"**{page.title}.** {page.means}", "")
+    yield from ("```text", page.example, "```", "")
+    yield from (f"- {fix}" for fix in page.fixes)
 
 
 if __name__ == "__main__":
-    click.echo(page(), nl=False)
+    click.echo(document(), nl=False)

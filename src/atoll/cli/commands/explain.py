@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
     from rich.console import RenderableType
 
-    from atoll.model.catalogue.entry import Entry
+    from atoll.model.catalogue.page import Page
 
 
 _WIDTH = 100  # prose is read in lines of this length, also from a pipe
@@ -26,7 +26,7 @@ def _ids_to_complete(_: click.Context, __: click.Parameter, begun: str) -> list[
 
     from atoll.model.catalogue import PAGES
 
-    return [CompletionItem(id, help=entry.title) for id, entry in PAGES.items() if id.startswith(begun)]
+    return [CompletionItem(id, help=page.title) for id, page in PAGES.items() if id.startswith(begun)]
 
 
 @click.command
@@ -47,32 +47,30 @@ def command(session: Session, id: str | None) -> None:
     from atoll.model.catalogue import CHAPTERS, PAGES
     from atoll.model.suggest import did_you_mean
 
-    if id is not None:
-        entry = PAGES.get(id.strip("[]"))
-        if entry is None:
-            fix = did_you_mean(id, PAGES) or "`atoll explain` lists them"
-            raise Failed(f"there is no error '{id}'", "ids are the words in brackets", fix, id="usage", kind="NotFound")
-        print_json(entry._asdict()) if session.json else print_screen(_page(entry), wrap=True)
-        return
+    if id is not None and id.strip("[]") not in PAGES:
+        fix = did_you_mean(id, PAGES) or "`atoll explain` lists them"
+        raise Failed(f"there is no error '{id}'", "ids are the words in brackets", fix, id="usage", kind="NotFound")
     if session.json:
-        print_json([{"chapter": chapter.title, **each._asdict()} for chapter in CHAPTERS for each in chapter.entries])
-        return
-    out = console()
-    for chapter in CHAPTERS:
-        out.print(chapter.title, style="bold")
-        for entry in chapter.entries:
-            out.print(f"  {entry.id:<{_WIDEST}}  {entry.title}")
+        print_json([PAGES[id.strip("[]")]] if id else list(PAGES.values()))
+    elif id is not None:
+        print_screen(_page(PAGES[id.strip("[]")]), wrap=True)
+    else:
+        out = console()
+        for chapter in CHAPTERS:
+            out.print(chapter.title, style="bold")
+            for page in chapter.pages:
+                out.print(f"  {page.id:<{_WIDEST}}  {page.title}")
 
 
-def _page(entry: Entry) -> RenderableType:
+def _page(page: Page) -> RenderableType:
     from rich.console import Group
     from rich.constrain import Constrain
     from rich.table import Table
     from rich.text import Text
 
     fixes = Table.grid(padding=(0, 1))
-    for fix in entry.fixes:
+    for fix in page.fixes:
         fixes.add_row(" -", Text(fix))
-    title = Text.assemble((entry.title, "bold"), (f"  [{entry.id}]", "dim"))
-    example = Text(f"  {entry.example}", "red")
-    return Constrain(Group(title, "", example, "", Text(entry.means), "", fixes), _WIDTH)
+    title = Text.assemble((page.title, "bold"), (f"  [{page.id}]", "dim"))
+    example = Text(f"  {page.example}", "red")
+    return Constrain(Group(title, "", example, "", Text(page.means), "", fixes), _WIDTH)

@@ -7,7 +7,7 @@ An error, a new one too, needs the id of the thing that a person must understand
 from collections.abc import Mapping
 
 from atoll.model.catalogue import building, command, deploying, environment, files, running, starting
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTERS: tuple[Chapter, ...] = (
     command.CHAPTER,
@@ -19,4 +19,4 @@ CHAPTERS: tuple[Chapter, ...] = (
     running.CHAPTER,
 )
 
-PAGES: Mapping[str, Entry] = {entry.id: entry for chapter in CHAPTERS for entry in chapter.entries}
+PAGES: Mapping[str, Page] = {page.id: page for chapter in CHAPTERS for page in chapter.pages}

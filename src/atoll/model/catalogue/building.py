@@ -1,11 +1,11 @@
 """Why an artifact could not be made."""
 
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTER = Chapter(
     "Building",
     (
-        Entry(
+        Page(
             "build-step-failed",
             "A build step failed, or took too long",
             "error[build-step-failed]: orders: step 1 of 2 (npm ci) ended with exit code 1",
@@ -18,14 +18,14 @@ CHAPTER = Chapter(
                 "It takes longer than `[build] timeout`.",
             ),
         ),
-        Entry(
+        Page(
             "build-busy",
             "Another process builds the same",
             "error[build-busy]: orders: another process has been building the same for 600 s",
             "What has the same inputs is built once; others wait for it.",
             ("End the process that holds the lock which the message names, if it hangs; the next one starts afresh.",),
         ),
-        Entry(
+        Page(
             "tool-missing",
             "A tool or a version of it is missing",
             "error[tool-missing]: go 1.24 is missing",
@@ -36,7 +36,7 @@ CHAPTER = Chapter(
                 "Ask for one that is there: `tool` of `[build]`.",
             ),
         ),
-        Entry(
+        Page(
             "unknown-toolchain",
             "There is no toolchain of that name",
             "error[unknown-toolchain]: there are no golang toolchains that Atoll knows",
@@ -46,7 +46,7 @@ CHAPTER = Chapter(
                 "For any other language leave `tool` out and write `steps`: they may call any program.",
             ),
         ),
-        Entry(
+        Page(
             "builder-unclear",
             "It is not clear how to build the service",
             "error[builder-unclear]: web looks like node and python at once",
@@ -56,14 +56,14 @@ CHAPTER = Chapter(
                 "Or say how: `steps` under `[build]` is a list of commands.",
             ),
         ),
-        Entry(
+        Page(
             "program-unclear",
             "It is not clear which program is the service",
             "error[program-unclear]: orders has 2 main packages",
             "A compiled service is one program. The folder has none, or several of which none is named like the service.",
             ("Say which, as the fix shows, or name the program like the service.",),
         ),
-        Entry(
+        Page(
             "lockfile-unusable",
             "A lock file cannot be followed",
             "error[lockfile-unusable]: orders/poetry.lock cannot be followed",
@@ -73,14 +73,14 @@ CHAPTER = Chapter(
                 "Or build with that tool itself: `steps` under `[build]`.",
             ),
         ),
-        Entry(
+        Page(
             "no-inputs",
             "The service has no files",
             "error[no-inputs]: the service has no inputs",
             "The patterns of `[build] inputs` match nothing, or the folder is not there.",
             ("Correct the patterns: they are relative to the service's folder, as in `.gitignore`.",),
         ),
-        Entry(
+        Page(
             "inputs-changed",
             "Files changed while they were read",
             "error[inputs-changed]: orders changed while it was read",
@@ -93,7 +93,7 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "link-outside",
             "A symbolic link leads out of the service's folder",
             "error[link-outside]: orders/shared is a symbolic link out of the service's folder",
@@ -103,7 +103,7 @@ CHAPTER = Chapter(
                 "Copy the file, or leave the link out with `[build] inputs`.",
             ),
         ),
-        Entry(
+        Page(
             "missing-at-run-time",
             "It works in the folder, and not when deployed",
             "FileNotFoundError: templates/index.html",

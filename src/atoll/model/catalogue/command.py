@@ -1,11 +1,11 @@
 """The command line, and the files that it writes."""
 
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTER = Chapter(
     "The command line",
     (
-        Entry(
+        Page(
             "usage",
             "The command line was not understood",
             "error[usage]: there is no command 'deplyo'; did you mean 'atoll deploy'?",
@@ -19,7 +19,7 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "bug",
             "Atoll made a mistake",
             "error[bug]: atoll made a mistake",
@@ -33,7 +33,7 @@ CHAPTER = Chapter(
                 "Until then: `atoll doctor` shows whether the machine has its part in it, such as a full disk.",
             ),
         ),
-        Entry(
+        Page(
             "no-workspace",
             "No workspace here",
             "error[no-workspace]: there is no atoll.toml in /home/ada or above",
@@ -46,7 +46,7 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "unknown-environment",
             "The workspace has no environment of that name",
             "error[unknown-environment]: no environment 'prod'",
@@ -60,7 +60,7 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "unknown-service",
             "There is no service of that name",
             "error[unknown-service]: there is no service 'order'",
@@ -72,7 +72,7 @@ CHAPTER = Chapter(
                 "A service's name is that of its folder unless `name` says otherwise.",
             ),
         ),
-        Entry(
+        Page(
             "unknown-release",
             "There is no such release any more, or there never was",
             "error[unknown-release]: orders has no release r9",
@@ -86,28 +86,28 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "unknown-replica",
             "There is no such replica now",
             "error[unknown-replica]: orders has no running replica 'orders-r7-0-k3x9'",
             "A replica's name holds for one process. It is gone after a crash, a deploy or a scale-down.",
             ("`atoll status --json` has the names of those that run; leave the name out to get any ready one.",),
         ),
-        Entry(
+        Page(
             "unknown-operation",
             "There is no such operation",
             "error[unknown-operation]: there is no operation 'orders-5f0c'",
             "An operation is one rollout. Its row is dropped a while after its end; the receipt stays.",
             ("`atoll releases orders` has the receipts, `atoll events` what happened.",),
         ),
-        Entry(
+        Page(
             "not-confirmed",
             "A destructive command was not confirmed",
             "error[not-confirmed]: nobody is there to confirm",
             "Outside `local`, what stops services asks for the environment's name. Without a terminal nobody can type it.",
             ("In a script add `--yes`. At a terminal type the environment's name as it is shown.",),
         ),
-        Entry(
+        Page(
             "nothing-to-adopt",
             "Nothing was found to make services of",
             "error[nothing-to-adopt]: no service was found in /home/ada/shop",
@@ -120,28 +120,28 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "already-a-workspace",
             "The folder lies in a workspace already",
             "error[already-a-workspace]: /home/ada/shop/web lies in a workspace already",
             "An `atoll.toml` stands above. A workspace within a workspace would leave it unclear whose a service is.",
             ("Run `atoll init` at the top of the workspace: it adds what is missing and overwrites nothing.",),
         ),
-        Entry(
+        Page(
             "would-overwrite",
             "Files are there already",
             "error[would-overwrite]: ejected/compose.yaml is there already",
             "Commands that write files never overwrite one.",
             ("Name another folder with `--to`, or move the old files away.",),
         ),
-        Entry(
+        Page(
             "cannot-write",
             "A file cannot be written",
             "error[cannot-write]: web/service.toml cannot be written",
             "The folder belongs to somebody else, is read-only, or the disk is full.",
             ("Make the folder writable for the user who runs `atoll`, and try again: what was written already stays.",),
         ),
-        Entry(
+        Page(
             "bad-request",
             "The daemon does not understand a request",
             "error[bad-request]: the request is not understood",
@@ -151,7 +151,7 @@ CHAPTER = Chapter(
                 "From `atoll` itself: client and daemon are of different versions, see `atoll explain versions-differ`.",
             ),
         ),
-        Entry(
+        Page(
             "versions-differ",
             "Client and daemon are of different versions",
             "error[versions-differ]: the daemon's answer is not understood",

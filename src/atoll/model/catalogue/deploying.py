@@ -1,11 +1,11 @@
 """Why a request was refused before anything was touched."""
 
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTER = Chapter(
     "Deploying",
     (
-        Entry(
+        Page(
             "already-deploying",
             "The service is being deployed already",
             "error[already-deploying]: orders is being deployed already",
@@ -15,14 +15,14 @@ CHAPTER = Chapter(
                 "`atoll rollback orders` undoes it at once.",
             ),
         ),
-        Entry(
+        Page(
             "changed-meanwhile",
             "Somebody changed the service meanwhile",
             "error[changed-meanwhile]: orders has changed meanwhile",
             "The request was made for a state that is no longer so. Nothing was done.",
             ("Look at `atoll status`, then ask again.",),
         ),
-        Entry(
+        Page(
             "already-current",
             "That release has the traffic already",
             "error[already-current]: orders r7 already has the traffic",
@@ -31,7 +31,7 @@ CHAPTER = Chapter(
                 "`atoll releases orders` lists the others. To replace its replicas by fresh ones: `atoll restart orders`.",
             ),
         ),
-        Entry(
+        Page(
             "does-not-fit",
             "The release does not fit into memory",
             "error[does-not-fit]: orders r7 does not fit into memory",
@@ -43,42 +43,42 @@ CHAPTER = Chapter(
                 "Stop another service: `atoll down NAME`.",
             ),
         ),
-        Entry(
+        Page(
             "one-at-a-time",
             "The service allows one instance only",
             "error[one-at-a-time]: orders cannot run 2 replicas",
             "Its file says `overlap = false`: two instances must never run at once, as for a scheduler or a writer of SQLite.",
             ("Scale it to 1, or take `overlap` out of its file if two do no harm.",),
         ),
-        Entry(
+        Page(
             "service-down",
             "The service is down",
             "error[service-down]: orders is down",
             "It was stopped, or scaled to 0. There is no replica to restart or to run a command beside.",
             ("`atoll up orders` starts it. `atoll why orders` says why it is down.",),
         ),
-        Entry(
+        Page(
             "secret-missing",
             "A secret that the service needs is not set",
             "error[secret-missing]: orders needs the secret 'orders-db'",
             "Each environment has its own secrets; none is copied from another.",
             ("Set it: `atoll secret set orders-db`, with `--env production` for that one.",),
         ),
-        Entry(
+        Page(
             "unknown-secret",
             "There is no such secret",
             "error[unknown-secret]: there is no secret 'orders-bd'",
             "It was never set in this environment, or was removed.",
             ("`atoll secret list` shows those of this environment; `--env` names another.",),
         ),
-        Entry(
+        Page(
             "secret-in-use",
             "The secret is in use",
             "error[secret-in-use]: secret 'orders-db' is in use",
             "A release that runs names it; without it no replica could be started again.",
             ("Deploy the services that the message names without it, then remove it.",),
         ),
-        Entry(
+        Page(
             "secret-invalid",
             "A secret's name or value cannot be taken",
             "error[secret-invalid]: the value of 'orders-db' is empty",
@@ -89,7 +89,7 @@ CHAPTER = Chapter(
                 "Bytes that are no text: encode them with base64, and decode them in the service.",
             ),
         ),
-        Entry(
+        Page(
             "requests-failed-meanwhile",
             "Requests failed during a deploy",
             "requests  998 requests meanwhile, 3 failed",

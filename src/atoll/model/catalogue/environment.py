@@ -1,11 +1,11 @@
 """Atoll's own parts (keeper, daemon, Envoy, store) and the machine under them."""
 
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTER = Chapter(
     "The environment",
     (
-        Entry(
+        Page(
             "environment-not-running",
             "The environment is not running",
             "error[environment-not-running]: the environment 'local' is not running",
@@ -15,7 +15,7 @@ CHAPTER = Chapter(
                 "Another environment was meant: `--env`, or `ATOLL_ENV`.",
             ),
         ),
-        Entry(
+        Page(
             "environment-busy",
             "Another `atoll` starts or stops this environment",
             "error[environment-busy]: this environment is being started or stopped by another `atoll`",
@@ -23,7 +23,7 @@ CHAPTER = Chapter(
             "and gave up.",
             ("Wait for the other one. `ps` shows it when it hangs; ending it is safe, `atoll up` mends what it left.",),
         ),
-        Entry(
+        Page(
             "gateway-port-taken",
             "The gateway cannot listen",
             "error[gateway-port-taken]: the gateway cannot listen on 127.0.0.1:8080",
@@ -38,7 +38,7 @@ CHAPTER = Chapter(
                 "The address is none of this machine's.",
             ),
         ),
-        Entry(
+        Page(
             "daemon-unreachable",
             "The daemon does not answer",
             "error[daemon-unreachable]: the daemon of 'local' does not answer",
@@ -50,14 +50,14 @@ CHAPTER = Chapter(
                 "`atoll down`, then `atoll up`, starts everything anew.",
             ),
         ),
-        Entry(
+        Page(
             "daemon-not-ready",
             "The daemon is starting or closing",
             "error[daemon-not-ready]: the daemon is starting",
             "It has just been started, or its successor takes over. That takes a second.",
             ("Try again. If it stays so, `atoll explain daemon-unreachable` has the causes.",),
         ),
-        Entry(
+        Page(
             "second-daemon",
             "Another daemon leads this environment",
             "error[second-daemon]: Another daemon leads this environment",
@@ -68,7 +68,7 @@ CHAPTER = Chapter(
                 "`ATOLL_HOME` was removed or replaced while the daemon ran. `atoll down`, then `atoll up`.",
             ),
         ),
-        Entry(
+        Page(
             "keeper-unreachable",
             "The keeper does not answer",
             "error[keeper-unreachable]: the keeper does not answer",
@@ -80,7 +80,7 @@ CHAPTER = Chapter(
                 "It was stopped with SIGSTOP (`ps` shows `T`): `kill -CONT` its process.",
             ),
         ),
-        Entry(
+        Page(
             "envoy-missing",
             "There is no Envoy that can be run",
             "error[envoy-missing]: there is no Envoy",
@@ -94,7 +94,7 @@ CHAPTER = Chapter(
                 "The file is not executable, or for another processor: try it by hand with `--version`.",
             ),
         ),
-        Entry(
+        Page(
             "no-free-port",
             "No port is left for a replica",
             "no free port in 20000-29999",
@@ -105,7 +105,7 @@ CHAPTER = Chapter(
                 "Fewer releases are kept warm with a shorter `keep_warm`.",
             ),
         ),
-        Entry(
+        Page(
             "folder-unusable",
             "A folder that Atoll needs cannot be used",
             "error[folder-unusable]: /var/lib/atoll cannot be made",
@@ -117,7 +117,7 @@ CHAPTER = Chapter(
                 "The file system is read-only or broken: the message has the kernel's words.",
             ),
         ),
-        Entry(
+        Page(
             "disk-full",
             "The disk is full",
             "error[disk-full]: the disk that holds /home/ada/.local/share/atoll is full",
@@ -131,14 +131,14 @@ CHAPTER = Chapter(
                 "Move `ATOLL_HOME` to a larger disk: `atoll down`, move the folder, set the variable, `atoll up`.",
             ),
         ),
-        Entry(
+        Page(
             "socket-path-too-long",
             "The path of a socket is too long",
             "error[socket-path-too-long]: /home/ada/… is too long a path for sockets",
             "The kernel allows 107 bytes for the path of a socket.",
             ("Set `ATOLL_RUN` to a short folder of yours, such as `/run/user/1000/a`.",),
         ),
-        Entry(
+        Page(
             "database-busy",
             "The environment's database cannot be used now",
             "state.db cannot be used now: it is locked",
@@ -148,7 +148,7 @@ CHAPTER = Chapter(
                 "Do not open `state.db` with a tool that writes while the environment runs; read a copy.",
             ),
         ),
-        Entry(
+        Page(
             "database-damaged",
             "The environment's database, or a row of it, is damaged",
             "error[database-damaged]: The database /home/ada/…/state.db is damaged",
@@ -162,14 +162,14 @@ CHAPTER = Chapter(
                 "If it is one secret that cannot be opened, set it again: `atoll secret set NAME`.",
             ),
         ),
-        Entry(
+        Page(
             "database-newer",
             "The database was written by a newer Atoll",
             "error[database-newer]: The database /home/ada/…/state.db was written by a newer Atoll",
             "A newer version has changed its form. An older one cannot read it, and a form never goes back.",
             ("Start the newer version; `which -a atoll` shows whether two are installed.",),
         ),
-        Entry(
+        Page(
             "vault-key",
             "The vault's key is missing, damaged, foreign or not private",
             "error[vault-key]: The vault's key /home/ada/…/vault.key is not private",

@@ -1,11 +1,11 @@
 """What can be wrong in atoll.toml, in a service.toml, and in files that Atoll reads beside them."""
 
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTER = Chapter(
     "The files",
     (
-        Entry(
+        Page(
             "invalid-files",
             "The workspace's files have mistakes",
             "error[invalid-files]: 2 problems in the workspace's files",
@@ -13,7 +13,7 @@ CHAPTER = Chapter(
             "do not.",
             ("`atoll check` shows all of them at once, each with its file, line, id and fix.",),
         ),
-        Entry(
+        Page(
             "not-toml",
             "A file is not TOML",
             "orders/service.toml:3: is not TOML: expected '=' after a key in a key/value pair",
@@ -24,7 +24,7 @@ CHAPTER = Chapter(
                 "A key or a table may be given once only.",
             ),
         ),
-        Entry(
+        Page(
             "file-unreadable",
             "A file cannot be read",
             "orders/service.toml: cannot be read: Permission denied",
@@ -35,14 +35,14 @@ CHAPTER = Chapter(
                 "Save it as UTF-8; the message has the byte that is not.",
             ),
         ),
-        Entry(
+        Page(
             "file-not-understood",
             "A file is not what its name says",
             "error[file-not-understood]: web/package.json cannot be read",
             "A build file, a lock file or a Compose file does not parse. The message has the parser's words.",
             ("Correct it; the tool that it belongs to (npm, cargo, poetry, docker compose) says the same of it.",),
         ),
-        Entry(
+        Page(
             "unknown-field",
             "There is no such field",
             "orders/service.toml:2: helth is not a field of service.toml",
@@ -53,7 +53,7 @@ CHAPTER = Chapter(
                 "It stands below the wrong table: in TOML a key belongs to the last `[table]` above it.",
             ),
         ),
-        Entry(
+        Page(
             "missing-field",
             "A field that is needed is missing",
             "orders/service.toml: run is missing",
@@ -66,7 +66,7 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "wrong-value",
             "A value is of the wrong kind or out of its range",
             'orders/service.toml:4: port must be one of "http", "grpc", "tcp", "none", not the number 8080',
@@ -83,14 +83,14 @@ CHAPTER = Chapter(
                 "The message says what is expected; the reference has every field with its kind and default.",
             ),
         ),
-        Entry(
+        Page(
             "fields-contradict",
             "Two fields contradict each other",
             "orders/service.toml:5: overlap = false allows one instance at a time, but replicas is 2",
             "Each is fine alone. Together they cannot be kept.",
             ("Take one of them out; the message names both.",),
         ),
-        Entry(
+        Page(
             "no-such-port",
             "A port is named that is not there",
             "orders/service.toml:6: calls.payments.port names no port of payments: 'grcp'",
@@ -100,7 +100,7 @@ CHAPTER = Chapter(
                 'A worker is probed by `health = "process"` or by a command.',
             ),
         ),
-        Entry(
+        Page(
             "wrong-protocol",
             "A port speaks another protocol",
             "catalog/service.toml:4: health.ready asks by grpc, but port 'http' speaks http",
@@ -111,7 +111,7 @@ CHAPTER = Chapter(
                 "A caller of a `tcp` port wants `{address}`, not `{url}`.",
             ),
         ),
-        Entry(
+        Page(
             "variable-twice",
             "A variable has two sources",
             "orders/service.toml:9: env.PORT is also the variable of port 'http', whose number Atoll chooses",
@@ -121,7 +121,7 @@ CHAPTER = Chapter(
                 'If the program reads its port from another variable: `ports.http = { env = "LISTEN_PORT" }`.',
             ),
         ),
-        Entry(
+        Page(
             "unknown-placeholder",
             "A placeholder means nothing here",
             "orders/service.toml:2: run has an unknown placeholder {prot}",
@@ -135,7 +135,7 @@ CHAPTER = Chapter(
                 "A service without a port has no `{port}`.",
             ),
         ),
-        Entry(
+        Page(
             "unknown-callee",
             "A call names no service of the workspace",
             "orders/service.toml:8: calls.payment names no service of the workspace",
@@ -146,21 +146,21 @@ CHAPTER = Chapter(
                 'It lies outside the workspace: `url = "https://api.example.com"`.',
             ),
         ),
-        Entry(
+        Page(
             "calls-itself",
             "A service calls itself",
             "orders/service.toml:8: calls.orders is the service itself: such a request goes to any replica of any live release",
             "A warning. During a deploy such a request may reach the other release.",
             ("A replica reaches itself at its own port, on 127.0.0.1.",),
         ),
-        Entry(
+        Page(
             "name-taken",
             "Two services have one name",
             'b/service.toml:1: name "orders" is also that of a/service.toml',
             "The name is what people and other services call it by.",
             ("Give each a `name` of its own.",),
         ),
-        Entry(
+        Page(
             "route-taken",
             "Two services want one route",
             "error[route-taken]: orders cannot take the route '/orders'",
@@ -171,7 +171,7 @@ CHAPTER = Chapter(
                 "To move a route from one service to another, deploy the old owner without it first.",
             ),
         ),
-        Entry(
+        Page(
             "port-range",
             "The range of ports does not fit",
             "atoll.toml:2: ports 20000-20010 are 11, but two releases of every service need 24",
@@ -185,14 +185,14 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "no-service-there",
             "No service where `services` looks",
             'atoll.toml:1: services: no folder with a service.toml at "apps/*"',
             "`services` of `atoll.toml` lists folders, or patterns of folders, relative to it.",
             ("Put a `service.toml` into the folder, or take the entry out. `**` finds them at any depth.",),
         ),
-        Entry(
+        Page(
             "outside-workspace",
             "A path leads out of the workspace",
             'orders/service.toml:7: build.context "../.." leads out of the workspace',
@@ -202,21 +202,21 @@ CHAPTER = Chapter(
                 "Move `atoll.toml` one folder up, if the other folder belongs to the workspace.",
             ),
         ),
-        Entry(
+        Page(
             "no-such-file",
             "A file is named that is not there",
             'orders/service.toml:12: publishes[0].contract is "orders.avsc", and there is no such file',
             "A field names a file, such as the description of a topic, and it does not exist.",
             ("It lies relative to the service's folder. Check it out, or correct the path.",),
         ),
-        Entry(
+        Page(
             "unknown-store",
             "A topic names a store that the service does not have",
             "orders/service.toml:12: publishes[0].store is no store of orders: 'kafka'",
             "The broker of a topic is one of the service's own `[stores]`.",
             ("The fix names the nearest, or shows how to declare it.",),
         ),
-        Entry(
+        Page(
             "shared-store",
             "Two services use one database",
             "billing/service.toml:9: stores.db is the store of orders (orders/service.toml), too: neither can change its tables alone",
@@ -227,14 +227,14 @@ CHAPTER = Chapter(
                 "It is meant, at least for now: declare the store once in `atoll.toml` with `shared = true`.",
             ),
         ),
-        Entry(
+        Page(
             "password-in-file",
             "A password stands in a file that people share",
             "orders/service.toml:9: stores.db has its password in a file that people share",
             "A warning. Whoever may read the repository may read the database.",
             ('Make it a secret: `url = { secret = "orders-db" }`, then `atoll secret set orders-db`.',),
         ),
-        Entry(
+        Page(
             "unpublished-topic",
             "Nobody publishes a topic that is consumed",
             "billing/service.toml:12: consumes: nobody here publishes 'order.placed'",

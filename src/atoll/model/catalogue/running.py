@@ -1,11 +1,11 @@
 """What callers get from the gateway or the proxy, and what `status` remarks."""
 
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTER = Chapter(
     "Running",
     (
-        Entry(
+        Page(
             "no-ready-replica",
             "503: no release takes requests now",
             'atoll: no release of "orders" takes requests now [no-ready-replica]',
@@ -13,7 +13,7 @@ CHAPTER = Chapter(
             "`overlap = false` longer than they may.",
             ("`atoll why orders` says what is wrong with the callee. `atoll up orders` if it is down.",),
         ),
-        Entry(
+        Page(
             "no-route",
             "404: no service has a route for this path",
             "atoll: no service has a route for this path [no-route]",
@@ -24,14 +24,14 @@ CHAPTER = Chapter(
                 "A route with a `host` takes requests for that host only.",
             ),
         ),
-        Entry(
+        Page(
             "body-too-large",
             "413: the request is larger than the edge allows",
             "atoll: more than 1048576 bytes [body-too-large]",
             "`max_body` of the route or of the call limits what a request may carry.",
             ("Raise it where the request comes in: at the route for the gateway, at `[calls.NAME]` for a service.",),
         ),
-        Entry(
+        Page(
             "upstream-timeout",
             "504: upstream request timeout",
             "upstream request timeout",
@@ -41,7 +41,7 @@ CHAPTER = Chapter(
                 "Find out why it is slow: `atoll status` shows its 95th percentile.",
             ),
         ),
-        Entry(
+        Page(
             "listens-everywhere",
             "A service can be reached past the proxy",
             "orders listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1",
@@ -49,7 +49,7 @@ CHAPTER = Chapter(
             "time-outs and its counters.",
             ("Bind 127.0.0.1 in the program; `{address}` in `run` is the whole of it.",),
         ),
-        Entry(
+        Page(
             "not-isolated",
             "A service runs as root, not isolated from the others",
             "orders: runs as root, not isolated from other services: its own user may not use /root/…/python3",

@@ -1,11 +1,11 @@
 """Why a release was undone, and why a replica is not ready. Shown by `deploy`, `status` and `why`."""
 
-from atoll.model.catalogue.entry import Chapter, Entry
+from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTER = Chapter(
     "Starting and staying up",
     (
-        Entry(
+        Page(
             "crashed",
             "The program ends by itself",
             "orders r2 crashed twice before it was ready: exit code 1",
@@ -23,7 +23,7 @@ CHAPTER = Chapter(
                 "It was fine before: `atoll rollback orders` goes back to the release before.",
             ),
         ),
-        Entry(
+        Page(
             "program-not-found",
             "There is no such program",
             "orders r2 crashed once before it was ready: exit code 127 (the shell did not find the command)",
@@ -35,7 +35,7 @@ CHAPTER = Chapter(
                 "Try it in the same surroundings: `atoll exec orders -- which node`.",
             ),
         ),
-        Entry(
+        Page(
             "out-of-memory",
             "A replica used more memory than it may",
             "out of memory, limit 256MiB",
@@ -45,7 +45,7 @@ CHAPTER = Chapter(
                 "A runtime sizes itself by the machine: tell it the limit, as with `-Xmx` or `--max-old-space-size`.",
             ),
         ),
-        Entry(
+        Page(
             "port-not-used",
             "Nothing listens on the service's port",
             "was not ready within 30 s: nothing listens on 127.0.0.1:24817 ('http') yet",
@@ -60,7 +60,7 @@ CHAPTER = Chapter(
                 'It has no port at all, being a worker: `port = "none"`.',
             ),
         ),
-        Entry(
+        Page(
             "port-stranger",
             "Another process listens on the replica's port",
             "port 24817 ('http') is not its own: 'python3' (pid 4711) listens there",
@@ -71,7 +71,7 @@ CHAPTER = Chapter(
                 "The program starts a server in the background and ends. Run it in the foreground.",
             ),
         ),
-        Entry(
+        Page(
             "probe-failed",
             "The service says that it is not well",
             "was not ready within 30 s: GET /healthz answered 404",
@@ -85,7 +85,7 @@ CHAPTER = Chapter(
                 'Without such a path `health = "tcp"` waits for the port only.',
             ),
         ),
-        Entry(
+        Page(
             "not-ready-in-time",
             "The replicas were not ready in time",
             "orders r2 was not ready within 30 s",
@@ -98,7 +98,7 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "not-stable",
             "It was ready, but not for long enough",
             "orders r2 was ready, but not for 1 s without a break",
@@ -109,7 +109,7 @@ CHAPTER = Chapter(
                 "It is ready before it can serve: let the path of `health` answer 503 until then.",
             ),
         ),
-        Entry(
+        Page(
             "liveness-lost",
             "A replica stopped living",
             "liveness lost: no answer within 1 s",
@@ -122,7 +122,7 @@ CHAPTER = Chapter(
                 ),
             ),
         ),
-        Entry(
+        Page(
             "proxy-not-acknowledged",
             "The proxy did not take a change",
             "the proxy did not take the switch to orders r2: duplicate domain",
@@ -136,7 +136,7 @@ CHAPTER = Chapter(
                 "Envoy is down or overloaded: `atoll doctor`, and `logs/proxy.log`. The keeper starts it again.",
             ),
         ),
-        Entry(
+        Page(
             "read-only-artifact",
             "The service cannot write its own folder",
             "OSError: [Errno 30] Read-only file system: 'orders.db'",
