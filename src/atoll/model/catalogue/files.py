@@ -128,11 +128,22 @@ CHAPTER = Chapter(
             "In `run`, in `[env]` and in commands of probes, a lower-case name in braces is filled in when a replica starts.",
             (
                 (
-                    "Known are `{port}`, `{port.NAME}`, `{host}`, `{address}`, `{url}`, `{data}`, `{service}` and `{release}`; in the `env` "
+                    "Known are `{port}`, `{port.NAME}`, `{host}`, `{address}`, `{url}`, `{data}`, `{files}`, `{service}` and `{release}`; in the `env` "
                     "of a call only the callee's `{host}`, `{port}`, `{address}` and `{url}`."
                 ),
                 "As a text it is written with two braces: `{{name}}`.",
                 "A service without a port has no `{port}`.",
+            ),
+        ),
+        Page(
+            "template-unusable",
+            "A template of `[files]` cannot be used",
+            'orders/service.toml:7: files."app.ini".template "app.ini.in" leads out of the service\'s folder',
+            "A template is text with placeholders. It travels with every release, so it lies in the service's folder, is "
+            "UTF-8, and is small.",
+            (
+                "The message says which of these it is not; the path is relative to the service's folder.",
+                "A file without placeholders needs no `[files]`: it lies in the artifact beside the program.",
             ),
         ),
         Page(

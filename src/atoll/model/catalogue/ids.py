@@ -53,6 +53,7 @@ ErrorId = Literal[
     "wrong-protocol",
     "variable-twice",
     "unknown-placeholder",
+    "template-unusable",
     "unknown-callee",
     "calls-itself",
     "name-taken",
