@@ -59,7 +59,7 @@ def command(session: Session, id: str | None) -> None:
         for chapter in CHAPTERS:
             out.print(chapter.title, style="bold")
             for page in chapter.pages:
-                out.print(f"  {page.id:<{_WIDEST}}  {page.title}")
+                out.print(f"  {page.id:<{_WIDEST}}  {page.title}", markup=False)
 
 
 def _page(page: Page) -> RenderableType:
