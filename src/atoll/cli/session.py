@@ -72,6 +72,13 @@ class Session:
 
         return Client(Line(self.places.socket, self.places.will_answer), self.environment)
 
+    def client_within(self, answer_s: float) -> Client:
+        """The same for who looks again and again: it does not wait for a daemon that is away, nor long for an answer."""
+        from atoll.cli.client import Client
+        from atoll.cli.http import Line
+
+        return Client(Line(self.places.socket, self.places.keeper_alive, 0.0, answer_s), self.environment)
+
     def here(self, text: str) -> str:
         """Commands in a text, such that they work on this environment: the daemon and the files know no --env."""
         if self.environment == (os.environ.get("ATOLL_ENV") or "local"):
