@@ -36,7 +36,7 @@ class Answer(BaseHTTPRequestHandler):
 
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer).serve_forever()
 """
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "docs/atoll.1", "src")
 INSTALL_S = 600.0
 
 
@@ -106,6 +106,7 @@ def wheel(folder: Path) -> Path:
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
+            (copy / name).parent.mkdir(exist_ok=True)
             shutil.copy2(source, copy / name)
     build = [
         sys.executable,

@@ -36,6 +36,7 @@ def newcomer() -> Iterator[Newcomer]:
 def test_it_is_the_installed_one(newcomer: Newcomer) -> None:
     place = newcomer.types("python -c 'import atoll; print(atoll.__file__)'").strip()
     assert Path(place).is_relative_to(newcomer.folder / "venv")
+    assert (newcomer.folder / "venv/share/man/man1/atoll.1").is_file()
     assert newcomer.types("pip check").startswith("No broken requirements")
 
 

@@ -1,6 +1,6 @@
 """The entry point: parse, run one command, turn whatever happens into lines on stderr and an exit code.
 
-`app.main` calls `run`. Exit codes of errors are those of their classes (`atoll.model.errors`); `group.EXIT_CODES`
+`app.main` calls `run`. Exit codes of errors are those of their classes (`atoll.model.errors`); `help_parts.EXIT_CODES`
 documents them.
 """
 
