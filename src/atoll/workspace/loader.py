@@ -16,6 +16,7 @@ from atoll.decide.validate import check
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
 from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
+from atoll.workspace import template_files
 from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service
 from atoll.workspace.discover import SERVICE_FILE, service_folders
 from atoll.workspace.fields_service import SERVICE
@@ -248,7 +249,9 @@ def _services(files: _Files, folders: Sequence[str], around: _Around) -> tuple[d
         stores = known.of_service(given.get("stores", {}), around.stores, own_env(given, around.environment))
         files.mistakes(file, known.mistakes)
         files.add(_absent_contracts(files.root, file, given))
-        services[name] = service({**given, "name": name}, folder, around.env, around.environment, stores)
+        spec = service({**given, "name": name}, folder, around.env, around.environment, stores)
+        services[name], problems = template_files.filled_in(files.root, spec)
+        files.add(problems)
     return dict(sorted(services.items())), unsure
 
 
