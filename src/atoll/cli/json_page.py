@@ -21,7 +21,7 @@ Every command that shows or changes something takes `--json`. Then standard outp
 and warnings go to standard error, and `--quiet` silences progress.
 
 - **One document**, indented; `logs`, `events` and `status --watch` print one object a line, each flushed at once.
-- **Errors too.** A command that fails as a whole prints an [error](#error) in one line instead: `id`, `kind`, `what`,
+- **Errors too.** A command that fails as a whole prints an [error](#errorview) in one line instead: `id`, `kind`, `what`,
   `why`, `fix`, `exit_code`; [Troubleshooting](troubleshooting.md) has a section for each id. Tell the two apart by the exit code: each command says below whether a failing one still
   prints its own document. `deploy`, `rollback` and `restart` of several services tell on standard error of those that
   were refused or did not build, and end with the first one's code.
