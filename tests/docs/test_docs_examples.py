@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.docs.pages import ROOT, Block, blocks, inline, names
 
 import atoll
 from atoll.cli.main import cli
@@ -17,7 +18,6 @@ from atoll.model.catalogue import PAGES
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_workspace import WORKSPACE
 from atoll.workspace.loader import load
-from tests.docs.pages import ROOT, Block, blocks, inline, names
 
 BY_HAND = [name for name in names() if not name.startswith(("docs/adr/", "CHANGELOG"))]
 ROOT_COMMAND = click.Context(cli, info_name="atoll")
@@ -39,7 +39,9 @@ def around(folder: Path, block: Block) -> None:
     if of_a_workspace(table):
         (folder / "atoll.toml").write_text(block.text)
         return
-    environments = {name for name, value in table.get("env", {}).items() if isinstance(value, dict) and "secret" not in value}
+    environments = {
+        name for name, value in table.get("env", {}).items() if isinstance(value, dict) and "secret" not in value
+    }
     for store in table.get("stores", {}).values():
         if isinstance(store, dict) and isinstance(url := store.get("url"), dict) and "secret" not in url:
             environments |= set(url)

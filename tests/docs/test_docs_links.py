@@ -5,7 +5,6 @@ import runpy
 from urllib.parse import urlsplit
 
 import pytest
-
 from tests.docs.pages import ROOT, anchors, blocks, links, names
 
 _OUTSIDE = re.compile(r"(?:https?|mailto):", re.IGNORECASE)

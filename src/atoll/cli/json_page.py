@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
 
 from atoll.cli.outputs import OUTPUTS, comments, schema, structs
+from atoll.model.catalogue.ids import ErrorId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,6 +79,8 @@ def _type(shape: Mapping[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "anyOf" in shape:
         return " or ".join(_type(each) for each in shape["anyOf"])
+    if set(get_args(ErrorId)) <= {*shape.get("enum", ())}:
+        return "the id of an [error](troubleshooting.md)"
     if "enum" in shape:
         return " ".join(f"`{word}`" for word in shape["enum"])
     match shape.get("type"):
