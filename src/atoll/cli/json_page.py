@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
 
 from atoll.cli.outputs import OUTPUTS, comments, schema, structs
+from atoll.model.catalogue.ids import ErrorId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ Every command that shows or changes something takes `--json`. Then standard outp
 and warnings go to standard error, and `--quiet` silences progress.
 
 - **One document**, indented; `logs`, `events` and `status --watch` print one object a line, each flushed at once.
-- **Errors too.** A command that fails as a whole prints an [error](#error) in one line instead: `id`, `kind`, `what`,
+- **Errors too.** A command that fails as a whole prints an [error](#errorview) in one line instead: `id`, `kind`, `what`,
   `why`, `fix`, `exit_code`; [Troubleshooting](troubleshooting.md) has a section for each id. Tell the two apart by the exit code: each command says below whether a failing one still
   prints its own document. `deploy`, `rollback` and `restart` of several services tell on standard error of those that
   were refused or did not build, and end with the first one's code.
@@ -78,6 +79,8 @@ def _type(shape: Mapping[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "anyOf" in shape:
         return " or ".join(_type(each) for each in shape["anyOf"])
+    if set(get_args(ErrorId)) <= {*shape.get("enum", ())}:
+        return "the id of an [error](troubleshooting.md)"
     if "enum" in shape:
         return " ".join(f"`{word}`" for word in shape["enum"])
     match shape.get("type"):

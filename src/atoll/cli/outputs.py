@@ -148,7 +148,11 @@ def schema(name: str) -> dict[str, Any]:
     known = structs(output.type)
     for key, component in components.items():
         _always_there(component, known[key])
-    title = {"plan": "atoll COMMAND --plan --json", "error": "an error with --json"}
+    title = {
+        "plan": "atoll COMMAND --plan --json",
+        "secret-plan": "atoll secret COMMAND --plan --json",
+        "error": "atoll COMMAND --json",
+    }
     line = " One a line." if output.stream else ""
     return {
         "$schema": DIALECT,

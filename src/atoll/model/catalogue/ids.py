@@ -113,3 +113,5 @@ SymptomId = Literal[
     "not-isolated",
     "requests-failed-meanwhile",
 ]
+
+PageId = Literal[ErrorId, SymptomId]

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from atoll.model.catalogue.ids import ErrorId, SymptomId
+from atoll.model.catalogue.ids import PageId
 
 
 class Page(msgspec.Struct, frozen=True):
     """What is to be known of one error."""
 
-    id: ErrorId | SymptomId
+    id: PageId
     title: str  # what happened, in a sentence
     example: str  # how a person meets it: the first line
     means: str  # what lies behind it
