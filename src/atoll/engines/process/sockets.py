@@ -119,8 +119,7 @@ def listener_inside(port: int, network: Message, shim: int, main: int | None) ->
     behind it. That the forwarder takes connections says nothing of the replica.
     """
     inner = next((inner for outer, inner in network["inward"] if outer == port), None)
-    forwarder = network["pid"]
-    outside = listener(port, forwarder, forwarder)
+    outside = listener(port, shim, None)  # the forwarder is the only one of the tree that is out here
     if outside.state != "own" or inner is None or not main:
         text = f"its forwarder does not take connections to {port}" if outside.state != "stranger" else outside.text
         return Listener(state="stranger" if outside.state == "stranger" else "none", text=text)
@@ -130,8 +129,7 @@ def listener_inside(port: int, network: Message, shim: int, main: int | None) ->
         text = "on another address only, not on 127.0.0.1" if sockets else ""
         return Listener(state="none", text=f"it listens {text}" if text else "")
     links = {f"socket:[{each.inode}]" for each in reachable if each.rank == reachable[0].rank}
-    tree = (stat.pid for stat in proc.descendants(shim, proc.scan()) if stat.pid != forwarder)
-    if _holds(main, links) or any(_holds(pid, links) for pid in tree):
+    if _holds(main, links) or any(_holds(stat.pid, links) for stat in proc.descendants(shim, proc.scan())):
         return Listener(state="own")  # on whatever address: nobody by-passes the proxy into that network
     return Listener(state="stranger", text=f"port {inner} in its own network is held by something that is not its own")
 
