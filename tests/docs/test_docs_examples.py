@@ -100,6 +100,8 @@ def wrong(line: str) -> str:
                 return f"{ctx.command_path} has no option {word}"
             if not option.is_flag and "=" not in word:
                 next(rest, None)
+        elif isinstance(command, click.Group) and word.isupper():
+            return ""
         elif isinstance(command, click.Group):
             child = command.get_command(ctx, word)
             if child is None:

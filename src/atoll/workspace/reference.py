@@ -124,7 +124,7 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         "### Topics",
         (
             "What `publishes` and `consumes` take: names, or tables with these fields. `atoll check` tells of a topic that"
-            " nobody publishes, `atoll graph` draws them. `external` is for `consumes` only."
+            " nobody publishes. `external` is for `consumes` only."
         ),
         CONSUMED_TABLE,
     ),

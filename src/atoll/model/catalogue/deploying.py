@@ -44,6 +44,17 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "not-possible-here",
+            "The service asks for what this machine cannot give",
+            "error[not-possible-here]: legacy cannot run here",
+            "What an environment cannot keep is refused before anything starts, never ignored. A port with a `number`, for "
+            "one, needs a network of its own for each replica.",
+            (
+                "The message says what is missing and what would help; `atoll doctor` checks it.",
+                "Leave out of the file what asks for it: a program that can read `PORT` needs no `number`.",
+            ),
+        ),
+        Page(
             "one-at-a-time",
             "The service allows one instance only",
             "error[one-at-a-time]: orders cannot run 2 replicas",

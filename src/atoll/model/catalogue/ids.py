@@ -82,6 +82,7 @@ ErrorId = Literal[
     "changed-meanwhile",
     "already-current",
     "does-not-fit",
+    "not-possible-here",
     "one-at-a-time",
     "service-down",
     "secret-missing",
