@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # its own command does.
 READING = frozenset(
     {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
-    | {"help", "version"}
+    | {"explain", "help", "version"}
 )
 
 
