@@ -36,6 +36,7 @@ def install(folder: Path, root: Path, tool: str, say: Callable[[str], None], *, 
                 f"{toolchain.name} cannot be fetched",
                 "no package registry has it, and Atoll downloads from nowhere else",
                 f"{toolchain.fix.format(version=wish.version or 'VERSION')}; Atoll finds it there",
+                id="tool-missing",
             )
         if plan:
             return ToolchainHome(language=toolchain.name, version=wish.version, home="")
@@ -45,6 +46,7 @@ def install(folder: Path, root: Path, tool: str, say: Callable[[str], None], *, 
                 f"{toolchain.name} {wish.text} was fetched and is another version than it says",
                 f"{toolchain.wheel.distribution} comes from {toolchain.wheel.maker}",
                 f"ask for another version, or {toolchain.fix.format(version=wish.version)}",
+                id="fetch-failed",
             )
     fetched = found.home in shelf.homes(toolchain)
     return ToolchainHome(language=toolchain.name, version=found.version, home=found.home, fetched=fetched)
@@ -67,13 +69,23 @@ def remove(
         chosen = [each for each in shelf.all() if each.language == toolchain.name and wish.fits(each.version)]
         if not chosen:
             there = ", ".join(f"{each.language}@{each.version}" for each in shelf.all())
-            raise NotFound(f"no {tool} was fetched", f"there is {there or 'none'}", "see `atoll toolchain list`")
+            raise NotFound(
+                f"no {tool} was fetched",
+                f"there is {there or 'none'}",
+                "see `atoll toolchain list`",
+                id="unknown-toolchain",
+            )
     if not force:
         for each in chosen:
             _refuse_in_use(each, shelf.users(each, artifacts))
     for each in chosen:
         if not plan and not shelf.remove(each):
-            raise Conflict(f"{each.language} {each.version} is being fetched just now", "", "try again in a moment")
+            raise Conflict(
+                f"{each.language} {each.version} is being fetched just now",
+                "",
+                "try again in a moment",
+                id="build-busy",
+            )
     return [
         ToolchainHome(language=each.language, version=each.version, home=each.home, fetched=True) for each in chosen
     ]
@@ -82,12 +94,20 @@ def remove(
 def _asked(tool: str) -> tuple[Toolchain, Wish]:
     read = _TOOL.fullmatch(tool)
     if read is None:
-        raise UserError(f"'{tool}' is no toolchain", "a language and the beginning of a version", "such as go@1.24")
+        raise UserError(
+            f"'{tool}' is no toolchain",
+            "a language and the beginning of a version",
+            "such as go@1.24",
+            id="unknown-toolchain",
+        )
     name, version = read.groups()
     if (toolchain := TOOLCHAINS.get(name)) is None:
         fix = did_you_mean(name, TOOLCHAINS) or "such as go@1.24"
         raise UserError(
-            f"there are no {name} toolchains that Atoll knows", f"known: {', '.join(sorted(TOOLCHAINS))}", fix
+            f"there are no {name} toolchains that Atoll knows",
+            f"known: {', '.join(sorted(TOOLCHAINS))}",
+            fix,
+            id="unknown-toolchain",
         )
     return toolchain, Wish(version=version or "", by="[build] tool")
 
@@ -98,4 +118,5 @@ def _refuse_in_use(each: Provided, users: list[str]) -> None:
             f"{each.language} {each.version} is needed at run time",
             f"built artifacts of {', '.join(users)} start with it",
             "`--force` removes it all the same: their releases can then not be started again",
+            id="toolchain-in-use",
         )

@@ -243,6 +243,7 @@ class _Fetch:
             f"{self.toolchain.name} could not be fetched ({self.wheel.distribution}): {why}",
             self.output.last(),
             fix=f"{fix}see what uv says, and which index it asks (UV_DEFAULT_INDEX, uv.toml, pip.conf); or {by_hand}",
+            id="fetch-failed",
         )
 
     async def thread(self, work: Callable[[], T]) -> T:
@@ -263,4 +264,4 @@ def _provided(record: Record) -> Provided:
 
 def _disk(asker: str, exc: OSError, root: Path) -> BuildFailed:
     trouble = disk_trouble(exc, root)
-    return BuildFailed(asker, f"{trouble.what}: {trouble.why}", fix=trouble.fix)
+    return BuildFailed(asker, f"{trouble.what}: {trouble.why}", fix=trouble.fix, id=trouble.id)

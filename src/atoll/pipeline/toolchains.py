@@ -67,7 +67,7 @@ class Missing(UserError):
     """No toolchain grants a wish that nothing else grants."""
 
     def __init__(self, toolchain: Toolchain, wish: Wish, what: str, why: str, fix: str) -> None:
-        super().__init__(what, why, fix)
+        super().__init__(what, why, fix, id="tool-missing")
         self.toolchain, self.wish = toolchain, wish
 
 
@@ -187,7 +187,12 @@ def asked_language(spec: ServiceSpec, known: Mapping[str, Toolchain]) -> Toolcha
     name = spec.build.tool.partition("@")[0]
     if (toolchain := known.get(name)) is None:
         fix = did_you_mean(name, known) or "correct [build] tool in service.toml"
-        raise UserError(f"there are no {name} toolchains that Atoll knows", f"known: {', '.join(sorted(known))}", fix)
+        raise UserError(
+            f"there are no {name} toolchains that Atoll knows",
+            f"known: {', '.join(sorted(known))}",
+            fix,
+            id="unknown-toolchain",
+        )
     return toolchain
 
 

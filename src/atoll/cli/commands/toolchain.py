@@ -86,7 +86,7 @@ def remove(session: Session, tool: str | None, unused: bool, force: bool, plan: 
       atoll toolchain remove --unused
     """
     if (tool is None) is not unused:
-        raise Failed("name a toolchain, or say --unused", "", "see `atoll toolchain list`")
+        raise Failed("name a toolchain, or say --unused", "", "see `atoll toolchain list`", id="usage")
     removed = session.hooks.remove_toolchains(session.places, session.load(), tool, force=force, plan=plan)
     if session.json:
         print_json(removed)
