@@ -17,7 +17,7 @@ _LOOKS_SECRET = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)[^/@\s]*(?=@)")  # user:password of an address
 _LONGEST = 60
-_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "description", "inherit"})
+_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "root", "description", "inherit"})
 
 
 def changes(old: Release | None, new: Release) -> tuple[str, ...]:

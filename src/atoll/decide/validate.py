@@ -101,9 +101,11 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
     if spec.health.stable_for_s >= spec.health.start_budget_s:
         what = "must be shorter than health.start_budget: else no start is ever good"
         yield _problem(spec, "health.stable_for", what)
-    if _leaves_workspace(spec.folder, spec.build.context):
-        what = f'"{spec.build.context}" leads out of the workspace'
-        yield _problem(spec, "build.context", what, 'name a folder of the workspace, such as ".."')
+    below = spec.folder if spec.root == "." else spec.folder.removeprefix(spec.root).strip("/")
+    if _leaves(below, spec.build.context):
+        where = "the workspace" if spec.root == "." else f"its root {spec.root}"
+        what = f'"{spec.build.context}" leads out of {where}'
+        yield _problem(spec, "build.context", what, f'name a folder of {where}, such as ".."')
     yield from _variables(spec)
     if sure:
         yield from _probe(spec, "health.ready", spec.health.ready)
@@ -113,8 +115,8 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
             yield from _route(spec, f"route[{index}]", route)
 
 
-def _leaves_workspace(folder: str, context: str) -> bool:
-    """Whether `context`, relative to `folder`, climbs above the workspace on its way."""
+def _leaves(folder: str, context: str) -> bool:
+    """Whether `context`, relative to `folder` of a root, climbs above the root on its way."""
     depth = 0
     for part in f"{folder}/{context}".split("/"):
         depth += {"": 0, ".": 0, "..": -1}.get(part, 1)

@@ -174,7 +174,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     run: Command
-    folder: str = "."  # of service.toml, relative to the workspace, POSIX
+    folder: str = "."  # of service.toml, relative to the workspace, POSIX; absolute where its root is
+    root: str = "."  # the repository that it lies in, as `roots` of atoll.toml names it; "." is the workspace
     owner: str = ""
     description: str = ""
     build: Build = Build()
@@ -204,6 +205,14 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
 def service_file(spec: ServiceSpec) -> str:
     """The path of the service's file, relative to the workspace."""
     return "service.toml" if spec.folder == "." else f"{spec.folder}/service.toml"
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """Another repository with services of the workspace."""
+
+    path: str  # relative to the workspace, absolute, or from `~` on
+    services: tuple[str, ...] = ()  # globs within it; none are the usual ones
+    optional: bool = False  # not everybody has it
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
