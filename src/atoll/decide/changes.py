@@ -123,6 +123,8 @@ def _label(item: dict[str, Any], index: int) -> str:
 
 
 def _shown(name: str, value: str) -> str:
+    if certificates := value.count("-----BEGIN CERTIFICATE-----"):
+        return f"{certificates} certificate{'s' if certificates != 1 else ''}"
     return "(hidden)" if _LOOKS_SECRET.search(name) else _cut(_hide(value))
 
 

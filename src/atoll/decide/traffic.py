@@ -6,7 +6,7 @@ A cell of `realise` calls `entry` for its service after every change. Nothing he
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
-from atoll.model.spec import Call, Port, Route
+from atoll.model.spec import Call, Port, Route, protocol_of
 from atoll.model.state import Address, Observation, Release, Replica, ServiceDesired
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Upstream
 
@@ -56,10 +56,13 @@ def edge_keys(release: Release) -> tuple[str, ...]:
 
 def callee_port(call: Call, releases: Mapping[int, Release], target: int | None) -> Port:
     """The port that a call means, by the callee's `releases`: as the `target` has it, else the newest; one that never ran
-    counts as HTTP.
+    counts as HTTP. Outside the workspace the URL tells.
     """
+    if call.url is not None:
+        protocol = protocol_of(call.url)
+        return Port(name=protocol, protocol=protocol)
     n = target if target is not None and target in releases else max(releases, default=0)
-    found = releases[n].spec.port(call.port) if n in releases and call.url is None else None
+    found = releases[n].spec.port(call.port) if n in releases else None
     return found or Port(name=call.port or "http")
 
 
@@ -101,6 +104,7 @@ def _edges(release: Release, ports: Mapping[str, int], callee_port: Callable[[Ca
             listen=Address(LOOPBACK, ports[key]),
             policy=call.policy,
             url=call.url,
+            ca=call.ca,
         )
 
 

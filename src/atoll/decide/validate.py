@@ -17,6 +17,7 @@ from atoll.model.spec import (
     Route,
     ServiceSpec,
     WorkspaceSpec,
+    protocol_of,
     service_file,
 )
 from atoll.model.suggest import did_you_mean, nearest
@@ -243,7 +244,13 @@ def _call(
             )
         if call.port:
             yield _problem(spec, f"{field}.port", "has no meaning beside url", "write the port into the URL")
+        if call.ca and not call.url.startswith(("https:", "grpcs:")):
+            yield _problem(spec, f"{field}.ca", "is for a url with TLS", "write https:// or grpcs://, or take it out")
+        if protocol_of(call.url) == "tcp":
+            yield from _url_of_tcp(spec, call, f"{call.callee} speaks tcp")
         return
+    if call.ca:
+        yield _problem(spec, f"{field}.ca", "is for a callee with a `url`", "take it out")
     callee = services.get(call.callee)
     if callee is None:
         if not call.optional and call.callee not in unsure:
@@ -277,10 +284,13 @@ def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator
         fix = did_you_mean(call.port, [each.name for each in callee.ports])
         yield _problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
     elif port.protocol == "tcp":
-        for variable, text in call.env.items():
-            if "url" in placeholders(text):
-                what = f"wants a URL, but port '{port.name}' of {callee.name} speaks tcp"
-                yield _problem(spec, f"{field}.env.{variable}", what, "use {address}")
+        yield from _url_of_tcp(spec, call, f"port '{port.name}' of {callee.name} speaks tcp")
+
+
+def _url_of_tcp(spec: ServiceSpec, call: Call, why: str) -> Iterator[Problem]:
+    for variable, text in call.env.items():
+        if "url" in placeholders(text):
+            yield _problem(spec, f"calls.{call.callee}.env.{variable}", f"wants a URL, but {why}", "use {address}")
 
 
 def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:

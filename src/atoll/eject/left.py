@@ -85,6 +85,8 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         name = f"`calls.{call.callee}`"
         if call.url is not None:
             yield f"{name}: goes to {call.url} directly; time-outs, retries and TLS are the service's own business."
+            if call.ca:
+                yield f"{name}: `ca`: tell the program which certificates to trust."
             continue
         if call.callee not in layout.workspace.services:
             yield f"{name}: is not in this workspace; under systemd it answers 503, in compose the name is unknown."

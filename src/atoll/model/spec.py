@@ -112,6 +112,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
     optional: bool = False  # absent is allowed: the address then answers 503
     url: str | None = None  # an external callee, outside the workspace
+    ca: str = ""  # certificates (PEM) that are trusted for it; "" are the machine's
     policy: EdgePolicy = EdgePolicy()
 
 
@@ -136,6 +137,12 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     store: str = ""  # which of the service's stores carries them; "" is not said
     contract: str = ""  # a file that describes them, relative to the service's folder
     external: bool = False  # consumed, and published by somebody outside the workspace
+
+
+def protocol_of(url: str) -> Protocol:
+    """What an external callee speaks, by its URL's scheme."""
+    protocols: Mapping[str, Protocol] = {"grpc": "grpc", "grpcs": "grpc", "tcp": "tcp"}
+    return protocols.get(url.partition("://")[0], "http")
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

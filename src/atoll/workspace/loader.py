@@ -17,6 +17,7 @@ from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
 from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service, without_root
+from atoll.workspace.authorities import read_authorities
 from atoll.workspace.discover import SERVICE_FILE
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_values import SERVICE_NAME
@@ -252,6 +253,7 @@ def _services(files: _Files, places: Sequence[Place], around: _Around) -> tuple[
         stores = known.of_service(given.get("stores", {}), around.stores, own_env(given, around.environment))
         files.mistakes(file, known.mistakes)
         files.add(_absent_contracts(files.root, file, given))
+        files.add(read_authorities((files.root / file).parent, file, given))
         services[name] = service({**given, "name": name, "root": root}, folder, around.env, around.environment, stores)
     return dict(sorted(services.items())), unsure
 
