@@ -17,7 +17,7 @@ _LOOKS_SECRET = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)[^/@\s]*(?=@)")  # user:password of an address
 _LONGEST = 60
-_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "root", "description", "inherit"})
+_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "root", "description", "inherit", "files"})
 
 
 def changes(old: Release | None, new: Release) -> tuple[str, ...]:
@@ -30,6 +30,7 @@ def changes(old: Release | None, new: Release) -> tuple[str, ...]:
         *_env(old.spec.env, new.spec.env),
         *_pairs("secret", _versions(old), _versions(new)),
         *_pairs("inherited", _masked(old.inherited), _masked(new.inherited), _differ(old.inherited, new.inherited)),
+        *_files(old, new),
         *_spec(old, new),
     )
 
@@ -80,6 +81,14 @@ def _pairs(
     """One sentence for each changed name; `changed` when the shown texts cannot tell (masked values look alike)."""
     for name in sorted(_differ(old, new) if changed is None else changed):
         yield f"{label} {name}: {old.get(name, 'not set')} -> {new.get(name, 'removed')}"
+
+
+def _files(old: Release, new: Release) -> Iterator[str]:
+    """Their content may be long, and is nobody's business here: that they differ is enough."""
+    for name in sorted({*old.spec.files, *new.spec.files}):
+        before, after = old.spec.files.get(name), new.spec.files.get(name)
+        if before != after:
+            yield f"file {name}: {'added' if before is None else 'removed' if after is None else 'changed'}"
 
 
 def _spec(old: Release, new: Release) -> Iterator[str]:

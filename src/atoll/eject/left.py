@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from atoll.eject.compose import image
-from atoll.eject.layout import Layout, Recipe
+from atoll.eject.layout import UNIT_FILES, Layout, Recipe
 from atoll.model.spec import EdgePolicy, Probe, SecretRef, ServiceSpec
 
 _USUAL = EdgePolicy()
@@ -97,6 +97,12 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
     if not spec.overlap:
         yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
+    for name, text in layout.on_host(spec, 1).files.items():
+        if "\0" in text:
+            yield (
+                f"`files` {name}: under systemd, what is written `<secret ...>` or `<variable ...>` below {UNIT_FILES} is"
+                " filled in by hand, and the file kept from others; compose takes it from .env and the shell."
+            )
     for name in spec.inherit:
         yield f"`inherit` {name}: is taken from the shell that runs compose, and from systemd's own environment."
 

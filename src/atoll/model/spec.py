@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from atoll.model.errors import Problem
+from atoll.model.templates import SECRET_PREFIX, placeholders
 
 Protocol = Literal["http", "grpc", "tcp"]
 
@@ -43,6 +44,16 @@ class Plain(msgspec.Struct, frozen=True, tag="value"):
 
 
 EnvValue = Plain | SecretRef
+
+
+class RenderedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is written for each replica before it starts; `text` may hold templates.
+
+    The text of a template file is read with service.toml, so that it is part of the release.
+    """
+
+    text: str = ""
+    template: str | None = None  # where the text was read, relative to the service's folder
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +121,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     callee: str
     port: str = ""  # the callee's port; "" is its first
     env: Mapping[str, str] = {}
-    optional: bool = False  # absent is allowed: the address then answers 503
+    optional: bool = False  # absent is allowed: the address then answers 503, or closes each connection (tcp)
+    protocol: Protocol | None = None  # what the address speaks before the callee ever ran; None is http
     url: str | None = None  # an external callee, outside the workspace
     ca: str = ""  # certificates (PEM) that are trusted for it; "" are the machine's
     policy: EdgePolicy = EdgePolicy()
@@ -137,12 +149,6 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     store: str = ""  # which of the service's stores carries them; "" is not said
     contract: str = ""  # a file that describes them, relative to the service's folder
     external: bool = False  # consumed, and published by somebody outside the workspace
-
-
-def protocol_of(url: str) -> Protocol:
-    """What an external callee speaks, by its URL's scheme."""
-    protocols: Mapping[str, Protocol] = {"grpc": "grpc", "grpcs": "grpc", "tcp": "tcp"}
-    return protocols.get(url.partition("://")[0], "http")
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,12 +207,24 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     keep_warm_s: float = 600.0  # how long the previous release idles, for an instant rollback
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
+    files: Mapping[str, RenderedFile] = {}  # by their path below the replica's `{files}`
 
     def port(self, name: str) -> Port | None:
         """The port of that name; "" is the first one. None when there is none."""
         if not name:
             return self.ports[0] if self.ports else None
         return next((port for port in self.ports if port.name == name), None)
+
+    @property
+    def file_secrets(self) -> frozenset[str]:
+        """The secrets that its files name by themselves."""
+        inside = (name for file in self.files.values() for name in placeholders(file.text))
+        return frozenset(name.removeprefix(SECRET_PREFIX) for name in inside if name.startswith(SECRET_PREFIX))
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        """Every secret that it names, in its environment and in its files."""
+        return self.file_secrets | {value.name for value in self.env.values() if isinstance(value, SecretRef)}
 
 
 def service_file(spec: ServiceSpec) -> str:

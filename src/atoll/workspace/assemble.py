@@ -101,10 +101,15 @@ def without_root(workspace: WorkspaceSpec) -> tuple[WorkspaceSpec, list[Problem]
 def _call(call: Call, callee: ServiceSpec | None) -> Call:
     if call.url is not None:
         template = "{url}" if call.url.startswith("http") else "{address}"
+        protocol = None
     else:
         port = callee.port(call.port) if callee else None
-        template = "{url}" if port is None or port.protocol == "http" else "{address}"
-    return replace(call, env={name: template if text == USUAL_ADDRESS else text for name, text in call.env.items()})
+        protocol = call.protocol or (port.protocol if port else None)
+        template = "{url}" if protocol in {None, "http"} else "{address}"
+    env = {name: template if text == USUAL_ADDRESS else text for name, text in call.env.items()}
+    # Its listener must know TCP before the callee ever ran; http and grpc share one, and a change between them is the
+    # callee's affair alone.
+    return replace(call, env=env, protocol="tcp" if protocol == "tcp" else call.protocol)
 
 
 def _ports(short: str | None, named: Mapping[str, Port] | None) -> tuple[Port, ...]:

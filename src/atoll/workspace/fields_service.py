@@ -6,11 +6,21 @@ usual way to be ready) is `assemble`'s; what depends on another service is `deci
 
 import re
 
-from atoll.model.spec import Build, Limits, ServiceSpec, Stop
+from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_health import HEALTH
 from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
-from atoll.workspace.fields_values import COMMAND, FOLDER, GLOB, SERVICE_NAME, SIGNAL, VARIABLE, Scalar, ServiceEnv
+from atoll.workspace.fields_values import (
+    COMMAND,
+    FOLDER,
+    GLOB,
+    INSIDE,
+    SERVICE_NAME,
+    SIGNAL,
+    VARIABLE,
+    Scalar,
+    ServiceEnv,
+)
 from atoll.workspace.kinds import Choice, Duration, Either, Flag, Integer, ListOf, MapOf, Mapped, Size, Text
 from atoll.workspace.tables import Field, Table
 
@@ -128,6 +138,34 @@ LIMITS = Table(
     },
 )
 
+FILE_NAME = Text("path", pattern=rf"{INSIDE}", must="be a path below {files}, without '..'")
+FILE_TABLE = Table(
+    "a file",
+    (
+        Field(
+            "template",
+            Text("path", pattern=INSIDE, must="be a path below the service's folder, without '..'"),
+            "The file whose text it is, relative to the service's folder; read when the service is deployed, so that"
+            " it is part of the release.",
+            ('"config/app.yaml.tmpl"',),
+            required=True,
+        ),
+    ),
+    RenderedFile,
+    spec=RenderedFile,
+    hints={"from": "it is called `template`", "source": "it is called `template`", "path": "it is called `template`"},
+)
+FILES = MapOf(
+    FILE_NAME,
+    Either(
+        text=Mapped(Text(), lambda text: RenderedFile(text=text), says="its text"),
+        table=FILE_TABLE,
+        fix='its text, or such as { template = "app.yaml.tmpl" }',
+    ),
+    says="table of files",
+    why='such as [files] and below it "app.properties" = "server.port={port}"',
+)
+
 # --- the file -----------------------------------------------------------------------------------------------------
 
 SERVICE = Table(
@@ -239,6 +277,17 @@ SERVICE = Table(
             "Variables. A table in it, named like an environment, holds what differs there. See [Templates](#templates).",
             ('{ LOG_LEVEL = "info", DB_URL = { secret = "orders-db" } }',),
         ),
+        Field(
+            "files",
+            FILES,
+            "Files that are written for each replica before it starts, by their path below `{files}`: a text, or a"
+            " template. See [Templates](#templates).",
+            (
+                '{ "application.properties" = "server.port={port}" }',
+                '{ "config/app.yaml" = { template = "config/app.yaml.tmpl" } }',
+            ),
+            default="none",
+        ),
         Field("inherit", ListOf(VARIABLE), "Variables taken over from the daemon's own environment.", ('["HOME"]',)),
     ),
     dict,
@@ -274,6 +323,9 @@ SERVICE = Table(
         "subscribes": "it is called `consumes`",
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
+        "config": "a configuration file that is rendered for each replica is in [files]",
+        "configs": "a configuration file that is rendered for each replica is in [files]",
+        "templates": "a template that is rendered for each replica is in [files]",
     },
     shape={"not": {"required": ["port", "ports"]}},
 )

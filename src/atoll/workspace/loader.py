@@ -16,6 +16,7 @@ from atoll.decide.validate import check
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
 from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
+from atoll.workspace import template_files
 from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service, without_root
 from atoll.workspace.authorities import read_authorities
 from atoll.workspace.discover import SERVICE_FILE
@@ -254,7 +255,10 @@ def _services(files: _Files, places: Sequence[Place], around: _Around) -> tuple[
         files.mistakes(file, known.mistakes)
         files.add(_absent_contracts(files.root, file, given))
         files.add(read_authorities((files.root / file).parent, file, given))
-        services[name] = service({**given, "name": name, "root": root}, folder, around.env, around.environment, stores)
+        fields = {**given, "name": name, "root": root}
+        spec = service(fields, folder, around.env, around.environment, stores)
+        services[name], problems = template_files.filled_in(files.root, spec)
+        files.add(problems)
     return dict(sorted(services.items())), unsure
 
 
