@@ -144,6 +144,7 @@ def test_a_store_is_told_in_parts_and_what_is_secret_of_it_stays_so(lab: Lab) ->
     lab.service("orders", store + crash)
     lab.atoll("check")
     url = f"postgres://ada:hunter2%21@127.0.0.1:{closed}/orders"
+    assert "atoll secret set db" in lab.run("up").stderr
     lab.atoll("secret", "set", "db", stdin=url)
     lab.atoll("up")
     got = _variables(lab, "orders")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.decide.graph import Edge, Graph, Node
+    from atoll.decide.graph import Graph, GraphEdge, GraphNode
 
 _MERMAID = {
     "gateway": ("([", "])"),
@@ -79,10 +79,10 @@ def _dot(graph: Graph) -> Iterator[str]:
     yield "}"
 
 
-def _label(node: Node, newline: str) -> str:
+def _label(node: GraphNode, newline: str) -> str:
     told = node.detail if node.kind in {"store", "external", "gateway"} else ""
     return f"{node.name}{newline}{told}" if told else node.name
 
 
-def _dotted(edge: Edge) -> bool:
+def _dotted(edge: GraphEdge) -> bool:
     return edge.optional or edge.kind in {"publish", "consume"}

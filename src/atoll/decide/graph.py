@@ -16,7 +16,7 @@ NodeKind = Literal["gateway", "service", "absent", "external", "store", "topic"]
 EdgeKind = Literal["route", "call", "store", "publish", "consume"]
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
     """`name` as the files say it, `detail` what more a person wants to see: owner, URL, type."""
 
     id: str
@@ -25,7 +25,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Edge(msgspec.Struct, frozen=True, kw_only=True):
+class GraphEdge(msgspec.Struct, frozen=True, kw_only=True):
     """From the one that begins (the caller, the publisher, the reader of a topic) to the other, by ids."""
 
     source: str
@@ -41,13 +41,13 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
     workspace: str
     environment: str
-    nodes: tuple[Node, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    nodes: tuple[GraphNode, ...] = ()
+    edges: tuple[GraphEdge, ...] = ()
     cycles: tuple[tuple[str, ...], ...] = ()
     shared: Mapping[str, tuple[str, ...]] = {}  # store's id -> services, where that was not said to be meant
     unpublished: tuple[str, ...] = ()  # topics that are consumed, and published by nobody known
 
-    def node(self, id: str) -> Node:
+    def node(self, id: str) -> GraphNode:
         """The node with that id. Raises StopIteration for an unknown one."""
         return next(node for node in self.nodes if node.id == id)
 
@@ -61,19 +61,19 @@ def graph(workspace: WorkspaceSpec) -> Graph:
         for name, spec in services.items()
     }
     groups = _groups(calling)
-    nodes: dict[str, Node] = {}
-    edges: list[Edge] = []
+    nodes: dict[str, GraphNode] = {}
+    edges: list[GraphEdge] = []
     if any(spec.routes for spec in services.values()):
-        _put(nodes, Node(id="gateway", kind="gateway", name="gateway", detail=str(workspace.environment.gateway)))
+        _put(nodes, GraphNode(id="gateway", kind="gateway", name="gateway", detail=str(workspace.environment.gateway)))
     for spec in services.values():
-        _put(nodes, Node(id=f"service:{spec.name}", kind="service", name=spec.name, detail=spec.owner))
+        _put(nodes, GraphNode(id=f"service:{spec.name}", kind="service", name=spec.name, detail=spec.owner))
         edges += _routes(spec)
     for spec, call in calls:
         callee = _callee(call, services)
         _put(nodes, callee)
         cycle = callee.kind == "service" and any({spec.name, call.callee} <= group for group in groups)
         edges.append(
-            Edge(
+            GraphEdge(
                 source=f"service:{spec.name}",
                 target=callee.id,
                 kind="call",
@@ -118,26 +118,28 @@ def around(whole: Graph, services: Collection[str]) -> Graph:
     )
 
 
-def _put(nodes: dict[str, Node], node: Node) -> None:
+def _put(nodes: dict[str, GraphNode], node: GraphNode) -> None:
     nodes.setdefault(node.id, node)
 
 
-def _routes(spec: ServiceSpec) -> Iterator[Edge]:
+def _routes(spec: ServiceSpec) -> Iterator[GraphEdge]:
     for route in spec.routes:
-        yield Edge(
+        yield GraphEdge(
             source="gateway", target=f"service:{spec.name}", kind="route", label=f"{route.host or ''}{route.path}"
         )
 
 
-def _callee(call: Call, services: Mapping[str, ServiceSpec]) -> Node:
+def _callee(call: Call, services: Mapping[str, ServiceSpec]) -> GraphNode:
     if call.url is not None:
-        return Node(id=f"external:{call.url}", kind="external", name=call.callee, detail=call.url)
+        return GraphNode(id=f"external:{call.url}", kind="external", name=call.callee, detail=call.url)
     if call.callee in services:
-        return Node(id=f"service:{call.callee}", kind="service", name=call.callee, detail=services[call.callee].owner)
-    return Node(id=f"absent:{call.callee}", kind="absent", name=call.callee, detail="not in this workspace")
+        return GraphNode(
+            id=f"service:{call.callee}", kind="service", name=call.callee, detail=services[call.callee].owner
+        )
+    return GraphNode(id=f"absent:{call.callee}", kind="absent", name=call.callee, detail="not in this workspace")
 
 
-def _stores(workspace: WorkspaceSpec, nodes: dict[str, Node], edges: list[Edge]) -> dict[str, list[str]]:
+def _stores(workspace: WorkspaceSpec, nodes: dict[str, GraphNode], edges: list[GraphEdge]) -> dict[str, list[str]]:
     """Adds them; returns who uses each, of those that should have one user."""
     known: dict[str, str] = {}  # what identifies the data -> the node's id
     users: dict[str, list[str]] = {}
@@ -145,7 +147,7 @@ def _stores(workspace: WorkspaceSpec, nodes: dict[str, Node], edges: list[Edge])
         for store in spec.stores:
             id = known.setdefault(identity(spec, store), f"store:{spec.name}/{store.name}")
             _put(nodes, _store(id, store))
-            edges.append(Edge(source=f"service:{spec.name}", target=id, kind="store"))
+            edges.append(GraphEdge(source=f"service:{spec.name}", target=id, kind="store"))
             if not store.shared and store.type not in BROKERS:
                 users.setdefault(id, []).append(spec.name)
     named = {store.name for spec in workspace.services.values() for store in spec.stores}
@@ -155,22 +157,22 @@ def _stores(workspace: WorkspaceSpec, nodes: dict[str, Node], edges: list[Edge])
     return {id: list(dict.fromkeys(names)) for id, names in users.items()}
 
 
-def _store(id: str, store: Store) -> Node:
+def _store(id: str, store: Store) -> GraphNode:
     if isinstance(store.url, SecretRef):
         detail = ", ".join(filter(None, (store.type, f"secret {store.url.name}")))
     else:
         detail = without_password(store.url.value)
-    return Node(id=id, kind="store", name=store.name, detail=detail)
+    return GraphNode(id=id, kind="store", name=store.name, detail=detail)
 
 
-def _topics(services: Iterable[ServiceSpec], nodes: dict[str, Node], edges: list[Edge]) -> None:
+def _topics(services: Iterable[ServiceSpec], nodes: dict[str, GraphNode], edges: list[GraphEdge]) -> None:
     for spec in services:
         for topic in spec.publishes:
-            _put(nodes, Node(id=f"topic:{topic.name}", kind="topic", name=topic.name))
-            edges.append(Edge(source=f"service:{spec.name}", target=f"topic:{topic.name}", kind="publish"))
+            _put(nodes, GraphNode(id=f"topic:{topic.name}", kind="topic", name=topic.name))
+            edges.append(GraphEdge(source=f"service:{spec.name}", target=f"topic:{topic.name}", kind="publish"))
         for topic in spec.consumes:
-            _put(nodes, Node(id=f"topic:{topic.name}", kind="topic", name=topic.name))
-            edges.append(Edge(source=f"topic:{topic.name}", target=f"service:{spec.name}", kind="consume"))
+            _put(nodes, GraphNode(id=f"topic:{topic.name}", kind="topic", name=topic.name))
+            edges.append(GraphEdge(source=f"topic:{topic.name}", target=f"service:{spec.name}", kind="consume"))
 
 
 # --- cycles -------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def _certificates(path: Path) -> tuple[str, str, str]:
         return "", "holds a private key, which nobody but its owner should have", f"it holds {pem}"
     try:
         text = data.decode("ascii", "strict")
-        ssl.create_default_context(cadata=text)
+        ssl.create_default_context(cadata=text or "none")  # an empty one would mean the machine's
     except (ValueError, ssl.SSLError):
         return "", "holds no certificates", f"it holds {pem}"
     return text, "", ""

@@ -12,7 +12,7 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from atoll.decide.graph import Edge, Graph
+    from atoll.decide.graph import Graph, GraphEdge
 
 
 @click.command
@@ -101,7 +101,7 @@ def _rows(graph: Graph, id: str) -> Iterator[tuple[str, str, str]]:
         yield "is called", f"by {', '.join(dict.fromkeys(callers))}", ""
 
 
-def _about(edge: Edge, detail: str) -> str:
+def _about(edge: GraphEdge, detail: str) -> str:
     parts = (
         detail,
         f"port {edge.label}" if edge.label else "",
