@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import Problem
 from atoll.model.spec import (
     Call,
@@ -63,14 +64,16 @@ def environment_mistakes(given: Mapping[str, Any], environments: Collection[str]
     mistakes: list[Mistake] = []
     for name, value in given.get("env", {}).items():
         if isinstance(value, dict) and name not in environments:
+            id: ErrorId = "unknown-environment"
             what = "is no environment of atoll.toml"
             fix = f"known: {known}; others are declared there as [environments.{name}]"
             if near := next((key for key in value if key != "secret" and get_close_matches(key, ["secret"])), None):
                 what, fix = f"is no secret: {near} is not its field", f'{name} = {{ secret = "NAME" }}'
-            mistakes.append(Mistake(what, fix, ("env", name)))
+                id = "wrong-value"
+            mistakes.append(Mistake(what, fix, ("env", name), id=id))
         elif isinstance(value, SecretRef) and name in environments:
             what = "is read as a secret, but has the name of an environment"
-            mistakes.append(Mistake(what, "give the variable another name", ("env", name)))
+            mistakes.append(Mistake(what, "give the variable another name", ("env", name), id="variable-twice"))
     return mistakes
 
 
@@ -93,7 +96,11 @@ def without_root(workspace: WorkspaceSpec) -> tuple[WorkspaceSpec, list[Problem]
                 what = f"{field} names no service that is here; it may be in the root that is not there, and gets 503 until then"
                 near = nearest(call.callee, workspace.services)
                 fix = f"did you mean '{near}'?" if near else ""
-                doubts.append(Problem(file=service_file(spec), field=field, what=what, fix=fix, level="warning"))
+                doubts.append(
+                    Problem(
+                        file=service_file(spec), field=field, what=what, fix=fix, id="root-missing", level="warning"
+                    )
+                )
         services[name] = replace(spec, calls=tuple(calls))
     return replace(workspace, services=services), doubts
 

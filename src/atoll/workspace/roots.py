@@ -65,18 +65,17 @@ def _unfit(root: Root, field: str, base: Path) -> Problem:
     if root.optional and not base.exists():
         what = f'roots: "{root.path}" is not there; its services are left out, and calls to them get 503'
         fix = "clone it there to have them"
-        return Problem(file="atoll.toml", field=field, what=what, fix=fix, level="warning")
+        return Problem(file="atoll.toml", field=field, what=what, fix=fix, id="root-missing", level="warning")
     if base.is_dir():
-        return Problem(
-            file="atoll.toml", field=field, what=f'roots: "{root.path}" is the workspace itself', fix="take it out"
-        )
+        what = f'roots: "{root.path}" is the workspace itself'
+        return Problem(file="atoll.toml", field=field, what=what, fix="take it out", id="wrong-value")
     what = f'roots: "{root.path}" is not {"a folder" if base.exists() else "there"}'
     fix = f'clone it to {base.absolute()}; or, when some people do without it: {{ path = "{root.path}", optional = true }}'
-    return Problem(file="atoll.toml", field=field, what=what, fix=fix)
+    return Problem(file="atoll.toml", field=field, what=what, fix=fix, id="root-missing")
 
 
 def _empty(root: Root, field: str) -> Problem:
     looked = ", ".join(f'"{pattern}"' for pattern in root.services or DEFAULT_SERVICES)
     what = f'roots: no folder with a service.toml in "{root.path}" at {looked}'
     fix = f'run `atoll init` there, or say where they are: {{ path = "{root.path}", services = ["apps/*"] }}'
-    return Problem(file="atoll.toml", field=field, what=what, fix=fix, level="warning")
+    return Problem(file="atoll.toml", field=field, what=what, fix=fix, id="no-service-there", level="warning")
