@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # its own command does.
 READING = frozenset(
     {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
-    | {"graph", "help", "version"}
+    | {"explain", "graph", "help", "version"}
 )
 
 

@@ -199,7 +199,7 @@ def _expect(connection: Connection, service: str, generation: int) -> None:
         raise Conflict(
             f"{service} was changed meanwhile",
             f"its intent is at generation {found}, the request was made for {generation}",
-            f"look at `atoll status {service}`, then ask again",
+            "look at `atoll status`, then ask again",
             id="changed-meanwhile",
         )
 

@@ -156,7 +156,7 @@ class MemoryStore:
                 raise Conflict(
                     f"{service} was changed meanwhile",
                     f"its intent is at generation {found}, the request was made for {generation}",
-                    f"look at `atoll status {service}`, then ask again",
+                    "look at `atoll status`, then ask again",
                     id="changed-meanwhile",
                 )
 
