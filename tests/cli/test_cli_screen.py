@@ -75,6 +75,21 @@ def test_no_table_is_wider_than_its_terminal(screen, daemon: Served, columns: in
         assert shown.widest() <= columns
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_progress_fits_and_is_gone_after_ctrl_c(screen, daemon: Served, columns: int) -> None:
+    daemon.control.held |= {"orders", "catalog"}
+    with screen("deploy", "orders", "catalog", columns=columns) as shown:
+        text = shown.until("catalog r1 → r2")
+        assert [line.split()[1:6] for line in text.splitlines()] == [
+            [name, "r1", "→", "r2", "starting"] for name in ("orders", "catalog")
+        ]
+        shown.press("C-c")
+        assert shown.ended() == 130
+        assert "detached: orders r1 → r2 goes on" in " ".join(shown.text().split())
+        assert "starting" not in shown.text()
+    daemon.control.held.clear()
+
+
 @pytest.mark.parametrize(
     ("env", "styled"),
     [
