@@ -41,10 +41,9 @@ def test_watch_fits_a_narrow_terminal(screen, daemon: Served) -> None:
 
 
 def test_watch_outlives_its_daemon(screen, tmp_path: Path) -> None:
-    with Served(tmp_path / "s"):
-        shown = screen("status", "--watch", columns=120)
-        shown.until("orders")
-    with shown:
+    with screen("status", "--watch", columns=120) as shown:
+        with Served(tmp_path / "s"):
+            shown.until("orders")
         text = shown.until("the page is as it was")
         assert "! the daemon of 'local' does not answer, for " in text
         assert "orders" in text
