@@ -99,6 +99,9 @@ def test_a_mistyped_environment_gets_a_suggestion(atoll) -> None:
     assert done.returncode == 2
     assert "there is no environment 'prodution'" in done.stderr
     assert "did you mean 'production'?" in done.stderr
+    done = atoll("down", "--env", "prodution", "--yes", ATOLL_PRETEND_ALIVE="0")
+    assert (done.returncode, "did you mean 'production'?" in done.stderr) == (2, True)
+    assert atoll("down", "--env", "prodution", "--yes").returncode == 0  # it runs: declared or not, it can be ended
 
 
 def test_help_lists_commands_and_exit_codes(atoll) -> None:
