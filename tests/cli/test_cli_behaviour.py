@@ -151,6 +151,26 @@ def test_status_as_json_imports_little(environ: dict[str, str], shop: Path, daem
     assert done.stderr == "[]\n"
 
 
+@pytest.mark.parametrize("command", [["check"], ["status"]])
+def test_a_command_of_the_real_program_imports_no_adapter(
+    command: list[str], environ: dict[str, str], tmp_path: Path
+) -> None:
+    """`status` of an environment that does not run asks the keeper why, and no more."""
+    (tmp_path / "atoll.toml").touch()
+    (tmp_path / "service.toml").write_text('name = "orders"\nrun = "true"\n')
+    code = (
+        "import sys; from atoll.app.hooks import AppHooks; from atoll.cli.main import run; run(AppHooks(), sys.argv[1:]);"
+        "print(*sorted(m for m in sys.modules if m in {'asyncio', 'grpc', 'google.protobuf', 'sqlalchemy', 'rich'}"
+        " or m.startswith(('atoll.proxy', 'atoll.engines', 'atoll.builders', 'atoll.pipeline', 'atoll.store'))))"
+    )
+    places = {"ATOLL_HOME": str(tmp_path / "h"), "ATOLL_RUN": str(tmp_path / "r")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, env=environ | places, capture_output=True, text=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "", done.stdout
+
+
 def test_the_command_line_imports_no_daemon_nor_adapter() -> None:
     code = (
         "import sys, pkgutil, importlib, atoll.cli\n"
