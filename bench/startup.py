@@ -17,7 +17,7 @@ from bench.report import Result
 from bench.site import ATOLL, site
 from bench.stats import Sample, ratio
 
-TARGETS = {"atoll --help": 5.0, "atoll status --json": 8.0, "atoll check": 8.0, "Tab": 8.0}
+TARGETS = {"atoll --help": 5.0, "atoll status --json": 8.0, "atoll check": 10.0, "Tab": 8.0}
 TAB = {"_ATOLL_COMPLETE": "bash_complete", "COMP_WORDS": "atoll logs ", "COMP_CWORD": "2"}
 
 
