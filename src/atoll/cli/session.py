@@ -57,6 +57,7 @@ class Session:
             f"there is no atoll.toml {where}",
             "it marks the workspace that every command works on",
             "go into the workspace, or name it with --workspace",
+            id="no-workspace",
         )
 
     @cached_property
@@ -91,7 +92,7 @@ class Session:
         if self.environment in known:
             return None
         what, why = f"there is no environment '{self.environment}'", "atoll.toml declares none of that name"
-        return Failed(what, why, did_you_mean(self.environment, known), kind="NotFound")
+        return Failed(what, why, did_you_mean(self.environment, known), id="unknown-environment", kind="NotFound")
 
     def here(self, text: str) -> str:
         """Commands in a text, such that they work on this environment: the daemon and the files know no --env."""
