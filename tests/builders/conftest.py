@@ -64,6 +64,10 @@ class Yard:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
+    def logs(self) -> dict[str, int]:
+        """The output of builds that ran, by file and time."""
+        return {log.name: log.stat().st_mtime_ns for log in (self.artifacts / ".logs").iterdir()}
+
     def kept(self, artifact: Artifact) -> list[str]:
         """The files of an artifact."""
         return sorted(str(path.relative_to(artifact.path)) for path in Path(artifact.path).rglob("*") if path.is_file())
@@ -90,3 +94,23 @@ def needs() -> object:
             pytest.skip(f"{' '.join(argv)} does not work here: {done.stderr.strip()[-200:]}")
 
     return check
+
+
+@pytest.fixture
+def manager(tmp_path: Path, needs, monkeypatch: pytest.MonkeyPatch):
+    """A function that brings a package manager onto the PATH: the machine's own, or one from the npm registry."""
+
+    def bring(name: str, version: str) -> None:
+        needs("npm", "--version")
+        folder = tmp_path / "managers"
+        for _ in range(2):
+            done = subprocess.run(
+                ["npm", "install", "--prefix", folder, "--no-audit", "--no-fund", f"{name}@{version}"],
+                capture_output=True, text=True, timeout=150, check=False,
+            )  # fmt: skip
+            if done.returncode == 0:
+                monkeypatch.setenv("PATH", f"{folder}/node_modules/.bin:{os.environ['PATH']}")
+                return
+        pytest.skip(f"{name} cannot be had: {done.stderr.strip()[-200:]}")
+
+    return bring

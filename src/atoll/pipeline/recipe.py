@@ -23,5 +23,5 @@ def builder_of(spec: ServiceSpec, root: Path) -> Builder:
 
 def _files(spec: ServiceSpec, root: Path) -> tuple[Path, frozenset[str]]:
     folder = Path(os.path.normpath(root / spec.folder / spec.build.context))
-    found = select(folder, spec.build.inputs, root=root, skip=OURS)
+    found = select(folder, spec.build.inputs, root=Path(os.path.normpath(root / spec.root)), skip=OURS)
     return folder, frozenset(entry.path for entry in found if entry.path.rpartition("/")[2] not in OURS)
