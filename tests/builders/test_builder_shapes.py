@@ -127,6 +127,17 @@ def test_a_go_service_with_commands_internal_packages_and_grpc(yard, needs) -> N
     assert yard.kept(first) == ["internal/pricing/prices.txt", "orders"]
 
 
+def test_a_maven_project_of_two_modules_with_javalin(yard, needs) -> None:
+    needs("javac", "-version")
+    needs("mvn", "--version")
+    first = proved(yard, "maven", "orders/src/main/java/shop/orders/Main.java", "java", "shop.orders.Main")
+    kept = yard.kept(first)
+    assert "orders.jar" in kept
+    assert "lib/pricing-1.0.jar" in kept
+    assert "lib/javalin-6.3.0.jar" in kept
+    assert not [path for path in kept if "/" in path and not path.startswith("lib/")]
+
+
 LOCKS = {
     "npm": (None, ()),
     "yarn": ("1.22.22", ("yarn", "install", "--silent", "--ignore-scripts")),
