@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from atoll.eject.compose import image
 from atoll.eject.layout import UNIT_FILES, Layout, Recipe
-from atoll.model.spec import EdgePolicy, Probe, SecretRef, ServiceSpec
+from atoll.model.spec import EdgePolicy, Health, Probe, SecretRef, ServiceSpec, Stop
 
 _USUAL = EdgePolicy()
 
@@ -90,6 +90,8 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
             yield f"{name}: is not in this workspace; under systemd it answers 503, in compose the name is unknown."
         yield from _policy(name, call.policy)
     yield from _stores(spec)
+    yield from _topics(spec)
+    yield from _times(spec)
     for one, other in layout.circles:
         if one == spec.name:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
@@ -115,6 +117,26 @@ def _stores(spec: ServiceSpec) -> Iterator[str]:
             yield f"`stores.{store.name}`: in compose its address means the container itself; name the machine, or give the store a container."
 
 
+def _topics(spec: ServiceSpec) -> Iterator[str]:
+    """Nothing of them is needed to run; but nobody checks them any more."""
+    for field, topics in (("publishes", spec.publishes), ("consumes", spec.consumes)):
+        for topic in topics:
+            more = [topic.store and f"in {topic.store}", topic.contract, "from outside" if topic.external else ""]
+            told = ", ".join([topic.name, *filter(None, more)])
+            yield f"`{field}` {told}: nothing checks who publishes what, and who needs it."
+
+
+def _times(spec: ServiceSpec) -> Iterator[str]:
+    """Durations that were chosen, and that mean something to Atoll alone."""
+    for field, seconds, usual in (
+        ("health.stable_for", spec.health.stable_for_s, Health().stable_for_s),
+        ("stop.drain", spec.stop.drain_s, Stop().drain_s),
+        ("keep_warm", spec.keep_warm_s, ServiceSpec(name="", run=spec.run).keep_warm_s),
+    ):
+        if seconds != usual:
+            yield f"`{field}` of {seconds:g} s: replicas are replaced without it."
+
+
 def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     recipe = layout.recipes.get(spec.name)
     if recipe is None:
@@ -137,6 +159,8 @@ def _probe(field: str, probe: Probe) -> Iterator[str]:
 def _policy(name: str, policy: EdgePolicy) -> Iterator[str]:
     if policy.retry_on:
         yield f"{name}: `retry_on` {', '.join(policy.retry_on)}."
+    if policy.timeout_s and policy.idle_timeout_s != _USUAL.idle_timeout_s:
+        yield f"{name}: `idle_timeout` of {policy.idle_timeout_s:g} s, since nginx has one time-out for reading."
     for field in ("max_pending", "max_requests", "retry_budget_pct"):
         if getattr(policy, field) != getattr(_USUAL, field):
             yield f"{name}: `{field.removesuffix('_pct')}`."
