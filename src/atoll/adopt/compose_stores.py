@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import msgspec
 
 from atoll.adopt.compose_edges import Outside
-from atoll.adopt.found import Found, StoreFound, slug
+from atoll.adopt.found import Found, StoreFound, join, slug
+from atoll.model.store_url import parse
 
 # What a URL of it begins with, by a word of the image's name.
 _SCHEMES: Mapping[str, str] = {
@@ -38,7 +39,7 @@ def _move(found: Found, store: str, scheme: str, other: Outside, variable: str) 
     pairs: dict[str, str] = {}
     if secret:
         url = ""
-        if not secret.startswith("url:"):
+        if variable not in found.secret_urls:
             return
     elif _URL.fullmatch(value):
         url = value
@@ -49,6 +50,8 @@ def _move(found: Found, store: str, scheme: str, other: Outside, variable: str) 
         at = int(port or other.at(other.store))
         url, pairs = f"{scheme}://{_HERE}:{at}", {variable: "{host}", **({beside: "{port}"} if beside else {})}
     else:
+        return
+    if url and not _sound(url):
         return
     made = StoreFound(url=url, secret=secret, type=scheme if secret else "", env=pairs or {variable: "{url}"})
     known = found.stores.get(store)
@@ -61,6 +64,15 @@ def _move(found: Found, store: str, scheme: str, other: Outside, variable: str) 
     for name in made.env:
         found.env.pop(name, None)
         found.secrets.pop(name, None)
+
+
+def _sound(url: str) -> bool:
+    """Whether it can be taken apart."""
+    try:
+        parse(url)
+    except ValueError:
+        return False
+    return True
 
 
 def _port_beside(found: Found, variable: str) -> tuple[str, str]:
@@ -82,7 +94,8 @@ def _shared(services: Mapping[str, Found]) -> dict[str, StoreFound]:
         if len(those) > 1 and all(
             (each.stores[name].url, each.stores[name].secret) == (first.url, first.secret) for each in those
         ):
-            shared[name] = msgspec.structs.replace(first, env={})
+            homes = {join(each.folder, each.context) for each in those}
+            shared[name] = msgspec.structs.replace(first, env={}, shared=len(homes) == 1)
             for each in those:
                 each.stores[name] = StoreFound(env=each.stores[name].env)
     return shared

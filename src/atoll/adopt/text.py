@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from atoll.adopt.found import CallFound, Found
+from atoll.adopt.found import CallFound, Found, StoreFound
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _USUAL_SERVICES = re.compile(r"\.|[^/.][^/]*|services/[^/]+")
@@ -16,11 +16,13 @@ def service_text(found: Found) -> str:
     return "\n".join(lines) + "\n"
 
 
-def workspace_text(name: str, folders: Sequence[str]) -> str:
+def workspace_text(name: str, folders: Sequence[str], stores: Mapping[str, StoreFound] | None = None) -> str:
     """The whole `atoll.toml`; `services` is said only where the usual folders would not find them all."""
     lines = [f"name = {_text(name)}"]
     if not all(_USUAL_SERVICES.fullmatch(folder) for folder in folders):
         lines.append(f"services = {_value(_globs(folders))}")
+    if stores:
+        lines += ["", "[stores]", *(_row(name, _store(store)) for name, store in stores.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -111,6 +113,9 @@ def _tables(found: Found) -> Iterable[str]:
     for name, call in found.calls.items():
         if name not in simple:
             yield from _call(name, call, found.notes.get(f"calls.{name}", ""))
+    if found.stores:
+        rows = {name: _store(store) for name, store in found.stores.items()}
+        yield from ("", "[stores]", *_rows(rows, found.notes, "stores."))
     if found.env or found.secrets:
         values = {**found.env, **{name: {"secret": secret} for name, secret in found.secrets.items()}}
         yield from ("", "[env]", *_rows(values, found.notes, "env."))
@@ -126,6 +131,18 @@ def _call(name: str, call: CallFound, note: str) -> Iterable[str]:
     yield _row("env", next(iter(call.env)) if usual else call.env)
     if call.optional:
         yield _row("optional", True)
+
+
+def _store(store: StoreFound) -> object:
+    """In its shortest form."""
+    env: object = next(iter(store.env)) if list(store.env.values()) == ["{url}"] else store.env
+    if not (store.url or store.secret):
+        return env if isinstance(env, str) else {"env": env}
+    if store.url and not store.env and not store.shared:
+        return store.url
+    where = {"secret": store.secret} if store.secret else store.url
+    fields: dict[str, object] = {"url": where, "type": store.type, "env": env, "shared": store.shared}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _short(call: CallFound) -> bool:
