@@ -66,6 +66,7 @@ OTHER: dict[str, Any] = {
     "workdir": "app",
     "ports.name": "main",
     "ports.protocol": "tcp",
+    "ports.number": 3000,
     "ports.env": "WEB_PORT",
     "health.ready.kind": "tcp",
     "health.ready.port": "admin",
