@@ -127,7 +127,11 @@ def rest(raw: Fields, told: Told) -> None:
         elif key in _UNNEEDED:
             told.unneeded(key, _UNNEEDED[key])
         else:
-            told.left(f"{key}{_named(value)} is not carried over", _FIX.get(key, "see what it did, and do it for this machine"), key)
+            told.left(
+                f"{key}{_named(value)} is not carried over",
+                _FIX.get(key, "see what it did, and do it for this machine"),
+                key,
+            )
     if raw.get("expose"):
         told.unneeded("expose", _UNNEEDED["expose"])
     if raw.get("working_dir"):
