@@ -191,7 +191,7 @@ def test_the_table_above_has_every_field() -> None:
     assert EdgePolicy() == BASE.calls[0].policy
 
 
-@pytest.mark.parametrize("field", leaves(BASE))
+@pytest.mark.parametrize("field", list(leaves(BASE)))
 def test_a_field_is_carried_over_or_told(field: str) -> None:
     same = ejected(altered(BASE, field.split("."), OTHER[field])) == ejected(BASE)
     assert same == (field in NOTHING)
