@@ -143,6 +143,7 @@ NOTHING = {
     "build.timeout_s": "a person sees how long a build takes",
     "health.ready.service": "only of gRPC's check, which is told as a whole",
     "calls.protocol": "what an absent callee would speak; that it is absent is told",
+    "calls.ca": "of a callee outside: TLS to it is told to be the service's own business",
     "stores.type": "only `atoll check` and `why` read it",
     "stores.shared": "only `atoll check` reads it",
     "stores.url": "its variables have its address",

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from atoll.adopt.found import CallFound, Found, StoreFound
+from atoll.adopt.stores import StoreFound as StoreByUrl
+from atoll.adopt.stores import stores_of
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _USUAL_SERVICES = re.compile(r"\.|[^/.][^/]*|services/[^/]+")
@@ -116,9 +118,21 @@ def _tables(found: Found) -> Iterable[str]:
     if found.stores:
         rows = {name: _store(store) for name, store in found.stores.items()}
         yield from ("", "[stores]", *_rows(rows, found.notes, "stores."))
-    if found.env or found.secrets:
-        values = {**found.env, **{name: {"secret": secret} for name, secret in found.secrets.items()}}
+    stores = stores_of(found)
+    for store in stores:
+        yield from _by_url(store, found.notes.get(f"env.{store.variable}", ""))
+    values = {**found.env, **{name: {"secret": secret} for name, secret in found.secrets.items()}}
+    values = {name: value for name, value in values.items() if name not in {store.variable for store in stores}}
+    if values:
         yield from ("", "[env]", *_rows(values, found.notes, "env."))
+
+
+def _by_url(store: StoreByUrl, note: str) -> Iterable[str]:
+    yield from ("", f"[stores.{store.name}]")
+    yield _row("url", {"secret": store.secret} if store.secret else store.url, note)
+    if store.type:
+        yield _row("type", store.type)
+    yield _row("env", store.variable)
 
 
 def _call(name: str, call: CallFound, note: str) -> Iterable[str]:
