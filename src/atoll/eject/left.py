@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from atoll.eject.compose import image
 from atoll.eject.layout import UNIT_FILES, Layout, Recipe
-from atoll.model.spec import EdgePolicy, Health, Probe, SecretRef, ServiceSpec, Stop
+from atoll.model.spec import EdgePolicy, Probe, SecretRef, ServiceSpec
 
 _USUAL = EdgePolicy()
 
@@ -141,12 +141,13 @@ def _topics(spec: ServiceSpec) -> Iterator[str]:
 
 def _times(spec: ServiceSpec) -> Iterator[str]:
     """Durations that were chosen, and that mean something to Atoll alone."""
-    for field, seconds, usual in (
-        ("health.stable_for", spec.health.stable_for_s, Health().stable_for_s),
-        ("stop.drain", spec.stop.drain_s, Stop().drain_s),
-        ("keep_warm", spec.keep_warm_s, ServiceSpec(name="", run=spec.run).keep_warm_s),
+    usual = ServiceSpec(name="", run=spec.run)
+    for field, seconds, before in (
+        ("health.stable_for", spec.health.stable_for_s, usual.health.stable_for_s),
+        ("stop.drain", spec.stop.drain_s, usual.stop.drain_s),
+        ("keep_warm", spec.keep_warm_s, usual.keep_warm_s),
     ):
-        if seconds != usual:
+        if seconds != before:
             yield f"`{field}` of {seconds:g} s: replicas are replaced without it."
 
 
