@@ -50,7 +50,9 @@ class MavenBuilder:
         try:
             poms = [(folder / path).read_text(encoding="utf-8") for path in ("pom.xml", *modules)]
         except (FileNotFoundError, UnicodeDecodeError) as exc:
-            raise UserError(f"{spec.folder}/pom.xml cannot be read", str(exc), "correct the file") from exc
+            raise UserError(
+                f"{spec.folder}/pom.xml cannot be read", str(exc), "correct the file", id="file-not-understood"
+            ) from exc
         maven = ("sh", "./mvnw") if _wrapped(files) else ("mvn",)
         goals = ["package"]
         whole = "\n".join(poms)
