@@ -13,7 +13,7 @@ import msgspec
 from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
-from atoll.workspace.fields_service import BUILD_TABLE, LIMITS, SERVICE, STOP_TABLE
+from atoll.workspace.fields_service import BUILD_TABLE, FAILURES, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
 
@@ -101,6 +101,14 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         "### Policy",
         "Fields that a call and a route share: what protects one side from the other.",
         Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
+    ),
+    (
+        "### Failures",
+        (
+            "`[failures]`: which answers say that the service failed, and not that somebody asked it wrongly. A connection "
+            "that broke, an answer that was cut off, a breaker and a time-out always do. See [signals](howto/signals.md)."
+        ),
+        FAILURES,
     ),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
     ("## atoll.toml", "", WORKSPACE),
