@@ -40,6 +40,12 @@ class Client:
 
         return _decode(self.raw("/v1/status"), StatusView)
 
+    def signals(self, path: str) -> wire.SignalsView:
+        """Golden signals of now; `path` says over what."""
+        from atoll.model.wire import SignalsView
+
+        return _decode(self.raw(path), SignalsView)
+
     def releases(self, service: str) -> list[wire.ReleaseView]:
         """Newest first."""
         from atoll.model.wire import ReleaseView

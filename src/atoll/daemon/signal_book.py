@@ -186,8 +186,8 @@ class SignalBook:
                     replica=replica,
                     requests=counts.requests if counts else 0,
                     failures=counts.failures if counts else 0,
-                    rps=_rounded(counts.requests / window.seconds) if counts and window.seconds else None,
-                    inflight_avg=_rounded(counts.inflight_s / window.seconds) if counts and window.seconds else None,
+                    rps=_rounded(counts.rps) if counts else None,
+                    inflight_avg=_rounded(counts.inflight) if counts else None,
                     memory_bytes=memory_bytes,
                     cpu_s=cpu_s,
                 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from atoll.eject.compose import image
 from atoll.eject.layout import Layout, Recipe
-from atoll.model.spec import EdgePolicy, Probe, ServiceSpec
+from atoll.model.spec import EdgePolicy, Failures, Probe, ServiceSpec
 
 _USUAL = EdgePolicy()
 
@@ -56,7 +56,7 @@ def _with_secrets(layout: Layout) -> Iterator[str]:
 
 def _of_atoll(layout: Layout) -> Iterator[str]:
     yield "Deploys without a failed request: a new build replaces replicas while they serve."
-    yield "Releases, rollback, receipts, the ledger, rates and `why`."
+    yield "Releases, rollback, receipts, the ledger, golden signals (`top`, `/metrics`) and `why`."
     yield "Draining: a replica that is stopped is not taken out of nginx first."
     yield "Liveness probes: compose marks a replica unhealthy and leaves it; systemd only sees that a process ended."
     yield (
@@ -94,6 +94,8 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
     if not spec.overlap:
         yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
+    if spec.failures != Failures():
+        yield "`failures`: nothing counts them; nginx passes to another server on errors and time-outs of the connection only."
     for name in spec.inherit:
         yield f"`inherit` {name}: is taken from the shell that runs compose, and from systemd's own environment."
 

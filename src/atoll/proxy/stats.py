@@ -52,6 +52,7 @@ class Statistics:
         if before is not None and (pid != self._last_pid or now.uptime_s < before.uptime_s):  # another Envoy: from 0
             before, was_at_s = Scrape({}, {}, {}, 0), max(was_at_s, at_s - now.uptime_s)
             self._latency, self._tcp, self._hosts = {}, {}, {}
+            self._hosts_at_s = max(self._hosts_at_s, was_at_s) if self._hosts_at_s else 0.0
         tcp = {name: one for name, one in clusters.items() if one.key.callee_release is None}
         tcp_hosts = await self._clusters(one.key for one in tcp.values())
         hosts = await self._clusters() if at_s - self._hosts_at_s >= REPLICAS_EVERY_S - 0.5 else None
@@ -68,7 +69,7 @@ class Statistics:
         counted: Mapping[ReplicaKey, ReplicaCounts] = {}
         if hosts is not None:
             if before is not None and self._hosts_at_s:
-                counted = _replicas(self._hosts, hosts, clusters, replicas, at_s - max(was_at_s, self._hosts_at_s))
+                counted = _replicas(self._hosts, hosts, clusters, replicas, at_s - self._hosts_at_s)
             self._hosts, self._hosts_at_s = hosts, at_s
         return None if before is None else Reading(seconds=at_s - was_at_s, edges=edges, replicas=counted)
 
@@ -191,20 +192,18 @@ def _replicas(
     replicas: Mapping[Address, ReplicaKey],
     seconds: float,
 ) -> dict[ReplicaKey, ReplicaCounts]:
-    found: dict[ReplicaKey, ReplicaCounts] = {}
+    sums: dict[ReplicaKey, list[int]] = {}  # over all callers: requests, failures, in flight
     for (name, address), values in now.items():
         replica, one = replicas.get(address), clusters.get(name)
         if replica is None or one is None:
             continue
         since = grown(before.get((name, address), {}), values, _HOST_GAUGES)
-        kind = (
-            ("cx_total", "cx_connect_fail", "cx_active")
-            if one.protocol == "tcp"
-            else ("rq_total", "rq_error", "rq_active")
-        )
-        total, failed, active = kind
-        counts = ReplicaCounts(
-            requests=since.get(total, 0), failures=since.get(failed, 0), inflight_s=values.get(active, 0) * seconds
-        )
-        found[replica] = found[replica] + counts if replica in found else counts
-    return found
+        row = sums.setdefault(replica, [0, 0, 0])
+        tcp = one.protocol == "tcp"
+        row[0] += since.get("cx_total" if tcp else "rq_total", 0)
+        row[1] += since.get("cx_connect_fail" if tcp else "rq_error", 0)
+        row[2] += values.get("cx_active" if tcp else "rq_active", 0)
+    return {
+        replica: ReplicaCounts(seconds=seconds, requests=requests, failures=failures, inflight_s=inflight * seconds)
+        for replica, (requests, failures, inflight) in sums.items()
+    }

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from atoll.model.signals import Counts, EdgeKey, Point
+from atoll.model.signals import EdgeKey, Point
 from atoll.model.state import Now
-from atoll.telemetry.memory import Stored, total
-from atoll.telemetry.minute import MINUTE_S, pack, pack_sum, part_of, unpack, unpack_sum
+from atoll.telemetry.memory import Stored
+from atoll.telemetry.minute import MINUTE_S, Second, check, pack_second, together, unpack, unpack_second
 
 _log = logging.getLogger(__name__)
 KEEP_MINUTES = 30 * 24 * 60
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS edge (
 CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY, anchor INTEGER NOT NULL, first INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS minute (
     edge INTEGER NOT NULL, minute INTEGER NOT NULL, wall INTEGER NOT NULL, seen INTEGER NOT NULL,
-    sums BLOB NOT NULL, seconds BLOB, PRIMARY KEY (edge, minute)) WITHOUT ROWID;
+    sums BLOB, seconds BLOB, PRIMARY KEY (edge, minute)) WITHOUT ROWID;
 """
 
 
@@ -160,7 +160,7 @@ class History:
             for row in rows:
                 values.append(self._row(db, row, now))
                 seen[row.minute] = seen.get(row.minute, 0) | row.seen
-            values += [self._row(db, Stored(EVERYWHERE, minute, bits, {}), now) for minute, bits in seen.items()]
+            values += [self._row(db, Stored(EVERYWHERE, minute, bits, b"", b""), now) for minute, bits in seen.items()]
             sql = (
                 "INSERT INTO minute VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET wall = excluded.wall, "
                 "seen = minute.seen | excluded.seen, sums = excluded.sums, seconds = excluded.seconds"
@@ -175,34 +175,38 @@ class History:
             raise
         return True
 
-    def _row(self, db: sqlite3.Connection, row: Stored, now: Now) -> tuple[int, int, int, int, bytes, bytes]:
+    def _row(self, db: sqlite3.Connection, row: Stored, now: Now) -> tuple[int, int, int, int, bytes | None, bytes]:
         wall = round(now.wall - now.boot_s) + row.minute * MINUTE_S
         number = row.minute + self._anchor
-        sums = pack_sum(part_of(row.seen, row.seconds))
-        return self._id(db, row.key), number, wall, row.seen, sums, pack(row.seconds)
+        return self._id(db, row.key), number, wall, row.seen, row.sums, row.seconds
 
     def _recent(self, db: sqlite3.Connection, minute: int) -> list[Stored]:
         keys = {number: key for key, number in self._ids.items() if key != EVERYWHERE}
         first = max(self._first, minute - SECONDS_MINUTES + self._anchor)
         sql = "SELECT edge, minute, seen, seconds FROM minute WHERE edge = ? AND minute >= ? AND seconds IS NOT NULL"
         rows = [row for number in keys for row in db.execute(sql, (number, first))]
-        return [
-            Stored(keys[edge], number - self._anchor, seen, unpack(seconds)) for edge, number, seen, seconds in rows
-        ]
+        for row in rows:
+            check(row[3])
+        return [Stored(keys[edge], number - self._anchor, seen, seconds) for edge, number, seen, seconds in rows]
 
     def _points(self, db: sqlite3.Connection, wanted: set[EdgeKey], from_wall: float, to_wall: float) -> list[Point]:
-        sql = "SELECT minute, wall, seen, sums FROM minute WHERE edge = ? AND wall >= ? AND wall < ? ORDER BY minute"
+        sql = (
+            "SELECT minute, wall, seen, sums, seconds FROM minute "
+            "WHERE edge = ? AND wall >= ? AND wall < ? ORDER BY minute"
+        )
         span = (int(from_wall), int(to_wall))
-        found: dict[int, tuple[int, int, list[Counts], float]] = {}
-        for number, wall, seen, _ in db.execute(sql, (self._ids.get(EVERYWHERE, -1), *span)):
-            found[number] = (wall, seen.bit_count(), [], 0.0)
+        found: dict[int, tuple[int, int, list[Second]]] = {}
+        for number, wall, seen, *_ in db.execute(sql, (self._ids.get(EVERYWHERE, -1), *span)):
+            found[number] = (wall, seen.bit_count(), [])
         for key in wanted & self._ids.keys():
-            for number, wall, seen, sums in db.execute(sql, (self._ids[key], *span)):
-                counts, more_s = unpack_sum(sums)
-                at, seconds, many, inflight_s = found.get(number, (wall, seen.bit_count(), [], 0.0))
-                found[number] = (at, seconds, [*many, counts], inflight_s + more_s)
-        rows = (row for _, row in sorted(found.items()))
-        return [Point(wall=at, seconds=n, counts=total(many), inflight_s=one) for at, n, many, one in rows]
+            for number, wall, seen, sums, seconds in db.execute(sql, (self._ids[key], *span)):
+                row = found.setdefault(number, (wall, seen.bit_count(), []))
+                row[2].append(_sum(sums, seconds))
+        points = []
+        for _, (wall, seconds, many) in sorted(found.items()):
+            counts, inflight_s = together(many)
+            points.append(Point(wall=wall, seconds=seconds, counts=counts, inflight_s=inflight_s))
+        return points
 
     def _tidy(self, db: sqlite3.Connection, minute: int) -> None:
         """Drop what is too old, the seconds of what is older than an hour, and rows in which nothing happened."""
@@ -210,6 +214,10 @@ class History:
         for key, number in list(self._ids.items()):
             db.execute("DELETE FROM minute WHERE edge = ? AND minute < ?", (number, minute - KEEP_MINUTES))
             span = (number, hour - 3 * _TIDY_EVERY, hour)
+            sql = "SELECT minute, seconds FROM minute WHERE edge = ? AND minute BETWEEN ? AND ? AND sums IS NULL"
+            for at, seconds in db.execute(sql, span).fetchall():  # its daemon died before it ended
+                values = (pack_second(_sum(None, seconds)), number, at)
+                db.execute("UPDATE minute SET sums = ? WHERE edge = ? AND minute = ?", values)
             if key != EVERYWHERE:
                 db.execute("DELETE FROM minute WHERE edge = ? AND minute BETWEEN ? AND ? AND sums = x''", span)
             db.execute("UPDATE minute SET seconds = NULL WHERE edge = ? AND minute BETWEEN ? AND ?", span)
@@ -236,3 +244,8 @@ class History:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         (free,) = db.execute("PRAGMA freelist_count").fetchone()
         return int(pages - free) * _PAGE_BYTES
+
+
+def _sum(sums: bytes | None, seconds: bytes | None) -> Second:
+    """A minute's; one that was open when it was written has its seconds only."""
+    return together(list(unpack(seconds or b"").values())) if sums is None else unpack_second(sums)

@@ -13,7 +13,7 @@ from atoll.ports import Clock
 from atoll.telemetry.history import History
 from atoll.telemetry.memory import Memory
 
-SAVE_EVERY_S = 10.0  # so much is no data after a `kill -9`
+SAVE_EVERY_S = 5.0  # so much is no data after a `kill -9`
 
 
 class Telemetry(ports.Signals):
