@@ -1,9 +1,9 @@
-"""What it costs to read the golden signals each second, beside the raw read of the same page.
+"""What it costs to read the golden signals, beside the raw read of the same pages.
 
-The floor opens Envoy's admin socket, asks for the same statistics and reads the answer to its end. Atoll's read does that,
-takes the page apart, and makes differences by edge and release. Every edge has had requests since the read before, with
-latencies in a dozen buckets. CPU time is this process's, and for Envoy that of its whole process, over one read; reads are
-interleaved, and ratios taken round by round. The page of replicas, which is read every five seconds, stands apart.
+The floor opens Envoy's admin socket, asks for the same pages and reads each answer to its end. Atoll's read does that, takes
+them apart, and makes differences by edge, release and replica. It is the largest of its kind: every edge has had twelve
+requests since the read before, with latencies in as many buckets, and the page of hosts, which is read each fifth second
+only, is among it. CPU time is this process's, and for Envoy that of its whole process; ratios are taken round by round.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from atoll.model.state import Address
 from atoll.model.traffic import Ack, Edge, Endpoint, ServiceTraffic, Table, Upstream
 from atoll.proxy import EnvoyProxy, command
 from atoll.proxy.admin import Admin
+from atoll.proxy.stats import REPLICAS_EVERY_S
 from bench.report import Result
 from bench.site import ended, free_ports, temporary
 from bench.stats import Sample, ratio
@@ -30,7 +31,8 @@ TARGET = 6.0
 SIZES = (10, 100, 500)
 REPLICAS = 3
 DELAYS_MS = (0, 1, 2, 3, 5, 8, 12, 18, 30, 45, 70, 110)
-PER_ROUND = 4  # reads a measurement: Envoy's own CPU time is counted in hundredths of a second
+PER_ROUND = 4  # raw reads a measurement
+PER_ENVOY = 20  # its CPU time is counted in hundredths of a second
 QUERY = {"usedonly": "", "histogram_buckets": "detailed"}
 
 
@@ -65,31 +67,19 @@ async def _measure(folder: Path, running: contextlib.ExitStack, result: Result, 
         of_envoy: list[float] = []
         hosts: list[float] = []
         for _ in range(rounds):
+            due = time.monotonic() + REPLICAS_EVERY_S
             await _load(ports)
-            await asyncio.sleep(1.2)  # Envoy merges its histograms
-            floor.append(await _cpu_s(lambda: admin.get("/stats", **QUERY)))
+            await asyncio.sleep(max(1.2, due - time.monotonic()))  # Envoy merges its histograms each second
+            floor.append(await _cpu_s(lambda: _raw(admin)))
             ours.append(await _cpu_s(adapter.read, 1))
-            before = sum(process.cpu_times()[:2])
-            for _ in range(PER_ROUND * 5):
-                await admin.get("/stats", **QUERY)
-            of_envoy.append((sum(process.cpu_times()[:2]) - before) / (PER_ROUND * 5))
-            before = sum(process.cpu_times()[:2])
-            for _ in range(PER_ROUND):
-                await admin.get("/clusters")
-            hosts.append((sum(process.cpu_times()[:2]) - before) / PER_ROUND)
+            of_envoy.append(await _envoy_ms(process, lambda: admin.get("/stats", **QUERY)))
+            hosts.append(await _envoy_ms(process, lambda: admin.get("/clusters")))
         compared = ratio(ours, floor)
         text = f"{compared.text('x')}; {Sample.of(ours).median * 1e3:.1f} ms a read"
-        result.add(
-            f"{size} edges: Atoll's read to the raw one, CPU",
-            text,
-            f"at most {TARGET:.0f} x",
-            compared.median <= TARGET,
-        )
-        result.add(f"{size} edges: Envoy, CPU for its page", Sample.of([one * 1e3 for one in of_envoy]).text("ms"))
-        result.add(
-            f"{size} edges: Envoy, CPU for the page of {size * REPLICAS} hosts",
-            Sample.of([one * 1e3 for one in hosts]).text("ms"),
-        )
+        what = f"{size} edges, {size * REPLICAS} hosts: Atoll's read to the raw one, CPU"
+        result.add(what, text, f"at most {TARGET:.0f} x", compared.median <= TARGET)
+        result.add(f"{size} edges: Envoy, CPU for the page of each second", Sample.of(of_envoy).text("ms"))
+        result.add(f"{size} edges: Envoy, CPU for the page of each fifth", Sample.of(hosts).text("ms"))
     finally:
         await adapter.close()
         backend.close()
@@ -105,6 +95,19 @@ async def _cpu_s(do: Callable[[], Awaitable[object]], times: int = PER_ROUND) ->
     for _ in range(times):
         await do()
     return (time.process_time() - before) / times
+
+
+async def _raw(admin: Admin) -> None:
+    await admin.get("/stats", **QUERY)
+    await admin.get("/clusters")
+
+
+async def _envoy_ms(process: psutil.Process, do: Callable[[], Awaitable[object]]) -> float:
+    """CPU milliseconds of Envoy for one."""
+    before = sum(process.cpu_times()[:2])
+    for _ in range(PER_ENVOY):
+        await do()
+    return (sum(process.cpu_times()[:2]) - before) / PER_ENVOY * 1e3
 
 
 async def _load(ports: range) -> None:

@@ -15,7 +15,7 @@ from atoll.model.state import Address
 from atoll.model.traffic import Reading, Sample
 from atoll.proxy.admin import Admin
 from atoll.proxy.names import ClusterKey, Measured, stat_name
-from atoll.proxy.scrape import HostCounters, Scrape, buckets, grown, parse, parse_hosts
+from atoll.proxy.scrape import Buckets, HostCounters, Scrape, buckets, grown, latency_since, parse, parse_hosts
 
 REPLICAS_EVERY_S = 5.0  # /clusters is ten times the bytes of /stats
 _CLUSTER_GAUGES = frozenset({"upstream_rq_active", "outlier_detection.ejections_active"})
@@ -24,7 +24,8 @@ _DEADLINE_EXCEEDED = GRPC_CODES.index("DEADLINE_EXCEEDED")
 _STATUS = re.compile(r"upstream_rq_\d{3}")
 _CODE = re.compile(r"grpc\.\d+")
 _ZERO = Sample()
-Latency = Mapping[str, tuple[str, Histogram]]  # cluster -> as Envoy wrote it, and read
+Latency = Mapping[str, tuple[str, Buckets]]  # cluster -> as Envoy wrote it, and taken apart
+_UNREAD: tuple[str, Buckets] = ("", {})
 
 
 class Statistics:
@@ -115,7 +116,9 @@ class Statistics:
             cut = min(cut_off.get(listener, 0), resets)
             if cut:
                 cut_off[listener] -= cut
-            counts = _counts(since, one, resets, cut, _latency_since(self._latency.get(stem), latency.get(stem)))
+            old, new = self._latency.get(stem, _UNREAD), latency.get(stem, _UNREAD)
+            took = Histogram() if new is old else latency_since(old[1], new[1])
+            counts = _counts(since, one, resets, cut, took)
             sample = Sample(
                 counts=counts,
                 inflight=values.get("upstream_rq_active", 0),
@@ -123,12 +126,6 @@ class Statistics:
             )
             found[one.edge] = _together(found[one.edge], sample) if one.edge in found else sample
         return found
-
-
-def _latency_since(old: tuple[str, Histogram] | None, new: tuple[str, Histogram] | None) -> Histogram:
-    if new is None or new is old:
-        return Histogram()
-    return new[1] if old is None or new[1].total < old[1].total else new[1] - old[1]
 
 
 def _together(one: Sample, other: Sample) -> Sample:
@@ -141,6 +138,8 @@ def _together(one: Sample, other: Sample) -> Sample:
 
 
 def _counts(since: Mapping[str, int], one: Measured, resets: int, cut: int, latency: Histogram) -> Counts:
+    if not (latency.counts or any(since.values())):
+        return _ZERO.counts
     statuses = {int(name[-3:]): n for name, n in since.items() if n and _STATUS.fullmatch(name)}
     timeouts = since.get("upstream_rq_timeout", 0)
     if one.protocol == "grpc":
@@ -153,8 +152,6 @@ def _counts(since: Mapping[str, int], one: Measured, resets: int, cut: int, late
     else:
         requests = sum(statuses.values())
         failures = sum(n for status, n in statuses.items() if one.failures.status_fails(status)) + cut
-    if not (requests or failures or resets or latency.counts or any(since.values())):
-        return _ZERO.counts
     return Counts(
         requests=requests,
         failures=failures,
