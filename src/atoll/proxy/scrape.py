@@ -41,7 +41,7 @@ class Scrape(msgspec.Struct):
 
 
 def parse(body: bytes) -> Scrape:
-    """Envoy's /stats as text with detailed buckets. Raises ValueError for something else."""
+    """Envoy's /stats as text with detailed buckets; what is not a number there is passed over."""
     scrape = Scrape({}, {}, {}, 0)
     latency = ""
     for line in body.decode().split("\n"):
@@ -50,9 +50,9 @@ def parse(body: bytes) -> Scrape:
             variant, _, rest = tail.partition(".")
             stat, _, value = rest.partition(": ")
             name = f"{head}~{variant}"
-            if value:
+            if value.isdigit():
                 scrape.clusters.setdefault(name, {})[stat] = int(value)
-            elif stat == _LATENCY:
+            elif not value and stat == _LATENCY:
                 latency = name
         elif latency and line.startswith("  totals="):
             scrape.latency[latency] = line[len("  totals=") :]

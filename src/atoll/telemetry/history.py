@@ -2,7 +2,7 @@
 
 SQLite of its own, so that measuring never makes the ledger wait. One writer, no fsync a commit: a lost minute is no data.
 Bounded by age and bytes; what is oldest goes first. A file that cannot be read is put aside and begun anew, one that
-cannot be written is told; neither ever stops the daemon. All methods block and are called from one thread at a time.
+cannot be written is told; neither ever stops the daemon. All methods block; one at a time has the file.
 
 Minutes are numbered along one axis that only grows: boot time plus an anchor, chosen once a boot near the wall clock's
 minute and after all that is there. So a clock that is set back puts no two minutes in one row. Each row has the wall
@@ -12,6 +12,7 @@ clock's time for people, too.
 import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -48,6 +49,7 @@ class History:
         self.problem = ""
         self._path, self._limit_bytes = path, limit_bytes
         self._db: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
         self._ids: dict[EdgeKey, int] = {}
         self._anchor, self._first = 0, 0  # of this boot: what is added to its minutes, and the first of them
         self._tidied = 0
@@ -72,6 +74,10 @@ class History:
 
     def close(self) -> None:
         """Let go of the file."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._db is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
@@ -81,6 +87,10 @@ class History:
 
     def _guarded(self, now: Now, do: Callable[[sqlite3.Connection], _T], otherwise: _T) -> _T:
         """`do`, whatever the file's state: an error is told, a broken file is put aside."""
+        with self._lock:
+            return self._done(now, do, otherwise)
+
+    def _done(self, now: Now, do: Callable[[sqlite3.Connection], _T], otherwise: _T) -> _T:
         try:
             if self._db is None:
                 self._db = self._opened(now)
@@ -90,7 +100,7 @@ class History:
             self._tell(f"the history of signals is not kept for now: {exc} ({self._path})")
             if "full" in str(exc):
                 self._shrink()
-            self.close()
+            self._close()
             return otherwise
         except (sqlite3.DatabaseError, ValueError) as exc:
             self._put_aside(exc)
@@ -105,7 +115,7 @@ class History:
         self.problem = text
 
     def _put_aside(self, exc: Exception) -> None:
-        self.close()
+        self._close()
         broken = self._path.with_name(self._path.name + ".broken")
         with contextlib.suppress(OSError):
             self._path.replace(broken)

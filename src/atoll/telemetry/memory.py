@@ -73,16 +73,17 @@ class Memory:
         if minute > self._open:
             self._begin(minute, reading.edges.keys())
         self._close_some()
-        for key, sample in reading.edges.items():
-            if sample.counts is not NOTHING.counts:
-                self._totals.setdefault(key, Total()).add(sample.counts)
         self._now = dict(reading.edges)
-        if reading.seconds > MAX_GAP_S:
-            return
-        covered = range(first, second + 1)
+        covered = range(first, second + 1) if reading.seconds <= MAX_GAP_S else None
         for key, sample in reading.edges.items():
-            what = NOTHING if _idle(sample) else Second(sample.counts, float(sample.inflight))
-            self._see(key, covered, second, what)
+            idle = sample.counts == NOTHING.counts
+            if not idle:
+                self._totals.setdefault(key, Total()).add(sample.counts)
+            if covered is not None:
+                nothing = idle and not sample.inflight
+                self._see(key, covered, second, NOTHING if nothing else Second(sample.counts, float(sample.inflight)))
+        if covered is None:
+            return
         for replica, counts in reading.replicas.items():
             rows = self._replicas.setdefault(replica, {}).setdefault(minute, bytearray())
             values = (counts.seconds, counts.requests, counts.failures, counts.inflight_s)
@@ -203,10 +204,6 @@ class Memory:
             old.add(0, newer.seen, NOTHING)
             for at, what in unpack(newer.packed()).items():
                 old.add(at, 0, what)
-
-
-def _idle(sample: Sample) -> bool:
-    return not sample.inflight and sample.counts == NOTHING.counts
 
 
 def _spans(first: int, last: int) -> Iterator[tuple[int, int]]:
