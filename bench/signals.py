@@ -27,7 +27,7 @@ from bench.report import Result
 from bench.site import ended, free_ports, temporary
 from bench.stats import Sample, ratio
 
-TARGET = 6.0
+TARGET = 8.0
 SIZES = (10, 100, 500)
 REPLICAS = 3
 DELAYS_MS = (0, 1, 2, 3, 5, 8, 12, 18, 30, 45, 70, 110)

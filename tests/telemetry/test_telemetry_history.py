@@ -124,6 +124,21 @@ def test_a_broken_file_is_told_and_begun_anew(tmp_path: Path, content: bytes) ->
         assert "begun anew" in history.problem
 
 
+def test_a_file_of_another_version_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "signals.sqlite"
+    history = History(path)
+    assert history.save([stored(1)], now(1))
+    history.close()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    history = History(path)
+    assert history.load(now(2)) == []
+    assert "another version" in history.problem
+    assert history.save([stored(2)], now(2))
+    assert path.with_name("signals.sqlite.broken").exists()
+
+
 def test_rows_that_were_overwritten_are_told_and_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "signals.sqlite"
     history = History(path)

@@ -1,8 +1,8 @@
 """The file of signals: a row an edge and minute, kept for 30 days, and the seconds of the last hour for the next daemon.
 
 SQLite of its own, so that measuring never makes the ledger wait. One writer, no fsync a commit: a lost minute is no data.
-Bounded by age and bytes; what is oldest goes first. A file that cannot be read is put aside and begun anew, one that
-cannot be written is told; neither ever stops the daemon. All methods block; one at a time has the file.
+Bounded by age and bytes; what is oldest goes first. A file that cannot be read, or is another version's, is put aside and begun
+anew, one that cannot be written is told; neither ever stops the daemon. All methods block; one at a time has the file.
 
 Minutes are numbered along one axis that only grows: boot time plus an anchor, chosen once a boot near the wall clock's
 minute and after all that is there. So a clock that is set back puts no two minutes in one row. Each row has the wall
@@ -28,6 +28,7 @@ SECONDS_MINUTES = 60  # so long the seconds of a minute stay
 LIMIT_BYTES = 128 * 2**20  # a month of 40 busy edges, a week of 200
 EVERYWHERE = EdgeKey("", 0, "", 0)  # not an edge: the seconds in which anything was seen
 _PAGE_BYTES = 4096
+_FORMAT = 1  # raised with the schema, or with how `minute` packs: an old file is put aside, not migrated
 _TIDY_EVERY = 10  # minutes
 _T = TypeVar("_T")
 
@@ -134,6 +135,10 @@ class History:
             db.execute("PRAGMA journal_size_limit = 4194304")
             # A quarter above what `_tidy` keeps: the last resort.
             db.execute(f"PRAGMA max_page_count = {self._limit_bytes * 5 // 4 // _PAGE_BYTES}")
+            if db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
+                db.execute(f"PRAGMA user_version = {_FORMAT}")
+            elif db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
+                raise ValueError("it is of another version of Atoll")
             db.executescript(_SCHEMA)
             rows = db.execute("SELECT caller, caller_release, callee, callee_release, id FROM edge").fetchall()
             self._ids = {EdgeKey(*row[:4]): row[4] for row in rows}
