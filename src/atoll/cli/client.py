@@ -15,7 +15,7 @@ from atoll.cli.http import ANSWER_S, Line, Silent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from atoll.model import wire
+    from atoll.model import wire, wire_signals
     from atoll.model.state import Event
     from atoll.ports import LogLine
 
@@ -40,9 +40,9 @@ class Client:
 
         return _decode(self.raw("/v1/status"), StatusView)
 
-    def signals(self, path: str) -> wire.SignalsView:
+    def signals(self, path: str) -> wire_signals.SignalsView:
         """Golden signals of now; `path` says over what."""
-        from atoll.model.wire import SignalsView
+        from atoll.model.wire_signals import SignalsView
 
         return _decode(self.raw(path), SignalsView)
 

@@ -22,15 +22,17 @@ from atoll.model.wire import (
     ScaleRequest,
     SecretRequest,
     SecretView,
-    SeriesView,
     ServiceView,
-    SignalsView,
     StatusView,
     StopRequest,
-    TotalsView,
     UpRequest,
     UpView,
     WhyView,
+)
+from atoll.model.wire_signals import (
+    SeriesView,
+    SignalsView,
+    TotalsView,
 )
 from atoll.ports import LogLine
 

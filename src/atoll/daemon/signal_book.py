@@ -9,7 +9,15 @@ from atoll.daemon.collector import Collector
 from atoll.daemon.loops import Loops
 from atoll.model.errors import NotFound, UserError
 from atoll.model.signals import Counts, EdgeKey, Histogram, Point, Window, merged
-from atoll.model.wire import ReplicaRow, SeriesPoint, SeriesView, SignalRow, SignalsView, TotalRow, TotalsView
+from atoll.model.wire_signals import (
+    ReplicaRow,
+    SeriesPoint,
+    SeriesView,
+    SignalRow,
+    SignalsView,
+    TotalRow,
+    TotalsView,
+)
 from atoll.ports import Clock, Signals
 from atoll.realise.engine import HostEngine
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from atoll.model.wire import ReplicaRow, SignalRow, SignalsView
+    from atoll.model.wire_signals import ReplicaRow, SignalRow, SignalsView
 
 _Row = TypeVar("_Row")
 EVERY_S = 1.0
