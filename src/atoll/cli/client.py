@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from atoll.cli.failed import UNREACHABLE, Failed
-from atoll.cli.http import ANSWER_S, Line, Silent
+from atoll.cli.http import Line, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from atoll.model import wire, wire_signals
     from atoll.model.state import Event
     from atoll.ports import LogLine
 
 _T = TypeVar("_T")
+_MISSED_LINES = 100_000  # of one service, while its lines did not come through
+_MISSED_S = 60.0  # how far apart lines of two services may come
 
 
 class Client:
     """One environment's daemon. Every method raises Failed: what the daemon said, or that nobody answers."""
 
-    def __init__(self, line: Line, environment: str) -> None:
-        self._line, self._environment = line, environment
+    def __init__(self, line: Line, environment: str, declared: Callable[[], Sequence[str]]) -> None:
+        """`declared` tells the environments of the files, for who mistyped one."""
+        self._line, self._environment, self._declared = line, environment, declared
 
     # --- reading
 
@@ -147,36 +150,38 @@ class Client:
             yield _decode(data, Event), data
 
     def logs(
-        self, services: Sequence[str], *, replica: str | None, tail: int, follow: bool, since_wall: float
+        self,
+        services: Sequence[str],
+        *,
+        replica: str | None,
+        tail: int,
+        follow: bool,
+        since_wall: float,
+        until_wall: float | None = None,
     ) -> Iterator[tuple[LogLine, bytes]]:
         """Lines, each with its JSON; over a restart of the daemon none is lost and none comes twice."""
+        import time
+
+        from atoll.model.seen import Seen
         from atoll.ports import LogLine
 
-        since, seen = since_wall, set[tuple[str, str, str]]()
+        seen = Seen(time.time())
 
-        def target() -> str:
-            # After a break everything since the newest line is asked for again; what came already is dropped below.
-            resumed = since > since_wall
+        def target(again: bool) -> str:
+            many, since = tail, since_wall
+            if again:  # what did not come through is asked for once more; what did is dropped below
+                many, since = _MISSED_LINES, max(since_wall, seen.newest_wall - _MISSED_S)
+                seen.begin_again()
             query = [("service", service) for service in services]
-            query += [
-                ("tail", str(100_000 if resumed else tail)),
-                ("since", repr(since)),
-                ("follow", str(follow).lower()),
-            ]
+            query += [("tail", str(many)), ("since", repr(since)), ("follow", str(follow).lower())]
             query += [("replica", replica)] if replica else []
+            query += [("until", repr(until_wall))] if until_wall is not None else []
             return f"/v1/logs?{urlencode(query)}"
 
         for event in self._events(target):
             line = _decode(event, LogLine)
-            identity = (line.replica, line.cursor, line.text)
-            if line.wall == since and identity in seen:
-                continue
-            if line.wall > since:
-                since = line.wall
-                seen.clear()
-            if line.wall == since:
-                seen.add(identity)
-            yield line, event
+            if seen.is_new(line):
+                yield line, event
 
     # --- the line
 
@@ -185,14 +190,12 @@ class Client:
 
         return _decode(self._change("POST", path, request), OperationView)
 
-    def _change(self, method: str, path: str, request: Any, *, answer_s: float = ANSWER_S) -> bytes:
+    def _change(self, method: str, path: str, request: Any, *, answer_s: float = 0.0) -> bytes:
         import msgspec
 
         return self._send(method, path, msgspec.json.encode(request), getattr(request, "key", ""), answer_s)
 
-    def _send(
-        self, method: str, path: str, body: bytes | None = None, key: str = "", answer_s: float = ANSWER_S
-    ) -> bytes:
+    def _send(self, method: str, path: str, body: bytes | None = None, key: str = "", answer_s: float = 0.0) -> bytes:
         try:
             answer = self._line.request(method, path, body, key=key, answer_s=answer_s)
         except Silent as exc:
@@ -204,15 +207,16 @@ class Client:
                 "look with `atoll status` or `atoll events`, then try again",
                 kind="Unreachable",
                 exit_code=UNREACHABLE,
+                id="daemon-unreachable",
             ) from exc
         if answer.status >= 400:
             raise _refusal(answer.body)
         return answer.body
 
     def _stream(self, target: str) -> Iterator[bytes]:
-        return self._events(lambda: target)
+        return self._events(lambda _: target)
 
-    def _events(self, target: Any) -> Iterator[bytes]:
+    def _events(self, target: Callable[[bool], str]) -> Iterator[bytes]:
         try:
             for event in self._line.events(target):
                 if event.name == "error":
@@ -222,14 +226,28 @@ class Client:
             raise self._silent(exc) from exc
 
     def _silent(self, exc: Silent) -> Failed:
+        if not exc.why and self._environment not in (known := self._declared()):
+            from atoll.model.suggest import did_you_mean
+
+            what, why = f"there is no environment '{self._environment}'", "atoll.toml declares none of that name"
+            return Failed(what, why, did_you_mean(self._environment, known), id="unknown-environment", kind="NotFound")
         if not exc.why:
-            what = f"the environment '{self._environment}' is not running"
-            why = "it was never started, or was stopped with `atoll down`"
-            fix = "start it with `atoll up`"
-        else:
-            what, why = f"the daemon of '{self._environment}' does not answer", exc.why
-            fix = "see `atoll doctor`; services go on running meanwhile"
-        return Failed(what, why, fix, kind="Unreachable", exit_code=UNREACHABLE)
+            return Failed(
+                f"the environment '{self._environment}' is not running",
+                "it was never started, or was stopped with `atoll down`",
+                "start it with `atoll up`",
+                id="environment-not-running",
+                kind="Unreachable",
+                exit_code=UNREACHABLE,
+            )
+        return Failed(
+            f"the daemon of '{self._environment}' does not answer",
+            exc.why,
+            "see `atoll doctor`; services go on running meanwhile",
+            id="daemon-unreachable",
+            kind="Unreachable",
+            exit_code=UNREACHABLE,
+        )
 
 
 def why_path(subject: str) -> str:
@@ -253,6 +271,7 @@ def _decode(data: bytes, kind: type[_T]) -> _T:
             "client and daemon are of different versions: run `atoll down` and `atoll up` with the new one",
             kind="VersionMismatch",
             exit_code=UNREACHABLE,
+            id="versions-differ",
         ) from exc
 
 
@@ -264,9 +283,17 @@ def _refusal(body: bytes) -> Failed:
             str(view["what"]),
             str(view.get("why", "")),
             str(view.get("fix", "")),
+            id=view["id"],
             kind=str(view.get("kind", "Error")),
             exit_code=int(view.get("exit_code", 1)),
         )
     except (ValueError, KeyError, TypeError):
         text = body[:500].decode(errors="replace")
-        return Failed("the daemon's answer is not understood", text, "see `atoll doctor`", kind="Bug", exit_code=1)
+        return Failed(
+            "the daemon's answer is not understood",
+            text,
+            "see `atoll doctor`",
+            kind="Bug",
+            exit_code=1,
+            id="versions-differ",
+        )

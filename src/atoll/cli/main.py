@@ -1,6 +1,6 @@
 """The entry point: parse, run one command, turn whatever happens into lines on stderr and an exit code.
 
-`app.main` calls `run`. Exit codes of errors are those of their classes (`atoll.model.errors`); `group.EXIT_CODES`
+`app.main` calls `run`. Exit codes of errors are those of their classes (`atoll.model.errors`); `help_parts.EXIT_CODES`
 documents them.
 """
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 COMPLETING = "_ATOLL_COMPLETE"  # set by the scripts of `atoll completion`
 INTERRUPTED = 130
+TERMINATED = 128 + signal.SIGTERM
 BROKEN_PIPE = 128 + signal.SIGPIPE  # what a shell reports of a program that a closed pipe ended
 
 
@@ -48,11 +49,13 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow must not end a deploy on a Latin-1 terminal
+    signal.signal(signal.SIGTERM, _told_to_end)
     session = Session(hooks)
     try:
         if COMPLETING in os.environ:
             return _complete(session)
-        code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=session, terminal_width=_width())
+        options: dict[str, Any] = {"obj": session, "terminal_width": _width(), "color": colored(sys.stdout)}
+        code = cli.main(args, prog_name="atoll", standalone_mode=False, **options)
         sys.stdout.flush()
         return int(code or 0)
     except (BrokenPipeError, ReaderGone):  # the reader has seen enough
@@ -63,14 +66,21 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     except click.UsageError as exc:
         return report(_usage(exc), args)
     except click.ClickException as exc:
-        return report(Failed(exc.format_message(), exit_code=USER), args)
+        return report(Failed(exc.format_message(), exit_code=USER, id="usage"), args)
     except Exception as exc:  # noqa: BLE001  the one place where errors become exit codes
         if (failed := taken_over(exc)) is None:
             sys.excepthook(type(exc), exc, exc.__traceback__)
             fix = "please report it with the traceback above"
-            failed = Failed("atoll made a mistake", f"{type(exc).__name__}: {exc}", fix, kind="Bug", exit_code=1)
+            failed = Failed(
+                "atoll made a mistake", f"{type(exc).__name__}: {exc}", fix, kind="Bug", exit_code=1, id="bug"
+            )
         failed.fix = session.here(failed.fix)
         return report(failed, args)
+
+
+def _told_to_end(*_: object) -> None:
+    """SIGTERM unwinds like Ctrl-C does: a terminal gets its cursor and its screen back."""
+    raise SystemExit(TERMINATED)
 
 
 def _complete(session: Session) -> int:
@@ -87,17 +97,17 @@ def _complete(session: Session) -> int:
 
 
 def report(failed: Failed, args: Sequence[str]) -> int:
-    """Three lines on stderr (what, why, the fix), with --json also an ErrorView on stdout; returns the exit code."""
-    bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr.isatty()) else ("", "")
-    print(f"{bold}error:{plain} {failed.what}", file=sys.stderr)
+    """Three lines on stderr (what with its id, why, the fix), with --json also an ErrorView on stdout; the exit code."""
+    bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr) else ("", "")
+    print(f"{bold}error[{failed.id}]:{plain} {failed.what}", file=sys.stderr)
     for label, text in (("  why:", failed.why), ("  fix:", failed.fix)):
         if text:
             print(label, text.strip().replace("\n", "\n       "), file=sys.stderr)
     own = args[: args.index("--")] if "--" in args else args
     if "--json" in own:
-        import json
+        import msgspec
 
-        print(json.dumps(failed.view(), ensure_ascii=False), flush=True)  # one line: it may follow a stream's
+        print(msgspec.json.encode(failed.view()).decode(), flush=True)  # one line: it may follow a stream's
     return failed.exit_code
 
 
@@ -113,7 +123,7 @@ def _width() -> int:
 def _usage(exc: click.UsageError) -> Failed:
     ctx = exc.ctx
     if ctx is None:
-        return Failed(exc.format_message(), "", "see `atoll --help`", kind="UsageError")
+        return Failed(exc.format_message(), "", "see `atoll --help`", kind="UsageError", id="usage")
     what = " ".join(exc.format_message().split())  # click sets choices in lines of their own
     usage = " ".join(ctx.get_usage().split()).removeprefix("Usage: ")
-    return Failed(what, f"it is used so: {usage}", f"see `{ctx.command_path} --help`", kind="UsageError")
+    return Failed(what, f"it is used so: {usage}", f"see `{ctx.command_path} --help`", kind="UsageError", id="usage")

@@ -74,8 +74,16 @@ def _of_atoll(layout: Layout) -> Iterator[str]:
 def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     """Sentences."""
     yield from _build(layout, spec)
+    yield from _failures(spec.failures)
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         yield from _probe(field, probe)
+    for own in spec.ports:
+        if own.number is not None:
+            alone = "" if spec.replicas == 1 else f": only one of its {spec.replicas} replicas can run"
+            yield (
+                f"`ports.{own.name}.number`: under systemd it listens on {own.number} of the machine itself{alone};"
+                " compose gives each container a network."
+            )
     for route in spec.routes:
         port = spec.port(route.port)
         if port is not None and port.protocol != "http":
@@ -95,8 +103,6 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
     if not spec.overlap:
         yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
-    if spec.failures != Failures():
-        yield "`failures`: nothing counts them; nginx passes to another server on errors and time-outs of the connection only."
     for name, text in layout.on_host(spec, 1).files.items():
         if "\0" in text:
             yield (
@@ -134,6 +140,11 @@ def _probe(field: str, probe: Probe) -> Iterator[str]:
         yield f"`{field}`: gRPC's health check is asked as a TCP connection only (grpc_health_probe would do it)."
     if probe.kind == "http" and field == "health.live":
         yield f"`{field}`: nothing restarts a replica that answers badly."
+
+
+def _failures(failures: Failures) -> Iterator[str]:
+    if failures != Failures():
+        yield "`failures`: nothing counts them; nginx passes to another server when the connection fails or times out."
 
 
 def _policy(name: str, policy: EdgePolicy) -> Iterator[str]:

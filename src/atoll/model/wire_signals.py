@@ -5,6 +5,13 @@ import msgspec
 from atoll.model.signals import Counts, EdgeKey
 
 
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that took longer than the bucket before, and up to `le_s` seconds. Empty buckets are left out."""
+
+    le_s: float
+    requests: int
+
+
 class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
     """A service, a release, or an edge over some time. What is None was not measured; it is not zero."""
 
@@ -30,7 +37,7 @@ class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
     inflight: int = 0  # now
     inflight_avg: float | None = None
     ejected: int = 0  # replicas taken out now
-    latency: tuple[tuple[float, int], ...] = ()  # (upper bound in seconds, requests), by bound
+    latency: tuple[Bucket, ...] = ()  # by bound
 
 
 class ReplicaRow(msgspec.Struct, frozen=True, kw_only=True):

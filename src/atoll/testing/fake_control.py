@@ -39,6 +39,7 @@ from atoll.model.wire import (
     ScaleRequest,
     SecretRequest,
     SecretView,
+    ServiceState,
     ServiceView,
     StatusView,
     StopRequest,
@@ -73,6 +74,8 @@ class FakeControl:
         self.ledger: list[Event] = []
         self.vault: dict[str, int] = {}
         self.streams = 0  # open ones
+        self.note = ""  # of every release
+        self.texts = ["line {number} of {name}"] * 5  # what each service has printed
         self.held: set[str] = set()  # services whose rollouts stay in `starting`
         self._news = asyncio.Condition()
         self._rolling: set[asyncio.Task[None]] = set()
@@ -96,7 +99,10 @@ class FakeControl:
     async def operation(self, operation_id: str) -> OperationView:
         if operation_id not in self.operations:
             raise NotFound(
-                f"there is no operation '{operation_id}'", "it may be of another environment", "look at events"
+                f"there is no operation '{operation_id}'",
+                "it may be of another environment",
+                "look at events",
+                id="unknown-service",
             )
         return self.operations[operation_id]
 
@@ -124,6 +130,7 @@ class FakeControl:
                 artifact="0123456789abcdef",
                 created_wall=_WALL + n,
                 author=Author(actor="ada", commit="c0ffee1234567890"),
+                note=self.note,
             )
             for n in range(newest, 0, -1)
         ]
@@ -162,6 +169,7 @@ class FakeControl:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         for service in services:
             self._find(service)
@@ -171,13 +179,14 @@ class FakeControl:
                 replica=f"{name}-r1-0-aaaa",
                 wall=_WALL + number,
                 stream="stderr" if number % 2 else "stdout",
-                text=f"line {number} of {name}",
+                text=text.replace("{number}", str(number)).replace("{name}", name),
                 cursor=str(number),
             )
             for name in services or sorted(self.services)
-            for number in range(5)
+            for number, text in enumerate(self.texts)
         ]
-        chosen = [line for line in lines if line.wall >= since_wall and replica in {None, line.replica}]
+        until = _WALL * 2 if until_wall is None else until_wall
+        chosen = [line for line in lines if since_wall <= line.wall <= until and replica in {None, line.replica}]
         for line in chosen[-tail:] if tail else []:
             yield line
         while follow:
@@ -251,20 +260,28 @@ class FakeControl:
             if name in self.services:
                 unchanged.append(name)
             elif draft.spec.description == "refuse":
-                refused[name] = ErrorView(kind="Refused", what=f"{name} does not fit", why="memory", exit_code=4)
+                what = f"{name} does not fit"
+                refused[name] = ErrorView(id="does-not-fit", kind="Refused", what=what, why="memory", exit_code=4)
             else:
                 begun.append(self._begin(name, "deploy", draft.spec.description))
         return UpView(operations=tuple(begun), unchanged=tuple(unchanged), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:
         if request.note == "refuse":
-            raise Refused(f"{request.spec.name} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+            raise Refused(
+                f"{request.spec.name} does not fit",
+                "it wants 2 GiB, 1 GiB is free",
+                "lower limits.memory",
+                id="does-not-fit",
+            )
         return self._change(request.spec.name, "deploy", request, request.note)
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
         self._find(service)
         if request.to is not None and request.to > int(self.services[service].release[1:]):
-            raise NotFound(f"{service} has no release r{request.to}", "it was never made", "see the releases")
+            raise NotFound(
+                f"{service} has no release r{request.to}", "it was never made", "see the releases", id="unknown-release"
+            )
         return self._change(service, "rollback", request)
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
@@ -291,7 +308,9 @@ class FakeControl:
             return [PlanView(service=name, kind="deploy", unchanged=name in self.services) for name in names]
         if isinstance(request, DeployRequest):
             if request.note == "refuse":
-                raise Refused(f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+                raise Refused(
+                    f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory", id="does-not-fit"
+                )
             running = service in self.services
             return [
                 PlanView(
@@ -328,7 +347,9 @@ class FakeControl:
 
     async def remove_secret(self, name: str) -> None:
         if name not in self.vault:
-            raise NotFound(f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault))
+            raise NotFound(
+                f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault), id="unknown-secret"
+            )
         del self.vault[name]
 
     # --- pretending
@@ -346,16 +367,19 @@ class FakeControl:
     def _find(self, service: str) -> ServiceView:
         if service not in self.services:
             raise NotFound(
-                f"there is no service '{service}'", "none has run here", did_you_mean(service, self.services)
+                f"there is no service '{service}'",
+                "none has run here",
+                did_you_mean(service, self.services),
+                id="unknown-replica",
             )
         return self.services[service]
 
     @staticmethod
-    def _service(name: str, n: int) -> ServiceView:
+    def _service(name: str, n: int, state: ServiceState = "up") -> ServiceView:
         url = f"http://127.0.0.1:8080/{name}"
         replica = ReplicaView(id=f"{name}-r{n}-0-aaaa", release=f"r{n}", phase="serving", ready=True, pid=100 + n)
         return ServiceView(
-            name=name, state="up", release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
+            name=name, state=state, release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
         )
 
     def _record(self, kind: str, service: str, message: str) -> None:
@@ -375,7 +399,10 @@ class FakeControl:
         running = self.services.get(service)
         if request.expect is not None and running is not None and request.expect != running.generation:
             raise Conflict(
-                f"{service} was changed meanwhile", f"generation {running.generation}", "look, then try again"
+                f"{service} was changed meanwhile",
+                f"generation {running.generation}",
+                "look, then try again",
+                id="changed-meanwhile",
             )
         self.requests.append(request)
         view = self._begin(service, kind, note)
@@ -428,6 +455,7 @@ class FakeControl:
             previous=n - 1 or None,
             outcome="live" if good else "undone",
             reason="" if good else f"{view.release} was not ready within 30 s",
+            reason_id="" if good else "not-ready-in-time",
             output="" if good else "Traceback: no module named 'orders'\n",
             changed=("artifact 0123 -> 4567",),
             seconds={"starting": 1.0, "shifting": 0.1, "total": 1.1},

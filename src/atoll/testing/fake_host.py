@@ -19,9 +19,9 @@ from typing import Final, Literal, TypeVarTuple, Unpack
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
-from atoll.model.spec import Probe
+from atoll.model.spec import Probe, ServiceSpec
 from atoll.model.state import Address, Exit
-from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine
+from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine, Unable
 from atoll.realise.probes import Answer
 
 _FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it
@@ -79,7 +79,7 @@ class _Exits:
     async def __anext__(self) -> Hosted:
         ended = await self.queue.get()
         if ended is None:
-            raise Retryable("the host is away")
+            raise Retryable("the host is away", id="keeper-unreachable")
         return ended
 
 
@@ -96,6 +96,7 @@ class FakeHost:
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
+        self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -137,12 +138,12 @@ class FakeHost:
         replica = self.at(address.port) if address else launch.id if launch else None
         process = self._running(replica) if replica else None
         if process is None:
-            return Answer(ok=False, text=f"nothing listens on {address} yet")
+            return Answer(ok=False, text=f"nothing listens on {address} yet", id="port-not-used")
         await self._clock.sleep(min(process.behaviour.answer_s, probe.timeout_s))
         if process.behaviour.answer_s > probe.timeout_s:
-            return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s")
+            return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s", id="probe-failed")
         ok = process.forced_paths.get(probe.path, self.ready(process.launch.id))
-        return Answer(ok=ok, text="" if ok else f"GET {probe.path} answered 503")
+        return Answer(ok=ok, text="" if ok else f"GET {probe.path} answered 503", id="" if ok else "probe-failed")
 
     def alive(self, replica: str) -> bool:
         """Whether it runs."""
@@ -221,6 +222,10 @@ class FakeHost:
         await asyncio.sleep(behaviour.start_s)
         return process.hosted
 
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """What a test said of the service in `unable`."""
+        return self.unable.get(spec.name, ())
+
     def files_base(self) -> str:
         """A folder that is nowhere: see `files`."""
         return "/nowhere/files"
@@ -238,7 +243,7 @@ class FakeHost:
         """Send a signal by name. False when it is gone; Permanent when there is no such signal."""
         self._answer()
         if not signal.startswith("SIG") or not hasattr(signals, signal):
-            raise Permanent(f"there is no signal {signal!r}")
+            raise Permanent(f"there is no signal {signal!r}", id="keeper-unreachable")
         process = self._running(replica)
         if process is None:
             return False
@@ -293,12 +298,14 @@ class FakeHost:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """Lines of a service by time; the last `tail` first, then new ones while `follow`."""
         self._answer()
 
         def wanted(line: LogLine) -> bool:
-            return line.service == service and replica in {None, line.replica} and line.wall >= since_wall
+            in_time = since_wall <= line.wall and (until_wall is None or line.wall <= until_wall)
+            return line.service == service and replica in {None, line.replica} and in_time
 
         seen = len(self._lines)
         found = [line for line in self._lines if wanted(line)]
@@ -342,7 +349,7 @@ class FakeHost:
 
     def _answer(self) -> None:
         if self._away:
-            raise Retryable("the host is away")
+            raise Retryable("the host is away", id="keeper-unreachable")
 
     def _behaviour(self, launch: Launch) -> Behaviour:
         if launch.id in self._own_scripts:

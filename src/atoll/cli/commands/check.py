@@ -37,12 +37,13 @@ def command(session: Session) -> int:
         _show(session, sorted(exc.problems, key=lambda problem: (problem.file, problem.line or 0, problem.field)))
         return USER
     names = sorted(workspace.services)
+    warnings = (*workspace.warnings, *session.hooks.unable(workspace))
     if session.json:
         from atoll.cli.outputs import CheckOutput
 
-        print_json(CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=workspace.warnings))
+        print_json(CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=warnings))
     else:
-        _tell(workspace.warnings)
+        _tell(warnings)
         click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
         if not names:
             click.echo(
@@ -62,10 +63,11 @@ def _show(session: Session, problems: Sequence[Problem]) -> None:
 
 
 def _tell(problems: Sequence[Problem]) -> None:
-    """Each with its place and its fix; `what` names the field."""
+    """Each with its place, its page and its fix; `what` names the field."""
     for problem in problems:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         level = "warning: " if problem.level == "warning" else ""
-        click.echo(f"{click.style(where, bold=True)}: {level}{problem.what}")
+        page = click.style(f"[{problem.id}]", dim=True)
+        click.echo(f"{click.style(where, bold=True)}: {level}{problem.what}  {page}")
         if problem.fix:
             click.echo(f"    fix: {problem.fix}")
