@@ -50,7 +50,20 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # What changes nothing of a workspace or an environment; a test sees that every other command has --plan. `exec` is whatever
 # its own command does.
 READING = frozenset(
-    {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
+    {
+        "check",
+        "status",
+        "top",
+        "logs",
+        "events",
+        "releases",
+        "why",
+        "doctor",
+        "exec",
+        "secret list",
+        "schema",
+        "completion",
+    }
     | {"explain", "help", "version"}
 )
 

@@ -379,7 +379,15 @@ class FakeControl:
         url = f"http://127.0.0.1:8080/{name}"
         replica = ReplicaView(id=f"{name}-r{n}-0-aaaa", release=f"r{n}", phase="serving", ready=True, pid=100 + n)
         return ServiceView(
-            name=name, state=state, release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
+            name=name,
+            state=state,
+            release=f"r{n}",
+            generation=n,
+            ready=1,
+            wanted=1,
+            rps=0.0,
+            urls=(url,),
+            replicas=(replica,),
         )
 
     def _record(self, kind: str, service: str, message: str) -> None:

@@ -9,18 +9,30 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from atoll.cli.complete import services_to_complete
-from atoll.cli.output import console, escape, print_json, print_line, print_screen, size, table
+from atoll.cli.output import escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.cli.watch import WATCH_S, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rich.console import RenderableType
 
+    from atoll.cli.client import Client
     from atoll.model.wire_signals import ReplicaRow, SignalRow, SignalsView
 
 _Row = TypeVar("_Row")
-EVERY_S = 1.0
+_SPARE = (
+    "p50",
+    "p99",
+    "saved",
+    "refused",
+    "retries/s",
+    "ejected",
+    "cpu",
+    "memory",
+    "in flight",
+)  # on a narrow terminal
 _FAILING_PCT = 1.0  # from here on it is red
 _SORTS = ("name", "requests", "failures", "p95", "inflight", "retries")
 _COLUMNS = (">req/s", ">failed", ">p50", ">p95", ">p99", ">in flight", ">retries/s", ">saved", ">refused", ">ejected")
@@ -63,26 +75,29 @@ def command(session: Session, service: str | None, by: str, sort: str, seconds: 
             sys.stdout.flush()
             if once:
                 return
-            time.sleep(EVERY_S)
+            time.sleep(WATCH_S)
     cpu = Cpu()
 
-    def screen() -> RenderableType:
-        view = session.client.signals(path)
-        return lines(view, by, sort, cpu.of(view))
+    def fetch(client: Client) -> tuple[SignalsView, dict[str, float]]:
+        view = client.signals(path)
+        return view, cpu.of(view)
 
     if once or not sys.stdout.isatty():
         while True:
-            print_screen(screen())
+            print_screen(lines(*fetch(session.client), by, sort))
             sys.stdout.flush()
             if once:
                 return
-            time.sleep(EVERY_S)
-    from rich.live import Live
+            time.sleep(WATCH_S)
 
-    with Live(console=console(), screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(screen(), refresh=True)
-            time.sleep(EVERY_S)
+    def page(seen: tuple[SignalsView, dict[str, float]], height: int, trouble: str) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        head = [Text(f"! {trouble}", "bold red")] if trouble else []
+        return Group(*head, lines(*seen, by, sort, room=max(1, height - len(head) - 2)))
+
+    watch(session, fetch, page)
 
 
 class Cpu:
@@ -102,20 +117,24 @@ class Cpu:
         return found
 
 
-def lines(view: SignalsView, by: str, sort: str, cpu: dict[str, float]) -> RenderableType:
-    """The table of one kind of line."""
+def lines(view: SignalsView, cpu: dict[str, float], by: str, sort: str, room: int | None = None) -> RenderableType:
+    """The table of one kind of line; the first `room` of them."""
     from rich.text import Text
 
     if not view.edges and not view.replicas:
         return Text("nothing was measured yet: no service has an edge or a route that the proxy knows")
     if by == "replica":
         fields = ("replica", "release", ">req/s", ">failed", ">in flight", ">memory", ">cpu")
-        return table(fields, (_replica(row, cpu) for row in _sorted(view.replicas, sort, _replica_key)))
+        return table(
+            fields, (_replica(row, cpu) for row in _sorted(view.replicas, sort, _replica_key)[:room]), spare=_SPARE
+        )
     if by == "edge":
-        return table(("edge", *_COLUMNS), ((_edge(row), *_cells(row)) for row in _sorted(view.edges, sort, _key)))
+        edges = _sorted(view.edges, sort, _key)[:room]
+        return table(("edge", *_COLUMNS), ((_edge(row), *_cells(row)) for row in edges), spare=_SPARE)
     rows = view.releases if by == "release" else view.services
     columns = (by, *_COLUMNS, ">memory", ">cpu")
-    return table(columns, ((_name(row), *_cells(row), *_used(view, row, cpu)) for row in _sorted(rows, sort, _key)))
+    chosen = _sorted(rows, sort, _key)[:room]
+    return table(columns, ((_name(row), *_cells(row), *_used(view, row, cpu)) for row in chosen), spare=_SPARE)
 
 
 def _sorted(rows: Iterable[_Row], sort: str, key: Callable[[_Row, str], float]) -> list[_Row]:
