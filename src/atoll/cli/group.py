@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "logs": "Show what replicas print.",
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
+        "graph": "Show who calls whom, and which stores and topics they use.",
         "why": "Explain why a service or a release is as it is.",
         "explain": "Explain an error by its id: what it means, its causes and their fixes.",
         "doctor": "Check this machine and the environment.",
@@ -50,21 +51,8 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # What changes nothing of a workspace or an environment; a test sees that every other command has --plan. `exec` is whatever
 # its own command does.
 READING = frozenset(
-    {
-        "check",
-        "status",
-        "top",
-        "logs",
-        "events",
-        "releases",
-        "why",
-        "doctor",
-        "exec",
-        "secret list",
-        "schema",
-        "completion",
-    }
-    | {"explain", "help", "version"}
+    {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
+    | {"explain", "graph", "help", "top", "version"}
 )
 
 
