@@ -16,6 +16,7 @@ from atoll.model.state import (
     Event,
     Exit,
     Intent,
+    JobRun,
     Now,
     Observation,
     Receipt,
@@ -103,7 +104,10 @@ class Host(Protocol):
         follow: bool = False,
         since_wall: float = 0.0,
     ) -> AsyncIterator[LogLine]:
-        """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`."""
+        """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`.
+
+        `replica` is an id, or with a dot at its end what ids begin with: the runs of a job (`orders.nightly.`).
+        """
         ...
 
     async def last_output(self, replica: str, lines: int = 20) -> str:
@@ -131,6 +135,10 @@ class Engine(Protocol):
 
     def apply(self, want: ServiceDesired) -> None:
         """Take the newest wish for a service. Accepts, never waits."""
+        ...
+
+    def hint(self, service: str) -> None:
+        """Rows of the service's jobs were written: runs that are to begin or to end."""
         ...
 
     def observe(self, service: str) -> Observation:
@@ -187,8 +195,8 @@ class Traffic(Protocol):
 
 # --- the stores ---------------------------------------------------------------------------------------------------
 
-Row = Release | Intent | Rollout | ReplicaRecord | Receipt
-RowKind = Literal["release", "intent", "rollout", "replica", "receipt"]
+Row = Release | Intent | Rollout | ReplicaRecord | Receipt | JobRun
+RowKind = Literal["release", "intent", "rollout", "replica", "receipt", "run"]
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +225,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: tuple[Rollout, ...] = ()
     replicas: tuple[ReplicaRecord, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    runs: tuple[JobRun, ...] = ()
     leases: tuple[Lease, ...] = ()
     last_event: int = 0
 

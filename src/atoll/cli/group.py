@@ -20,12 +20,14 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "deploy": "Build services and move all traffic to the new releases.",
         "rollback": "Go back to an earlier release.",
         "restart": "Replace every replica by a fresh one of the same release.",
+        "run": "Run a job of a service now, and show what it prints.",
         "scale": "Set the number of replicas by hand, or give it back.",
         "down": "Stop services, or the whole environment.",
     },
     "Look": {
         "status": "Show the environment on one screen.",
-        "logs": "Show what replicas print.",
+        "jobs": "Show jobs: when they run, how they ran last; or the runs of one.",
+        "logs": "Show what replicas and jobs print.",
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
         "why": "Explain why a service or a release is as it is.",
@@ -45,7 +47,20 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # What changes nothing of a workspace or an environment; a test sees that every other command has --plan. `exec` is whatever
 # its own command does.
 READING = frozenset(
-    {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
+    {
+        "check",
+        "status",
+        "logs",
+        "events",
+        "releases",
+        "why",
+        "doctor",
+        "exec",
+        "jobs",
+        "secret list",
+        "schema",
+        "completion",
+    }
     | {"version"}
 )
 
@@ -58,7 +73,8 @@ EXIT_CODES: Mapping[int, str] = {
     5: "a conflict with what is going on",
     6: "a build failed",
     7: "the daemon does not answer",
-    130: "Ctrl-C; a deploy that was started goes on",
+    8: "a job failed, or was stopped",
+    130: "Ctrl-C; a deploy or a job that was started goes on",
 }
 
 

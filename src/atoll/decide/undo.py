@@ -3,6 +3,7 @@
 `decide.rollout` asks `failure` before it goes on. Nothing here changes a rollout.
 """
 
+from atoll.decide import before
 from atoll.decide.facts import Facts, is_ready
 from atoll.model.state import Release
 
@@ -24,6 +25,8 @@ def deadline_s(facts: Facts) -> float:
 def failure(facts: Facts) -> str:
     """The reason to undo the rollout now, or ""."""
     phase = facts.rollout.phase
+    if phase == "preparing":
+        return before.failure(facts.candidate.spec.rollout.before, facts.before, facts.candidate.name)
     if phase in ("starting", "shifting", "releasing", "draining", "live") and (reason := _crash_loop(facts)):
         return reason
     if phase == "shifting" and facts.candidate.spec.ports and facts.seen.problem:

@@ -22,6 +22,12 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @click.option("-n", "--tail", type=click.IntRange(min=0), default=100, show_default=True, help="Lines a service.")
 @click.option("--since", metavar="TIME", help="Only lines since then: 90s, 10m, 2h, 1d, or an ISO 8601 time.")
 @click.option("--replica", metavar="ID", shell_complete=completing("replicas"), help="Only of this replica.")
+@click.option(
+    "--job",
+    metavar="JOB",
+    shell_complete=completing("jobs"),
+    help="Only of the runs of this job; needs one SERVICE. `before`: before releases.",
+)
 @click.option("-g", "--grep", metavar="REGEX", help="Only lines of which a part matches; `(?i)` first ignores case.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
 @common_options
@@ -34,10 +40,11 @@ def command(
     tail: int,
     since: str | None,
     replica: str | None,
+    job: str | None,
     grep: str | None,
     timestamps: bool,
 ) -> None:
-    """Show what replicas print.
+    """Show what replicas and jobs print.
 
     Without SERVICE: of all services. Lines of ended replicas are kept, too. On a terminal each service has its colour, and
     a line that is a JSON object is shown as level, message and fields; a pipe gets it as it was printed. --grep looks
@@ -47,9 +54,16 @@ def command(
       atoll logs orders -f
       atoll logs -f --grep '(?i)error|timeout'
       atoll logs orders payments --since 10m
+      atoll logs orders --job nightly
     """
     since_wall = 0.0 if since is None else wall(since, time.time())
     wanted = None if grep is None else _pattern(grep)
+    if job is not None:
+        if len(services) != 1 or replica is not None:
+            raise Failed(
+                "--job needs one service", "a job belongs to a service", "such as `atoll logs orders --job nightly`"
+            )
+        replica = f"{services[0]}.{job}."
     tty = sys.stdout.isatty()
     printer = LogPrinter(services, terminal=tty, color=colored(tty), timestamps=timestamps)
     lines = session.client.logs(services, replica=replica, tail=tail, follow=follow, since_wall=since_wall)
