@@ -98,6 +98,7 @@ _TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
 _SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
 _REPLICA = Query("replica", str, "only of this replica; with a dot at its end, of all whose ids begin so: a job's runs")
 _JOB = Query("job", str, "only this one of the service, with its kept runs")
+_UNTIL = Query("until", float, "only lines up to this time, in seconds since the epoch")
 _PLAN = Query("plan", bool, "only say what would be done", False)
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
@@ -147,6 +148,7 @@ def _logs(control: Control, _: None, request: Request) -> Any:
         tail=_query(request, _TAIL),
         follow=_query(request, _FOLLOW),
         since_wall=_query(request, _SINCE),
+        until_wall=_query(request, _UNTIL),
     )
 
 
@@ -251,7 +253,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "What replicas print.",
         LogLine,
         _logs,
-        query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _FOLLOW),
+        query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _UNTIL, _FOLLOW),
         stream=True,
         event="line",
     ),

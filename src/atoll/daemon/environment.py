@@ -65,7 +65,7 @@ class Environment:
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
-        candidates = Candidates(records, book, clock, machine.free_bytes)
+        candidates = Candidates(records, book, engine, clock, machine.free_bytes)
         desk = JobDesk(loops, records, engine, clock, pulse)
         self.jobs, self.run_job = desk.jobs, desk.run_job
         self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run

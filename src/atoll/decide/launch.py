@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from atoll.decide.traffic import LOOPBACK, edge_key
+from atoll.decide.traffic import LOOPBACK, edge_key, edge_keys
 from atoll.model.errors import UserError
-from atoll.model.launch import Launch
+from atoll.model.launch import Launch, Network
 from atoll.model.spec import Command, EnvValue, Plain, SecretRef
 from atoll.model.state import Address, JobRun, Release, ReplicaRecord
 from atoll.model.store_url import parse
@@ -52,9 +52,9 @@ def launch(
     if release.spec.run is None:
         raise UserError(f"{release.name} cannot be started", "it has jobs only", f"`atoll run {release.service} JOB`")
     env = _base_env(release, base) | _port_env(release, record) | _edge_env(release, leases)
-    values = _values(release, record.id, record.ports, leases, folders)
+    values = _values(release, record.id, _numbers(release, record), leases, folders)
     made = _launch(record.id, release, release.spec.run, env, release.spec.env.items(), values, secrets, folders)
-    return msgspec.structs.replace(made, ports=dict(record.ports))
+    return msgspec.structs.replace(made, ports=dict(record.ports), network=_network(release, record, leases))
 
 
 def job_launch(
@@ -134,7 +134,7 @@ def probe_command(
     folders: Folders = NOWHERE,
 ) -> Command:
     """A command with its templates resolved for one replica. Raises UserError for an unknown port."""
-    return _resolved(command, _values(release, record.id, record.ports, leases, folders), release)
+    return _resolved(command, _values(release, record.id, _numbers(release, record), leases, folders), release)
 
 
 def _resolved(command: Command, values: Mapping[str, str], release: Release) -> Command:
@@ -171,11 +171,26 @@ def _values(
     return values
 
 
+def _numbers(release: Release, record: ReplicaRecord) -> dict[str, int]:
+    """Where the replica listens, as itself sees it."""
+    fixed = {port.name: port.number for port in release.spec.ports if port.number is not None}
+    return {**record.ports, **fixed}
+
+
+def _network(release: Release, record: ReplicaRecord, leases: Mapping[str, int]) -> Network | None:
+    if not release.spec.own_network:
+        return None
+    numbers = _numbers(release, record)
+    edges = {leases[key] for key in edge_keys(release) if key in leases}
+    return Network(inward={outer: numbers[name] for name, outer in record.ports.items()}, outward=tuple(sorted(edges)))
+
+
 def _port_env(release: Release, record: ReplicaRecord) -> dict[str, str]:
     env: dict[str, str] = {}
+    numbers = _numbers(release, record)
     for index, port in enumerate(release.spec.ports):
         if name := port.env or ("PORT" if index == 0 else ""):
-            env[name] = str(record.ports[port.name])
+            env[name] = str(numbers[port.name])
     return env
 
 

@@ -78,6 +78,13 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     yield from _build(layout, spec)
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         yield from _probe(field, probe)
+    for own in spec.ports:
+        if own.number is not None:
+            alone = "" if spec.replicas == 1 else f": only one of its {spec.replicas} replicas can run"
+            yield (
+                f"`ports.{own.name}.number`: under systemd it listens on {own.number} of the machine itself{alone};"
+                " compose gives each container a network."
+            )
     for route in spec.routes:
         port = spec.port(route.port)
         if port is not None and port.protocol != "http":
@@ -95,14 +102,7 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     for one, other in layout.circles:
         if one == spec.name:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
-    for job in spec.jobs:
-        yield from _job(layout, spec, job)
-    if before := spec.rollout.before:
-        unit = f"{layout.name}-{spec.name}-before.service"
-        yield (
-            f"`rollout.before` {before.run.text}: compose runs it at each `up`; with systemd start `{unit}` after "
-            "`build.sh`, and restart the replicas when it succeeded. Nothing goes back by itself when it fails."
-        )
+    yield from _jobs(layout, spec)
     if not spec.overlap:
         yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
     for name, text in layout.on_host(spec, 1).files.items():
@@ -113,6 +113,17 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
             )
     for name in spec.inherit:
         yield f"`inherit` {name}: is taken from the shell that runs compose, and from systemd's own environment."
+
+
+def _jobs(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
+    for job in spec.jobs:
+        yield from _job(layout, spec, job)
+    if before := spec.rollout.before:
+        unit = f"{layout.name}-{spec.name}-before.service"
+        yield (
+            f"`rollout.before` {before.run.text}: compose runs it at each `up`; with systemd start `{unit}` after "
+            "`build.sh`, and restart the replicas when it succeeded. Nothing goes back by itself when it fails."
+        )
 
 
 def _job(layout: Layout, spec: ServiceSpec, job: Job) -> Iterator[str]:

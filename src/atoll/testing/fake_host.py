@@ -19,9 +19,9 @@ from typing import Final, Literal, TypeVarTuple, Unpack
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
-from atoll.model.spec import Probe
+from atoll.model.spec import Probe, ServiceSpec
 from atoll.model.state import Address, Exit
-from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine
+from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine, Unable
 from atoll.realise.probes import Answer
 
 _FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it
@@ -100,6 +100,7 @@ class FakeHost:
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
+        self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -229,6 +230,10 @@ class FakeHost:
         await asyncio.sleep(behaviour.start_s)
         return process.hosted
 
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """What a test said of the service in `unable`."""
+        return self.unable.get(spec.name, ())
+
     def files_base(self) -> str:
         """A folder that is nowhere: see `files`."""
         return "/nowhere/files"
@@ -301,13 +306,15 @@ class FakeHost:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """Lines of a service by time; the last `tail` first, then new ones while `follow`."""
         self._answer()
 
         def wanted(line: LogLine) -> bool:
             whole = replica is None or (replica.endswith(".") and line.replica.startswith(replica))
-            return line.service == service and (whole or replica == line.replica) and line.wall >= since_wall
+            in_time = since_wall <= line.wall and (until_wall is None or line.wall <= until_wall)
+            return line.service == service and (whole or replica == line.replica) and in_time
 
         seen = len(self._lines)
         found = [line for line in self._lines if wanted(line)]
