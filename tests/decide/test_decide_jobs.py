@@ -232,6 +232,14 @@ def test_a_queued_run_waits_for_every_earlier_one_of_its_job() -> None:
     assert advance(second, "absent", [other, second], "", 10.0, at(9)).run.state == "starting"
 
 
+def test_what_runs_before_a_release_waits_for_that_of_a_rollout_that_was_given_up() -> None:
+    old = msgspec.structs.replace(a_run("stopping", "orders.before.a"), trigger="before")
+    new = msgspec.structs.replace(a_run("starting", "orders.before.b"), trigger="before")
+    assert advance(new, "absent", [old, new], "", 10.0, at(0)).effect == ""
+    ended = msgspec.structs.replace(old, state="stopped")
+    assert advance(new, "absent", [ended, new], "", 10.0, at(0)).effect == "start"
+
+
 def test_why_a_run_shall_end() -> None:
     up, down = Intent(service="orders", target=7), Intent(service="orders")
     run = a_run()

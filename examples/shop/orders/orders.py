@@ -6,6 +6,8 @@
     DELETE /confirmations/ID     it was mailed
     GET    /healthz              200 when the database answers
 
+`orders.py forget DAYS` removes orders that were mailed and are older than that: a job, see service.toml.
+
 The order and its pending confirmation are one row, written in one transaction: no order without a mail, no mail without
 an order. Several replicas, and two releases at once, share the database file.
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,6 +80,10 @@ class Orders:
 
     def mailed(self, id: str) -> None:
         self._run("UPDATE orders SET mailed = 1 WHERE id = ?", id)
+
+    def forget(self, before: float) -> int:
+        """Remove orders that were mailed and taken before then; how many."""
+        return len(self._run("DELETE FROM orders WHERE mailed AND taken_at < ? RETURNING id", before))
 
     def check(self) -> None:
         self._run("SELECT 1")
@@ -150,6 +157,11 @@ def serve(port: int, path: str) -> Server:
 
 
 if __name__ == "__main__":
-    server = serve(int(os.environ["PORT"]), os.environ.get("ORDERS_DB", "orders.db"))
+    database = os.environ.get("ORDERS_DB", "orders.db")
+    if sys.argv[1:2] == ["forget"]:
+        days = float(sys.argv[2])
+        print(f"forgot {Orders(database).forget(time.time() - days * 86_400)} orders older than {days:g} days")
+        sys.exit()
+    server = serve(int(os.environ["PORT"]), database)
     print(f"orders {VERSION} takes orders on port {server.server_port}", flush=True)
     server.serve_forever()

@@ -3,11 +3,12 @@
 import json
 import tempfile
 import threading
+import time
 import unittest
 from http.client import HTTPConnection
 from pathlib import Path
 
-from orders import VERSION, serve
+from orders import VERSION, Orders, serve
 
 
 class OrdersTest(unittest.TestCase):
@@ -50,6 +51,15 @@ class OrdersTest(unittest.TestCase):
         self.assertEqual(self.ask("GET", "/confirmations"), (200, [{"id": "a1", "sku": "lamp"}]))
         self.ask("DELETE", "/confirmations/a1")
         self.assertEqual(self.ask("GET", "/confirmations"), (200, []))
+
+    def test_only_what_was_mailed_is_forgotten(self) -> None:
+        for id in ("a1", "a2"):
+            self.ask("POST", "/orders", {"id": id, "sku": "lamp", "price_cents": 4900})
+        self.ask("DELETE", "/confirmations/a1")
+        orders = Orders(self.database)
+        self.assertEqual(orders.forget(time.time() - 60), 0)
+        self.assertEqual(orders.forget(time.time() + 60), 1)
+        self.assertEqual([self.ask("GET", f"/orders/{id}")[0] for id in ("a1", "a2")], [404, 200])
 
     def test_replicas_share_their_orders(self) -> None:
         other = HTTPConnection("127.0.0.1", self.start().server_port, timeout=20)

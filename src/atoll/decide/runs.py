@@ -58,7 +58,7 @@ def advance(run: JobRun, process: Process, runs: Iterable[JobRun], why_not: str,
     if isinstance(process, Exit):
         return _over(run, process, now)
     if run.state == "starting":
-        return _starting(run, process, now)
+        return _starting(run, process, runs, now)
     if process == "absent":
         return _over(run, Exit(error="its process is gone, and nobody knows how it ended"), now)
     return _running(run, now) if run.state == "running" else _stopping(run, grace_s, now)
@@ -78,12 +78,14 @@ def _queued(run: JobRun, runs: Iterable[JobRun], now: Now) -> RunStep:
     return RunStep(begun, (event("job.started", begun, f"{_name(run)} is starting{_attempt(run)}", now),))
 
 
-def _starting(run: JobRun, process: Process, now: Now) -> RunStep:
+def _starting(run: JobRun, process: Process, runs: Iterable[JobRun], now: Now) -> RunStep:
     if process == "running":
         running = msgspec.structs.replace(_entered(run, "running", now), started_s=now.boot_s)
         return RunStep(running, wake_at_s=now.boot_s)
     if run.stop:
         return _ended(run, "stopped", run.stop, now)
+    if run.trigger == "before" and any(one.trigger == "before" and not one.ended and one.id != run.id for one in runs):
+        return RunStep(run)  # that of a rollout that was given up is still being stopped
     return RunStep(run, effect="start")
 
 
