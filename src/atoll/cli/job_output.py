@@ -57,7 +57,9 @@ def _watch(client: Client, run: str, inbox: queue.Queue[object]) -> None:
             inbox.put(("end", view))
             return
     lost = "the daemon no longer reports on this run"
-    raise Failed(lost, f"run {run}", "look with `atoll jobs`", kind="Lost", exit_code=UNREACHABLE)
+    raise Failed(
+        lost, f"run {run}", "look with `atoll jobs`", kind="Lost", exit_code=UNREACHABLE, id="daemon-unreachable"
+    )
 
 
 def _read(client: Client, run: JobRunView, inbox: queue.Queue[object]) -> None:

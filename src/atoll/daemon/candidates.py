@@ -58,6 +58,7 @@ class Candidates:
                 f"{service} has changed meanwhile",
                 f"generation {request.expect} was expected, it is {intent.generation}",
                 "look at `atoll status` and try again",
+                id="changed-meanwhile",
             )
         return intent
 
@@ -70,6 +71,7 @@ class Candidates:
                 f"{service} is being deployed already",
                 f"r{rollout.candidate} is {rollout.phase}, begun by {rollout.author.actor or 'somebody'}",
                 "wait for it (`atoll status --watch`), then try again",
+                id="already-deploying",
             )
         return intent
 
@@ -79,16 +81,22 @@ class Candidates:
         n = request.replicas
         release = self._records.releases_of(service).get(intent.target or 0)
         if n and release is not None and release.spec.run is None:
-            raise Refused(f"{service} cannot run {n} replicas", "it has jobs only", f"see `atoll jobs {service}`")
+            raise Refused(
+                f"{service} cannot run {n} replicas",
+                "it has jobs only",
+                f"see `atoll jobs {service}`",
+                id="not-possible-here",
+            )
         if n is not None and release is not None and n > 1 and not release.spec.overlap:
             raise Refused(
                 f"{service} cannot run {n} replicas",
                 "its file says overlap = false: one at a time",
                 "scale it to 1",
+                id="one-at-a-time",
             )
         if n is not None and not 0 <= n <= _MOST_REPLICAS:
             why = f"a number from 0 to {_MOST_REPLICAS} is expected"
-            raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`")
+            raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`", id="wrong-value")
         return msgspec.structs.replace(intent, replicas=n)
 
     # --- the release that a request would make --------------------------------------------------------------------
@@ -125,7 +133,9 @@ class Candidates:
         if n not in releases:
             raise _no_such_release(service, n, releases, target)
         if n == target:
-            raise Conflict(f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`")
+            raise Conflict(
+                f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`", id="already-current"
+            )
         release = releases[n]
         run = in_the_way(release, self._records.runs_of(service))
         if run is not None and not request.force:
@@ -141,13 +151,13 @@ class Candidates:
         """A new release of the same content with the newest secrets. Raises Refused when it is down."""
         current = self._records.releases_of(service).get(self.intent(service).target or 0)
         if current is None:
-            raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`")
+            raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`", id="service-down")
         await self._possible(current.spec)
         return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
 
     async def _possible(self, spec: ServiceSpec) -> None:
         for unable in await self._engine.refusals(spec):
-            raise Refused(f"{spec.name} cannot run here", unable.what, unable.fix)
+            raise Refused(f"{spec.name} cannot run here", unable.what, unable.fix, id=unable.id)
 
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:
         return msgspec.structs.replace(
@@ -227,9 +237,9 @@ def _no_such_release(service: str, n: int, releases: Collection[int], target: in
     others = [known for known in releases if known != target]
     kept = f"kept are {', '.join(f'r{known}' for known in releases)}"
     if n:
-        return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`")
+        return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`", id="unknown-release")
     fix = f"name one: `atoll rollback {service} --to r{max(others)}`" if others else f"see `atoll releases {service}`"
-    return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix)
+    return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix, id="unknown-release")
 
 
 def _over_a_change(service: str, n: int, run: JobRun) -> Refused:
@@ -237,6 +247,7 @@ def _over_a_change(service: str, n: int, run: JobRun) -> Refused:
         f"{service} r{n} may not work any more: `{run.command.text}` ran before r{run.release}",
         "that release does not say that earlier code works with what it leaves (rollout.before.backward_compatible)",
         f"go forward with a release that mends it; or, if you know that it works, `atoll rollback {service} --to r{n} --force`",
+        id="over-a-migration",
     )
 
 

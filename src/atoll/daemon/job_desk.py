@@ -82,8 +82,12 @@ class JobDesk:
         release = self._records.releases_of(service).get(n or 0)
         if release is None:
             if loop.intent().target is not None:
-                raise Refused(f"{service} is not live yet", "its first deploy is under way", "wait for it")
-            raise Refused(f"{service} is down", "its jobs do not run then", f"start it: `atoll up {service}`")
+                raise Refused(
+                    f"{service} is not live yet", "its first deploy is under way", "wait for it", id="already-deploying"
+                )
+            raise Refused(
+                f"{service} is down", "its jobs do not run then", f"start it: `atoll up {service}`", id="service-down"
+            )
         now, runs = self._clock.now(), self._records.runs_of(service)
         mine = [run for run in runs if run.job == job.name]
         key = request.key or f"{now.boot_id}:{now.boot_s}:{len(runs)}"
@@ -135,9 +139,16 @@ class JobDesk:
         why = (
             f"it has {', '.join(sorted(jobs))}" if jobs else "its service.toml has no [jobs], or was not deployed since"
         )
-        raise NotFound(f"{service} has no job '{name}'", why, did_you_mean(name, jobs) or f"`atoll deploy {service}`")
+        raise NotFound(
+            f"{service} has no job '{name}'",
+            why,
+            did_you_mean(name, jobs) or f"`atoll deploy {service}`",
+            id="unknown-job",
+        )
 
     def _found(self, run_id: str) -> JobRun:
         if run_id not in self._records.runs:
-            raise NotFound(f"there is no run '{run_id}'", "it may be older than what is kept", "see `atoll jobs`")
+            raise NotFound(
+                f"there is no run '{run_id}'", "it may be older than what is kept", "see `atoll jobs`", id="unknown-run"
+            )
         return self._records.runs[run_id]

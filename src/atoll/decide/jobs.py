@@ -91,6 +91,7 @@ def by_hand(
             f"{job.name} of {release.service} is running already",
             why,
             f"wait for it, or stop it: `atoll run {release.service} {job.name} --stop`",
+            id="job-running",
         )
     run = _placed(msgspec.structs.replace(run, command=_with(job.run, args), author=author), state, job, now)
     return run, begun(run, now, "")

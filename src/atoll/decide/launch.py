@@ -50,7 +50,12 @@ def launch(
     `[env]`. Raises UserError for a secret without a value and for an unknown port.
     """
     if release.spec.run is None:
-        raise UserError(f"{release.name} cannot be started", "it has jobs only", f"`atoll run {release.service} JOB`")
+        raise UserError(
+            f"{release.name} cannot be started",
+            "it has jobs only",
+            f"`atoll run {release.service} JOB`",
+            id="not-possible-here",
+        )
     env = _base_env(release, base) | _port_env(release, record) | _edge_env(release, leases)
     values = _values(release, record.id, _numbers(release, record), leases, folders)
     made = _launch(record.id, release, release.spec.run, env, release.spec.env.items(), values, secrets, folders)
@@ -246,6 +251,7 @@ def _filled(text: str, values: Mapping[str, str], release: Release) -> str:
             f"{release.name} cannot be started: no value for {{{missing.args[0]}}}",
             f"{release.service} declares {f'the ports {ports}' if ports else 'no port'}",
             f"declare it in {release.service}'s service.toml, or remove the placeholder",
+            id="unknown-placeholder",
         ) from missing
 
 
@@ -268,6 +274,7 @@ def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[st
             f"{release.name} cannot be started: secret '{ref.name}' has no value",
             "its environment names the secret, but the vault does not have it",
             f"run `atoll secret set {ref.name}`",
+            id="secret-missing",
         )
     value = secrets[ref.name]
     if not ref.part:
@@ -280,4 +287,5 @@ def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[st
             f"{release.name} cannot be started: {variable} cannot be made of the secret '{ref.name}'",
             f"as the URL of a store, {missing}",
             f"run `atoll secret set {ref.name}` with one such as postgres://user:password@db:5432/orders",
+            id="secret-invalid",
         ) from None  # the cause would quote the value in a traceback

@@ -14,7 +14,7 @@ import msgspec
 from atoll.decide.jobs import expired
 from atoll.decide.launch import Folders, job_launch
 from atoll.decide.runs import KILL_AGAIN_S, Process, RunStep, advance, unwanted
-from atoll.model.errors import AtollError
+from atoll.model.errors import AtollError, NotFound
 from atoll.model.state import Exit, Intent, JobRun, Release
 from atoll.ports import Change, Clock, Host, Vault
 from atoll.realise.edges import Edges
@@ -126,7 +126,7 @@ class JobRuns:
     async def _start(self, run: JobRun, release: Release | None) -> None:
         try:
             if release is None:
-                raise AtollError(f"r{run.release} is no longer kept")
+                raise NotFound(f"r{run.release} is no longer kept", id="unknown-release")
             values = {name: await self._vault.get(name, version) for name, version in release.secrets.items()}
             launch = job_launch(release, run, self._edges.ports(), values, folders=self._folders)
         except AtollError as exc:  # a secret that is gone, a vault that does not answer

@@ -95,7 +95,10 @@ class FakeControl:
     async def operation(self, operation_id: str) -> OperationView:
         if operation_id not in self.operations:
             raise NotFound(
-                f"there is no operation '{operation_id}'", "it may be of another environment", "look at events"
+                f"there is no operation '{operation_id}'",
+                "it may be of another environment",
+                "look at events",
+                id="unknown-service",
             )
         return self.operations[operation_id]
 
@@ -204,7 +207,9 @@ class FakeControl:
 
     async def job_run(self, run_id: str) -> JobRunView:
         if run_id not in self.job_runs:
-            raise NotFound(f"there is no run '{run_id}'", "it may be older than what is kept", "see `atoll jobs`")
+            raise NotFound(
+                f"there is no run '{run_id}'", "it may be older than what is kept", "see `atoll jobs`", id="unknown-run"
+            )
         return self.job_runs[run_id]
 
     async def watch_run(self, run_id: str) -> AsyncIterator[JobRunView]:
@@ -235,20 +240,28 @@ class FakeControl:
             if name in self.services:
                 unchanged.append(name)
             elif draft.spec.description == "refuse":
-                refused[name] = ErrorView(kind="Refused", what=f"{name} does not fit", why="memory", exit_code=4)
+                what = f"{name} does not fit"
+                refused[name] = ErrorView(id="does-not-fit", kind="Refused", what=what, why="memory", exit_code=4)
             else:
                 begun.append(self._begin(name, "deploy", draft.spec.description))
         return UpView(operations=tuple(begun), unchanged=tuple(unchanged), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:
         if request.note == "refuse":
-            raise Refused(f"{request.spec.name} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+            raise Refused(
+                f"{request.spec.name} does not fit",
+                "it wants 2 GiB, 1 GiB is free",
+                "lower limits.memory",
+                id="does-not-fit",
+            )
         return self._change(request.spec.name, "deploy", request, request.note)
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
         self._find(service)
         if request.to is not None and request.to > int(self.services[service].release[1:]):
-            raise NotFound(f"{service} has no release r{request.to}", "it was never made", "see the releases")
+            raise NotFound(
+                f"{service} has no release r{request.to}", "it was never made", "see the releases", id="unknown-release"
+            )
         return self._change(service, "rollback", request)
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
@@ -275,7 +288,9 @@ class FakeControl:
             return [PlanView(service=name, kind="deploy", unchanged=name in self.services) for name in names]
         if isinstance(request, DeployRequest):
             if request.note == "refuse":
-                raise Refused(f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+                raise Refused(
+                    f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory", id="does-not-fit"
+                )
             running = service in self.services
             return [
                 PlanView(
@@ -314,7 +329,9 @@ class FakeControl:
         if known is not None:
             return known
         if self.services[service].state == "down":
-            raise Refused(f"{service} is down", "its jobs do not run then", f"start it: `atoll up {service}`")
+            raise Refused(
+                f"{service} is down", "its jobs do not run then", f"start it: `atoll up {service}`", id="service-down"
+            )
         self.requests.append(request)
         view = JobRunView(
             id=f"{service}.{request.job}.{request.key or len(self.job_runs) + 1}",
@@ -352,7 +369,9 @@ class FakeControl:
 
     async def remove_secret(self, name: str) -> None:
         if name not in self.vault:
-            raise NotFound(f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault))
+            raise NotFound(
+                f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault), id="unknown-secret"
+            )
         del self.vault[name]
 
     # --- pretending
@@ -381,7 +400,9 @@ class FakeControl:
         self._find(service)
         if job not in ("nightly", "reindex"):
             known = ("nightly", "reindex")
-            raise NotFound(f"{service} has no job '{job}'", "it has nightly, reindex", did_you_mean(job, known))
+            raise NotFound(
+                f"{service} has no job '{job}'", "it has nightly, reindex", did_you_mean(job, known), id="unknown-job"
+            )
 
     def _job(self, service: str, job: str) -> JobView:
         runs = [run for run in self.job_runs.values() if (run.service, run.job) == (service, job)]
@@ -407,7 +428,10 @@ class FakeControl:
     def _find(self, service: str) -> ServiceView:
         if service not in self.services:
             raise NotFound(
-                f"there is no service '{service}'", "none has run here", did_you_mean(service, self.services)
+                f"there is no service '{service}'",
+                "none has run here",
+                did_you_mean(service, self.services),
+                id="unknown-replica",
             )
         return self.services[service]
 
@@ -436,7 +460,10 @@ class FakeControl:
         running = self.services.get(service)
         if request.expect is not None and running is not None and request.expect != running.generation:
             raise Conflict(
-                f"{service} was changed meanwhile", f"generation {running.generation}", "look, then try again"
+                f"{service} was changed meanwhile",
+                f"generation {running.generation}",
+                "look, then try again",
+                id="changed-meanwhile",
             )
         self.requests.append(request)
         view = self._begin(service, kind, note)
@@ -489,6 +516,7 @@ class FakeControl:
             previous=n - 1 or None,
             outcome="live" if good else "undone",
             reason="" if good else f"{view.release} was not ready within 30 s",
+            reason_id="" if good else "not-ready-in-time",
             output="" if good else "Traceback: no module named 'orders'\n",
             changed=("artifact 0123 -> 4567",),
             seconds={"starting": 1.0, "shifting": 0.1, "total": 1.1},

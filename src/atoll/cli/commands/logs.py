@@ -66,11 +66,11 @@ def command(
       atoll logs orders --job nightly
     """
     if follow and until is not None:
-        raise Failed("--follow has no end", "--until asks for one", "leave one of them out")
+        raise Failed("--follow has no end", "--until asks for one", "leave one of them out", id="usage")
     if job is not None:
         if len(services) != 1 or replica is not None:
             fix = "such as `atoll logs orders --job nightly`"
-            raise Failed("--job needs one service", "a job belongs to a service", fix)
+            raise Failed("--job needs one service", "a job belongs to a service", fix, id="usage")
         replica = f"{services[0]}.{job}."
     now = time.time()
     filtered = any(given is not None for given in (since, until, grep, level))
@@ -101,7 +101,9 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as exc:
-        raise Failed(f"'{text}' is no regular expression", str(exc), "put a backslash before ( [ * + ? .") from exc
+        raise Failed(
+            f"'{text}' is no regular expression", str(exc), "put a backslash before ( [ * + ? .", id="usage"
+        ) from exc
 
 
 def wall(text: str, now: float, option: str = "--since") -> float:
@@ -114,5 +116,8 @@ def wall(text: str, now: float, option: str = "--since") -> float:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError as exc:
         raise Failed(
-            f"'{text}' is no time", f"{option} takes an age or a time", "such as 10m, or 2026-05-01T12:00"
+            f"'{text}' is no time",
+            f"{option} takes an age or a time",
+            "such as 10m, or 2026-05-01T12:00",
+            id="usage",
         ) from exc

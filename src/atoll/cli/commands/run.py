@@ -89,7 +89,10 @@ def _stop(session: Session, service: str, job: str) -> int:
     going = [run for view in session.client.jobs(service, job) for run in view.runs if not run.ended]
     if not going:
         raise Failed(
-            f"{job} of {service} does not run", "there is nothing to stop", f"see `atoll jobs {service} {job}`"
+            f"{job} of {service} does not run",
+            "there is nothing to stop",
+            f"see `atoll jobs {service} {job}`",
+            id="job-not-running",
         )
     request = StopRunRequest(author=author(session.root), key=new_key())
     stopped = [session.client.stop_run(run.id, request) for run in going]
