@@ -125,6 +125,8 @@ def _job(layout: Layout, spec: ServiceSpec, job: Job) -> Iterator[str]:
     field = f"`jobs.{job.name}`"
     if job.schedule:
         yield f"{field}: compose has no schedule; `docker compose run --rm {layout.job_name(spec, job)}` runs it."
+        deadline = f"within {job.starting_deadline_s / 60:g} min" if job.starting_deadline_s else "not at all"
+        yield f"{field}: a timer runs what passed while the machine was down however late; it was to run {deadline}."
         if not on_calendar(job):
             yield f"{field}: systemd cannot say the schedule {job.schedule}; its unit has no timer."
     if job.schedule and job.overlap != "skip":
