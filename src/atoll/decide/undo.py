@@ -3,6 +3,7 @@
 `decide.rollout` asks `failure` before it goes on. Nothing here changes a rollout.
 """
 
+from atoll.decide import before
 from atoll.decide.facts import Facts, is_ready
 from atoll.model.state import Reason, Release
 
@@ -24,6 +25,9 @@ def deadline_s(facts: Facts) -> float:
 def failure(facts: Facts) -> Reason | None:
     """The reason to undo the rollout now, or None."""
     phase = facts.rollout.phase
+    if phase == "preparing":
+        failed = before.failure(facts.candidate.spec.rollout.before, facts.before, facts.candidate.name)
+        return Reason(failed, "before-failed") if failed else None
     if phase in ("starting", "shifting", "releasing", "draining", "live") and (reason := _crash_loop(facts)):
         return reason
     if phase == "shifting" and facts.candidate.spec.ports and facts.seen.problem:
@@ -82,7 +86,8 @@ def _too_slow(facts: Facts) -> Reason:
             few = f"only {len(ready)} of {facts.wanted} replicas of {name} stayed ready"
             return Reason(f"{few} within {health.start_budget_s:g} s{because.text}", because.id)
         text = f"{name} was ready, but not for {health.stable_for_s:g} s without a break{because.text}"
-        return Reason(text, "not-stable")
+        end = facts.seen.last_exit.get(facts.candidate.n)
+        return Reason(text, end.id if end is not None and because.id == end.id else "not-stable")
     crashed = f"; it crashed {_times(count)}" if count and facts.candidate.n in facts.seen.last_exit else ""
     return Reason(f"{name} was not ready within {health.start_budget_s:g} s{crashed}{because.text}", because.id)
 
