@@ -129,6 +129,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int | None = None
 
 
+class AnalysisPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a candidate is judged by, and how sure that must be. Shares of `alpha` and `beta` are 0..1, percentages 0..100."""
+
+    alpha: float = 0.01  # of rollouts of a release that is no worse, at most this share is rolled back
+    beta: float = 0.05  # of those with a regression of the size below, about this share may pass
+    min_requests: int = 50  # to the candidate, before a word is said
+    detect_failures_pct: float = 1.0  # points: a candidate passes when so many more failing requests are excluded
+    tolerate_failures_pct: float = 0.1  # points: fewer more than this are let go, however sure they are
+    latency: bool = True
+    detect_slower_pct: float = 50.0
+    tolerate_slower_pct: float = 20.0  # a new build moves a few per cent by the layout of its code alone
+    tolerate_slower_s: float = 0.005  # below, the machine's scheduler is what is measured
+    warmup_s: float = 5.0  # latencies of the candidate's first seconds do not count: caches, pools, JIT
+    max_failures_pct: float | None = None  # an objective, whatever the stable release does
+    max_latency_s: float | None = None  # the same, for this quantile of the candidate's waiting time
+    max_latency_quantile: float = 0.95
+
+
 class Build(msgspec.Struct, frozen=True, kw_only=True):
     """How the artifact is made. Without `steps` a builder is detected from the files (python, node, go, ...)."""
 
