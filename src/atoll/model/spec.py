@@ -141,10 +141,38 @@ class AnalysisPolicy(msgspec.Struct, frozen=True, kw_only=True):
     detect_slower_pct: float = 50.0
     tolerate_slower_pct: float = 20.0  # a new build moves a few per cent by the layout of its code alone
     tolerate_slower_s: float = 0.005  # below, the machine's scheduler is what is measured
-    warmup_s: float = 5.0  # latencies of the candidate's first seconds do not count: caches, pools, JIT
+    warmup_s: float | None = None  # latencies of the candidate's first seconds do not count; None is by its builder
     max_failures_pct: float | None = None  # an objective, whatever the stable release does
     max_latency_s: float | None = None  # the same, for this quantile of the candidate's waiting time
     max_latency_quantile: float = 0.95
+
+
+Strategy = Literal["auto", "canary", "header", "rolling", "blue-green", "all-at-once"]
+Undecided = Literal["hold", "extend", "fail", "promote"]
+
+
+class RolloutStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of the traffic for the candidate, and how long at least. With `header` (`name: value`) it is the requests
+    that have it, instead of a share of all.
+    """
+
+    weight_pct: int = 0
+    hold_s: float = 10.0  # what a slow leak of the first requests needs to be seen
+    header: str = ""
+    approve: bool = False  # go on only when a person says so
+
+
+class RolloutSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How traffic moves to a new release, and what happens when the numbers do not decide."""
+
+    strategy: Strategy = "auto"
+    steps: tuple[RolloutStep, ...] = ()  # of a canary; () are the strategy's own
+    bake_s: float = 600.0  # the previous release stays warm and the new one is judged (PaaSTA's bake)
+    deadline_s: float = 600.0  # for the verdict of one step
+    on_no_data: Undecided = "hold"  # nothing unmeasured is promoted silently
+    on_inconclusive: Undecided = "extend"
+    countdown_s: float = 0.0  # between a failing verdict and going back, in which a person may keep the candidate
+    analysis: AnalysisPolicy = AnalysisPolicy()
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +206,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     replicas: int = 1
     overlap: bool = True  # False: two releases must never run at once
-    keep_warm_s: float = 600.0  # how long the previous release idles, for an instant rollback
+    rollout: RolloutSpec = RolloutSpec()
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from atoll.model.analysis import Analysis, Verdict
 from atoll.model.spec import ServiceSpec
 
 
@@ -83,6 +84,7 @@ RolloutPhase = Literal[
     "holding",  # overlap = false only: requests are being held at the proxy
     "stopping",  # overlap = false only: the stable release is being stopped
     "starting",  # candidates start, get ready, stay so through the stability window
+    "stepping",  # a share of the traffic goes to the candidate, step by step
     "shifting",  # endpoints and weights sent, not yet acknowledged
     "releasing",  # overlap = false only: held requests are let go
     "draining",  # requests in flight at the stable release finish
@@ -94,6 +96,24 @@ RolloutPhase = Literal[
 ]
 ENDED: frozenset[RolloutPhase] = frozenset({"certified", "undone", "superseded"})
 LIVE: frozenset[RolloutPhase] = frozenset({"live", "certified"})
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a rollout, resolved when it began."""
+
+    weight_pct: int  # of all requests, to the candidate
+    replicas: int | None = None  # of the candidate; None is all
+    hold_s: float = 0.0
+    header: str = ""  # `name: value`: these requests go to the candidate, whatever the weight
+    judged: bool = False  # only a passing verdict leads on
+    approve: bool = False  # only a person's word leads on
+
+
+Stage = Literal[
+    "filling",  # the step's replicas are being started; the traffic is still that of the step before
+    "moving",  # its traffic was sent to the proxy, and is not acknowledged yet
+    "watching",  # it is: time, verdict and people are waited for
+]
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +132,18 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     output: str = ""
     started_wall: float = 0.0
     author: Author = Author()
+    strategy: str = ""  # what `auto` came to; "" for a rollback or a restart
+    why: str = ""  # why that one, for a person
+    steps: tuple[Step, ...] = ()
+    step: int = 0  # the present one's index
+    stage: Stage = "filling"
+    stage_since_s: float = 0.0
+    extended: int = 0  # how often the present step was given another deadline
+    paused: str = ""  # why it waits for a person; "" goes on
+    asked: Literal["", "step", "promote"] = ""  # what a person said: take the next step, or all of them
+    kept: bool = False  # a person said that a failing verdict is not to undo it
+    analysis: Analysis = Analysis()
+    verdict: Verdict | None = None  # the newest that was written down
 
 
 ReplicaPhase = Literal[
@@ -222,6 +254,7 @@ class ServiceDesired(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     revisions: tuple[Revision, ...] = ()
     hold: bool = False  # requests wait at the proxy
+    header: str = ""  # `name: value`: requests with it go to the newest revision, whatever the weights
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +264,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     replicas: tuple[Replica, ...] = ()
     weights: Mapping[int, int] | None = None  # release -> pct of the acknowledged table; None: not known
     holding: bool | None = None  # of the acknowledged table
+    header: str | None = None  # the same
     backoff: Mapping[int, int] = {}  # release -> crashes in a row, the worst slot's
     last_exit: Mapping[int, Exit] = {}  # release -> the newest crash
     given_up: Mapping[

@@ -62,6 +62,8 @@ class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True):
     edges: tuple[Edge, ...] = ()  # of its live releases, outwards
     routes: tuple[GatewayRoute, ...] = ()
     hold: bool = False  # requests to it wait
+    header: str = ""  # `name: value`: requests with it go to `header_release`, whatever the weights
+    header_release: int = 0
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):

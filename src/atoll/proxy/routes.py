@@ -39,6 +39,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     clusters: Mapping[str, int]
     reason: str = ""
     caller: str | None = None  # for the callee to see; None removes what the client claims
+    asked: Mapping[str, int] = {}  # clusters of the requests that have `header`, instead of `clusters`
+    header: str = ""  # `name: value`
     hold: Mapping[str, str] = {}  # what the holder must know of a request; empty is no hold
     prefix: str = "/"
     strip: bool = False
@@ -89,8 +91,13 @@ def _not_found() -> dict[str, Any]:
 
 
 def target_routes(target: Target) -> list[dict[str, Any]]:
-    """The routes of one match, the most specific first; they differ in time-outs and retries only."""
+    """The routes of one match, the most specific first; they differ in time-outs and retries only, but for those who ask
+    for another release by a header.
+    """
     policy, always = target.policy, NOTHING_SENT
+    if target.asked:
+        those = msgspec.structs.replace(target, clusters=target.asked, asked={})
+        return [*target_routes(those), *target_routes(msgspec.structs.replace(target, asked={}, header=""))]
     if not target.clusters and not target.hold:
         return [_unavailable(target)]
     if target.protocol == "grpc":
@@ -127,6 +134,9 @@ def _match(target: Target, headers: Sequence[Mapping[str, Any]]) -> dict[str, An
     path = target.prefix.rstrip("/")
     # By segment: "/orders" takes /orders and /orders/x, not /ordersx.
     match: dict[str, Any] = {"path_separated_prefix": path} if path else {"prefix": "/"}
+    if target.header:
+        name, _, value = target.header.partition(":")
+        headers = [*headers, {"name": name.strip().lower(), "string_match": {"exact": value.strip()}}]
     return match | ({"headers": headers} if headers else {})
 
 

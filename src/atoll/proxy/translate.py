@@ -215,6 +215,8 @@ def _edge(table: Table, caller: str, edge: Edge, ca_file: str) -> Iterator[Item]
         reason=_reason(edge.callee, callee),
         caller=caller,
         hold=_hold(edge.callee, callee, {"listener": name}),
+        header=callee.header if callee else "",
+        asked=_asked(callee, {upstream.release: _edge_key(caller, edge, upstream.release) for upstream in upstreams}),
     )
     yield from _listen(caller, edge, "", target)
 
@@ -255,6 +257,13 @@ def _shares(entry: ServiceTraffic, releases: Iterable[int]) -> dict[int, int]:
     return shares if any(shares.values()) else dict.fromkeys(having, 1)
 
 
+def _asked(entry: ServiceTraffic | None, having: Mapping[int, ClusterKey]) -> dict[str, int]:
+    """Where requests with the header go; empty when there is none, or that release does not take them here."""
+    if entry is None or not entry.header or entry.header_release not in having:
+        return {}
+    return {having[entry.header_release].name: 100}
+
+
 def _hold(callee: str, entry: ServiceTraffic | None, more: Mapping[str, str]) -> dict[str, str]:
     return {"service": callee, **more} if entry is not None and entry.hold else {}
 
@@ -293,7 +302,7 @@ def _face(table: Table, name: str) -> Any:
     if entry is None or not entry.routes:
         return None
     live = sorted((upstream.release, upstream.port) for upstream in entry.upstreams)
-    return entry.routes, dict(entry.weights), entry.hold, live
+    return entry.routes, dict(entry.weights), entry.hold, entry.header, live
 
 
 def _gateway(table: Table) -> Any:
@@ -328,6 +337,8 @@ def gateway_targets(service: str, entry: ServiceTraffic) -> Iterator[tuple[route
                 hold=_hold(service, entry, {"listener": GATEWAY, "host": host or "", "path": path}),
                 prefix=path,
                 strip=best.strip,
+                header=entry.header,
+                asked=_asked(entry, having),
             ),
             host,
         )
