@@ -177,6 +177,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         plans=True,
     ),
     _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
+    _post(
+        f"{_ONE}/rollout", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION, plans=False
+    ),
     _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
     _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
     _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),

@@ -12,6 +12,7 @@ import msgspec
 from atoll.daemon.secret_book import SecretBook
 from atoll.decide.admission import admit
 from atoll.decide.compose import replicas
+from atoll.decide.steering import STEERABLE
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import ENDED, LIVE, Artifact, Intent, Release, Rollout
@@ -65,6 +66,13 @@ class Candidates:
                 "wait for it (`atoll status --watch`), then try again",
             )
         return intent
+
+    def replaceable(self, service: str, request: Mutation) -> Intent:
+        """The same for a deploy: one whose candidate has not got all of the traffic yet makes room. Raises Conflict."""
+        rollout = self._records.rollout_of(service)
+        if rollout is not None and rollout.phase in STEERABLE and rollout.stable is not None:
+            return self.expected(service, request)
+        return self.idle(service, request)
 
     def scaled(self, service: str, request: ScaleRequest) -> Intent:
         """The intent with the replicas that are asked for. Raises Conflict, Refused, UserError."""

@@ -24,6 +24,7 @@ from atoll.model.wire import (
     SecretView,
     ServiceView,
     StatusView,
+    SteerRequest,
     StopRequest,
     UpRequest,
     UpView,
@@ -57,6 +58,10 @@ class Control(Protocol):
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
         """Start going back to an earlier release. Raises NotFound, Conflict, Refused."""
+        ...
+
+    async def steer(self, service: str, request: SteerRequest) -> OperationView:
+        """Say a word to the rollout under way. Raises NotFound, Conflict (it comes too late)."""
         ...
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:

@@ -69,6 +69,7 @@ class Environment:
         mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
+        self.steer = mutations.steer
 
     async def run(self) -> None:
         """Keep everything as it is wanted, for ever. Any task's death ends it: the keeper starts a fresh daemon."""

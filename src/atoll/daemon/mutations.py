@@ -15,8 +15,11 @@ from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.service import ServiceLoop
 from atoll.decide.changes import changes
+from atoll.decide.compose import replicas
 from atoll.decide.facts import exclusive
 from atoll.decide.rollout import begin, supersede
+from atoll.decide.steering import Word, steer
+from atoll.decide.strategies import choose
 from atoll.model.errors import AtollError, Conflict
 from atoll.model.state import ENDED, Event, Intent, Release
 from atoll.model.wire import (
@@ -28,6 +31,7 @@ from atoll.model.wire import (
     RollbackRequest,
     ScaleRequest,
     ServiceView,
+    SteerRequest,
     StopRequest,
     UpRequest,
     UpView,
@@ -35,6 +39,9 @@ from atoll.model.wire import (
 from atoll.ports import Change, Clock, Row
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
+
+
+_PAST = {"pause": "paused", "resume": "resumed", "promote": "promoted", "abort": "aborted", "keep": "kept"}
 
 
 class Mutations:
@@ -92,7 +99,7 @@ class Mutations:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
-            self._candidates.idle(service, request)
+            self._candidates.replaceable(service, request)
             release, runs = await self._candidates.deployed(request)
             if runs:
                 return OperationView(
@@ -107,8 +114,32 @@ class Mutations:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
+            if request.to is None and active(loop.rollout()):  # back from what is not there yet
+                return await self._steer(loop, "abort", request)
             self._candidates.idle(service, request)
             return await self._begin("rollback", loop, await self._candidates.rolled_back(service, request), request)
+
+    async def steer(self, service: str, request: SteerRequest) -> OperationView:
+        """Pause, resume, promote, abort or keep the rollout under way."""
+        loop = self._loops.known(service)
+        async with loop.lock:
+            self._candidates.expected(service, request)
+            return await self._steer(loop, request.word, request)
+
+    async def _steer(self, loop: ServiceLoop, word: Word, request: Mutation) -> OperationView:
+        before, who = loop.rollout(), request.author.actor or "somebody"
+        after = steer(before, word, who, self._clock.now())
+        if after != before:
+            event = Event(
+                kind=f"rollout.{_PAST[word]}", service=loop.service, release=after.candidate, author=request.author,
+                message=f"{who} said {word} to r{after.candidate}", data={"rollout": after.id},
+                wall=self._clock.now().wall,
+            )  # fmt: skip
+            await self._records.commit(Change(puts=(loop.evident(after),), events=(event,)))
+            loop.apply()
+            loop.hint()
+            self._pulse.beat(loop.service)
+        return self._reading.shown(after)
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         """A new release of the same content with the newest secrets: the same rollout as any other, so nobody notices."""
@@ -165,14 +196,18 @@ class Mutations:
             msgspec.structs.replace(now, wall=self._records.later(service, now.wall)),
             request.author,
         )
+        if kind == "deploy":
+            choice = choose(release, admitted.stable, replicas(intent, release), loop.load())
+            rollout = msgspec.structs.replace(rollout, **choice._asdict())
         loop.begin(rollout)
         # A first deploy is wanted from the start; otherwise the stable release is what is wanted until the switch.
         target = release.n if stable is None else stable
         wanted = msgspec.structs.replace(intent, target=target, generation=intent.generation + 1)
         rows: list[Row] = [release, rollout, wanted]
         if last is not None and last.phase not in ENDED:
-            rows.append(supersede(last, now))
+            rows.append(supersede(last, now, f"{release.name} takes its place"))
         message = f"{kind} of {release.name}" + (f", from r{stable}" if stable is not None else "")
+        message += f"; {rollout.strategy}: {rollout.why}" if rollout.steps else ""
         data = {
             "changed": list(changes(admitted.stable, release)),
             "warnings": list(admitted.warnings),

@@ -12,7 +12,6 @@ from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
-from atoll.decide.compose import compose
 from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
@@ -82,7 +81,7 @@ class Reading:
         return views.service_view(
             intent,
             rollout,
-            compose(intent, rollout, releases),
+            loop.composed(self._engine.observe(service)),
             self._engine.observe(service),
             releases,
             self._collector.rates(service),
@@ -94,12 +93,15 @@ class Reading:
     def shown(self, rollout: Rollout) -> OperationView:
         """A rollout as an operation."""
         loop = self._loops.of(rollout.service)
-        want = compose(loop.intent(), loop.rollout(), self._records.releases_of(rollout.service))
+        want = loop.composed(self._engine.observe(rollout.service))
         wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
         receipt = self._records.receipts.get(rollout.id)
         measured = (0, 0) if receipt or rollout.phase in ENDED else loop.counted(rollout)
         seen = self._engine.observe(rollout.service)
-        return views.operation_view(rollout, seen, wanted, measured, receipt, self._clock.now())
+        now = self._clock.now()
+        candidate = self._records.releases_of(rollout.service).get(rollout.candidate)
+        stepping = views.stepping_view(rollout, candidate, loop.verdict(rollout), now) if candidate else None
+        return views.operation_view(rollout, seen, wanted, measured, receipt, now, stepping)
 
     async def operation(self, id: str) -> OperationView:
         """A rollout in progress or past."""

@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from atoll.daemon.analyst import EVERY_S, Analyst, judged
 from atoll.daemon.collector import Collector
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
+from atoll.decide.facts import is_ready
 from atoll.decide.rollout import advance, seconds
+from atoll.decide.strategies.load import Load
+from atoll.model.analysis import Verdict
 from atoll.model.errors import Conflict, Retryable
-from atoll.model.state import ENDED, LIVE, Event, Intent, Receipt, Release, Rollout
+from atoll.model.state import ENDED, LIVE, Event, Intent, Observation, Receipt, Release, Rollout, ServiceDesired
 from atoll.ports import Change, Clock, Engine
 from atoll.realise.cell import SOON_S
 from atoll.realise.records import Records
@@ -23,6 +27,8 @@ from atoll.realise.records import Records
 _log = logging.getLogger(__name__)
 _KEPT_RELEASES = 5
 _KEPT_ROLLOUTS = 10
+_LOAD_S = 300.0  # what "now" means when a strategy is chosen: long enough for a quiet service to have had a request
+_SAVE_EVIDENCE_S = 15.0  # what a daemon that dies forgets at most of an analysis
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -59,6 +65,8 @@ class ServiceLoop:
         self._clock, self._last_crashed, self._on_change = clock, last_crashed, on_change
         self._hint = asyncio.Event()
         self._measures: dict[str, Measure] = {}
+        self._analyst = Analyst(service, collector)
+        self._saved_s = 0.0
 
     def hint(self) -> None:
         """Something may have changed."""
@@ -74,8 +82,14 @@ class ServiceLoop:
 
     def apply(self) -> None:
         """Tell the engine what the rows say now."""
-        releases = self._records.releases_of(self.service)
-        self._engine.apply(compose(self.intent(), self.rollout(), releases))
+        self._engine.apply(self.composed(self._engine.observe(self.service)))
+
+    def composed(self, seen: Observation) -> ServiceDesired:
+        """What shall run, by the rows and by whether anything of the candidate is ready."""
+        rollout = self.rollout()
+        mine = [one for one in seen.replicas if rollout is not None and one.record.release == rollout.candidate]
+        ready = any(is_ready(one) for one in mine)
+        return compose(self.intent(), rollout, self._records.releases_of(self.service), ready=ready)
 
     async def run(self) -> None:
         """For ever."""
@@ -91,6 +105,24 @@ class ServiceLoop:
                     await self._hint.wait()
             except TimeoutError:
                 pass
+
+    def load(self) -> Load | None:
+        """What the service gets now; None while nobody knows."""
+        now_s = self._clock.now().boot_s
+        seen = self._collector.service(self.service, now_s - _LOAD_S, now_s)
+        if seen.rps is None:
+            return None
+        return Load(seen.rps, seen.failure_share or 0.0)
+
+    def evident(self, rollout: Rollout) -> Rollout:
+        """A rollout that is about to be written, with the evidence gathered for it."""
+        return self._analyst.kept(rollout)
+
+    def verdict(self, rollout: Rollout) -> Verdict | None:
+        """What is known of the rollout's candidate now."""
+        candidate = self._records.releases_of(self.service).get(rollout.candidate)
+        known = None if candidate is None else self._analyst.look(rollout, candidate, self._clock.now())
+        return known or rollout.verdict
 
     def begin(self, rollout: Rollout) -> None:
         """Start counting for a rollout that is being committed."""
@@ -134,24 +166,38 @@ class ServiceLoop:
         while True:
             rollout, now = self.rollout(), self._clock.now()
             releases = self._records.releases_of(self.service)
-            want = compose(self.intent(), rollout, releases)
+            seen = self._engine.observe(self.service)
+            want = self.composed(seen)
             self._engine.apply(want)
             if rollout is None or rollout.phase in ENDED:
                 return None
-            seen = self._engine.observe(self.service)
             stable = None if rollout.stable is None else releases.get(rollout.stable)
             wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
-            step = advance(rollout, seen, want, releases[rollout.candidate], stable, wanted, now)
+            candidate = releases[rollout.candidate]
+            verdict = self._analyst.look(rollout, candidate, now)
+            step = advance(rollout, seen, want, candidate, stable, wanted, now, verdict)
             if step.rollout == rollout:
-                return None if step.wake_at_s is None else max(SOON_S, step.wake_at_s - now.boot_s)
+                await self._save_evidence(rollout, now.boot_s)
+                wait_s = None if step.wake_at_s is None else max(SOON_S, step.wake_at_s - now.boot_s)
+                return min(EVERY_S, wait_s or EVERY_S) if judged(rollout) else wait_s
             async with self.lock:
                 if self.rollout() != rollout:
                     continue  # a person superseded it while we looked
                 await self._record(rollout, step.rollout, step.events)
             self._on_change()
 
+    async def _save_evidence(self, rollout: Rollout, now_s: float) -> None:
+        """Now and then between two steps: evidence is dear, and a daemon may die."""
+        if not judged(rollout) or now_s < self._saved_s + _SAVE_EVIDENCE_S:
+            return
+        async with self.lock:
+            if self.rollout() == rollout:
+                self._saved_s = now_s
+                await self._records.commit(Change(puts=(self._analyst.kept(rollout),)))
+
     async def _record(self, before: Rollout, after: Rollout, events: tuple[Event, ...]) -> None:
         """One transaction: the phase, and what its entry means for the intent, the receipt and old rows."""
+        after = self._analyst.kept(after)
         if after.phase == "undoing" and before.phase != "undoing":
             crashed = self._last_crashed(self.service, after.candidate)
             replica = crashed or next(

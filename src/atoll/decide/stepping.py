@@ -71,7 +71,9 @@ def _moving(facts: Facts) -> Next:
         return Next(facts.rollout, wake_at_s=stage_deadline_s(facts))
     where = f"requests with {step.header}" if step.header else f"{step.weight_pct} % of the requests"
     count = f"step {facts.rollout.step + 1} of {len(facts.rollout.steps)}"
-    return Next(_stage(facts, "watching"), f"{where} go to {facts.candidate.name} ({count})", wake_at_s=facts.now.boot_s)
+    return Next(
+        _stage(facts, "watching"), f"{where} go to {facts.candidate.name} ({count})", wake_at_s=facts.now.boot_s
+    )
 
 
 def _watching(facts: Facts) -> Next:
@@ -86,8 +88,8 @@ def _watching(facts: Facts) -> Next:
     if step.judged and (facts.verdict is None or facts.verdict.outcome != "pass"):
         return _undecided(facts)
     if step.approve:
-        why = f"step {rollout.step + 1} wants a person's word: `atoll rollout resume {rollout.service}`"
-        return Next(replace(rollout, paused=why), why)
+        why = f"{facts.candidate.name} waits for a person's word: `atoll rollout resume {rollout.service}`"
+        return Next(replace(rollout, paused="approval", waits=why), why)
     return _onward(facts, facts.verdict.text if step.judged and facts.verdict else f"it held for {step.hold_s:g} s")
 
 
@@ -109,7 +111,8 @@ def _undecided(facts: Facts) -> Next:
             return Next(replace(rollout, extended=rollout.extended + 1), f"{waited}: it gets as long again")
         case "fail":
             return Next(replace(rollout, reason=f"{facts.candidate.name} could not be judged: {waited}"))
-    return Next(replace(rollout, paused=waited), f"{facts.candidate.name} waits for a person: {waited}")
+    why = f"{facts.candidate.name} waits for a person: {waited}"
+    return Next(replace(rollout, paused="undecided", waits=why), why)
 
 
 def _onward(facts: Facts, why: str) -> Next:
@@ -126,4 +129,4 @@ def _stage(facts: Facts, stage: str) -> Rollout:
 
 def _said(rollout: Rollout) -> Rollout:
     """With the person's word taken."""
-    return replace(rollout, asked="", paused="")
+    return replace(rollout, asked="", paused="", waits="")

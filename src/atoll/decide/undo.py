@@ -78,7 +78,11 @@ def patience_s(facts: Facts) -> float | None:
     """Boot seconds at which what is amiss undoes the rollout; None when nothing is."""
     limits = {UNWELL: UNWELL_S, CONDEMNED: facts.candidate.spec.rollout.countdown_s}
     return min(
-        (facts.rollout.entered_s[mark] + limit_s for mark, limit_s in limits.items() if mark in facts.rollout.entered_s),
+        (
+            facts.rollout.entered_s[mark] + limit_s
+            for mark, limit_s in limits.items()
+            if mark in facts.rollout.entered_s
+        ),
         default=None,
     )
 

@@ -22,7 +22,9 @@ from atoll.model.spec import AnalysisPolicy
 
 QUANTILES = (0.5, 0.9, 0.99)  # of the stable release: slower everywhere, slower at the tail, slower at its very end
 MOST_FAILING = 3.0  # log e-value: what one second of failures may tell at most (odds of 20 to 1)
-MOST_SLOW = 0.7  # and one of slow requests (2 to 1): one pause of one replica is one event, though it slows many requests
+MOST_SLOW = (
+    0.7  # and one of slow requests (2 to 1): one pause of one replica is one event, though it slows many requests
+)
 LEAST_REFERENCE = 20  # requests of the stable release before its quantiles mean something
 FAILURES, LATENCY, BUDGET, SLOWER_THAN, CALLERS = "failures", "latency", "max_failures", "max_latency", "callers"
 _TESTS = {
@@ -142,7 +144,9 @@ def _failures(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block
         track = replace(track, worse=add(track.worse, worse, MOST_FAILING))
     elif known:
         allowed = _upper(known_bad, known) + policy.tolerate_failures_pct / 100.0
-        track = replace(track, worse=_mixed(track.worse, above(mine.bad, mine.requests, min(0.9, allowed)), MOST_FAILING))
+        track = replace(
+            track, worse=_mixed(track.worse, above(mine.bad, mine.requests, min(0.9, allowed)), MOST_FAILING)
+        )
     excluded = min(0.95, usual + policy.detect_failures_pct / 100.0)
     tracks[name] = replace(track, fine=add(track.fine, below(mine.bad, mine.requests, excluded)))
 
@@ -170,9 +174,7 @@ def _latency(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block:
         if share == QUANTILES[1]:
             counts = (mine.total, tolerated, other.total, slow)
     track = _counted(tracks, name, *counts)
-    tracks[name] = replace(
-        track, worse=_mixed(track.worse, worse, MOST_SLOW), fine=_mixed(track.fine, fine, MOST_SLOW)
-    )
+    tracks[name] = replace(track, worse=_mixed(track.worse, worse, MOST_SLOW), fine=_mixed(track.fine, fine, MOST_SLOW))
 
 
 def _objectives(policy: AnalysisPolicy, tracks: dict[str, Track], block: Block, warm: bool) -> None:
@@ -321,7 +323,11 @@ class Foresight(NamedTuple):
 
 
 def foresee(
-    policy: AnalysisPolicy, rps: float, weight_pct: float, failed_share: float = 0.0, points: Iterable[float] = (1, 5, 20)
+    policy: AnalysisPolicy,
+    rps: float,
+    weight_pct: float,
+    failed_share: float = 0.0,
+    points: Iterable[float] = (1, 5, 20),
 ) -> Foresight:
     """What is expected of `rps` requests a second, of which the candidate gets `weight_pct`, when `failed_share` (0..1) of
     them fail today.
@@ -342,7 +348,9 @@ def foresee(
         share = min(0.99, usual + more / 100.0)
         gain = _expected_two_arms(share, usual, weight_pct / 100.0)
         requests = requests_until(lambda n, gain=gain: tuple(n * one for one in gain), alpha_of(policy, 1))  # type: ignore[misc]
-        found[more] = None if requests is None or share - usual < policy.tolerate_failures_pct / 100.0 else requests / mine
+        found[more] = (
+            None if requests is None or share - usual < policy.tolerate_failures_pct / 100.0 else requests / mine
+        )
     return Foresight(None if needed is None else needed / mine, found)
 
 

@@ -116,6 +116,14 @@ Stage = Literal[
 ]
 
 
+Paused = Literal[
+    "",
+    "by hand",  # somebody said `pause`
+    "undecided",  # the numbers do not decide
+    "approval",  # the step's file wants a person's word
+]
+
+
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Moving one service from its stable release to a candidate. While it is not live it is the service's lock."""
 
@@ -134,12 +142,15 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     author: Author = Author()
     strategy: str = ""  # what `auto` came to; "" for a rollback or a restart
     why: str = ""  # why that one, for a person
+    detects: str = ""  # what the traffic of its beginning can show, for a person
+    exposure: str = ""  # the worst case for users, likewise
     steps: tuple[Step, ...] = ()
     step: int = 0  # the present one's index
     stage: Stage = "filling"
     stage_since_s: float = 0.0
     extended: int = 0  # how often the present step was given another deadline
-    paused: str = ""  # why it waits for a person; "" goes on
+    paused: Paused = ""  # what it waits for a person for; "" goes on
+    waits: str = ""  # the same in a sentence
     asked: Literal["", "step", "promote"] = ""  # what a person said: take the next step, or all of them
     kept: bool = False  # a person said that a failing verdict is not to undo it
     analysis: Analysis = Analysis()

@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.analysis import Verdict
 from atoll.model.spec import ServiceSpec
-from atoll.model.state import Artifact, Author, Exit, Receipt, ReplicaPhase, RolloutPhase
+from atoll.model.state import Artifact, Author, Exit, Paused, Receipt, ReplicaPhase, RolloutPhase, Stage, Step
 
 # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -55,6 +56,12 @@ class RollbackRequest(Mutation, frozen=True, kw_only=True):
     """Go back to release `to`; None is the release before the current one."""
 
     to: int | None = None
+
+
+class SteerRequest(Mutation, frozen=True, kw_only=True):
+    """A word to the rollout under way. `keep`: a failing verdict is not to undo it; crashes still do."""
+
+    word: Literal["pause", "resume", "promote", "abort", "keep"]
 
 
 class RestartRequest(Mutation, frozen=True, kw_only=True):
@@ -161,6 +168,26 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
 # --- operations ---------------------------------------------------------------------------------------------------
 
 
+class SteppingView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a deploy moves its traffic, and what is known of the candidate."""
+
+    strategy: str  # "canary"
+    why: str = ""  # that one, in a sentence
+    steps: tuple[Step, ...] = ()
+    step: int = 0  # the present one's index
+    stage: Stage = "filling"
+    weight_pct: int = 0  # of the requests, to the candidate now
+    left_s: float | None = (
+        None  # until the present step's deadline, or the end of the bake; None: nothing is waited for
+    )
+    paused: Paused = ""
+    waits: str = ""  # why it is, for a person
+    kept: bool = False
+    verdict: Verdict | None = None  # now
+    detects: str = ""  # what today's traffic can show, said before it starts
+    exposure: str = ""  # the worst case: which share of the requests may meet a bad candidate, for how long
+
+
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     """A deploy, rollback or restart, in progress or ended. `id` is its rollout's.
 
@@ -185,6 +212,7 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # what a person should know although it was admitted; only in the first answer
     ended: bool = False
     receipt: Receipt | None = None
+    stepping: SteppingView | None = None  # of a deploy
 
     @property
     def good(self) -> bool:

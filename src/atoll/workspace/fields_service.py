@@ -9,6 +9,7 @@ import re
 from atoll.model.spec import Build, Limits, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_health import HEALTH
+from atoll.workspace.fields_rollout import ROLLOUT
 from atoll.workspace.fields_values import COMMAND, FOLDER, GLOB, SERVICE_NAME, SIGNAL, VARIABLE, Scalar, ServiceEnv
 from atoll.workspace.kinds import Choice, Duration, Either, Flag, Integer, ListOf, MapOf, Mapped, Size, Text
 from atoll.workspace.tables import Field, Table
@@ -202,11 +203,10 @@ SERVICE = Table(
             ("false",),
         ),
         Field(
-            "keep_warm",
-            Duration(0, 604_800),
-            "How long the previous release stays up after a deploy, for an instant rollback.",
-            ('"1h"',),
-            into="keep_warm_s",
+            "rollout",
+            ROLLOUT,
+            "How traffic moves to a new release, and what that one is judged by.",
+            ('"canary"', '{ steps = ["10%", "50%"], bake = "1h" }'),
         ),
         Field(
             "env",
@@ -243,6 +243,10 @@ SERVICE = Table(
         "timeout": "a timeout belongs to a call, a route, a probe or the build",
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
+        "keep_warm": 'it is `bake` in [rollout]: rollout.bake = "1h"',
+        "strategy": "it belongs to [rollout]",
+        "canary": 'rollout = "canary"',
+        "deploy": "how traffic moves is `rollout`",
     },
     shape={"not": {"required": ["port", "ports"]}},
 )

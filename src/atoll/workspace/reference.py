@@ -13,6 +13,7 @@ import msgspec
 from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
+from atoll.workspace.fields_rollout import ANALYSIS_TABLE, ROLLOUT_TABLE, STEP_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
@@ -103,6 +104,13 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
     ),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
+    ("### Rollout", '`[rollout]`; in short, the strategy: `rollout = "canary"`.', ROLLOUT_TABLE),
+    ("### Steps", "What `steps` of `[rollout]` takes; in short, a percentage.", STEP_TABLE),
+    (
+        "### Analysis",
+        "`[rollout.analysis]`. How a verdict is reached is told in [delivery](howto/delivery.md).",
+        ANALYSIS_TABLE,
+    ),
     ("## atoll.toml", "", WORKSPACE),
     ("### Environments", "`[environments.NAME]`, chosen with `--env NAME`.", ENVIRONMENT),
     ("### Gateway", '`[gateway]`; in short, `gateway = "127.0.0.1:8080"`.', GATEWAY_TABLE),

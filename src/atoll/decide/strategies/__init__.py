@@ -22,11 +22,13 @@ STEPS: Mapping[str, Callable[[Release, int], tuple[Step, ...]]] = {
 
 
 class Choice(NamedTuple):
-    """The strategy of one rollout, its steps, and why it is that one."""
+    """The strategy of one rollout, its steps, why it is that one, and what it can and cannot show, for a person."""
 
     strategy: str
     steps: tuple[Step, ...]
     why: str
+    detects: str = ""
+    exposure: str = ""
 
 
 def choose(candidate: Release, stable: Release | None, replicas: int, load: Load | None) -> Choice:
@@ -34,17 +36,22 @@ def choose(candidate: Release, stable: Release | None, replicas: int, load: Load
 
     Where two releases cannot have traffic side by side, all at once is the only one, whatever the file says.
     """
+    strategy, why = _chosen(candidate, stable, load)
+    steps = STEPS[strategy](candidate, replicas)
+    return Choice(strategy, steps, why, canary.detects(candidate, steps, load), canary.exposure(candidate, steps, load))
+
+
+def _chosen(candidate: Release, stable: Release | None, load: Load | None) -> tuple[str, str]:
     asked = candidate.spec.rollout.strategy
     if stable is None:
-        return Choice("all-at-once", (), "nothing of it runs yet")
+        return "all-at-once", "nothing of it runs yet"
     if exclusive(candidate, stable):
-        return Choice("all-at-once", (), "two releases of it never run at once")
+        return "all-at-once", "two releases of it never run at once"
     if not candidate.spec.ports or not stable.spec.ports:
-        return Choice("all-at-once", (), "a worker takes its work by itself: there is no traffic to move")
+        return "all-at-once", "a worker takes its work by itself: there is no traffic to move"
     if asked != "auto":
-        return Choice(asked, STEPS[asked](candidate, replicas), "its file says so")
+        return asked, "its file says so"
     if candidate.spec.rollout.steps:
-        return Choice("canary", canary.steps(candidate, replicas), "its file has steps")
+        return "canary", "its file has steps"
     possible, why = canary.possible(candidate, load)
-    name = "canary" if possible else "rolling"
-    return Choice(name, STEPS[name](candidate, replicas), why)
+    return "canary" if possible else "rolling", why

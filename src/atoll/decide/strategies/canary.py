@@ -38,6 +38,34 @@ def possible(candidate: Release, load: Load | None) -> tuple[bool, str]:
     return True, f"{rate} let a verdict be reached in about {_time(pass_s)}"
 
 
+def detects(candidate: Release, steps: tuple[Step, ...], load: Load | None) -> str:
+    """What the first step is expected to show of today's traffic; "" where nothing is judged, or nobody knows."""
+    first = next((step for step in steps if step.judged and step.weight_pct), None)
+    if first is None or load is None or load.rps <= 0:
+        return ""
+    seen = foresee(candidate.spec.rollout.analysis, load.rps, first.weight_pct, load.failed_share).failing_s
+    times = [f"{points:g} % in about {_time(s)}" for points, s in seen.items() if s is not None]
+    return f"at {load.rps:.3g} requests a second, more failing requests are seen: {', '.join(times)}" if times else ""
+
+
+def exposure(candidate: Release, steps: tuple[Step, ...], load: Load | None) -> str:
+    """The worst that a bad candidate does to users before it leaves by itself, as far as that can be said."""
+    if not steps:
+        return ""
+    first = steps[0]
+    if first.header:
+        return f"nobody but who sends {first.header}"
+    worst = f"{first.weight_pct} % of the requests"
+    if not first.judged or load is None or load.rps <= 0:
+        return f"{worst} at first"
+    policy = candidate.spec.rollout
+    broken_s = foresee(policy.analysis, load.rps, first.weight_pct, load.failed_share, (90,)).failing_s[90]
+    until = f"about {_time(max(2.0, broken_s))} if it fails them all" if broken_s is not None else ""
+    return (
+        f"{worst} for {until or 'as long as the step lasts'}, at most {_time(policy.deadline_s)} unless it is extended"
+    )
+
+
 def _time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
