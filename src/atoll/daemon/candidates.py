@@ -12,7 +12,7 @@ import msgspec
 from atoll.daemon.secret_book import SecretBook
 from atoll.decide.admission import admit
 from atoll.decide.compose import replicas
-from atoll.decide.steering import STEERABLE
+from atoll.decide.rollout import STEERABLE
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import ENDED, LIVE, Artifact, Intent, Release, Rollout

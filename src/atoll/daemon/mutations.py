@@ -40,7 +40,6 @@ from atoll.ports import Change, Clock, Row
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
-
 _PAST = {"pause": "paused", "resume": "resumed", "promote": "promoted", "abort": "aborted", "keep": "kept"}
 
 

@@ -23,6 +23,7 @@ from atoll.model.analysis import Evidence
 
 WORSE = (1.5, 3.0, 8.0, 32.0)  # odds ratios that are looked for: a half more often, up to broken altogether
 FINE = (2 / 3, 1 / 3, 1 / 8)  # and those that show that a regression is not there
+STAKES = (0.5, 0.9)  # of a bet that it is not there: slow to grow, but what one bad block takes from it is bounded
 SHARES = (0.0, 0.25, 0.5)  # of the share in question: what "clearly below it" may mean
 FACTORS = (1.5, 3.0, 10.0)  # of the share in question: what "clearly above it" may mean
 
@@ -71,6 +72,18 @@ def log_e_share(bad: int, total: int, share: float, alternative: float) -> float
 def two_arms(bad: int, total: int, all_bad: int, all_total: int, thetas: Sequence[float]) -> tuple[float, ...]:
     """`log_e_two_arms` for each of `thetas`."""
     return tuple(log_e_two_arms(bad, total, all_bad, all_total, theta) for theta in thetas)
+
+
+def bets(bad: int, total: int, all_bad: int, all_total: int, stakes: Sequence[float] = STAKES) -> tuple[float, ...]:
+    """The log of what each stake makes of one block, bet on the candidate having fewer bad ones than its share.
+
+    Its share of them is the bad ones' share of all when both arms are alike, so the bet is fair then (Shafer, "Testing by
+    betting", 2021); and since a share is between 0 and 1, no block takes more than the stake.
+    """
+    if not total or not all_total:
+        return (0.0,) * len(stakes)
+    gain = all_bad / all_total - bad / total
+    return tuple(log1p(stake * gain) for stake in stakes)
 
 
 def below(bad: int, total: int, share: float) -> tuple[float, ...]:

@@ -30,6 +30,7 @@ from atoll.model.state import (
 from atoll.model.state import Step as Planned
 
 _NAMES = frozenset(get_args(RolloutPhase))
+STEERABLE: frozenset[RolloutPhase] = frozenset({"starting", "stepping"})  # not all of the traffic is on its way yet
 LET_GO = "undoing.release"  # mark in `Rollout.entered_s`: an undoing that lets held requests go again
 SETTLE_S = 5.0  # of slack past all deadlines of a candidate's stop, as in `decide.reconcile`
 
@@ -169,7 +170,7 @@ def _starting(facts: Facts) -> Step:
         return Step(facts.rollout, wake_at_s=min(deadline_s(facts), facts.next_settled_s))
     if not facts.rollout.steps:
         return _enter(facts.rollout, "shifting", facts.now, _readiness(facts))
-    stepping = replace(facts.rollout, step=0, stage="filling", stage_since_s=facts.now.boot_s)
+    stepping = replace(facts.rollout, step=0, stage="filling", filled_pct=0, stage_since_s=facts.now.boot_s)
     return _enter(stepping, "stepping", facts.now, _readiness(facts))
 
 
@@ -277,6 +278,8 @@ def _enter(rollout: Rollout, phase: RolloutPhase, now: Now, message: str) -> Ste
         entered.pop(LET_GO, None)
     entered.setdefault(phase, now.boot_s)
     after = replace(rollout, phase=phase, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s=entered)
+    if phase not in STEERABLE:
+        after = replace(after, paused="", waits="", asked="")
     event = _event(after, f"rollout.{phase}", message, now, rollout.phase)
     return Step(after, (event,), None if phase in ENDED else now.boot_s)
 

@@ -4,12 +4,11 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from atoll.decide.rollout import abort
+from atoll.decide.rollout import STEERABLE, abort
 from atoll.model.errors import Conflict
 from atoll.model.state import ENDED, LIVE, Now, Rollout
 
 Word = Literal["pause", "resume", "promote", "abort", "keep"]
-STEERABLE = frozenset({"starting", "stepping"})  # before all of the traffic is on the candidate
 
 
 def steer(rollout: Rollout | None, word: Word, who: str, now: Now) -> Rollout:

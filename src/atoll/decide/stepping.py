@@ -1,7 +1,8 @@
 """One step of a rollout: fill up, move traffic, watch; then on, or wait for the verdict or for a person.
 
 `decide.rollout` asks `stepping` while a rollout is in that phase. A failing candidate is `decide.undo`'s; what weights a
-step means is `decide.compose`'s. No step is skipped: each is left by the one `Next` that its last stage gives.
+step means is `decide.compose`'s. No step is skipped but by a
+person's word: each is left by the one `Next` that its last stage gives. The last step is all of the traffic.
 """
 
 from math import inf
@@ -26,8 +27,9 @@ class Next(NamedTuple):
 
 def stepping(facts: Facts) -> Next:
     """The next stage, the next step, or the end of all steps."""
-    if facts.rollout.asked == "promote":
-        return Next(_said(facts.rollout), f"{facts.candidate.name} is promoted by hand", done=True)
+    last = len(facts.rollout.steps) - 1
+    if facts.rollout.asked == "promote" and facts.rollout.step < last:
+        return _enter(facts, last, f"{facts.candidate.name} is promoted by hand")
     match facts.rollout.stage:
         case "filling":
             return _filling(facts)
@@ -43,9 +45,7 @@ def current(rollout: Rollout) -> Step:
 
 def weight_pct(rollout: Rollout) -> int:
     """The share that the candidate shall have now: that of the step before while this one is filling."""
-    if rollout.stage == "filling":
-        return rollout.steps[rollout.step - 1].weight_pct if rollout.step else 0
-    return current(rollout).weight_pct
+    return rollout.filled_pct if rollout.stage == "filling" else current(rollout).weight_pct
 
 
 def stage_deadline_s(facts: Facts) -> float:
@@ -116,10 +116,14 @@ def _undecided(facts: Facts) -> Next:
 
 
 def _onward(facts: Facts, why: str) -> Next:
-    rollout = _said(facts.rollout)
-    if rollout.step + 1 == len(rollout.steps):
-        return Next(rollout, why, done=True)
-    after = replace(rollout, step=rollout.step + 1, stage="filling", stage_since_s=facts.now.boot_s, extended=0)
+    if facts.rollout.step + 1 == len(facts.rollout.steps):
+        return Next(_said(facts.rollout), why, done=True)
+    return _enter(facts, facts.rollout.step + 1, why)
+
+
+def _enter(facts: Facts, step: int, why: str) -> Next:
+    after = replace(_said(facts.rollout), step=step, stage="filling", stage_since_s=facts.now.boot_s, extended=0)
+    after = replace(after, filled_pct=weight_pct(facts.rollout))
     return Next(after, why, wake_at_s=facts.now.boot_s)
 
 

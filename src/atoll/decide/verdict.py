@@ -12,12 +12,25 @@ failures: they hide a bad candidate from its callers, not from here.
 
 from collections.abc import Iterable, Mapping
 from math import log, log1p
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from atoll.decide.evidence import FINE, WORSE, above, add, below, chance, log_mean, reached, requests_until, two_arms
+from atoll.decide.evidence import (
+    FINE,
+    WORSE,
+    above,
+    add,
+    below,
+    bets,
+    chance,
+    log_mean,
+    reached,
+    requests_until,
+    two_arms,
+)
 from atoll.model.analysis import Analysis, Evidence, Finding, Outcome, Track, Verdict
+from atoll.model.signals import Histogram, bounds, bucket_of
 from atoll.model.spec import AnalysisPolicy
 
 QUANTILES = (0.5, 0.9, 0.99)  # of the stable release: slower everywhere, slower at the tail, slower at its very end
@@ -25,6 +38,7 @@ MOST_FAILING = 3.0  # log e-value: what one second of failures may tell at most 
 MOST_SLOW = (
     0.7  # and one of slow requests (2 to 1): one pause of one replica is one event, though it slows many requests
 )
+MAX_LATENCY_QUANTILE = 0.95  # that an objective for latency is about
 LEAST_REFERENCE = 20  # requests of the stable release before its quantiles mean something
 FAILURES, LATENCY, BUDGET, SLOWER_THAN, CALLERS = "failures", "latency", "max_failures", "max_latency", "callers"
 _TESTS = {
@@ -36,21 +50,12 @@ _TESTS = {
 }
 
 
-class Latencies(Protocol):
-    """A histogram of waiting times, in seconds."""
-
-    @property
-    def total(self) -> int: ...
-    def above(self, limit_s: float) -> int: ...
-    def quantile(self, share: float) -> float | None: ...
-
-
 class Side(NamedTuple):
     """What one release did in one block: requests, those of them that failed or were sent again, and waiting times."""
 
     requests: int
     bad: int
-    latencies: Latencies
+    latencies: Histogram
 
 
 class Block(NamedTuple):
@@ -159,20 +164,21 @@ def _latency(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block:
     fine: list[float] = []
     counts = (0, 0, 0, 0)
     for share in QUANTILES:
-        limit_s = before.quantile(share) or 0.0
-        slow = other.above(limit_s)
-        tolerated = mine.above(tolerated_s(policy, limit_s))
-        regressed = mine.above(regressed_s(policy, limit_s))
+        # All counts are by whole buckets. To convict, the limit is the upper end of the quantile's bucket, and of the
+        # candidate only those count that are beyond it for sure; to pass, the lower end, and all that may be beyond it.
+        low_s, high_s = bounds(bucket_of(before.quantile(share) or 0.0))
+        slow, slower = other.at_least(high_s), mine.above(tolerated_s(policy, high_s))
+        usual, regressed = other.at_least(low_s), mine.at_least(regressed_s(policy, low_s))
         if beside:
             everything = mine.total + other.total
-            worse += two_arms(tolerated, mine.total, tolerated + slow, everything, WORSE)
-            fine += two_arms(regressed, mine.total, regressed + slow, everything, FINE)
+            worse += two_arms(slower, mine.total, slower + slow, everything, WORSE)
+            fine += two_arms(regressed, mine.total, regressed + usual, everything, FINE)
+            fine += bets(regressed, mine.total, regressed + usual, everything)
         else:
-            usual = min(0.9, _upper(before.above(limit_s), before.total))
-            worse += above(tolerated, mine.total, usual)
-            fine += below(regressed, mine.total, usual)
+            worse += above(slower, mine.total, min(0.9, _upper(before.at_least(high_s), before.total)))
+            fine += below(regressed, mine.total, min(0.9, before.at_least(low_s) / before.total))
         if share == QUANTILES[1]:
-            counts = (mine.total, tolerated, other.total, slow)
+            counts = (mine.total, slower, other.total, slow)
     track = _counted(tracks, name, *counts)
     tracks[name] = replace(track, worse=_mixed(track.worse, worse, MOST_SLOW), fine=_mixed(track.fine, fine, MOST_SLOW))
 
@@ -186,7 +192,7 @@ def _objectives(policy: AnalysisPolicy, tracks: dict[str, Track], block: Block, 
     if policy.max_latency_s is not None and warm:
         slow = mine.latencies.above(policy.max_latency_s)
         track = _counted(tracks, SLOWER_THAN, mine.latencies.total, slow)
-        logs = above(slow, mine.latencies.total, 1.0 - policy.max_latency_quantile)
+        logs = above(slow, mine.latencies.total, 1.0 - MAX_LATENCY_QUANTILE)
         tracks[SLOWER_THAN] = replace(track, worse=add(track.worse, logs, MOST_SLOW))
 
 
@@ -294,7 +300,7 @@ def _sentence(policy: AnalysisPolicy, name: str, track: Track, outcome: Outcome)
             return f"{mine} of its requests failed, {policy.max_failures_pct:g} % are allowed"
         case "max_latency":
             limit = f"{(policy.max_latency_s or 0) * 1000:g} ms"
-            return f"{mine} of its requests took more than {limit}, {100 * (1 - policy.max_latency_quantile):g} % are allowed"
+            return f"{mine} of its requests took more than {limit}, {100 * (1 - MAX_LATENCY_QUANTILE):g} % are allowed"
         case _:
             return f"{mine} of the requests to {edge} failed, {other} before the rollout"
     match outcome:

@@ -143,8 +143,7 @@ class AnalysisPolicy(msgspec.Struct, frozen=True, kw_only=True):
     tolerate_slower_s: float = 0.005  # below, the machine's scheduler is what is measured
     warmup_s: float | None = None  # latencies of the candidate's first seconds do not count; None is by its builder
     max_failures_pct: float | None = None  # an objective, whatever the stable release does
-    max_latency_s: float | None = None  # the same, for this quantile of the candidate's waiting time
-    max_latency_quantile: float = 0.95
+    max_latency_s: float | None = None  # the same, for the 95th percentile of the candidate's waiting times
 
 
 Strategy = Literal["auto", "canary", "header", "rolling", "blue-green", "all-at-once"]

@@ -147,6 +147,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
     step: int = 0  # the present one's index
     stage: Stage = "filling"
+    filled_pct: int = 0  # the share that the candidate keeps while a stage fills
     stage_since_s: float = 0.0
     extended: int = 0  # how often the present step was given another deadline
     paused: Paused = ""  # what it waits for a person for; "" goes on

@@ -24,7 +24,7 @@ def _weight(value: float) -> int:
     return int(value)
 
 
-WEIGHT = Mapped(Percent(), _weight)
+WEIGHT = Mapped(Percent(), _weight, shape={"pattern": r"^[1-9]\d?(\.0+)?\s?%$"})
 
 
 def _share(value: float) -> float:
@@ -50,7 +50,14 @@ def _step(weight_pct: int = 0, header: str = "", **rest: Any) -> RolloutStep:
 STEP_TABLE = Table(
     "a step",
     (
-        Field("weight", WEIGHT, "This share of the requests goes to the candidate.", ('"10%"',), into="weight_pct"),
+        Field(
+            "weight",
+            WEIGHT,
+            "This share of the requests goes to the candidate.",
+            ('"10%"',),
+            into="weight_pct",
+            default="none",
+        ),
         Field(
             "header", HEADER, "Requests with this header go to it, and no others.", ('"x-canary: yes"',), default="none"
         ),

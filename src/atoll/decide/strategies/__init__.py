@@ -38,6 +38,8 @@ def choose(candidate: Release, stable: Release | None, replicas: int, load: Load
     """
     strategy, why = _chosen(candidate, stable, load)
     steps = STEPS[strategy](candidate, replicas)
+    if steps:
+        steps = (*steps, Step(weight_pct=100))
     return Choice(strategy, steps, why, canary.detects(candidate, steps, load), canary.exposure(candidate, steps, load))
 
 
