@@ -64,7 +64,14 @@ class Host(Protocol):
     """Replica-level engine part: processes, or containers."""
 
     async def start(self, launch: Launch) -> Hosted:
-        """Start it, once: an id that was started before is returned as it is, running or ended."""
+        """Start it, once: an id that was started before is returned as it is, running or ended.
+
+        Its files are there before it runs, for its user alone, and gone when it has ended, however it ended.
+        """
+        ...
+
+    def files_base(self) -> str:
+        """The absolute folder in which each replica's rendered files have a folder of its name."""
         ...
 
     async def signal(self, replica: str, signal: str) -> bool:

@@ -1,12 +1,14 @@
 """A workspace, a daemon of pretend, and the real command line as a program."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.cli.screen import Screen
 
 from atoll.testing.fake_control import Served
 
@@ -46,3 +48,26 @@ def atoll(shop: Path, environ: dict[str, str]) -> Atoll:
 def daemon(tmp_path: Path) -> Iterator[Served]:
     with Served(tmp_path / "s") as fake:
         yield fake
+
+
+@pytest.fixture
+def screen(tmp_path: Path, shop: Path, environ: dict[str, str]) -> Callable[..., Screen]:
+    """The program in a terminal; `program` for another one than ours."""
+    if shutil.which("tmux") is None:
+        pytest.skip("needs tmux (scripts/apt installs it)")
+
+    def show(*args: str, columns: int = 80, rows: int = 24, program: Sequence[str] = (), **env: str) -> Screen:
+        command = [*program, *args] if program else [sys.executable, str(PROGRAM), *args]
+        return Screen(command, tmp_path, shop, environ | env, columns, rows)
+
+    return show
+
+
+@pytest.fixture
+def installed(tmp_path: Path, environ: dict[str, str]) -> dict[str, str]:
+    """An environment in which `atoll` is a command."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "atoll").write_text(f'#!/bin/sh\nexec {sys.executable} {PROGRAM} "$@"\n')
+    (folder / "atoll").chmod(0o755)
+    return environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path), "TERM": "xterm"}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
     from atoll.pipeline.build import Progress
+    from atoll.workspace.names import Names
 
 
 class Places:
@@ -55,6 +56,12 @@ class PretendHooks:
         }
         spec = EnvironmentSpec(name=environment)
         return WorkspaceSpec(name=raw["name"], root=str(root), environment=spec, services=services)
+
+    def names(self, root: Path) -> Names:
+        from atoll.workspace.names import Names
+
+        raw = tomllib.loads((root / "atoll.toml").read_text())
+        return Names(tuple(sorted(raw["services"])), ("local", "production"), ("orders-db",))
 
     def build(
         self, places: Places, workspace: WorkspaceSpec, services: Sequence[str], tell: Callable[[Progress], None]

@@ -139,30 +139,6 @@ def test_the_environment_comes_from_option_or_variable(atoll) -> None:
         assert " up`" in done.stderr
 
 
-# --- completion
-
-
-def test_names_of_services_complete_from_the_files(atoll) -> None:
-    def complete(words: str, at: int) -> list[str]:
-        done = atoll(_ATOLL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(at))
-        return [line.partition(",")[2] for line in done.stdout.splitlines()]
-
-    assert complete("atoll logs ", 2) == ["broken", "catalog", "failing", "orders", "payments", "refused"]
-    assert complete("atoll deploy orders p", 3) == ["payments"]
-    assert complete("atoll dep", 1) == ["deploy"]
-
-
-def test_completion_never_complains(atoll, shop: Path) -> None:
-    (shop / "atoll.toml").write_text("not toml")
-    done = atoll(_ATOLL_COMPLETE="bash_complete", COMP_WORDS="atoll logs ", COMP_CWORD="2")
-    assert (done.stdout.strip(), done.stderr) == ("", "")
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])  # bash's asks bash for its version first
-def test_completion_scripts_are_printed(atoll, shell: str) -> None:
-    assert "_ATOLL_COMPLETE" in atoll("completion", shell).stdout
-
-
 # --- the daemon comes and goes
 
 

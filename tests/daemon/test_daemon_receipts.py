@@ -7,9 +7,18 @@ import pytest
 from world import ARTIFACT, World, spec
 
 from atoll.model.errors import NotFound
-from atoll.model.spec import Call, RolloutSpec
+from atoll.model.spec import Call, Plain, RolloutSpec, SecretRef, Store
 from atoll.model.state import Exit
-from atoll.model.wire import Draft, ExecRequest, OperationView, RestartRequest, RollbackRequest, StopRequest, UpRequest
+from atoll.model.wire import (
+    Draft,
+    ExecRequest,
+    OperationView,
+    RestartRequest,
+    RollbackRequest,
+    SecretRequest,
+    StopRequest,
+    UpRequest,
+)
 from atoll.testing.fake_host import Behaviour
 
 
@@ -166,6 +175,32 @@ def test_why_says_each_thing_once() -> None:
         assert len([sentence for sentence in told if "exit code 7" in sentence]) == 1
         assert (await world.environment.why("orders r2")).state == "failed"
         assert (await world.environment.why("orders/r1")).state == "current"
+
+    world.run(scenario)
+
+
+def test_why_names_the_store_that_a_service_that_is_not_well_cannot_reach() -> None:
+    world = World()
+    stores = (
+        Store(name="orders-db", type="postgres", url=Plain("postgres://u:pw@db:5432/x")),
+        Store(name="cache", type="redis", url=SecretRef("cache")),
+        Store(name="fine", type="nats", url=Plain("nats://gone,there")),
+        Store(name="file", type="sqlite", url=Plain("sqlite:{data}/x")),
+    )
+
+    async def scenario() -> None:
+        await world.environment.set_secret("cache", SecretRequest(value="redis://:pw@hidden:6379"))
+        world.unreachable = dict.fromkeys(("db", "hidden", "gone"), "refuses connections")
+        wanted = spec(stores=stores, env={"CACHE": SecretRef("cache")})
+        await world.live(wanted)
+        assert not any("store" in sentence for sentence in (await world.environment.why("orders")).because)
+        world.host.script("orders", Behaviour(exits_after_s=0.05, exit=Exit(code=7)), release=2)
+        await world.ended(await world.deploy(msgspec.structs.replace(wanted, owner="x")))
+        told = [sentence for sentence in (await world.environment.why("orders")).because if "store" in sentence]
+        assert told == [
+            "its store orders-db at db:5432 refuses connections",
+            "its store cache refuses connections",
+        ]
 
     world.run(scenario)
 

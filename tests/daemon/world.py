@@ -50,6 +50,7 @@ class World:
         self.environment: Environment
         self._task: asyncio.Task[None] | None = None
         self.free_bytes: int | None = None
+        self.unreachable: dict[str, str] = {}  # host -> what it does
 
     def run(self, scenario: Callable[[], object]) -> None:
         """Play a scenario to its end."""
@@ -74,7 +75,7 @@ class World:
             store=self.store,
             vault=self.vault,
             clock=self.clock,
-            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts),
+            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts, reach=self._reach),
             records=records,
             ask=self._ask,
         )
@@ -91,6 +92,10 @@ class World:
         self.kill()
         await asyncio.sleep(0.2)
         await self.start()
+
+    async def _reach(self, host: str, port: int) -> str:
+        assert port > 0
+        return self.unreachable.get(host, "")
 
     async def _ask(self, probe: Probe, address: Address | None, host: Host, launch: Launch | None) -> Answer:
         await asyncio.sleep(0.001)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from atoll.decide.changes import changes
-from atoll.model.spec import Call, Command, EdgePolicy, Health, Limits, Plain, Probe, Route, SecretRef
+from atoll.model.spec import Call, Command, EdgePolicy, Health, Limits, Plain, Probe, Route, SecretRef, Store
 
 
 def between(orders: Any, old: dict[str, Any], new: dict[str, Any]) -> tuple[str, ...]:
@@ -80,6 +80,22 @@ def test_a_password_inside_an_address_is_never_shown(orders: Any) -> None:
     assert "hunter" not in str(between(orders, {}, {"run": Command(shell="x --db pg://ada:hunter2@db/x")}))
     header = {"health": Health(ready=Probe(kind="http", headers={"Authorization": "Bearer hunter2"}))}
     assert "hunter" not in str(between(orders, {}, header))
+
+
+def test_a_store_is_told_by_its_url_and_its_variables_without_the_password(orders: Any) -> None:
+    def of(host: str) -> dict[str, Any]:
+        url = f"pg://ada:hunter1@{host}/x"
+        return {"stores": (Store(name="db", url=Plain(url), env={"DB": "{url}"}),), "env": {"DB": Plain(url)}}
+
+    assert between(orders, of("a"), of("b")) == (
+        "env DB: pg://(hidden)@a/x -> pg://(hidden)@b/x",
+        "stores.db.url.value: pg://(hidden)@a/x -> pg://(hidden)@b/x",
+    )
+
+
+def test_a_part_of_a_secret_is_told_by_its_template(orders: Any) -> None:
+    old, new = {"env": {"H": SecretRef("db")}}, {"env": {"H": SecretRef("db", part="{host}")}}
+    assert between(orders, old, new) == ("env H: secret db -> {host} of secret db",)
 
 
 def test_long_values_are_cut(orders: Any) -> None:

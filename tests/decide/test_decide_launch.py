@@ -123,5 +123,5 @@ def test_what_a_person_declares_wins(orders: Any) -> None:
 
 def test_a_probe_command_is_filled_like_the_run_command(orders: Any) -> None:
     probe = Command(argv=("check", "{url}"))
-    filled = probe_command(probe, orders.release(7), orders.replica(ports={"http": 21000}).record)
+    filled = probe_command(probe, orders.release(7), orders.replica(ports={"http": 21000}).record, {})
     assert filled.argv == ("check", "http://127.0.0.1:21000")

@@ -1,4 +1,4 @@
-from atoll.decide.launch import launch, probe_command
+from atoll.decide.launch import Folders, launch, probe_command
 from atoll.model.launch import Launch
 from atoll.model.spec import Command, Plain, ServiceSpec
 from atoll.model.state import Artifact, Release, ReplicaRecord
@@ -16,7 +16,7 @@ def release(run: str, **env: str) -> Release:
 
 
 def launched(run: str, **env: str) -> Launch:
-    return launch(release(run, **env), RECORD, {}, {}, data=DATA)
+    return launch(release(run, **env), RECORD, {}, {}, folders=Folders(data=DATA))
 
 
 def test_a_service_that_names_its_data_folder_gets_it_writable() -> None:
@@ -38,5 +38,7 @@ def test_a_service_that_does_not_ask_for_a_data_folder_gets_none() -> None:
 
 
 def test_a_probe_finds_the_same_data_folder() -> None:
-    asked = probe_command(Command(argv=("test", "-e", "{data}/ready")), release("serve"), RECORD, DATA)
+    asked = probe_command(
+        Command(argv=("test", "-e", "{data}/ready")), release("serve"), RECORD, {}, Folders(data=DATA)
+    )
     assert asked.argv[-1] == "/state/data/orders/ready"

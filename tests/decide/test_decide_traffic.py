@@ -146,6 +146,15 @@ def test_an_edge_speaks_what_its_callee_speaks(orders: Any) -> None:
     assert callee_port(Call(callee="orders", port="other"), {7: rpc}, 7) == Port(name="other")
     assert callee_port(Call(callee="orders"), {}, None) == Port(name="http")
     assert callee_port(Call(callee="orders", url="https://api.test"), {7: rpc}, 7) == Port(name="http")
+    assert callee_port(Call(callee="orders", protocol="tcp"), {}, None) == Port(name="http", protocol="tcp")
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol"),
+    [("http://a", "http"), ("https://a", "http"), ("grpc://a", "grpc"), ("grpcs://a", "grpc"), ("tcp://a:5432", "tcp")],
+)
+def test_the_port_of_a_callee_outside_speaks_what_its_url_says(url: str, protocol: Any) -> None:
+    assert callee_port(Call(callee="out", url=url), {}, None).protocol == protocol
 
 
 def test_an_edge_speaks_what_the_target_speaks_not_the_newest(orders: Any) -> None:

@@ -76,7 +76,27 @@ def test_services_that_fit_have_no_problem() -> None:
         (
             Call(callee="catalog", port="raw", env={"A": "{url}/x"}),
             "calls.catalog.env.A wants a URL, but port 'raw' of catalog speaks tcp",
-            "use {address}",
+            "use {address}, or {host} and {port}",
+        ),
+        (
+            Call(callee="db", url="tcp://db:5432", env={"A": "{url}"}),
+            "calls.db.env.A wants a URL, but tcp://db:5432 speaks tcp",
+            "use {address}, or {host} and {port}",
+        ),
+        (
+            Call(callee="gone", optional=True, protocol="tcp", env={"A": "{url}"}),
+            "calls.gone.env.A wants a URL, but calls.gone speaks tcp",
+            "use {address}, or {host} and {port}",
+        ),
+        (
+            Call(callee="x", url="http://x.example", protocol="http"),
+            "calls.x.protocol has no meaning beside url",
+            "the URL's scheme says it",
+        ),
+        (
+            Call(callee="catalog", port="raw", protocol="grpc"),
+            "calls.catalog.protocol is grpc, but port 'raw' of catalog speaks tcp",
+            "take it out: the callee says it",
         ),
         (
             Call(callee="catalog", url="http://x.example"),

@@ -259,6 +259,24 @@ def test_what_is_not_carried_over_is_listed(tmp_path: Path) -> None:
         assert sentence in text
 
 
+def test_a_part_of_a_secret_url_is_a_secret_of_its_own_to_fill_in(tmp_path: Path) -> None:
+    (tmp_path / "atoll.toml").touch()
+    (tmp_path / "service.toml").write_text("""
+name = "orders"
+run = "x"
+stores.db = { url = { secret = "orders-db" }, env = { URL = "{url}", PGHOST = "{host}" } }
+stores.cache = { url = "redis://localhost", env = { CACHE = "{address}" } }
+""")
+    layout = Layout(load(tmp_path), {}, str(tmp_path / "out"))
+    spec = layout.services[0]
+    started = layout.in_container(spec)
+    assert started.secrets == {"URL": "orders-db", "PGHOST": "orders-db-pghost"}
+    assert started.env["CACHE"] == "localhost:6379"
+    told = list(left_of(layout, spec))
+    assert "`stores.db`: PGHOST is `{host}` of the secret orders-db: fill that in." in told
+    assert any("means the container itself" in sentence for sentence in told)
+
+
 def test_calls_in_a_circle_do_not_wait_for_each_other(tmp_path: Path) -> None:
     texts = {
         "atoll.toml": "",

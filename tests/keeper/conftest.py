@@ -14,7 +14,7 @@ import pytest
 
 from atoll.engines.process import ProcessHost
 from atoll.keeper.cgroups import hierarchies
-from atoll.keeper.client import KeeperClient, KeeperError, proc, start_keeper
+from atoll.keeper.client import KeeperClient, KeeperError, files, places_of, proc, start_keeper
 from atoll.model.spec import Command, Limits
 from atoll.ports import Launch
 
@@ -100,6 +100,7 @@ class Box:
             os.kill(pid, signal.SIGKILL)
         assert not left, f"left behind: {left}\n{self.keeper_log()}"
         assert not list(self.run.rglob("*.sock"))
+        assert not [base for base in files.bases(places_of(self.state, self.run)) if Path(base).exists()]
         assert not [base for each in hierarchies(str(self.state)) if (base := Path(each.base)).exists()]
 
 

@@ -16,6 +16,7 @@ SCRIPTS: dict[Named, Behaviour] = {
     "exits-3": Behaviour(exits_after_s=SOON_S, exit=Exit(code=3), last_words=("failing",)),
     "prints": Behaviour(output=(*(f"line {n}" for n in range(1, 301)), "ready")),
     "missing": Behaviour(cannot_start="./no-such-program: no such file"),
+    "shows-file": Behaviour(output=("colour = blue", "ready")),
     "echoes-secret": Behaviour(output=(f"secret is {len('swordfish')} long", "ready")),
     "leaves-a-child": Behaviour(output=("ready",), exits_after_s=SOON_S, exit=Exit(code=0)),
 }
@@ -46,3 +47,6 @@ class TestFakeHost(HostSuite):
         name = next(name for name in ("sleep", "head", "echo") if name in line)
         self.fake.script_one(launch.id, COMMANDS[name])
         return launch
+
+    async def there_is(self, host: FakeHost, path: str) -> bool:  # type: ignore[override]
+        return any(name == path or name.startswith(f"{path}/") for name in host.files())

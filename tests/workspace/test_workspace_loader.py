@@ -310,7 +310,14 @@ def test_each_form_of_ports(one: Callable[..., ServiceSpec], text: str, ports: t
     [
         ('calls.catalog = "C"', (Call(callee="catalog", env={"C": "{url}"}),)),
         ('[calls.catalog]\nport = "grpc"\nenv = "C"', (Call(callee="catalog", port="grpc", env={"C": "{address}"}),)),
-        ('[calls.catalog]\nport = "raw"\nenv = "C"', (Call(callee="catalog", port="raw", env={"C": "{address}"}),)),
+        (
+            '[calls.catalog]\nport = "raw"\nenv = "C"',
+            (Call(callee="catalog", port="raw", env={"C": "{address}"}, protocol="tcp"),),
+        ),
+        (
+            '[calls.gone]\noptional = true\nprotocol = "tcp"\nenv = "C"',
+            (Call(callee="gone", optional=True, env={"C": "{address}"}, protocol="tcp"),),
+        ),
         ('[calls.gone]\noptional = true\nenv = "C"', (Call(callee="gone", optional=True, env={"C": "{url}"}),)),
         (
             '[calls.db]\nurl = "tcp://db:5432"\nenv = "C"',

@@ -41,6 +41,8 @@ def test_every_example_of_a_service_makes_a_workspace(tmp_path: Path, field: Fie
         (tmp_path / "atoll.toml").write_text("")
         (tmp_path / "catalog" / "service.toml").write_text('run = "x"')
         (tmp_path / "one" / "service.toml").write_text(text)
+        (tmp_path / "one" / "config").mkdir(exist_ok=True)
+        (tmp_path / "one" / "config" / "app.yaml.tmpl").write_text("port: {port}")
         assert len(load(tmp_path).services) == 2
 
 
@@ -56,6 +58,8 @@ def test_every_example_of_a_workspace_makes_one(tmp_path: Path, field: Field) ->
 FROM_ELSEWHERE = {
     (spec.ServiceSpec, "folder"),  # where the file lies
     (spec.Call, "callee"), (spec.Port, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
+    (spec.RenderedFile, "text"),  # the short form, or what the template holds
+    (spec.Store, "name"), (spec.Store, "env"), (spec.Store, "shared"),  # the service's and the workspace's table share it
     (spec.Call, "policy"), (spec.Route, "policy"),  # its fields stand beside the others
     (spec.Probe, "kind"), (spec.Probe, "path"), (spec.Probe, "service"),  # say http, grpc, tcp, command, process
 }  # fmt: skip

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
     from atoll.pipeline.build import Progress
+    from atoll.workspace.names import Names
     from atoll.workspace.places import Places
 
     Say = Callable[[str], None]
@@ -75,6 +76,12 @@ class AppHooks:
         from atoll.workspace.loader import load
 
         return load(root, environment)
+
+    def names(self, root: Path) -> Names:
+        """Services, environments and secrets of the files."""
+        from atoll.workspace.names import names
+
+        return names(root)
 
     def build(
         self,

@@ -35,8 +35,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
-        "schema": "Print the JSON Schema of service.toml or atoll.toml.",
-        "completion": "Print the completion script of a shell.",
+        "schema": "Print the JSON Schema of service.toml or atoll.toml, or of a command's --json.",
+        "completion": "Print or install the completion script of a shell.",
         "version": "Show the version.",
     },
 }
@@ -93,6 +93,14 @@ class LazyGroup(click.Group):
             hint = f"did you mean 'atoll {near[0]}'?" if near else "`atoll --help` lists the commands"
             raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Names and helps from the list: click would import every command."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete and not incomplete[0].isalnum():
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
         for section, commands in SECTIONS.items():

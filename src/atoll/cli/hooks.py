@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
     from atoll.pipeline.build import Progress
+    from atoll.workspace.names import Names
 
     Say = Callable[[str], None]
 
@@ -55,6 +56,10 @@ class Hooks(Protocol[_Places]):
 
     def load(self, root: Path, environment: str) -> WorkspaceSpec:
         """The workspace's files, resolved for an environment. Raises InvalidWorkspace, UserError (no such environment)."""
+        ...
+
+    def names(self, root: Path) -> Names:
+        """The names in the workspace's files, for completion: fast, and raises nothing."""
         ...
 
     def build(

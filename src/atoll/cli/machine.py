@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MIN_DISK_BYTES = 2**30  # two small builds and a day of logs
 MIN_MEMORY_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB
+_STORE_WITHIN_S = 1.0  # on a network where a database is, a connection takes milliseconds
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -38,6 +39,7 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
         yield _leases(workspace)
         if not running:
             yield _gateway(workspace)
+        yield from _stores(workspace)
 
 
 def _system() -> DoctorView:
@@ -97,6 +99,38 @@ def _gateway(workspace: WorkspaceSpec) -> DoctorView:
     if (trouble := gateway_trouble(gateway)) is not None:
         return DoctorView(check="gateway", ok=False, text=f"{gateway}: {trouble.why}", fix=trouble.fix)
     return DoctorView(check="gateway", ok=True, text=f"{gateway} is free")
+
+
+def _stores(workspace: WorkspaceSpec) -> Iterator[DoctorView]:
+    """Whether each store whose address is no secret accepts connections; all are asked at once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from atoll.model.spec import Plain
+    from atoll.model.store_url import parse
+    from atoll.model.templates import partly
+
+    wanted: dict[tuple[str, int], str] = {}
+    for spec in workspace.services.values():
+        for store in spec.stores:
+            if isinstance(store.url, Plain):
+                for host, port in parse(partly(store.url.value, {"service": spec.name}), store.type).hosts:
+                    if port.isdigit() and "{" not in host:
+                        wanted.setdefault((host.strip("[]"), int(port)), store.name)
+    if not wanted:
+        return
+    with ThreadPoolExecutor(min(len(wanted), 16)) as pool:
+        for ((host, number), name), why in zip(wanted.items(), pool.map(_refusal, wanted), strict=True):
+            text = f"{host}:{number} {why or 'accepts connections'}"
+            fix = "start it, or correct its `url`" if why else ""
+            yield DoctorView(check=f"store {name}", ok=not why, text=text, fix=fix)
+
+
+def _refusal(address: tuple[str, int]) -> str:
+    try:
+        socket.create_connection(address, timeout=_STORE_WITHIN_S).close()
+    except OSError as exc:
+        return f"cannot be reached: {exc.strerror or exc}"
+    return ""
 
 
 class Trouble(NamedTuple):

@@ -6,6 +6,7 @@ documents them.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.hooks import Hooks
 
+COMPLETING = "_ATOLL_COMPLETE"  # set by the scripts of `atoll completion`
 INTERRUPTED = 130
 BROKEN_PIPE = 128 + signal.SIGPIPE  # what a shell reports of a program that a closed pipe ended
 
@@ -48,6 +50,8 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # an arrow must not end a deploy on a Latin-1 terminal
     session = Session(hooks)
     try:
+        if COMPLETING in os.environ:
+            return _complete(session)
         code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=session, terminal_width=_width())
         sys.stdout.flush()
         return int(code or 0)
@@ -69,6 +73,19 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
         return report(failed, args)
 
 
+def _complete(session: Session) -> int:
+    """Answer a shell that completes; nothing, when anything is wrong: a prompt is no place for errors."""
+    from click.shell_completion import add_completion_class, shell_complete
+
+    from atoll.cli.complete import SHELLS
+
+    for shell in SHELLS:
+        add_completion_class(shell)
+    with contextlib.suppress(Exception):
+        return shell_complete(cli, {"obj": session}, "atoll", COMPLETING, os.environ[COMPLETING])
+    return 0
+
+
 def report(failed: Failed, args: Sequence[str]) -> int:
     """Three lines on stderr (what, why, the fix), with --json also an ErrorView on stdout; returns the exit code."""
     bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr.isatty()) else ("", "")
@@ -80,7 +97,7 @@ def report(failed: Failed, args: Sequence[str]) -> int:
     if "--json" in own:
         import json
 
-        print(json.dumps(failed.view(), indent=2), flush=True)
+        print(json.dumps(failed.view(), ensure_ascii=False), flush=True)  # one line: it may follow a stream's
     return failed.exit_code
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from atoll.cli.complete import services_to_complete
 from atoll.cli.failed import Failed
 
 if TYPE_CHECKING:
@@ -120,6 +119,7 @@ def common_options(function: _Command) -> _Command:
         ),
         click.option(
             "-e", "--env", metavar="NAME", expose_value=False, callback=_store("environment"),
+            shell_complete=completing("environments"),
             help="The environment. Default: $ATOLL_ENV, else local.",
         ),
         click.option(
@@ -148,12 +148,23 @@ def takes_session(function: Callable[..., int | None]) -> Callable[..., int | No
     return call
 
 
-def service_argument(**attributes: Any) -> Callable[[_Command], _Command]:
-    """A SERVICE argument (or SERVICES, with nargs) that completes from the workspace's files."""
+def completing(what: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """`complete.WHAT_to_complete`, imported when a shell asks."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        from atoll.cli import complete
+
+        return getattr(complete, f"{what}_to_complete")(ctx, param, incomplete)
+
+    return complete
+
+
+def service_argument(*, known: bool = False, **attributes: Any) -> Callable[[_Command], _Command]:
+    """A SERVICE argument (or SERVICES, with nargs). `known`: those that only the daemon knows complete, too."""
     many = attributes.get("nargs") == -1
     return click.argument(
         "services" if many else "service",
         metavar=("SERVICE..." if attributes.get("required") else "[SERVICE]...") if many else "SERVICE",
-        shell_complete=services_to_complete,
+        shell_complete=completing("known" if known else "services"),
         **attributes,
     )

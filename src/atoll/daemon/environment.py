@@ -59,7 +59,7 @@ class Environment:
         output = Output(loops, records, engine, clock)
         self.logs, self.exec = output.logs, output.exec
 
-        reading = Reading(identity, loops, records, engine, store, traffic, collector, clock, machine, pulse)
+        reading = Reading(identity, loops, records, engine, store, traffic, collector, clock, machine, pulse, vault)
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor

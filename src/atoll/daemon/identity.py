@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
+from atoll.daemon.store_reach import Reach, reach
 from atoll.model.state import Address
 
 
@@ -22,3 +23,4 @@ class Machine(NamedTuple):
 
     free_bytes: Callable[[], int | None]
     parts: Callable[[], Awaitable[Mapping[str, int | None]]]  # keeper, proxy -> pid
+    reach: Reach = reach  # whether something accepts connections

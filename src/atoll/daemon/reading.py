@@ -12,11 +12,12 @@ from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
+from atoll.daemon.store_reach import troubles
 from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import DoctorView, OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
-from atoll.ports import Clock, Store, Traffic
+from atoll.ports import Clock, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
@@ -44,10 +45,11 @@ class Reading:
         clock: Clock,
         machine: Machine,
         pulse: Pulse,
+        vault: Vault,
     ) -> None:
         self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
         self._store, self._traffic, self._collector = store, traffic, collector
-        self._clock, self._machine, self._pulse = clock, machine, pulse
+        self._clock, self._machine, self._pulse, self._vault = clock, machine, pulse, vault
 
     async def status(self) -> StatusView:
         """Everything on one page."""
@@ -170,8 +172,14 @@ class Reading:
         n = self._loops.of(service).intent().target
         if rollout is not None and rollout.phase not in LIVE:
             n = rollout.candidate
+        if view.state not in {"up", "down"} or (rollout is not None and rollout.phase not in LIVE):
+            because += await self._store_troubles(service, n)
         fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
         return await self._explained(service, view.state, because, fix, operation, n or 0)
+
+    async def _store_troubles(self, service: str, n: int | None) -> Sequence[str]:
+        release = self._records.releases_of(service).get(n or 0)
+        return await troubles(release, self._vault, self._machine.reach) if release else ()
 
     async def _why_release(self, service: str, name: str) -> WhyView:
         known = {view.release: view for view in await self.releases(service)}
@@ -211,11 +219,17 @@ class Reading:
             for name in self._records.services()
             if (view := self.service(name, {})).state in {"failing", "degraded"}
         ]
+        because = {
+            view.name: "; ".join(
+                (view.reason, *await self._store_troubles(view.name, int(view.release.lstrip("r") or 0)))
+            )
+            for view in failing
+        }
         keeper, proxy = parts.get("keeper"), parts.get("proxy")
         found = [
             DoctorView(check="keeper", ok=bool(keeper), text=f"pid {keeper}" if keeper else "does not answer", fix="" if keeper else "atoll up"),
             DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
-            *(DoctorView(check=f"service {v.name}", ok=False, text=v.reason, fix=f"atoll why {v.name}") for v in failing),
+            *(DoctorView(check=f"service {v.name}", ok=False, text=because[v.name], fix=f"atoll why {v.name}") for v in failing),
             *(DoctorView(check="notice", ok=None, text=text) for text in self._engine.notices()),
         ]  # fmt: skip
         return tuple(found)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
 from atoll.model.errors import Conflict, NotFound
-from atoll.model.spec import SecretRef, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Author, Event
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import SecretRequest, SecretView
@@ -21,7 +21,7 @@ class SecretBook:
 
     async def versions_for(self, spec: ServiceSpec) -> dict[str, int]:
         """The newest versions of the secrets that a service names. Raises NotFound for one that is not set."""
-        wanted = {value.name for value in spec.env.values() if isinstance(value, SecretRef)}
+        wanted = spec.secret_names
         known = await self._vault.versions() if wanted else {}
         for name in sorted(wanted - set(known)):
             raise NotFound(

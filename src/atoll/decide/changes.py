@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.model.spec import EnvValue, Plain
+from atoll.model.spec import EnvValue, Plain, SecretRef
 from atoll.model.state import Release
 
 _LOOKS_SECRET = re.compile(
@@ -17,7 +17,7 @@ _LOOKS_SECRET = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)[^/@\s]*(?=@)")  # user:password of an address
 _LONGEST = 60
-_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "description", "inherit"})
+_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "description", "inherit", "files"})
 
 
 def changes(old: Release | None, new: Release) -> tuple[str, ...]:
@@ -30,6 +30,7 @@ def changes(old: Release | None, new: Release) -> tuple[str, ...]:
         *_env(old.spec.env, new.spec.env),
         *_pairs("secret", _versions(old), _versions(new)),
         *_pairs("inherited", _masked(old.inherited), _masked(new.inherited), _differ(old.inherited, new.inherited)),
+        *_files(old, new),
         *_spec(old, new),
     )
 
@@ -54,9 +55,12 @@ def _env(old: Mapping[str, EnvValue], new: Mapping[str, EnvValue]) -> Iterator[s
 
 def _values(env: Mapping[str, EnvValue]) -> dict[str, str]:
     return {
-        name: _shown(name, value.value) if isinstance(value, Plain) else f"secret {value.name}"
-        for name, value in env.items()
+        name: _shown(name, value.value) if isinstance(value, Plain) else _secret(value) for name, value in env.items()
     }
+
+
+def _secret(ref: SecretRef) -> str:
+    return f"{ref.part} of secret {ref.name}" if ref.part else f"secret {ref.name}"
 
 
 def _versions(release: Release) -> dict[str, str]:
@@ -79,6 +83,14 @@ def _pairs(
         yield f"{label} {name}: {old.get(name, 'not set')} -> {new.get(name, 'removed')}"
 
 
+def _files(old: Release, new: Release) -> Iterator[str]:
+    """Their content may be long, and is nobody's business here: that they differ is enough."""
+    for name in sorted({*old.spec.files, *new.spec.files}):
+        before, after = old.spec.files.get(name), new.spec.files.get(name)
+        if before != after:
+            yield f"file {name}: {'added' if before is None else 'removed' if after is None else 'changed'}"
+
+
 def _spec(old: Release, new: Release) -> Iterator[str]:
     before, after = _flat(old.spec), _flat(new.spec)
     for name in sorted({*before, *after}):
@@ -91,6 +103,8 @@ def _flat(spec: msgspec.Struct) -> dict[str, str]:
     flat: dict[str, str] = {}
     fields: dict[str, Any] = msgspec.to_builtins(spec)
     for name, value in fields.items():
+        if name == "stores":  # what they tell the service is told with its variables
+            value = [{key: item for key, item in store.items() if key != "env"} for store in value]
         if name not in _SAID_ELSEWHERE and name != "build":  # a build that differs makes another artifact
             _flatten(name, value, flat)
     return flat

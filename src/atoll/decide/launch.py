@@ -1,20 +1,35 @@
-"""From a symbolic release to what a host starts: templates resolved, ports and edges filled in.
+"""From a symbolic release to what a host starts: templates resolved, ports and edges filled in, files rendered.
 
 `realise` calls `launch` right before it starts a replica, and `probe_command` for probes by command. Secret values pass
-through here into `Launch.secrets` and nowhere else.
+through here into `Launch.secrets` and `Launch.files` and nowhere else.
 """
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from atoll.decide.traffic import LOOPBACK, edge_key
 from atoll.model.errors import UserError
 from atoll.model.launch import Launch
 from atoll.model.spec import Command, Plain, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
-from atoll.model.templates import fill, placeholders
+from atoll.model.store_url import parse
+from atoll.model.templates import SECRET_PREFIX, fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
+
+
+class Folders(NamedTuple):
+    """Absolute folders that a host gives; "" is none.
+
+    `data` is the service's own, which outlives releases and replicas; `files` has a folder of rendered files a replica.
+    """
+
+    data: str = ""
+    files: str = ""
+
+
+NOWHERE = Folders()
 
 
 def launch(
@@ -23,15 +38,14 @@ def launch(
     leases: Mapping[str, int],
     secrets: Mapping[str, str],
     base: Mapping[str, str] | None = None,
-    data: str = "",
+    folders: Folders = NOWHERE,
 ) -> Launch:
     """What to start for one replica.
 
     `leases` maps `traffic.edge_key` to the port of each of its edges (absent optional callees have one, too), `secrets`
-    names of the vault to values, `base` is the host's minimal environment (PATH and the like). `data` is the service's
-    own folder, which outlives releases and replicas: writable for those whose specification names `{data}`. Later entries
-    win: base, inherited, builder, ports, edges, `[env]`. Raises UserError for a secret without a value and for an
-    unknown port.
+    names of the vault to values, `base` is the host's minimal environment (PATH and the like). The data folder is
+    writable for those whose specification names `{data}`. Later entries win: base, inherited, builder, ports, edges,
+    `[env]`. Raises UserError for a secret without a value and for an unknown port.
     """
     env = {"PATH": DEFAULT_PATH, **(base or {}), **release.inherited}
     for name, text in release.artifact.command_env.items():
@@ -39,35 +53,73 @@ def launch(
             env[name[:-1]] = ":".join(part for part in (text, env.get(name[:-1], "")) if part)
         else:
             env[name] = text
+    values = _values(release, record, leases, folders)
     env |= _port_env(release, record)
     env |= _edge_env(release, leases)
     hidden: dict[str, str] = {}
     for name, value in release.spec.env.items():
         env.pop(name, None)
         if isinstance(value, SecretRef):
-            hidden[name] = _secret(release, value.name, secrets)
+            hidden[name] = _secret(release, name, value, secrets)
         else:
-            env[name] = _fill(value.value, release, record, data)
+            env[name] = _filled(value.value, values, release)
+    inside = values | {f"env.{name}": text for name, text in (env | hidden).items()}
+    inside |= {
+        f"{SECRET_PREFIX}{name}": _secret(release, "a file", SecretRef(name), secrets)
+        for name in release.spec.file_secrets
+    }
     return Launch(
         id=record.id,
         service=release.service,
         release=release.n,
-        command=probe_command(release.spec.run, release, record, data),
+        command=_resolved(release.spec.run, values, release),
         folder=posixpath.normpath(posixpath.join(release.artifact.path, release.spec.workdir)),
         env=env,
         secrets=hidden,
         ports=dict(record.ports),
         limits=release.spec.limits,
-        writable=(data,) if data and _names_data(release) else (),
+        writable=(folders.data,) if folders.data and _names_data(release) else (),
+        files={name: _filled(file.text, inside, release) for name, file in release.spec.files.items()},
+        files_hold_secrets=_holds_secrets(release),
+        files_folder=values.get("files", ""),
     )
 
 
-def probe_command(command: Command, release: Release, record: ReplicaRecord, data: str = "") -> Command:
+def probe_command(
+    command: Command,
+    release: Release,
+    record: ReplicaRecord,
+    leases: Mapping[str, int],
+    folders: Folders = NOWHERE,
+) -> Command:
     """A command with its templates resolved for one replica. Raises UserError for an unknown port."""
+    return _resolved(command, _values(release, record, leases, folders), release)
+
+
+def _resolved(command: Command, values: Mapping[str, str], release: Release) -> Command:
     return Command(
-        argv=tuple(_fill(word, release, record, data) for word in command.argv),
-        shell=None if command.shell is None else _fill(command.shell, release, record, data),
+        argv=tuple(_filled(word, values, release) for word in command.argv),
+        shell=None if command.shell is None else _filled(command.shell, values, release),
     )
+
+
+def _values(release: Release, record: ReplicaRecord, leases: Mapping[str, int], folders: Folders) -> dict[str, str]:
+    """What every template of one replica may name."""
+    values = {**_identity(release), "host": LOOPBACK}
+    if folders.data:
+        values["data"] = folders.data
+    if folders.files and release.spec.files:
+        values["files"] = f"{folders.files}/{record.id}"
+    first = release.spec.port("")
+    if first is not None:
+        values |= _address_values(Address(LOOPBACK, record.ports[first.name]))
+    values |= {f"port.{name}": str(number) for name, number in record.ports.items()}
+    for call in release.spec.calls:
+        port = leases.get(edge_key(release.service, release.n, call))
+        if port is not None:
+            address = _address_values(Address(LOOPBACK, port))
+            values |= {f"calls.{call.callee}.{part}": text for part, text in address.items()}
+    return values
 
 
 def _port_env(release: Release, record: ReplicaRecord) -> dict[str, str]:
@@ -90,22 +142,20 @@ def _edge_env(release: Release, leases: Mapping[str, int]) -> dict[str, str]:
     return env
 
 
+def _holds_secrets(release: Release) -> bool:
+    hidden = {f"env.{name}" for name, value in release.spec.env.items() if isinstance(value, SecretRef)}
+    named = {name for file in release.spec.files.values() for name in placeholders(file.text)}
+    return any(name in hidden or name.startswith(SECRET_PREFIX) for name in named)
+
+
 def _names_data(release: Release) -> bool:
-    texts = [release.spec.run.text, *(value.value for value in release.spec.env.values() if isinstance(value, Plain))]
-    return any("data" in placeholders(text) for text in texts)
+    return any("data" in placeholders(text) for text in _texts(release))
 
 
-def _fill(text: str, release: Release, record: ReplicaRecord, data: str = "") -> str:
-    values = _identity(release)
-    if data:
-        values["data"] = data
-    first = release.spec.port("")
-    if first is not None:
-        values |= _address_values(Address(LOOPBACK, record.ports[first.name]))
-    else:
-        values["host"] = LOOPBACK
-    values |= {f"port.{name}": str(number) for name, number in record.ports.items()}
-    return _filled(text, values, release)
+def _texts(release: Release) -> Iterator[str]:
+    yield release.spec.run.text
+    yield from (value.value for value in release.spec.env.values() if isinstance(value, Plain))
+    yield from (file.text for file in release.spec.files.values())
 
 
 def _filled(text: str, values: Mapping[str, str], release: Release) -> str:
@@ -133,11 +183,22 @@ def _identity(release: Release) -> dict[str, str]:
     return {"service": release.service, "release": f"r{release.n}"}
 
 
-def _secret(release: Release, name: str, secrets: Mapping[str, str]) -> str:
-    if name in secrets:
-        return secrets[name]
-    raise UserError(
-        f"{release.name} cannot be started: secret '{name}' has no value",
-        "its environment names the secret, but the vault does not have it",
-        f"run `atoll secret set {name}`",
-    )
+def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[str, str]) -> str:
+    if ref.name not in secrets:
+        raise UserError(
+            f"{release.name} cannot be started: secret '{ref.name}' has no value",
+            "its environment names the secret, but the vault does not have it",
+            f"run `atoll secret set {ref.name}`",
+        )
+    value = secrets[ref.name]
+    if not ref.part:
+        return value
+    try:
+        return fill(ref.part, {**parse(value).values(value), **_identity(release)})
+    except (KeyError, ValueError) as exc:
+        missing = f"it has no {exc.args[0]}" if isinstance(exc, KeyError) else str(exc)
+        raise UserError(
+            f"{release.name} cannot be started: {variable} cannot be made of the secret '{ref.name}'",
+            f"as the URL of a store, {missing}",
+            f"run `atoll secret set {ref.name}` with one such as postgres://user:password@db:5432/orders",
+        ) from None  # the cause would quote the value in a traceback

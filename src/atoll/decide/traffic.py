@@ -6,11 +6,12 @@ A cell of `realise` calls `entry` for its service after every change. Nothing he
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
-from atoll.model.spec import Call, Port, Route
+from atoll.model.spec import Call, Port, Protocol, Route
 from atoll.model.state import Address, Observation, Release, Replica, ServiceDesired
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Upstream
 
 LOOPBACK = "127.0.0.1"
+_BY_SCHEME: Mapping[str, Protocol] = {"grpc": "grpc", "grpcs": "grpc", "tcp": "tcp"}  # of an external callee; else http
 
 
 def entry(
@@ -58,11 +59,14 @@ def edge_keys(release: Release) -> tuple[str, ...]:
 
 def callee_port(call: Call, releases: Mapping[int, Release], target: int | None) -> Port:
     """The port that a call means, by the callee's `releases`: as the `target` has it, else the newest; one that never ran
-    counts as HTTP.
+    speaks what the call says, and one outside what its URL says.
     """
+    if call.url is not None:
+        protocol = _BY_SCHEME.get(call.url.partition(":")[0], "http")
+        return Port(name=protocol, protocol=protocol)
     n = target if target is not None and target in releases else max(releases, default=0)
-    found = releases[n].spec.port(call.port) if n in releases and call.url is None else None
-    return found or Port(name=call.port or "http")
+    found = releases[n].spec.port(call.port) if n in releases else None
+    return found or Port(name=call.port or "http", protocol=call.protocol or "http")
 
 
 def _may_live(replica: Replica) -> bool:

@@ -6,10 +6,13 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
+from atoll.decide import placeholders
+from atoll.decide.ownership import shared_data
+from atoll.decide.problem import env_field, problem
 from atoll.model.errors import Problem
-from atoll.model.spec import Call, EnvironmentSpec, Plain, Port, Probe, Route, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Call, EnvironmentSpec, Port, Probe, Route, ServiceSpec, WorkspaceSpec, service_file
 from atoll.model.suggest import did_you_mean, nearest
-from atoll.model.templates import CALL_PLACEHOLDERS, PORT_PLACEHOLDERS, SERVICE_PLACEHOLDERS, placeholders
+from atoll.model.templates import placeholders as placeholders_of
 
 WORKSPACE_FILE = "atoll.toml"
 
@@ -30,16 +33,7 @@ def check(
         problems += _service(spec, sure=spec.name not in unsure)
         for call in spec.calls:
             problems += _call(spec, call, workspace.services, unsure)
-    return problems + list(_clashing_routes(workspace.services.values()))
-
-
-def service_file(spec: ServiceSpec) -> str:
-    """The path of the service's file, relative to the workspace."""
-    return "service.toml" if spec.folder == "." else f"{spec.folder}/service.toml"
-
-
-def _problem(spec: ServiceSpec, field: str, what: str, fix: str = "") -> Problem:
-    return Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix)
+    return [*problems, *_clashing_routes(workspace.services.values()), *shared_data(workspace)]
 
 
 # --- the environment ----------------------------------------------------------------------------------------------
@@ -91,18 +85,18 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
     """What its own fields say of each other. `sure`: its ports are what the file means."""
     if not spec.overlap and spec.replicas > 1:
         what = f"= false allows one instance at a time, but replicas is {spec.replicas}"
-        yield _problem(spec, "overlap", what, "take `replicas` out, or `overlap`")
+        yield problem(spec, "overlap", what, "take `replicas` out, or `overlap`")
     if spec.health.stable_for_s >= spec.health.start_budget_s:
         what = "must be shorter than health.start_budget: else no start is ever good"
-        yield _problem(spec, "health.stable_for", what)
+        yield problem(spec, "health.stable_for", what)
     if _leaves_workspace(spec.folder, spec.build.context):
         what = f'"{spec.build.context}" leads out of the workspace'
-        yield _problem(spec, "build.context", what, 'name a folder of the workspace, such as ".."')
+        yield problem(spec, "build.context", what, 'name a folder of the workspace, such as ".."')
     yield from _variables(spec)
     if sure:
         yield from _probe(spec, "health.ready", spec.health.ready)
         yield from _probe(spec, "health.live", spec.health.live)
-        yield from _templates(spec)
+        yield from placeholders.unknown(spec)
         for index, route in enumerate(spec.routes):
             yield from _route(spec, f"route[{index}]", route)
 
@@ -127,35 +121,35 @@ def _probe(spec: ServiceSpec, field: str, probe: Probe) -> Iterator[Problem]:
     if probe.kind in {"process", "command"}:
         return
     if not spec.ports:
-        yield _problem(spec, field, f"asks by {probe.kind}, but the service has no port", 'use "process", or a command')
+        yield problem(spec, field, f"asks by {probe.kind}, but the service has no port", 'use "process", or a command')
         return
     port = spec.port(probe.port)
     if port is None:
-        yield _problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports))
+        yield problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports))
     elif probe.kind not in {"tcp", port.protocol}:
         what = f"asks by {probe.kind}, but port '{port.name}' speaks {port.protocol}"
         fix = f'say port = "{probe.kind}", or ask by "tcp"' if len(spec.ports) == 1 else "name another port"
-        yield _problem(spec, field, what, fix)
+        yield problem(spec, field, what, fix)
 
 
 def _route(spec: ServiceSpec, field: str, route: Route) -> Iterator[Problem]:
     """The gateway speaks HTTP and gRPC."""
     if not spec.ports:
-        yield _problem(spec, field, "leads to a service without a port", 'take the route out, or `port = "none"`')
+        yield problem(spec, field, "leads to a service without a port", 'take the route out, or `port = "none"`')
         return
     port = spec.port(route.port)
     if port is None:
-        yield _problem(spec, f"{field}.port", *_no_such_port(route.port, spec.ports))
+        yield problem(spec, f"{field}.port", *_no_such_port(route.port, spec.ports))
     elif port.protocol == "tcp":
         what = f"leads to port '{port.name}', which speaks tcp; the gateway speaks http and grpc"
-        yield _problem(spec, field, what, "route to an http or grpc port")
+        yield problem(spec, field, what, "route to an http or grpc port")
     elif port.protocol == "grpc" and route.strip:
-        yield _problem(spec, f"{field}.strip", "would break gRPC, whose path names the method", "take it out")
+        yield problem(spec, f"{field}.strip", "would break gRPC, whose path names the method", "take it out")
 
 
 def _variables(spec: ServiceSpec) -> Iterator[Problem]:
     """Each variable has one source."""
-    sources: dict[str, str] = {name: f"env.{name}" for name in spec.env}
+    sources: dict[str, str] = {name: env_field(spec, name) for name in spec.env}
     for port in spec.ports:
         if port.env is None:
             continue
@@ -163,50 +157,17 @@ def _variables(spec: ServiceSpec) -> Iterator[Problem]:
             other = sources[port.env]
             what = f"is also the variable of port '{port.name}', whose number Atoll chooses"
             fix = f'take it out, or name the port\'s variable: ports.{port.name} = {{ env = "MY_PORT" }}'
-            yield _problem(spec, other, what, fix)
+            yield problem(spec, other, what, fix)
         sources[port.env] = f"ports.{port.name}.env"
     for call in spec.calls:
         for name in call.env:
             field = f"calls.{call.callee}.env.{name}"
             if name in sources:
-                yield _problem(spec, field, f"is also set by {sources[name]}", "give each a variable of its own")
+                yield problem(spec, field, f"is also set by {sources[name]}", "give each a variable of its own")
             sources[name] = field
     for index, name in enumerate(spec.inherit):
         if name in sources:
-            yield _problem(
-                spec, f"inherit[{index}]", f"({name}) is also set by {sources[name]}", "take one of them out"
-            )
-
-
-def _templates(spec: ServiceSpec) -> Iterator[Problem]:
-    """Placeholders of commands and values are known, and their ports are there."""
-    texts = [("run", text) for text in (*spec.run.argv, spec.run.shell or "")]
-    texts += [(f"env.{name}", value.value) for name, value in spec.env.items() if isinstance(value, Plain)]
-    for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
-        if probe.command is not None:
-            texts += [(f"{field}.command", text) for text in (*probe.command.argv, probe.command.shell or "")]
-    known = [
-        *SERVICE_PLACEHOLDERS,
-        *(PORT_PLACEHOLDERS if spec.ports else ()),
-        *(f"port.{port.name}" for port in spec.ports),
-    ]
-    for field, text in texts:
-        for name in placeholders(text):
-            if name not in known:
-                yield _unknown_placeholder(spec, field, name, known)
-    for call in spec.calls:
-        for variable, text in call.env.items():
-            for name in placeholders(text):
-                if name not in CALL_PLACEHOLDERS:
-                    yield _unknown_placeholder(spec, f"calls.{call.callee}.env.{variable}", name, CALL_PLACEHOLDERS)
-
-
-def _unknown_placeholder(spec: ServiceSpec, field: str, name: str, known: Collection[str]) -> Problem:
-    if not spec.ports and known is not CALL_PLACEHOLDERS and name.partition(".")[0] in PORT_PLACEHOLDERS:
-        return _problem(spec, field, f"has the placeholder {{{name}}}, but the service has no port")
-    fix = did_you_mean(name, known)
-    text = f"as a text it is written {{{{{name}}}}}"
-    return _problem(spec, field, f"has an unknown placeholder {{{name}}}", f"{fix}; {text}" if fix else text)
+            yield problem(spec, f"inherit[{index}]", f"({name}) is also set by {sources[name]}", "take one of them out")
 
 
 # --- between services ---------------------------------------------------------------------------------------------
@@ -219,14 +180,18 @@ def _call(
     field = f"calls.{call.callee}"
     if call.url is not None:
         if call.callee in services:
-            yield _problem(
+            yield problem(
                 spec,
                 f"{field}.url",
                 "is given, but a service of that name is here",
                 "rename the call, or take `url` out",
             )
+        if call.protocol:
+            yield problem(spec, f"{field}.protocol", "has no meaning beside url", "the URL's scheme says it")
+        if call.url.startswith("tcp:"):
+            yield from _without_url(spec, call, call.url)
         if call.port:
-            yield _problem(spec, f"{field}.port", "has no meaning beside url", "write the port into the URL")
+            yield problem(spec, f"{field}.port", "has no meaning beside url", "write the port into the URL")
         return
     callee = services.get(call.callee)
     if callee is None:
@@ -237,7 +202,9 @@ def _call(
                 if (near := nearest(call.callee, others))
                 else "one that may be absent is `optional = true`, one outside has a `url`"
             )
-            yield _problem(spec, field, "names no service of the workspace", fix)
+            yield problem(spec, field, "names no service of the workspace", fix)
+        if call.protocol == "tcp":
+            yield from _without_url(spec, call, field)
         return
     if callee.name == spec.name:
         what = f"{field} is the service itself: such a request goes to any replica of any live release"
@@ -251,7 +218,7 @@ def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator
     field = f"calls.{call.callee}"
     port = callee.port(call.port)
     if not callee.ports:
-        yield _problem(
+        yield problem(
             spec,
             field,
             f"cannot be called: {callee.name} has no port",
@@ -259,12 +226,20 @@ def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator
         )
     elif port is None:
         fix = did_you_mean(call.port, [each.name for each in callee.ports])
-        yield _problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
+        yield problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
+    elif call.protocol not in {None, port.protocol}:
+        what = f"is {call.protocol}, but port '{port.name}' of {callee.name} speaks {port.protocol}"
+        yield problem(spec, f"{field}.protocol", what, "take it out: the callee says it")
     elif port.protocol == "tcp":
-        for variable, text in call.env.items():
-            if "url" in placeholders(text):
-                what = f"wants a URL, but port '{port.name}' of {callee.name} speaks tcp"
-                yield _problem(spec, f"{field}.env.{variable}", what, "use {address}")
+        yield from _without_url(spec, call, f"port '{port.name}' of {callee.name}")
+
+
+def _without_url(spec: ServiceSpec, call: Call, who: str) -> Iterator[Problem]:
+    """`{url}` begins with http://, which is no address of a database."""
+    for variable, text in call.env.items():
+        if "url" in placeholders_of(text):
+            what = f"wants a URL, but {who} speaks tcp"
+            yield problem(spec, f"calls.{call.callee}.env.{variable}", what, "use {address}, or {host} and {port}")
 
 
 def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:
@@ -278,6 +253,6 @@ def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:
             ):
                 at = f'"{route.host or ""}{route.path}"'
                 whose = "this service already" if first is spec else f"{first.name} ({service_file(first)})"
-                yield _problem(
+                yield problem(
                     spec, f"route[{index}]", f"{at} belongs to {whose}", "a path and host lead to one service"
                 )

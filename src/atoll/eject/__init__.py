@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from atoll.eject.compose import compose_file, compose_nginx, example_env
 from atoll.eject.layout import Layout, Recipe
 from atoll.eject.left import read_me
-from atoll.eject.units import build_script, secret_files, unit_nginx, units
+from atoll.eject.units import build_script, rendered_files, secret_files, unit_nginx, units
 from atoll.model.spec import WorkspaceSpec
 
 __all__ = ["Recipe", "files"]
@@ -29,6 +29,7 @@ def files(workspace: WorkspaceSpec, recipes: Mapping[str, Recipe], folder: str) 
         "build.sh": build_script(layout),
         **units(layout),
         **secret_files(layout),
+        **rendered_files(layout),
     }
     if layout.routed:
         made["nginx.compose.conf"] = compose_nginx(layout)

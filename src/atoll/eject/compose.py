@@ -4,11 +4,20 @@ import json
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atoll.eject import nginx
-from atoll.eject.layout import CONTAINER_DATA, Layout, Recipe, Started, container_ports, variable
+from atoll.eject.layout import (
+    CONTAINER_DATA,
+    CONTAINER_FILES,
+    Layout,
+    Recipe,
+    Started,
+    container_ports,
+    turned,
+    variable,
+)
 from atoll.model.spec import Port, Probe, ServiceSpec
 
 IMAGES: Mapping[str, str] = {  # what has the tools of each builder; a person pins the version
@@ -37,6 +46,10 @@ def compose_file(layout: Layout) -> str:
         f"{spec.name}-data": {} for spec in layout.services if layout.in_container(spec).keeps_data
     }
     document = {"name": layout.name, "services": services, **({"volumes": volumes} if volumes else {})}
+    if configs := {
+        _config(spec, name): {"content": text} for spec in layout.services for name, text in _files(layout, spec)
+    }:
+        document["configs"] = configs
     return "# Written by `atoll eject`; see README.md beside it.\n" + "\n".join(_yaml(document)) + "\n"
 
 
@@ -55,7 +68,8 @@ def compose_nginx(layout: Layout) -> str:
 
 def example_env(layout: Layout) -> str:
     """Secrets by the names that compose.yaml uses; never a value."""
-    names = {value for spec in layout.services for value in layout.in_container(spec).secrets.values()}
+    names = {name for spec in layout.services for name in layout.in_container(spec).secrets.values()}
+    names |= {name for spec in layout.services for name in spec.file_secrets}
     lines = ["# Copy to .env and fill in. Written by `atoll eject`, which never writes a secret's value."]
     lines += [f"# the secret {name}\n{variable(name)}=" for name in sorted(names)] or ["# No service has a secret."]
     return "\n".join(lines) + "\n"
@@ -97,6 +111,10 @@ def _service(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:
         made["healthcheck"] = check
     if started.keeps_data:
         made["volumes"] = [f"{spec.name}-data:{CONTAINER_DATA}"]
+    if spec.files:
+        made["configs"] = [
+            {"source": _config(spec, name), "target": f"{CONTAINER_FILES}/{name}"} for name, _ in _files(layout, spec)
+        ]
     if spec.replicas != 1:
         made["deploy"] = {"replicas": spec.replicas}
     made |= _limits(spec)
@@ -106,6 +124,20 @@ def _service(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:
         "restart": "unless-stopped",
     }
     return {key: value for key, value in made.items() if value != {}}
+
+
+def _config(spec: ServiceSpec, name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", f"{spec.name}-{name}")
+
+
+def _files(layout: Layout, spec: ServiceSpec) -> Iterator[tuple[str, str]]:
+    """Each rendered file; what is not known here compose takes from .env or the shell."""
+
+    def told(kind: str, name: str) -> str:
+        return f"${{{variable(name)}:?set it in .env}}" if kind == "secret" else f"${{{name}:-}}"
+
+    for name, text in layout.in_container(spec).files.items():
+        yield name, turned(_dollars(text), told)
 
 
 def _limits(spec: ServiceSpec) -> dict[str, Any]:

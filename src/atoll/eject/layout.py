@@ -5,13 +5,13 @@ loopback and every edge one of nginx; in compose every service has a host name, 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from atoll.model.errors import UserError
 from atoll.model.spec import Call, Command, Plain, Port, SecretRef, ServiceSpec, WorkspaceSpec
-from atoll.model.templates import fill, placeholders
+from atoll.model.templates import SECRET_PREFIX, fill, placeholders
 from atoll.ports import Step
 
 LOOPBACK = "127.0.0.1"
@@ -19,6 +19,8 @@ EVERYWHERE = "0.0.0.0"
 RELEASE = "ejected"  # what `{release}` is
 CONTAINER_PORT = 8080  # of a service's first port in compose; the next ones follow
 CONTAINER_DATA = "/data"
+CONTAINER_FILES = "/files"
+UNIT_FILES = "systemd/files"  # below it a folder a replica
 _USUAL_PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 
 
@@ -88,34 +90,36 @@ class Layout:
         ports = {port.name: self.ports[spec.name, replica, port.name] for port in spec.ports}
         at = f"{self.folder}/build/{spec.name}"
         data = f"/var/lib/{self.name}/{spec.name}"
+        kept = {"data": data, "files": f"{self.folder}/{UNIT_FILES}/{spec.name}-{replica}"}
         addresses = {}
         for edge in self.edges:
             if edge.caller is spec:
                 addresses[edge.call.callee, edge.call.port] = (LOOPBACK, edge.port)
-        return self._started(spec, ports, LOOPBACK, data, at, addresses)
+        return self._started(spec, ports, LOOPBACK, kept, at, addresses)
 
     def in_container(self, spec: ServiceSpec) -> "Started":
         """Any replica, in compose."""
         ports = container_ports(spec)
+        kept = {"data": CONTAINER_DATA, "files": CONTAINER_FILES}
         addresses = {}
         for edge in self.edges:
             if edge.caller is spec:
                 port = edge.callee.port(edge.call.port) if edge.callee else None
                 number = container_ports(edge.callee)[port.name] if edge.callee and port else 80
                 addresses[edge.call.callee, edge.call.port] = (edge.call.callee, number)
-        return self._started(spec, ports, EVERYWHERE, CONTAINER_DATA, "/app", addresses)
+        return self._started(spec, ports, EVERYWHERE, kept, "/app", addresses)
 
     def _started(
         self,
         spec: ServiceSpec,
         ports: Mapping[str, int],
         host: str,
-        data: str,
+        kept: Mapping[str, str],
         folder: str,
         addresses: Mapping[tuple[str, str], tuple[str, int]],
     ) -> "Started":
         names = {"service": spec.name, "release": RELEASE}
-        values = {**names, "data": data, "host": host} | {f"port.{name}": str(number) for name, number in ports.items()}
+        values = {**names, **kept, "host": host} | {f"port.{name}": str(number) for name, number in ports.items()}
         if first := spec.port(""):
             values |= _address(host, ports[first.name])
         env: dict[str, str] = {}
@@ -131,17 +135,25 @@ class Layout:
             elif (call.callee, call.port) in addresses:
                 where = _address(*addresses[call.callee, call.port])
             else:
+                where = _address(host, 80)
+            values |= {f"calls.{call.callee}.{part}": text for part, text in where.items()}
+            if call.url is None and (call.callee, call.port) not in addresses:
                 continue
             env |= {name: fill(template, where | names) for name, template in call.env.items()}
         secrets: dict[str, str] = {}
         for name, value in spec.env.items():
             env.pop(name, None)
             if isinstance(value, SecretRef):
-                secrets[name] = value.name
+                secrets[name] = f"{value.name}-{name.lower()}" if value.part else value.name  # nobody can take it apart
             else:
                 env[name] = fill(value.value, values)
+        known = env | {name: marked("secret", secret) for name, secret in secrets.items()}
+        known |= {name: marked("variable", name) for name in spec.inherit if name not in known}
+        inside = values | {f"env.{name}": text for name, text in known.items()}
+        inside |= {f"{SECRET_PREFIX}{name}": marked("secret", name) for name in spec.file_secrets}
+        files = {name: fill(file.text, inside) for name, file in spec.files.items()}
         workdir = folder if spec.workdir == "." else f"{folder}/{spec.workdir}"
-        return Started(spec, workdir, env, before, secrets, values, ports)
+        return Started(spec, workdir, env, before, secrets, values, ports, files)
 
 
 class Started(NamedTuple):
@@ -157,6 +169,7 @@ class Started(NamedTuple):
     secrets: Mapping[str, str]
     values: Mapping[str, str]
     ports: Mapping[str, int]
+    files: Mapping[str, str]  # what only a person or a shell can fill in is `marked`
 
     def filled(self, command: Command) -> Sequence[str]:
         """A command as an argument vector."""
@@ -168,6 +181,7 @@ class Started(NamedTuple):
     def keeps_data(self) -> bool:
         """Whether it names its own folder, `{data}`."""
         texts = [self.spec.run.text, *(v.value for v in self.spec.env.values() if isinstance(v, Plain))]
+        texts += [file.text for file in self.spec.files.values()]
         return any("data" in placeholders(text) for text in texts)
 
     @property
@@ -180,6 +194,16 @@ class Started(NamedTuple):
 def container_ports(spec: ServiceSpec) -> dict[str, int]:
     """The same for every service, since each container has its own network."""
     return {port.name: CONTAINER_PORT + index for index, port in enumerate(spec.ports)}
+
+
+def marked(kind: Literal["secret", "variable"], name: str) -> str:
+    """A value in a rendered file that is not known here; each writer turns it into its own words by `turned`."""
+    return f"\0{kind}:{name}\0"
+
+
+def turned(text: str, of: Callable[[str, str], str]) -> str:
+    """A rendered file with every mark replaced by `of(kind, name)`."""
+    return re.sub("\0([a-z]+):([^\0]*)\0", lambda found: of(found[1], found[2]), text)
 
 
 def variable(secret: str) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from atoll.eject.compose import image
-from atoll.eject.layout import Layout, Recipe
-from atoll.model.spec import EdgePolicy, Probe, ServiceSpec
+from atoll.eject.layout import UNIT_FILES, Layout, Recipe
+from atoll.model.spec import EdgePolicy, Probe, SecretRef, ServiceSpec
 
 _USUAL = EdgePolicy()
 
@@ -89,13 +89,30 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         if call.callee not in layout.workspace.services:
             yield f"{name}: is not in this workspace; under systemd it answers 503, in compose the name is unknown."
         yield from _policy(name, call.policy)
+    yield from _stores(spec)
     for one, other in layout.circles:
         if one == spec.name:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
     if not spec.overlap:
         yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
+    for name, text in layout.on_host(spec, 1).files.items():
+        if "\0" in text:
+            yield (
+                f"`files` {name}: under systemd, what is written `<secret ...>` or `<variable ...>` below {UNIT_FILES} is"
+                " filled in by hand, and the file kept from others; compose takes it from .env and the shell."
+            )
     for name in spec.inherit:
         yield f"`inherit` {name}: is taken from the shell that runs compose, and from systemd's own environment."
+
+
+def _stores(spec: ServiceSpec) -> Iterator[str]:
+    for store in spec.stores:
+        if isinstance(store.url, SecretRef):
+            for variable, template in store.env.items():
+                if variable in spec.env and template != "{url}":
+                    yield f"`stores.{store.name}`: {variable} is `{template}` of the secret {store.url.name}: fill that in."
+        elif "127.0.0.1" in store.url.value or "localhost" in store.url.value:
+            yield f"`stores.{store.name}`: in compose its address means the container itself; name the machine, or give the store a container."
 
 
 def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:

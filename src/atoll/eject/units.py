@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2s
 
 from atoll.eject import nginx
-from atoll.eject.layout import LOOPBACK, Layout, Started
+from atoll.eject.layout import LOOPBACK, UNIT_FILES, Layout, Started, turned
 from atoll.model.spec import ServiceSpec
 
 _USER_CHARS = 31
@@ -50,6 +50,16 @@ def secret_files(layout: Layout) -> dict[str, str]:
             lines += [f"# the secret {secret}\n{name}=" for name, secret in secrets.items()]
             made[f"systemd/{spec.name}.env.example"] = "\n".join(lines) + "\n"
     return made
+
+
+def rendered_files(layout: Layout) -> dict[str, str]:
+    """The files of every replica, where its unit looks for them; what only a person knows is written `<secret NAME>`."""
+    return {
+        f"{UNIT_FILES}/{spec.name}-{replica}/{name}": turned(text, lambda kind, of: f"<{kind} {of}>")
+        for spec in layout.services
+        for replica in range(1, spec.replicas + 1)
+        for name, text in layout.on_host(spec, replica).files.items()
+    }
 
 
 def build_script(layout: Layout) -> str:

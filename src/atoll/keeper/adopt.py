@@ -51,6 +51,7 @@ def adopt(keeper: "Keeper") -> None:
     _adopt_sockets(keeper)
     running = [held.id for held in keeper.held.values() if held.running]
     keeper.sweep_groups()
+    keeper.sweep_files()
     keeper.fixtures.load()
     for fixture in keeper.fixtures.all.values():
         held_fixture = keeper.held.get(launch_id(fixture.name))

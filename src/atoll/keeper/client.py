@@ -13,11 +13,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from atoll.keeper import proc, wire
+from atoll.keeper import files, proc, wire
 from atoll.keeper.places import Places
 from atoll.keeper.wire import Message
 
-__all__ = ["KeeperClient", "KeeperError", "Message", "Places", "is_keeper_up", "proc", "start_keeper", "wire"]
+__all__ = [
+    "KeeperClient",
+    "KeeperError",
+    "Message",
+    "Places",
+    "files",
+    "is_keeper_up",
+    "places_of",
+    "proc",
+    "start_keeper",
+    "wire",
+]
 
 START_S = 10.0
 

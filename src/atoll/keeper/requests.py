@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from atoll.keeper import wire
+from atoll.keeper import files, wire
 from atoll.keeper.fixtures import launch_id
 from atoll.keeper.held import Waiter
 from atoll.keeper.places import is_name
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 LAUNCH_FIELDS = frozenset({
     "id", "service", "release", "argv", "folder", "env", "uid", "memory_bytes", "cpu_weight", "open_files", "writable",
-    "notice",
+    "notice", "files", "files_folder",
 })  # fmt: skip
 
 
@@ -125,6 +125,7 @@ class Requests:
         launch = self._launch(message)
         if not is_name(launch["id"]):
             raise ValueError(f"not a replica id: {launch['id']!r}")
+        files.check(launch, self.keeper.places)
         held = self.keeper.held.get(launch["id"])
         if held is None or held.kind != "replica":
             held = self.keeper.spawn({**launch, "kind": "replica"})

@@ -12,7 +12,7 @@ import time
 import traceback
 from contextlib import suppress
 
-from atoll.keeper import cgroups, proc, shim, wire
+from atoll.keeper import cgroups, files, proc, shim, wire
 from atoll.keeper.adopt import adopt
 from atoll.keeper.fixtures import OOM_SCORE, Fixture, Fixtures, launch_id
 from atoll.keeper.held import Held, Waiter
@@ -126,6 +126,10 @@ class Keeper:
         self.server = server
         self.selector.register(server, selectors.EVENT_READ, "server")
 
+    def sweep_files(self) -> None:
+        """Remove the rendered files of replicas that are gone."""
+        files.sweep(self.places, {held.id for held in self.held.values() if held.running})
+
     def sweep_groups(self) -> None:
         """Remove the control groups that nothing runs in any more."""
         groups = [group for held in self.held.values() if held.running for group in held.record["groups"]]
@@ -233,6 +237,7 @@ class Keeper:
             held.record = {**held.record, "exit": lost_exit()}
             for path in self.places.journals(held.id):
                 add(path, {"exit": held.record["exit"]})
+            files.forget(self.places, held.id)
         with suppress(OSError):
             os.unlink(self.places.socket(held.id))
         held.ready = True

@@ -20,7 +20,7 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
-from atoll.keeper import proc, spawn
+from atoll.keeper import files, proc, spawn
 from atoll.keeper.cgroups import Group
 from atoll.keeper.journal import Journal
 from atoll.keeper.linelog import LineLog
@@ -109,6 +109,8 @@ class Shim:
             self._note(self.record)
         todo = spawn.plan(launch)
         spawn.make_writable(launch)
+        if launch["kind"] == "replica":  # what runs beside it finds its files there
+            files.write(launch, todo.uid)
         memory_bytes = launch.get("memory_bytes")
         if launch["kind"] != "fixture":
             name = f"{self.id}.{os.getpid()}"  # an id may come back while its old group is being removed
@@ -121,6 +123,7 @@ class Shim:
         if memory_bytes is not None and not self.group.limits_memory:
             self.watch_memory_at = time.monotonic() + MEMORY_WATCH_S
         launch["env"].clear()  # secrets: nobody needs them here any more
+        launch["files"] = {}
         launch["argv"] = []
 
     def _fork(self, todo: spawn.Plan) -> str:
@@ -405,6 +408,8 @@ class Shim:
         self.record["exit"] = self._exit()
         self._reap_all()
         self.output.finish()
+        if self.launch["kind"] == "replica":
+            files.forget(self.places, self.id)
         news: Message = {"event": "exit", "replica": self.record}
         if isinstance(self.output.sink, Capture):
             news["output"] = self.output.sink.data.decode("utf-8", "replace")

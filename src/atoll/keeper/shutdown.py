@@ -64,6 +64,7 @@ class Shutdown:
     def _finish(self, left: list[Held]) -> None:
         keeper = self.keeper
         keeper.sweep_groups()
+        keeper.sweep_files()
         for waiter in self.waiters:
             keeper.requests.reply(waiter, {"ok": True, "left": [held.id for held in left]})
         for client in keeper.requests.clients:

@@ -8,7 +8,10 @@ from atoll.model.spec import Command, Limits
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv, a file or a log."""
+    """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv or a log.
+
+    `files` are written below `files_folder`, for the replica's user alone, before it starts, and removed when it ended.
+    """
 
     id: str
     service: str
@@ -20,3 +23,6 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     ports: Mapping[str, int] = {}
     limits: Limits = Limits()
     writable: tuple[str, ...] = ()
+    files: Mapping[str, str] = {}  # path relative to `files_folder` -> content, which may hold secrets
+    files_hold_secrets: bool = False
+    files_folder: str = ""  # absolute; in one of the places that `Host.files_base` names

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from atoll.model.errors import Problem
+from atoll.model.templates import SECRET_PREFIX, placeholders
 
 Protocol = Literal["http", "grpc", "tcp"]
 
@@ -27,9 +28,13 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class SecretRef(msgspec.Struct, frozen=True, tag="secret"):
-    """An environment value that is a secret of the environment's vault, by name; never the value."""
+    """An environment value that is a secret of the environment's vault, by name; never the value.
+
+    With `part` the secret is a store's URL, and the value is this template of its parts (`{host}`, `{password}`).
+    """
 
     name: str
+    part: str = ""
 
 
 class Plain(msgspec.Struct, frozen=True, tag="value"):
@@ -39,6 +44,16 @@ class Plain(msgspec.Struct, frozen=True, tag="value"):
 
 
 EnvValue = Plain | SecretRef
+
+
+class RenderedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is written for each replica before it starts; `text` may hold templates.
+
+    The text of a template file is read with service.toml, so that it is part of the release.
+    """
+
+    text: str = ""
+    template: str | None = None  # where the text was read, relative to the service's folder
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,9 +121,33 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     callee: str
     port: str = ""  # the callee's port; "" is its first
     env: Mapping[str, str] = {}
-    optional: bool = False  # absent is allowed: the address then answers 503
+    optional: bool = False  # absent is allowed: the address then answers 503, or closes each connection (tcp)
+    protocol: Protocol | None = None  # what the address speaks before the callee ever ran; None is http
     url: str | None = None  # an external callee, outside the workspace
     policy: EdgePolicy = EdgePolicy()
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """A database, cache, broker or file that a service keeps its state in; Atoll tells where it is and no more.
+
+    `env` says under which variables the service wants it, by templates such as `{url}` and `{host}`. They stand in the
+    service's `env`, too, where they are filled in like all others.
+    """
+
+    name: str
+    type: str = ""  # postgres, redis, ...: by the URL's scheme unless said; "" is not known
+    url: EnvValue = Plain("")
+    env: Mapping[str, str] = {}
+    shared: bool = False  # that several services use it is meant
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages of one kind, by name, that a service publishes or consumes: a topic, a queue, a subject."""
+
+    name: str
+    store: str = ""  # which of the service's stores carries them; "" is not said
+    contract: str = ""  # a file that describes them, relative to the service's folder
+    external: bool = False  # consumed, and published by somebody outside the workspace
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,18 +241,38 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     stop: Stop = Stop()
     calls: tuple[Call, ...] = ()
     routes: tuple[Route, ...] = ()
+    stores: tuple[Store, ...] = ()
+    publishes: tuple[Topic, ...] = ()
+    consumes: tuple[Topic, ...] = ()
     limits: Limits = Limits()
     replicas: int = 1
     overlap: bool = True  # False: two releases must never run at once
     rollout: RolloutSpec = RolloutSpec()
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
+    files: Mapping[str, RenderedFile] = {}  # by their path below the replica's `{files}`
 
     def port(self, name: str) -> Port | None:
         """The port of that name; "" is the first one. None when there is none."""
         if not name:
             return self.ports[0] if self.ports else None
         return next((port for port in self.ports if port.name == name), None)
+
+    @property
+    def file_secrets(self) -> frozenset[str]:
+        """The secrets that its files name by themselves."""
+        inside = (name for file in self.files.values() for name in placeholders(file.text))
+        return frozenset(name.removeprefix(SECRET_PREFIX) for name in inside if name.startswith(SECRET_PREFIX))
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        """Every secret that it names, in its environment and in its files."""
+        return self.file_secrets | {value.name for value in self.env.values() if isinstance(value, SecretRef)}
+
+
+def service_file(spec: ServiceSpec) -> str:
+    """The path of the service's file, relative to the workspace."""
+    return "service.toml" if spec.folder == "." else f"{spec.folder}/service.toml"
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,4 +303,5 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     root: str  # absolute path
     environment: EnvironmentSpec
     services: Mapping[str, ServiceSpec] = {}
+    stores: Mapping[str, Store] = {}  # those of atoll.toml, whether a service uses them or not
     warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at

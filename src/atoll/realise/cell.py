@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from atoll.decide.launch import Folders, probe_command
 from atoll.decide.launch import launch as resolve
-from atoll.decide.launch import probe_command
 from atoll.decide.reconcile import KILL_AGAIN_S, crashes, reconcile
 from atoll.decide.traffic import entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
@@ -295,12 +295,12 @@ class Cell:
     async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
         """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
         values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
-        return resolve(release, row, self._edges.ports(), values, data=self._data)
+        return resolve(release, row, self._edges.ports(), values, folders=self._folders)
 
     @property
-    def _data(self) -> str:
-        """The service's own folder, which outlives its releases and replicas."""
-        return f"{self._shared.data}/{self.service}" if self._shared.data else ""
+    def _folders(self) -> Folders:
+        data = f"{self._shared.data}/{self.service}" if self._shared.data else ""
+        return Folders(data, self._shared.host.files_base())
 
     # --- probes ---------------------------------------------------------------------------------------------------
 
@@ -340,7 +340,8 @@ class Cell:
         if command is None:
             return launch
         release = self._shared.records.releases_of(self.service)[row.release]
-        return msgspec.structs.replace(launch, command=probe_command(command, release, row, self._data))
+        asked = probe_command(command, release, row, self._edges.ports(), self._folders)
+        return msgspec.structs.replace(launch, command=asked)
 
 
 def _place(record: ReplicaRecord, traffic: ServiceTraffic) -> Literal["absent", "serving", "draining"]:

@@ -32,6 +32,7 @@ from atoll.model.wire import (
     PartView,
     PlanView,
     ReleaseView,
+    ReplicaView,
     RestartRequest,
     RollbackRequest,
     ScaleRequest,
@@ -219,7 +220,7 @@ class FakeControl:
     async def stop(self, service: str, request: StopRequest) -> ServiceView:
         view = self._find(service)
         self.requests.append(request)
-        self.services[service] = msgspec.structs.replace(view, state="down", wanted=0, ready=0)
+        self.services[service] = msgspec.structs.replace(view, state="down", wanted=0, ready=0, replicas=())
         return view
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
@@ -290,7 +291,10 @@ class FakeControl:
     @staticmethod
     def _service(name: str, n: int) -> ServiceView:
         url = f"http://127.0.0.1:8080/{name}"
-        return ServiceView(name=name, state="up", release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,))
+        replica = ReplicaView(id=f"{name}-r{n}-0-aaaa", release=f"r{n}", phase="serving", ready=True, pid=100 + n)
+        return ServiceView(
+            name=name, state="up", release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
+        )
 
     def _record(self, kind: str, service: str, message: str) -> None:
         author = Author(actor="ada")

@@ -221,6 +221,19 @@ class FakeHost:
         await asyncio.sleep(behaviour.start_s)
         return process.hosted
 
+    def files_base(self) -> str:
+        """A folder that is nowhere: see `files`."""
+        return "/nowhere/files"
+
+    def files(self) -> dict[str, str]:
+        """Every rendered file that is there now, by its absolute path: those of replicas that run."""
+        return {
+            f"{process.launch.files_folder}/{name}": text
+            for process in self._processes.values()
+            if process.hosted.exit is None
+            for name, text in process.launch.files.items()
+        }
+
     async def signal(self, replica: str, signal: str) -> bool:
         """Send a signal by name. False when it is gone; Permanent when there is no such signal."""
         self._answer()

@@ -7,8 +7,10 @@ of this machine, its own `launch` for the named behaviours. No test asserts a ti
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from atoll.model.errors import AtollError
@@ -16,7 +18,9 @@ from atoll.model.spec import Command
 from atoll.ports import Host, Hosted, Launch, LogLine
 
 PATIENCE_S = 60.0
-Behaviour = Literal["waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child"]
+Behaviour = Literal[
+    "waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child", "shows-file"
+]
 
 # As shell lines. `waits` ends with 0 on SIGTERM; each says "ready" once its handlers stand.
 LINES: dict[Behaviour, str] = {
@@ -26,6 +30,7 @@ LINES: dict[Behaviour, str] = {
     "prints": "i=1; while [ $i -le 300 ]; do echo line $i; i=$((i+1)); done; echo ready; exec sleep 600",
     "echoes-secret": 'echo "secret is ${#TOKEN} long"; echo ready; exec sleep 600',
     "leaves-a-child": "sleep 600 & echo ready; exit 0",
+    "shows-file": 'cat "$FILES/etc/app.conf" && echo ready; exec sleep 600',
 }
 
 _numbers = itertools.count(1)
@@ -123,6 +128,24 @@ class HostSuite:
     async def test_a_secret_reaches_the_replica(self, host: Host) -> None:
         launch = await self.begin(host, "echoes-secret")
         assert await self.says(host, launch.id, "secret is 9 long")
+
+    async def there_is(self, host: Host, path: str) -> bool:  # noqa: ARG002  a host elsewhere asks it
+        """Whether there is such a file where the host keeps rendered files."""
+        return Path(path).exists()
+
+    async def test_its_files_are_there_before_it_runs_and_gone_when_it_ended(self, host: Host) -> None:
+        launch = self.launch("shows-file")
+        folder = f"{host.files_base()}/{launch.id}"
+        files = {"etc/app.conf": "colour = blue\n", "other": "x"}
+        env = {**launch.env, "FILES": folder}
+        await host.start(msgspec.structs.replace(launch, files=files, files_folder=folder, env=env))
+        await eventually(lambda: self.says(host, launch.id, "ready"), "it has read its file")
+        assert await self.says(host, launch.id, "colour = blue")
+        assert await self.there_is(host, f"{folder}/other")
+        await host.signal(launch.id, "SIGKILL")
+        await self.ended(host, launch.id)
+        assert not await self.there_is(host, f"{folder}/etc/app.conf")
+        assert not await self.there_is(host, folder)
 
     async def test_many_start_side_by_side(self, host: Host) -> None:
         launches = [self.launch("waits") for _ in range(8)]

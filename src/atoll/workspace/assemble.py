@@ -10,25 +10,36 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from atoll.model.spec import Call, EnvValue, Health, Port, Probe, Protocol, Route, SecretRef, ServiceSpec
+from atoll.model.spec import Call, EnvValue, Health, Port, Probe, Protocol, Route, SecretRef, ServiceSpec, Store
 from atoll.workspace.fields_edges import USUAL_ADDRESS
 from atoll.workspace.fields_health import UNSAID
 from atoll.workspace.kinds import Mistake
+from atoll.workspace.stores import variables
 
 Env = Mapping[str, EnvValue]
 
 
-def service(given: dict[str, Any], folder: str, env: Env, environment: str) -> ServiceSpec:
-    """The service of these fields (by attribute) in one environment. `env` is what every service gets there."""
+def service(
+    given: dict[str, Any], folder: str, env: Env, environment: str, stores: tuple[Store, ...] = ()
+) -> ServiceSpec:
+    """The service of these fields (by attribute) in one environment. `env` is what every service gets there, `stores`
+    are its own as they are there.
+    """
     fields = dict(given)
     ports = _ports(fields.pop("port", None), fields.pop("ports", None))
-    own = {name: value for name, value in fields.get("env", {}).items() if not isinstance(value, dict)}
-    override = fields.get("env", {}).get(environment)
-    fields["env"] = {**env, **own, **(override if isinstance(override, dict) else {})}
+    fields["stores"] = stores
+    fields["env"] = {**env, **variables(stores), **own_env(given, environment)}
     fields["calls"] = tuple(fields.get("calls", {}).values())
     fields["routes"] = tuple(_route(route, ports) for route in fields.get("routes", ()))
     fields["health"] = _health(fields.get("health", Health(ready=UNSAID)), ports)
     return ServiceSpec(folder=folder, ports=ports, **fields)
+
+
+def own_env(given: Mapping[str, Any], environment: str) -> dict[str, EnvValue]:
+    """What a service's `[env]` says in one environment."""
+    own = {name: value for name, value in given.get("env", {}).items() if not isinstance(value, dict)}
+    override = given.get("env", {}).get(environment)
+    return {**own, **(override if isinstance(override, dict) else {})}
 
 
 def environment_mistakes(given: Mapping[str, Any], environments: Collection[str]) -> list[Mistake]:
@@ -56,10 +67,15 @@ def address_templates(spec: ServiceSpec, services: Mapping[str, ServiceSpec]) ->
 def _call(call: Call, callee: ServiceSpec | None) -> Call:
     if call.url is not None:
         template = "{url}" if call.url.startswith("http") else "{address}"
+        protocol = None
     else:
         port = callee.port(call.port) if callee else None
-        template = "{url}" if port is None or port.protocol == "http" else "{address}"
-    return replace(call, env={name: template if text == USUAL_ADDRESS else text for name, text in call.env.items()})
+        protocol = call.protocol or (port.protocol if port else None)
+        template = "{url}" if protocol in {None, "http"} else "{address}"
+    env = {name: template if text == USUAL_ADDRESS else text for name, text in call.env.items()}
+    # Its listener must know TCP before the callee ever ran; http and grpc share one, and a change between them is the
+    # callee's affair alone.
+    return replace(call, env=env, protocol="tcp" if protocol == "tcp" else call.protocol)
 
 
 def _ports(short: str | None, named: Mapping[str, Port] | None) -> tuple[Port, ...]:

@@ -170,7 +170,20 @@ CALL_TABLE = Table(
             required=True,
         ),
         Field("port", PORT_NAME, "The callee's port, by name.", ('"grpc"',), default="its first"),
-        Field("optional", Flag(), "The callee may be absent: its address then answers 503.", ("true",)),
+        Field(
+            "optional",
+            Flag(),
+            "The callee may be absent: its address then answers 503, or closes each connection (tcp).",
+            ("true",),
+        ),
+        Field(
+            "protocol",
+            PROTOCOL,
+            "What the callee speaks, for one that this workspace does not have (yet): a client of an absent tcp callee must"
+            " not wait for an HTTP answer.",
+            ('"tcp"',),
+            default="what the callee says, else `http`",
+        ),
         Field(
             "url",
             URL,

@@ -6,11 +6,22 @@ usual way to be ready) is `assemble`'s; what depends on another service is `deci
 
 import re
 
-from atoll.model.spec import Build, Limits, ServiceSpec, Stop
+from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_health import HEALTH
 from atoll.workspace.fields_rollout import ROLLOUT
-from atoll.workspace.fields_values import COMMAND, FOLDER, GLOB, SERVICE_NAME, SIGNAL, VARIABLE, Scalar, ServiceEnv
+from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
+from atoll.workspace.fields_values import (
+    COMMAND,
+    FOLDER,
+    GLOB,
+    INSIDE,
+    SERVICE_NAME,
+    SIGNAL,
+    VARIABLE,
+    Scalar,
+    ServiceEnv,
+)
 from atoll.workspace.kinds import Choice, Duration, Either, Flag, Integer, ListOf, MapOf, Mapped, Size, Text
 from atoll.workspace.tables import Field, Table
 
@@ -128,6 +139,34 @@ LIMITS = Table(
     },
 )
 
+FILE_NAME = Text("path", pattern=rf"{INSIDE}", must="be a path below {files}, without '..'")
+FILE_TABLE = Table(
+    "a file",
+    (
+        Field(
+            "template",
+            Text("path", pattern=INSIDE, must="be a path below the service's folder, without '..'"),
+            "The file whose text it is, relative to the service's folder; read when the service is deployed, so that"
+            " it is part of the release.",
+            ('"config/app.yaml.tmpl"',),
+            required=True,
+        ),
+    ),
+    RenderedFile,
+    spec=RenderedFile,
+    hints={"from": "it is called `template`", "source": "it is called `template`", "path": "it is called `template`"},
+)
+FILES = MapOf(
+    FILE_NAME,
+    Either(
+        text=Mapped(Text(), lambda text: RenderedFile(text=text), says="its text"),
+        table=FILE_TABLE,
+        fix='its text, or such as { template = "app.yaml.tmpl" }',
+    ),
+    says="table of files",
+    why='such as [files] and below it "app.properties" = "server.port={port}"',
+)
+
 # --- the file -----------------------------------------------------------------------------------------------------
 
 SERVICE = Table(
@@ -194,6 +233,30 @@ SERVICE = Table(
             into="routes",
             default="nothing",
         ),
+        Field(
+            "stores",
+            STORES,
+            "The databases, caches and brokers that the service uses, each by its name, and the variables that tell where.",
+            (
+                '{ orders-db = { url = "postgres://db:5432/orders", env = "DATABASE_URL" } }',
+                '{ orders-db = { url = { secret = "orders-db" }, env = { PGHOST = "{host}", PGPASSWORD = "{password}" } } }',
+            ),
+            default="none",
+        ),
+        Field(
+            "publishes",
+            PUBLISHES,
+            "Topics or queues that it sends to, by name.",
+            ('"orders.placed"', '["orders.placed", "orders.cancelled"]'),
+            default="none",
+        ),
+        Field(
+            "consumes",
+            CONSUMES,
+            "Topics or queues that it reads from.",
+            ('[{ topic = "stock.changed", external = true }]',),
+            default="none",
+        ),
         Field("limits", LIMITS, "What one replica may use.", ('{ memory = "256MiB" }',)),
         Field("replicas", Integer(1, 100), "How many run.", ("2",)),
         Field(
@@ -213,6 +276,17 @@ SERVICE = Table(
             ServiceEnv(),
             "Variables. A table in it, named like an environment, holds what differs there. See [Templates](#templates).",
             ('{ LOG_LEVEL = "info", DB_URL = { secret = "orders-db" } }',),
+        ),
+        Field(
+            "files",
+            FILES,
+            "Files that are written for each replica before it starts, by their path below `{files}`: a text, or a"
+            " template. See [Templates](#templates).",
+            (
+                '{ "application.properties" = "server.port={port}" }',
+                '{ "config/app.yaml" = { template = "config/app.yaml.tmpl" } }',
+            ),
+            default="none",
         ),
         Field("inherit", ListOf(VARIABLE), "Variables taken over from the daemon's own environment.", ('["HOME"]',)),
     ),
@@ -241,12 +315,21 @@ SERVICE = Table(
         "signal": "it belongs to [stop]",
         "cwd": "it is called `workdir`",
         "timeout": "a timeout belongs to a call, a route, a probe or the build",
+        "store": "it is called `stores`",
+        "databases": "it is called `stores`",
+        "database": 'it belongs to `stores`: stores.orders-db = { url = "postgres://db:5432/orders", env = "DATABASE_URL" }',
+        "topics": "they are called `publishes` and `consumes`",
+        "produces": "it is called `publishes`",
+        "subscribes": "it is called `consumes`",
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
         "keep_warm": 'it is `bake` in [rollout]: rollout.bake = "1h"',
         "strategy": "it belongs to [rollout]",
         "canary": 'rollout = "canary"',
         "deploy": "how traffic moves is `rollout`",
+        "config": "a configuration file that is rendered for each replica is in [files]",
+        "configs": "a configuration file that is rendered for each replica is in [files]",
+        "templates": "a template that is rendered for each replica is in [files]",
     },
     shape={"not": {"required": ["port", "ports"]}},
 )

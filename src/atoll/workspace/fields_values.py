@@ -19,6 +19,11 @@ VARIABLE = Text(
     must="be a variable's name: letters, digits and underscores, no digit first",
     mend=lambda text: re.sub(r"[^A-Za-z0-9]+", "_", text),
 )
+ENVIRONMENT_NAME = Text(
+    "environment's name",
+    pattern=r"[a-z][a-z0-9-]{0,31}",
+    must="be an environment's name of at most 32 lower-case letters, digits and hyphens",
+)
 SOME_TEXT = Text("text", pattern=r"[\s\S]*\S[\s\S]*", must="not be empty: it must be a text")
 INSIDE = r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+"
 FOLDER = Text("folder", pattern=INSIDE, must="be a folder below, without '..'")

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from atoll.model.spec import EnvironmentSpec, Gateway
-from atoll.workspace.fields_values import ENV_VALUES, INSIDE
+from atoll.workspace.fields_stores import SHARED_STORES
+from atoll.workspace.fields_values import ENV_VALUES, ENVIRONMENT_NAME, INSIDE
 from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
 
@@ -15,11 +16,6 @@ WORKSPACE_NAME = Text(
     "name",
     pattern=r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}",
     must="be a name of at most 64 letters, digits, spaces, dots and hyphens",
-)
-ENVIRONMENT_NAME = Text(
-    "environment's name",
-    pattern=r"[a-z][a-z0-9-]{0,31}",
-    must="be an environment's name of at most 32 lower-case letters, digits and hyphens",
 )
 _HOST = r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]"
 _PORT = Integer(1, 65_535)
@@ -152,6 +148,14 @@ WORKSPACE = Table(
             ENV_VALUES,
             "Variables of every service, everywhere. What an environment or a service says comes first.",
             ('{ REGION = "eu" }',),
+            default="none",
+        ),
+        Field(
+            "stores",
+            SHARED_STORES,
+            "Stores that several services name, each by its name: a broker, a cache. One that belongs to a single service "
+            "stands in its service.toml.",
+            ('{ broker = "amqp://broker:5672" }', '{ cache = { url = "redis://cache:6379", shared = true } }'),
             default="none",
         ),
         Field(

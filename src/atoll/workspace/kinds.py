@@ -323,10 +323,15 @@ class MapOf:
 
     def show(self, value: Mapping[str, Any]) -> str:
         return (
-            "{ " + ", ".join(f"{key} = {self.value.show(item)}" for key, item in value.items()) + " }"
+            "{ " + ", ".join(f"{_key(key)} = {self.value.show(item)}" for key, item in value.items()) + " }"
             if value
             else "{}"
         )
+
+
+def _key(name: str) -> str:
+    """A key as TOML writes it: bare where it can be."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
 
 
 class Either:

@@ -6,23 +6,25 @@ what may stand in a file, `decide.validate` what must fit across services. It mu
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from atoll.decide.validate import check
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
-from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
-from atoll.workspace.assemble import address_templates, environment_mistakes, service
+from atoll.workspace import template_files
+from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service
 from atoll.workspace.discover import SERVICE_FILE, service_folders
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_values import SERVICE_NAME
 from atoll.workspace.fields_workspace import DEFAULT_SERVICES, LOCAL, WORKSPACE
 from atoll.workspace.kinds import Mistake, Wrong
 from atoll.workspace.positions import field_text, key_lines, line_of
+from atoll.workspace.stores import Stores, unread
 from atoll.workspace.tables import Table
 
 WORKSPACE_FILE = "atoll.toml"
@@ -65,13 +67,18 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
             f"{did_you_mean(environment, environments)}; or add [environments.{environment}]",
         )
     spec, env = _environment(top, environment)
+    known = Stores(environment, environments)
+    shared = known.shared(top.get("stores", {}))
+    files.mistakes(WORKSPACE_FILE, known.mistakes)
+    untold = unread(files.raw.get(WORKSPACE_FILE, {}), top) | (set(top.get("stores", {})) - set(shared))
     folders, problems = service_folders(root, top.get("services", DEFAULT_SERVICES), declared="services" in top)
     files.add(problems)
-    services, unsure = _services(files, folders, env, environment, environments)
+    services, unsure = _services(files, folders, _Around(env, shared, untold, environment, environments))
     workspace = WorkspaceSpec(
         name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
         root=str(root),
         environment=spec,
+        stores=shared,
         services={name: address_templates(each, services) for name, each in services.items()},
     )
     files.add(check(workspace, unsure=unsure, ephemeral=_ephemeral_ports()))
@@ -202,9 +209,17 @@ def _environment(top: Mapping[str, Any], name: str) -> tuple[EnvironmentSpec, Ma
     return EnvironmentSpec(name=name, **fields), {**top.get("env", {}), **own.get("env", {})}
 
 
-def _services(
-    files: _Files, folders: Sequence[str], env: Mapping[str, EnvValue], environment: str, environments: set[str]
-) -> tuple[dict[str, ServiceSpec], set[str]]:
+class _Around(NamedTuple):
+    """What atoll.toml says that every service needs."""
+
+    env: Mapping[str, EnvValue]
+    stores: Mapping[str, Store]
+    unread: set[str]  # names of further ones, whose URL has a mistake
+    environment: str
+    environments: set[str]
+
+
+def _services(files: _Files, folders: Sequence[str], around: _Around) -> tuple[dict[str, ServiceSpec], set[str]]:
     """Every service by name, and those whose ports are not known for sure because of mistakes in their file."""
     services: dict[str, ServiceSpec] = {}
     unsure: set[str] = set()
@@ -224,14 +239,30 @@ def _services(
             )
             files.add([Problem(file=file, field="name", what=what, fix="each service has a name of its own")])
             continue
-        files.mistakes(file, environment_mistakes(given, environments))
+        files.mistakes(file, environment_mistakes(given, around.environments))
         if "port" in raw and "ports" in raw:
             files.mistakes(file, [Mistake("cannot stand beside `ports`", "name each port under `ports`", ("port",))])
         if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
             unsure.add(name)
         given.setdefault("run", Command(argv=("missing",)))  # told already; the rest of the file is still worth a look
-        services[name] = service({**given, "name": name}, folder, env, environment)
+        known = Stores(around.environment, around.environments, around.unread | unread(raw, given))
+        stores = known.of_service(given.get("stores", {}), around.stores, own_env(given, around.environment))
+        files.mistakes(file, known.mistakes)
+        files.add(_absent_contracts(files.root, file, given))
+        spec = service({**given, "name": name}, folder, around.env, around.environment, stores)
+        services[name], problems = template_files.filled_in(files.root, spec)
+        files.add(problems)
     return dict(sorted(services.items())), unsure
+
+
+def _absent_contracts(root: Path, file: str, given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Files that describe topics, and are not there."""
+    for field in ("publishes", "consumes"):
+        for index, topic in enumerate(given.get(field, ())):
+            if topic.contract and not (root / file).parent.joinpath(topic.contract).is_file():
+                at = f"{field}[{index}].contract"
+                what = f'{at} is "{topic.contract}", and there is no such file'
+                yield Problem(file=file, field=at, what=what, fix="it lies relative to the service's folder")
 
 
 def _name(files: _Files, file: str, folder: str, given: Mapping[str, Any], raw: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,8 @@ from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, ROLLOUT_TABLE, STEP_TABLE
-from atoll.workspace.fields_service import BUILD_TABLE, LIMITS, SERVICE, STOP_TABLE
+from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
+from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
 
@@ -53,14 +54,23 @@ and checks while you type: `atoll schema > service.schema.json` at the top of th
 
 ## Templates
 
-In `run`, in `env` and in a probe's command:
+In `run`, in `env`, in `files` and in a probe's command:
 
 | Template | Value |
 |---|---|
 | `{port}`, `{port.NAME}` | the number of the first port, or of the one of that name |
 | `{host}`, `{address}`, `{url}` | where the replica's first port is: the host, `host:port`, `http://host:port` |
+| `{calls.NAME.host}`, `.port`, `.address`, `.url` | where the callee of `calls.NAME` is reached |
 | `{data}` | the service's own folder, absolute; it outlives releases and replicas |
+| `{files}` | the replica's folder of rendered [files](#servicetoml), absolute; it ends with the replica |
 | `{service}`, `{release}` | the service's name, and its release such as `r7` |
+
+In `files` only:
+
+| Template | Value |
+|---|---|
+| `{env.NAME}` | the variable `NAME`, as `env`, `ports`, `calls` and `inherit` give it; a secret, too |
+| `{secret.NAME}` | the secret of that name |
 
 In the `env` of a call `{host}`, `{port}`, `{address}` and `{url}` are where the callee is reached. An unknown
 lower-case name in braces is an error; as a text it is written `{{name}}`. Other braces are text, such as JSON or the
@@ -103,6 +113,23 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         "Fields that a call and a route share: what protects one side from the other.",
         Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
     ),
+    (
+        "### Stores",
+        (
+            "`[stores.NAME]`; in short, the variable that gets the URL of the store of that name in atoll.toml:"
+            ' `stores.broker = "BROKER_URL"`. Services reach stores directly, not through the proxy.'
+        ),
+        STORE_TABLE,
+    ),
+    (
+        "### Topics",
+        (
+            "What `publishes` and `consumes` take: names, or tables with these fields. `atoll check` tells of a topic that"
+            " nobody publishes, `atoll graph` draws them. `external` is for `consumes` only."
+        ),
+        CONSUMED_TABLE,
+    ),
+    ("### Files", "`[files]`, by their path below `{files}`; in short, the text itself.", FILE_TABLE),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
     ("### Rollout", '`[rollout]`; in short, the strategy: `rollout = "canary"`.', ROLLOUT_TABLE),
     ("### Steps", "What `steps` of `[rollout]` takes; in short, a percentage.", STEP_TABLE),
@@ -112,6 +139,11 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         ANALYSIS_TABLE,
     ),
     ("## atoll.toml", "", WORKSPACE),
+    (
+        "### Shared stores",
+        'In atoll.toml `[stores.NAME]`; in short, the URL: `stores.broker = "amqp://broker:5672"`.',
+        SHARED_STORE_TABLE,
+    ),
     ("### Environments", "`[environments.NAME]`, chosen with `--env NAME`.", ENVIRONMENT),
     ("### Gateway", '`[gateway]`; in short, `gateway = "127.0.0.1:8080"`.', GATEWAY_TABLE),
 )

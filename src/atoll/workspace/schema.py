@@ -19,8 +19,9 @@ import msgspec
 from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_edges import POLICY_FIELDS
 from atoll.workspace.fields_service import SERVICE
-from atoll.workspace.fields_values import ENV_VALUE, ENV_VALUES, VARIABLE, Scalar, Secret, ServiceEnv
-from atoll.workspace.fields_workspace import ENVIRONMENT_NAME, WORKSPACE
+from atoll.workspace.fields_stores import StoreAddress
+from atoll.workspace.fields_values import ENV_VALUE, ENV_VALUES, ENVIRONMENT_NAME, VARIABLE, Scalar, Secret, ServiceEnv
+from atoll.workspace.fields_workspace import WORKSPACE
 from atoll.workspace.kinds import (
     DURATION,
     SIZE,
@@ -280,6 +281,13 @@ def _(kind: ServiceEnv) -> Schema:  # noqa: ARG001
         },
         "additionalProperties": False,
     }
+
+
+@shape_of.register
+def _(kind: StoreAddress) -> Schema:
+    one = _forms(kind.one)
+    many = {**shape_of(kind.many), "minProperties": 1, "not": {"required": ["secret"], "maxProperties": 1}}
+    return {"anyOf": [*one, many]}
 
 
 def write(folder: Path) -> None:

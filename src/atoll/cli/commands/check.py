@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -38,7 +38,9 @@ def command(session: Session) -> int:
         return USER
     names = sorted(workspace.services)
     if session.json:
-        print_json({"ok": True, "workspace": workspace.name, "services": names, "problems": workspace.warnings})
+        from atoll.cli.outputs import CheckOutput
+
+        print_json(CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=workspace.warnings))
     else:
         _tell(workspace.warnings)
         click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
@@ -51,8 +53,9 @@ def command(session: Session) -> int:
 
 def _show(session: Session, problems: Sequence[Problem]) -> None:
     if session.json:
-        found: dict[str, Any] = {"ok": False, "problems": problems}
-        print_json(found)
+        from atoll.cli.outputs import CheckOutput
+
+        print_json(CheckOutput(ok=False, problems=tuple(problems)))
         return
     _tell(problems)
     click.echo(f"{counted(len(problems), 'problem')} found")

@@ -22,7 +22,7 @@ _WITHIN_S = 60.0  # past the usual drain and grace; a service may ask for longer
 
 
 @click.command
-@service_argument(nargs=-1)
+@service_argument(known=True, nargs=-1)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for the environment's name.")
 @plan_option
 @common_options
@@ -47,6 +47,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     if not services:
         session.hooks.stop_all(session.places, session.say)
         session.say(f"the environment '{session.environment}' is down")
+        if session.json:
+            print_json([])
         return 0
     from atoll.model.wire import StopRequest
     from atoll.pipeline.provenance import author

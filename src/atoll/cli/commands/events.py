@@ -6,14 +6,13 @@ import sys
 
 import click
 
-from atoll.cli.complete import services_to_complete
 from atoll.cli.lines import event_line
 from atoll.cli.output import colored, print_line
-from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.cli.session import Session, common_options, completing, json_option, takes_session
 
 
 @click.command
-@click.argument("service", required=False, metavar="[SERVICE]", shell_complete=services_to_complete)
+@click.argument("service", required=False, metavar="[SERVICE]", shell_complete=completing("known"))
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Only what came after this event.")
 @click.option("-n", "--tail", type=click.IntRange(min=0), default=50, show_default=True, help="How many of the newest.")

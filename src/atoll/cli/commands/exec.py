@@ -5,15 +5,23 @@ from __future__ import annotations
 import click
 
 from atoll.cli.output import print_json
-from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+from atoll.cli.session import Session, common_options, completing, json_option, service_argument, takes_session
 
 NOT_STARTED = 127  # what a shell says of a program that it does not find
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@service_argument()
-@click.argument("argv", nargs=-1, required=True, metavar="-- COMMAND...", type=click.UNPROCESSED)
-@click.option("--replica", metavar="ID", default="", help="Of this replica. Default: the oldest ready one.")
+@service_argument(known=True)
+@click.argument(
+    "argv", nargs=-1, required=True, metavar="-- COMMAND...", type=click.UNPROCESSED, shell_complete=completing("files")
+)
+@click.option(
+    "--replica",
+    metavar="ID",
+    default="",
+    shell_complete=completing("replicas"),
+    help="Of this replica. Default: the oldest ready one.",
+)
 @click.option("--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds it may take.")
 @common_options
 @json_option

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -172,7 +172,9 @@ def _write(root: Path, files: Mapping[str, str]) -> None:
 def _refuse(session: Session, problems: Sequence[Problem]) -> int:
     """The files would not be valid together: say why, change nothing."""
     if session.json:
-        print_json({"ok": False, "problems": problems})
+        from atoll.cli.outputs import InitOutput
+
+        print_json(InitOutput(ok=False, problems=tuple(problems)))
         return USER
     for problem in problems:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
@@ -189,8 +191,9 @@ def _tell(
 ) -> None:
     """What was written, what is left to do, what comes next."""
     if session.json:
-        facts: dict[str, Any] = {"dry_run": dry_run, "files": new, "kept": kept, "left": left, "next": "atoll up"}
-        print_json(facts)
+        from atoll.cli.outputs import InitOutput
+
+        print_json(InitOutput(dry_run=dry_run, files=new, kept=tuple(kept), left=tuple(left)))
         return
     for name, text in new.items():
         if dry_run:

@@ -11,17 +11,17 @@ import click
 from atoll.cli.failed import Failed
 from atoll.cli.lines import LogPrinter
 from atoll.cli.output import colored, print_line
-from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+from atoll.cli.session import Session, common_options, completing, json_option, service_argument, takes_session
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @click.command
-@service_argument(nargs=-1)
+@service_argument(known=True, nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on.")
 @click.option("-n", "--tail", type=click.IntRange(min=0), default=100, show_default=True, help="Lines a service.")
 @click.option("--since", metavar="TIME", help="Only lines since then: 90s, 10m, 2h, 1d, or an ISO 8601 time.")
-@click.option("--replica", metavar="ID", help="Only of this replica.")
+@click.option("--replica", metavar="ID", shell_complete=completing("replicas"), help="Only of this replica.")
 @click.option("-g", "--grep", metavar="REGEX", help="Only lines of which a part matches; `(?i)` first ignores case.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
 @common_options

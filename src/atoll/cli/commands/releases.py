@@ -17,7 +17,7 @@ _STYLE = {"current": "bold green", "candidate": "cyan", "failed": "red", "past":
 
 
 @click.command
-@service_argument()
+@service_argument(known=True)
 @common_options
 @json_option
 @takes_session

@@ -11,7 +11,7 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 
 
 @click.command
-@service_argument()
+@service_argument(known=True)
 @receipt_options
 @plan_option
 @common_options

@@ -8,12 +8,17 @@ from atoll.cli.drafts import new_key
 from atoll.cli.failed import Failed
 from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
-from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+from atoll.cli.session import Session, common_options, completing, json_option, service_argument, takes_session
 
 
 @click.command
-@service_argument()
-@click.option("--to", "to", metavar="RELEASE", help="Which release, such as r7. Default: the one before.")
+@service_argument(known=True)
+@click.option(
+    "--to",
+    metavar="RELEASE",
+    shell_complete=completing("releases"),
+    help="Which release, such as r7. Default: the one before.",
+)
 @receipt_options
 @plan_option
 @common_options

@@ -21,7 +21,7 @@ WAIT_S = 120.0  # four times the default start budget
 
 
 @click.command
-@service_argument()
+@service_argument(known=True)
 @click.argument("replicas", type=int, required=False)
 @click.option("--reset", is_flag=True, help="Go back to what the release says.")
 @click.option("--detach", is_flag=True, help="Do not wait until they are ready.")

@@ -8,7 +8,7 @@ import click
 
 from atoll.cli.failed import Failed
 from atoll.cli.output import print_json, print_screen, table
-from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.cli.session import Session, common_options, completing, json_option, takes_session
 
 
 @click.group
@@ -25,7 +25,7 @@ def command() -> None:
 
 
 @command.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=completing("secrets"))
 @common_options
 @json_option
 @takes_session
@@ -81,7 +81,7 @@ def list_(session: Session) -> None:
 
 
 @command.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=completing("secrets"))
 @common_options
 @takes_session
 def rm(session: Session, name: str) -> None:

@@ -116,8 +116,14 @@ def _show(
         failed.fix = session.here(failed.fix)
         report(failed, ())
     if session.json:
+        from msgspec import convert
+
+        from atoll.cli.outputs import UpOutput
+        from atoll.model.wire import ErrorView
+
+        told = {name: convert(one.view(), ErrorView) for name, one in failures.items()}
         left = {"unchanged": begun.unchanged, "edited": begun.edited}
-        print_json({"operations": operations, **left, "failures": {name: one.view() for name, one in failures.items()}})
+        print_json(UpOutput(operations=tuple(operations), **left, failures=told))
         return
     from atoll.cli.commands.status import screen
 

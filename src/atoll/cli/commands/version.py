@@ -23,6 +23,8 @@ def command(session: Session) -> None:
     """
     facts = {"version": __version__, "python": platform.python_version(), "system": platform.system()}
     if session.json:
-        print_json(facts)
+        from atoll.cli.outputs import VersionOutput
+
+        print_json(VersionOutput(**facts))
     else:
         click.echo(f"atoll {facts['version']} (Python {facts['python']}, {facts['system']})")

@@ -8,9 +8,8 @@ import click
 
 from atoll.cli import receipt
 from atoll.cli.client import why_path
-from atoll.cli.complete import services_to_complete
 from atoll.cli.output import age, console, print_json
-from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.cli.session import Session, common_options, completing, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.argument("service", metavar="SERVICE", shell_complete=services_to_complete)
-@click.argument("release", metavar="[RELEASE]", required=False)
+@service_argument(known=True)
+@click.argument("release", metavar="[RELEASE]", required=False, shell_complete=completing("releases"))
 @common_options
 @json_option
 @takes_session

@@ -11,7 +11,7 @@ import msgspec
 from atoll.engines.process import logs, sockets
 from atoll.engines.process.link import KeeperLink
 from atoll.engines.process.users import NOT_ROOT, Users
-from atoll.keeper.client import Message, proc
+from atoll.keeper.client import Message, files, places_of, proc
 from atoll.model.errors import Retryable
 from atoll.model.spec import Command
 from atoll.model.state import Exit
@@ -47,6 +47,7 @@ class ProcessHost:
 
     def __init__(self, state_dir: Path, run_dir: Path, *, drop_privileges: bool = True) -> None:
         self._state_dir = state_dir.absolute()
+        self._places = places_of(state_dir, run_dir)
         self._link = KeeperLink(self._state_dir, run_dir.absolute())
         self._drop = drop_privileges
         self._users = Users(self._state_dir)
@@ -68,12 +69,20 @@ class ProcessHost:
             "cpu_weight": launch.limits.cpu_weight,
             "open_files": launch.limits.open_files,
             "writable": list(launch.writable),
+            "files": dict(launch.files),
+            "files_folder": launch.files_folder,
         }
         if self._drop and os.geteuid() == 0:
             message["uid"] = self._users.uid(launch.service)
         elif self._drop:
             message["notice"] = NOT_ROOT
+        if launch.files_hold_secrets and not files.in_memory(launch.files_folder):
+            message["notice"] = f"its files with secrets lie on a disk while it runs: {launch.files_folder}"
         return message
+
+    def files_base(self) -> str:
+        """See `ports.Host`."""
+        return files.base(self._places)
 
     async def start(self, launch: Launch) -> Hosted:
         """See `ports.Host`. Returns once the program runs, or with `exit.error` when it cannot be executed."""

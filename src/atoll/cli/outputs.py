@@ -1,0 +1,183 @@
+"""What each command's `--json` prints, as types: the source of `atoll schema --output`, docs/json.md and their tests.
+
+Most are the API's own views; those that the command line makes by itself stand here. Every member is always there,
+unless its type leaves out defaults. `cli.json_page` writes the page.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import textwrap
+import tokenize
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from msgspec import inspect as types
+
+from atoll.adopt.found import Left
+from atoll.model.errors import Problem
+from atoll.model.state import Event
+from atoll.model.wire import (
+    DoctorView,
+    ErrorView,
+    ExecView,
+    OperationView,
+    PlanView,
+    ReleaseView,
+    SecretView,
+    ServiceView,
+    StatusView,
+    WhyView,
+)
+from atoll.ports import LogLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class CheckOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """The workspace's files, judged. `problems` has warnings, too."""
+
+    ok: bool  # whether nothing stands in the way
+    workspace: str = ""  # its name; "" when a file has a mistake
+    services: tuple[str, ...] = ()  # their names; none when a file has a mistake
+    problems: tuple[Problem, ...] = ()
+
+
+class InitOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written, or would be."""
+
+    ok: bool = True  # false: together the files would have problems, and nothing was written
+    dry_run: bool = False  # nothing was written because that was asked for
+    files: Mapping[str, str] = {}  # path -> the text that was written
+    kept: tuple[str, ...] = ()  # paths that were there already, and were left alone
+    left: tuple[Left, ...] = ()  # what a person has to look at
+    problems: tuple[Problem, ...] = ()
+    next: str = "atoll up"  # the command to go on with
+
+
+class UpOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What `up` began and how it ended, and what it left alone."""
+
+    operations: tuple[OperationView, ...] = ()
+    unchanged: tuple[str, ...] = ()  # services that run, and whose files say the same
+    edited: tuple[str, ...] = ()  # services that run, and whose files say something else
+    failures: Mapping[str, ErrorView] = {}  # service -> why it was not deployed
+
+
+class VersionOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs here."""
+
+    version: str  # of Atoll
+    python: str
+    system: str
+
+
+class Output(NamedTuple):
+    """One shape. `stream`: one a line, for as long as it goes on."""
+
+    type: Any
+    text: str
+    stream: bool = False
+
+
+_OPERATIONS = Output(list[OperationView], "The rollouts that it began, in the order of the command line.")
+OUTPUTS: Mapping[str, Output] = {
+    "init": Output(InitOutput, "What was written, kept and left."),
+    "check": Output(CheckOutput, "Also when there are problems; the exit code is 2 then."),
+    "up": Output(UpOutput, "Also when some services failed; the exit code is the first failure's."),
+    "deploy": _OPERATIONS,
+    "rollback": _OPERATIONS,
+    "restart": _OPERATIONS,
+    "scale": Output(ServiceView, "The service when its replicas are ready; with --detach as it was at once."),
+    "down": Output(list[ServiceView], "Each SERVICE that was named; empty when the whole environment was stopped."),
+    "status": Output(StatusView, "The environment; with --watch one a line, each second."),
+    "logs": Output(LogLine, "What replicas printed.", stream=True),
+    "events": Output(Event, "The ledger.", stream=True),
+    "releases": Output(list[ReleaseView], "Newest first."),
+    "why": Output(WhyView, "One service or release."),
+    "doctor": Output(list[DoctorView], "Each check; the exit code is 1 when one is bad."),
+    "exec": Output(ExecView, "How the command ended; the exit code is the command's own."),
+    "secret-set": Output(SecretView, "The version that was stored."),
+    "secret-list": Output(list[SecretView], "Names and versions, never values."),
+    "version": Output(VersionOutput, "Needs no workspace."),
+    "plan": Output(list[PlanView], "Every command with --plan, instead of its own."),
+    "error": Output(ErrorView, "Every command that fails as a whole, instead of its own; in one line."),
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of one shape. Raises KeyError."""
+    output = OUTPUTS[name]
+    (shape,), components = msgspec.json.schema_components([output.type], ref_template="#/$defs/{name}")
+    known = structs(output.type)
+    for key, component in components.items():
+        _always_there(component, known[key])
+    title = {"plan": "atoll COMMAND --plan --json", "error": "an error with --json"}
+    line = " One a line." if output.stream else ""
+    return {
+        "$schema": DIALECT,
+        "title": title.get(name, f"atoll {name.replace('-', ' ')} --json"),
+        "description": output.text + line,
+        **shape,
+        "$defs": components,
+    }
+
+
+def _always_there(component: dict[str, Any], kind: type[msgspec.Struct]) -> None:
+    """Of what is printed: which members a reader may count on, and what each means."""
+    notes = comments(kind)
+    for name, member in component.get("properties", {}).items():
+        if not kind.__struct_config__.omit_defaults:
+            member.pop("default", None)
+        if name in notes:
+            member["description"] = notes[name]
+    if not kind.__struct_config__.omit_defaults:
+        component["required"] = list(component.get("properties", {}))
+
+
+@cache
+def comments(kind: type[msgspec.Struct]) -> Mapping[str, str]:
+    """What the source says behind each member."""
+    source = textwrap.dedent(inspect.getsource(kind))
+    (tree,) = ast.parse(source).body
+    assert isinstance(tree, ast.ClassDef)
+    lines = {
+        node.end_lineno: node.target.id
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    return {
+        lines[token.start[0]]: token.string.removeprefix("#").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT and token.start[0] in lines
+    }
+
+
+def structs(kind: Any) -> dict[str, type[msgspec.Struct]]:
+    """Every struct within a type, by name."""
+    found: dict[str, type[msgspec.Struct]] = {}
+    for each in _within(types.type_info(kind), set()):
+        found[each.__name__] = each
+    return found
+
+
+def _within(info: Any, seen: set[Any]) -> Iterator[type[msgspec.Struct]]:
+    if isinstance(info, types.StructType):
+        if info.cls in seen:
+            return
+        seen.add(info.cls)
+        yield info.cls
+        inner = [field.type for field in info.fields]
+    elif isinstance(info, types.UnionType):
+        inner = list(info.types)
+    else:
+        inner = [part for name in ("item_type", "value_type") if (part := getattr(info, name, None)) is not None]
+    for part in inner:
+        yield from _within(part, seen)

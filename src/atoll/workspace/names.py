@@ -1,0 +1,56 @@
+"""The names in a workspace's files, without judging them: what an open editor has half written still completes.
+
+The command line calls it for completion, at each Tab: it reads TOML and nothing else, and never raises.
+"""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from atoll.workspace.discover import SERVICE_FILE, service_folders
+
+_DEFAULT_SERVICES = (".", "*", "services/*")  # `fields_workspace` has it, behind imports that take too long here
+
+
+class Names(NamedTuple):
+    """What a person may type; each sorted."""
+
+    services: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+def names(root: Path) -> Names:
+    """Services, environments and secrets that the files name; those of files that cannot be read are left out."""
+    top = _toml(root / "atoll.toml")
+    patterns = top.get("services", _DEFAULT_SERVICES)
+    if not isinstance(patterns, (list, tuple)):
+        patterns = _DEFAULT_SERVICES
+    folders, _ = service_folders(root, [pattern for pattern in patterns if isinstance(pattern, str)], declared=False)
+    services, secrets = set[str](), set(_secrets(top))
+    for folder in folders:
+        raw = _toml(root / folder / SERVICE_FILE)
+        usual = root.resolve().name if folder == "." else folder.rpartition("/")[2]
+        name = raw.get("name", usual)
+        services.add(name if isinstance(name, str) else usual)
+        secrets.update(_secrets(raw))
+    declared = top.get("environments")
+    environments = {"local", *(declared if isinstance(declared, dict) else ())}
+    return Names(tuple(sorted(services)), tuple(sorted(environments)), tuple(sorted(secrets)))
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    """Every `{ secret = "NAME" }` below."""
+    if isinstance(value, dict):
+        if set(value) == {"secret"} and isinstance(value["secret"], str):
+            yield value["secret"]
+        for each in value.values():
+            yield from _secrets(each)

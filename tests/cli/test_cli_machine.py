@@ -1,0 +1,27 @@
+"""What `atoll doctor` finds of stores: real connections to loopback."""
+
+import socket
+from pathlib import Path
+
+from atoll.cli.machine import checks_of
+from atoll.workspace.loader import load
+
+
+def test_each_store_whose_address_is_no_secret_is_tried(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
+        here, away = there.getsockname()[1], gone.getsockname()[1]
+        gone.close()
+        (tmp_path / "atoll.toml").touch()
+        (tmp_path / "service.toml").write_text(f"""
+name = "orders"
+run = "x"
+stores.good.url = "redis://:hunter2@127.0.0.1:{here}/0"
+stores.bad.url = "postgres://127.0.0.1:{away}/x"
+stores.hidden.url = {{ secret = "x" }}
+stores.file.url = "sqlite:x.db"
+""")
+        found = {view.check: view for view in checks_of(load(tmp_path), running=True) if view.check.startswith("store")}
+    assert {name: view.ok for name, view in found.items()} == {"store good": True, "store bad": False}
+    assert found["store bad"].text == f"127.0.0.1:{away} cannot be reached: Connection refused"
+    assert found["store bad"].fix
+    assert "hunter2" not in str(found)

@@ -1,0 +1,58 @@
+"""Rendered files on the way out: compose has them as configs, units as files; a secret's value is in neither."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atoll.eject import files
+from atoll.workspace.loader import load
+
+SERVICE = """
+run = "./orders --config {files}/etc/app.conf"
+calls.pay = { url = "https://pay.example.com", env = "PAY_URL" }
+replicas = 2
+inherit = ["LANG"]
+env.DB = { secret = "orders-db" }
+[files]
+"etc/app.conf" = '''
+port={port} data={data}
+db={env.DB} again={secret.other} lang={env.LANG}
+pay={calls.pay.url} cost=$5
+'''
+"""
+
+
+def made(root: Path) -> dict[str, str]:
+    (root / "atoll.toml").write_text('name = "shop"\nports = "21000-21099"')
+    (root / "orders").mkdir()
+    (root / "orders" / "service.toml").write_text(SERVICE)
+    return files(load(root), {}, str(root.resolve() / "out"))
+
+
+def test_compose_gets_each_file_as_a_config_that_takes_secrets_from_its_environment(tmp_path: Path) -> None:
+    yaml: Any = pytest.importorskip("yaml")
+    written = made(tmp_path)
+    document = yaml.safe_load(written["compose.yaml"])
+    orders = document["services"]["orders"]
+    assert orders["configs"] == [{"source": "orders-etc-app-conf", "target": "/files/etc/app.conf"}]
+    assert orders["command"][-1] == "./orders --config /files/etc/app.conf"
+    assert orders["volumes"] == ["orders-data:/data"]
+    assert document["configs"]["orders-etc-app-conf"]["content"] == (
+        "port=8080 data=/data\n"
+        "db=${ORDERS_DB:?set it in .env} again=${OTHER:?set it in .env} lang=${LANG:-}\n"
+        "pay=https://pay.example.com cost=$$5\n"
+    )
+    assert "OTHER=" in written[".env.example"]
+
+
+def test_each_units_replica_has_files_of_its_own_and_the_rest_is_listed(tmp_path: Path) -> None:
+    written = made(tmp_path)
+    for replica in (1, 2):
+        text = written[f"systemd/files/orders-{replica}/etc/app.conf"]
+        assert f"port={20999 + replica} data=/var/lib/shop/orders" in text
+        assert "db=<secret orders-db> again=<secret other> lang=<variable LANG>" in text
+        unit = written[f"systemd/shop-orders-{replica}.service"]
+        assert f"{tmp_path.resolve()}/out/systemd/files/orders-{replica}/etc/app.conf" in unit
+        assert "StateDirectory=shop/orders" in unit
+    assert "`files` etc/app.conf: under systemd" in written["README.md"]
