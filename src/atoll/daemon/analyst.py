@@ -6,15 +6,14 @@ this one ended; seconds that nobody watched are missing, not guessed. Decides no
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Protocol
-
 from msgspec.structs import replace
 
 from atoll.decide.verdict import Block, Neighbour, Side, judge, observe
 from atoll.model.analysis import Analysis, Verdict
-from atoll.model.signals import Counts, EdgeKey, Histogram, Window
+from atoll.model.signals import Histogram, Window
 from atoll.model.spec import AnalysisPolicy
 from atoll.model.state import Now, Release, Rollout
+from atoll.ports import Signals
 
 EVERY_S = 1.0
 LAG_S = 1.0  # the proxy's books are closed once a second: what is younger may still change
@@ -24,18 +23,6 @@ BASELINE_S = 600.0  # of its callers, for their usual failures
 _WARMUP_S = {"java": 30.0, "maven": 30.0, "gradle": 30.0}  # what a JIT compiler takes to get going
 _USUAL_WARMUP_S = 5.0
 _NOTHING = Side(0, 0, Histogram())
-
-
-class Signals(Protocol):
-    """What this needs of `ports.Signals`."""
-
-    def edges(self, callee: str, release: int, from_s: float, to_s: float) -> Mapping[EdgeKey, Window]:
-        """What each caller sent to a release, in [from_s, to_s) of boot seconds."""
-        ...
-
-    def service(self, service: str, from_s: float, to_s: float) -> Window:
-        """What a service got from everybody, all releases together."""
-        ...
 
 
 class Analyst:
@@ -54,7 +41,7 @@ class Analyst:
             return rollout.verdict if rollout.phase == "stepping" else None
         if rollout.id != self._rollout:
             self._rollout, self._analysis = rollout.id, rollout.analysis
-            self._verdict, self._until_s = None, now.boot_s - LAG_S
+            self._verdict, self._until_s = None, math.floor(now.boot_s - LAG_S)
         policy = candidate.spec.rollout.analysis
         for from_s, to_s in self._due(now.boot_s):
             self._analysis = self._observed(policy, rollout, candidate, from_s, to_s)
@@ -69,7 +56,7 @@ class Analyst:
 
     def _due(self, now_s: float) -> Iterator[tuple[float, float]]:
         """The whole seconds since the last look; a long gap only by its end."""
-        until_s = now_s - LAG_S
+        until_s = math.floor(now_s - LAG_S)
         self._until_s = max(self._until_s, until_s - MOST_S)
         while self._until_s + EVERY_S <= until_s:
             yield self._until_s, self._until_s + EVERY_S
@@ -101,11 +88,13 @@ class Analyst:
         )
 
     def _sides(self, release: int, from_s: float, to_s: float) -> dict[str, Side]:
-        """By caller, its releases together."""
-        sums: dict[str, Counts] = {}
-        for key, window in self._signals.edges(self.service, release, from_s, to_s).items():
-            sums[key.caller] = sums.get(key.caller, Counts()) + window.counts
-        return {caller: _side(counts) for caller, counts in sums.items()}
+        """By caller, its releases together; who has no data is not there."""
+        found: dict[str, Side] = {}
+        for caller in {edge.caller for edge in self._signals.edges() if edge.callee == self.service}:
+            window = self._signals.window(self.service, release, from_s, to_s, caller=caller)
+            if window.seconds:
+                found[caller] = _side(window)
+        return found
 
     def _neighbours(
         self, mine: Mapping[str, Side], rollout: Rollout, from_s: float, to_s: float
@@ -114,8 +103,8 @@ class Analyst:
         began_s = first_traffic_s(rollout)
         for caller in sorted(mine):
             if caller:
-                seen = self._signals.service(caller, from_s, to_s).counts
-                before = self._signals.service(caller, began_s - BASELINE_S, began_s).counts
+                seen = self._signals.window(caller, None, from_s, to_s).counts
+                before = self._signals.window(caller, None, began_s - BASELINE_S, began_s).counts
                 yield Neighbour(caller, seen.requests, seen.failures, before.requests, before.failures)
 
 
@@ -140,6 +129,7 @@ def warmup_s(candidate: Release) -> float:
     return _WARMUP_S.get(candidate.artifact.builder, _USUAL_WARMUP_S) if said is None else said
 
 
-def _side(counts: Counts) -> Side:
+def _side(window: Window) -> Side:
     """A request that only a retry saved counts as bad: its caller was lucky."""
+    counts = window.counts
     return Side(counts.requests, min(counts.requests, counts.failures + counts.retries_won), counts.latency)
