@@ -88,6 +88,10 @@ class Client:
         """Begin a rollback."""
         return self._operation(_of(service, "rollback"), request)
 
+    def steer(self, service: str, request: wire.SteerRequest) -> wire.OperationView:
+        """Say a word to the rollout under way."""
+        return self._operation(_of(service, "rollout"), request)
+
     def restart(self, service: str, request: wire.RestartRequest) -> wire.OperationView:
         """Begin a restart."""
         return self._operation(_of(service, "restart"), request)

@@ -19,6 +19,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "up": "Start the environment and deploy what is not running.",
         "deploy": "Build services and move all traffic to the new releases.",
         "rollback": "Go back to an earlier release.",
+        "rollout": "See and steer the rollout of a service that is under way.",
         "restart": "Replace every replica by a fresh one of the same release.",
         "scale": "Set the number of replicas by hand, or give it back.",
         "down": "Stop services, or the whole environment.",
@@ -51,6 +52,7 @@ EXIT_CODES: Mapping[int, str] = {
     5: "a conflict with what is going on",
     6: "a build failed",
     7: "the daemon does not answer",
+    9: "undecided: what was measured does not say whether it may go on; it waits for a person",
     130: "Ctrl-C; a deploy that was started goes on",
 }
 

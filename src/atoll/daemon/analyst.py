@@ -6,6 +6,7 @@ this one ended; seconds that nobody watched are missing, not guessed. Decides no
 
 import math
 from collections.abc import Iterator, Mapping
+
 from msgspec.structs import replace
 
 from atoll.decide.verdict import Block, Neighbour, Side, judge, observe

@@ -138,6 +138,17 @@ class Candidates:
             raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`")
         return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
 
+    def retried(self, service: str) -> Release:
+        """The release of the newest rollout, which was undone. Raises Conflict when it was not."""
+        rollout = self._records.rollout_of(service)
+        release = self._records.releases_of(service).get(rollout.candidate) if rollout else None
+        if rollout is None or release is None or rollout.phase != "undone":
+            phase = (
+                f"the last rollout of {service} is {rollout.phase}" if rollout else f"{service} was never rolled out"
+            )
+            raise Conflict("there is nothing to try again", phase, f"`atoll deploy {service}`")
+        return release
+
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:
         return msgspec.structs.replace(
             release, n=self._number(release.service), secrets=secrets, note=note,

@@ -123,6 +123,11 @@ class Mutations:
         loop = self._loops.known(service)
         async with loop.lock:
             self._candidates.expected(service, request)
+            if request.word == "retry":
+                if (repeated := self._repeated(service, request)) is not None:
+                    return repeated
+                self._candidates.idle(service, request)
+                return await self._begin("deploy", loop, self._candidates.retried(service), request)
             return await self._steer(loop, request.word, request)
 
     async def _steer(self, loop: ServiceLoop, word: Word, request: Mutation) -> OperationView:

@@ -59,9 +59,11 @@ class RollbackRequest(Mutation, frozen=True, kw_only=True):
 
 
 class SteerRequest(Mutation, frozen=True, kw_only=True):
-    """A word to the rollout under way. `keep`: a failing verdict is not to undo it; crashes still do."""
+    """A word to the rollout under way. `keep`: a failing verdict is not to undo it; crashes still do. `retry`: begin the
+    one again that was undone last.
+    """
 
-    word: Literal["pause", "resume", "promote", "abort", "keep"]
+    word: Literal["pause", "resume", "promote", "abort", "keep", "retry"]
 
 
 class RestartRequest(Mutation, frozen=True, kw_only=True):
