@@ -127,13 +127,13 @@ class Client:
 
     # --- following
 
-    def watch(self, operation: str) -> Iterator[wire.OperationView]:
-        """An operation, change by change, until it has ended."""
+    def watch(self, operation: str, until: str = "live") -> Iterator[wire.OperationView]:
+        """An operation, change by change, until it is live (or certified) or has ended otherwise."""
         from atoll.model.wire import OperationView
 
-        for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch"):
+        for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch?until={until}"):
             yield (view := _decode(data, OperationView))
-            if view.ended:
+            if view.settled(until):
                 return
 
     def events(self, *, after: int, service: str | None, follow: bool) -> Iterator[tuple[Event, bytes]]:

@@ -95,16 +95,16 @@ def _build_rows(rows: dict[str, Progress], seconds: float) -> Iterator[Sequence[
 # --- rollouts -----------------------------------------------------------------------------------------------------
 
 
-def follow(session: Session, operations: Sequence[OperationView]) -> list[OperationView]:
-    """Wait until all have ended; returns them in the same order. Raises what went wrong on the way, and KeyboardInterrupt."""
+def follow(session: Session, operations: Sequence[OperationView], until: str = "live") -> list[OperationView]:
+    """Wait until all are live (or `until` "certified"), or have ended otherwise; returns them in the same order. Raises what went wrong on the way, and KeyboardInterrupt."""
     for operation in operations:
         for warning in operation.warnings:
             session.warn(f"warning: {warning}")
     views = {operation.id: operation for operation in operations}
-    waiting = {operation.id for operation in operations if not operation.ended}
+    waiting = {operation.id for operation in operations if not operation.settled(until)}
     inbox: _Inbox = queue.Queue()
     for name in waiting:  # daemon threads: each only reads from its own connection, and Ctrl-C may abandon them
-        threading.Thread(target=_watch, args=(session.client, name, inbox), daemon=True).start()
+        threading.Thread(target=_watch, args=(session.client, name, inbox, until), daemon=True).start()
     problem: Exception | None = None
     try:
         with _rollouts_shown(session, views) as show:
@@ -120,7 +120,9 @@ def follow(session: Session, operations: Sequence[OperationView]) -> list[Operat
                     waiting.discard(name)
                 else:
                     views[name] = news
-                    if news.ended or (held(news) and not session.lively):  # a machine must not wait for a person
+                    if news.settled(until) or (
+                        held(news) and not session.lively
+                    ):  # a machine must not wait for a person
                         waiting.discard(name)
                 show()
     except KeyboardInterrupt:
@@ -144,11 +146,11 @@ def held(view: OperationView) -> bool:
     return not view.ended and view.stepping is not None and view.stepping.paused in {"undecided", "approval"}
 
 
-def _watch(client: Client, name: str, inbox: _Inbox) -> None:
+def _watch(client: Client, name: str, inbox: _Inbox, until: str) -> None:
     try:
-        for view in client.watch(name):
+        for view in client.watch(name, until):
             inbox.put((name, view))
-            if view.ended:
+            if view.settled(until):
                 return
         lost = "the daemon no longer reports on this operation"
         failed = Failed(lost, f"operation {name}", "look with `atoll status`", kind="Lost", exit_code=UNREACHABLE)

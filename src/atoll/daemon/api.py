@@ -7,7 +7,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from starlette.applications import Starlette
@@ -98,6 +98,7 @@ _TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
 _SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
 _REPLICA = Query("replica", str, "only of this replica")
 _PLAN = Query("plan", bool, "only say what would be done", False)
+_UNTIL = Query("until", Literal["live", "certified"], "how far: live, or through the bake, too", "live")
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
 
@@ -147,7 +148,7 @@ def _logs(control: Control, _: None, request: Request) -> Any:
 
 async def _watch(control: Control, _: None, request: Request) -> Any:
     await control.operation(request.path_params["id"])  # a 404 before the stream begins
-    return control.watch_operation(request.path_params["id"])
+    return control.watch_operation(request.path_params["id"], _query(request, _UNTIL))
 
 
 def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
@@ -193,6 +194,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "A rollout, change by change, to its end.",
         _OPERATION,
         _watch,
+        query=(_UNTIL,),
         stream=True,
         event="operation",
     ),

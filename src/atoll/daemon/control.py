@@ -52,8 +52,10 @@ class Control(Protocol):
         """A rollout in progress or past. Raises NotFound."""
         ...
 
-    def watch_operation(self, operation_id: str) -> AsyncIterator[OperationView]:
-        """The operation now, then after each change (at least each second while it moves), until one has `ended`."""
+    def watch_operation(self, operation_id: str, until: str = "live") -> AsyncIterator[OperationView]:
+        """The operation now, then after each change (at least each second while it moves), until one is settled: it has
+        `ended`, and with `until` "certified" its bake has, too.
+        """
         ...
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:

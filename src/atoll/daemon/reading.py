@@ -114,8 +114,8 @@ class Reading:
             raise NotFound(f"there is no operation '{id}'", "it may be older than what is kept", "see `atoll releases`")
         return self._records.rollouts[id]
 
-    async def watch_operation(self, id: str) -> AsyncIterator[OperationView]:
-        """The operation after each change, until it has ended."""
+    async def watch_operation(self, id: str, until: str = "live") -> AsyncIterator[OperationView]:
+        """The operation after each change, until it has ended; with `until` "certified" also through its bake."""
         shown: OperationView | None = None
         service = self._rollout(id).service
         count = self._pulse.count(service)
@@ -124,7 +124,7 @@ class Reading:
             if view != shown:
                 yield view
                 shown = view
-            if view.ended:
+            if view.settled(until):
                 return
             count = await self._pulse.after(count, 1.0, service)
 

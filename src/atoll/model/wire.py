@@ -216,6 +216,16 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt | None = None
     stepping: SteppingView | None = None  # of a deploy
 
+    def settled(self, until: str = "live") -> bool:
+        """Whether nothing more is to come: it has `ended`, and with `until` "certified" its bake is over, too."""
+        return self.ended and (until == "live" or self.phase != "live")
+
+    @property
+    def measured(self) -> bool:
+        """Whether its candidate passed by what was measured."""
+        verdict = self.stepping.verdict if self.stepping else None
+        return verdict is not None and verdict.outcome == "pass"
+
     @property
     def good(self) -> bool:
         """Whether it ended with what was asked for."""

@@ -40,6 +40,7 @@ from atoll.model.wire import (
     SecretView,
     ServiceView,
     StatusView,
+    SteerRequest,
     StopRequest,
     UpRequest,
     UpView,
@@ -90,13 +91,13 @@ class FakeControl:
             )
         return self.operations[operation_id]
 
-    async def watch_operation(self, operation_id: str) -> AsyncIterator[OperationView]:
+    async def watch_operation(self, operation_id: str, until: str = "live") -> AsyncIterator[OperationView]:
         self.streams += 1
         try:
             while True:
                 view = await self.operation(operation_id)
                 yield view
-                if view.ended:
+                if view.settled(until):
                     return
                 await self._until(partial(self._moved, view))
         finally:
@@ -204,6 +205,15 @@ class FakeControl:
         if request.to is not None and request.to > int(self.services[service].release[1:]):
             raise NotFound(f"{service} has no release r{request.to}", "it was never made", "see the releases")
         return self._change(service, "rollback", request)
+
+    async def steer(self, service: str, request: SteerRequest) -> OperationView:
+        operation = next((one for one in self.operations.values() if one.service == service and not one.ended), None)
+        if operation is None:
+            raise Conflict(
+                "no rollout is under way", f"the last one of {service} is over", "`atoll status` shows what runs"
+            )
+        self.requests.append(request)
+        return operation
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         self._find(service)
