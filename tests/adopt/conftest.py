@@ -15,11 +15,13 @@ from atoll.workspace.loader import load
 
 
 class Adopted(NamedTuple):
-    """The files by path, what is left to do, and the workspace as it is loaded."""
+    """The files by path, what is left to do, the workspace as it is loaded; where what is left stands; what is not needed."""
 
     files: dict[str, str]
     left: list[str]
     workspace: WorkspaceSpec
+    places: list[str]
+    unneeded: list[str]
 
     def service(self, name: str) -> str:
         """The service.toml of a service, by name."""
@@ -43,18 +45,23 @@ def adopt(tmp_path: Path) -> Adopt:
     """Adopt a repository of these files, as `atoll init --yes` does, and load what was written."""
 
     def adopted(
-        files: Mapping[str, str], profiles: Sequence[str] = (), answers: Mapping[str, str] | None = None
+        files: Mapping[str, str],
+        profiles: Sequence[str] = (),
+        answers: Mapping[str, str] | None = None,
+        name: str = "repo",
     ) -> Adopted:
-        root = write(tmp_path / "repo", files)
+        root = write(tmp_path / name, files)
         tree = of_disk(root)
-        file = repository.compose_file(tree)
-        findings = compose.read(tree, file, profiles) if file else repository.discover(tree)
+        found = repository.compose_files(tree)
+        findings = compose.read(tree, found, profiles) if found else repository.discover(tree)
         settle(findings, answers or {})
-        made = {"atoll.toml": workspace_text("repo", [found.folder for found in findings.services])}
+        made = {"atoll.toml": workspace_text(name, [found.folder for found in findings.services])}
         for found in findings.services:
             made["service.toml" if found.folder == "." else f"{found.folder}/service.toml"] = service_text(found)
         write(root, made)
         left = [f"{each.service}: {each.what}" + (f" -> {each.fix}" if each.fix else "") for each in findings.left]
-        return Adopted(made, left, load(root))
+        places = [", ".join(map(str, each.places)) for each in findings.left]
+        unneeded = [f"{each.service}: {each.what}" for each in findings.unneeded]
+        return Adopted(made, left, load(root), places, unneeded)
 
     return adopted

@@ -55,8 +55,9 @@ def test_a_repository_becomes_a_workspace_that_passes_check(atoll: Run, shop: Pa
     )
 
 
-def test_a_dry_run_shows_the_files_and_writes_none(atoll: Run, shop: Path) -> None:
-    done = atoll("init", "--dry-run")
+@pytest.mark.parametrize("option", ["--plan", "--dry-run"])
+def test_a_plan_shows_the_files_and_writes_none(atoll: Run, shop: Path, option: str) -> None:
+    done = atoll("init", option)
     assert done.returncode == 0
     assert '--- web/service.toml\nrun = "node server.js"\n' in done.stdout
     assert not list(shop.rglob("*.toml"))
@@ -91,7 +92,7 @@ def test_as_json_it_says_all_in_one_document(atoll: Run, shop: Path) -> None:
     (shop / "compose.yaml").write_text(
         "services:\n  web: {build: ./web, ports: ['80:3000'], user: me}\n  db: {image: postgres}\n"
     )
-    done = atoll("init", "--json", "--dry-run")
+    done = atoll("init", "--json", "--plan")
     answer = json.loads(done.stdout)
     assert done.returncode == 0
     assert sorted(answer["files"]) == ["atoll.toml", "web/service.toml"]
@@ -99,8 +100,37 @@ def test_as_json_it_says_all_in_one_document(atoll: Run, shop: Path) -> None:
         ("web", "user is not carried over"),
         ("db", "image postgres is a store that Atoll does not run"),
     ]
-    without = json.loads(atoll("init", "--json", "--dry-run", "--no-compose").stdout)
+    assert answer["left"][0]["places"] == [{"file": "compose.yaml", "line": 2, "key": "services.web.user"}]
+    without = json.loads(atoll("init", "--json", "--plan", "--no-compose").stdout)
     assert "api/service.toml" in without["files"]
+
+
+def test_what_is_left_is_told_with_its_place_and_what_is_not_needed_apart(atoll: Run, shop: Path) -> None:
+    (shop / "compose.yaml").write_text(
+        "services:\n  web:\n    build: ./web\n    ports: ['80:3000']\n    user: me\n    restart: always\n"
+    )
+    done = atoll("init", "--plan")
+    assert done.stdout.split("left to you", 1)[1].splitlines() == [
+        " (1 line):",
+        "  web: user is not carried over",
+        "    at:  compose.yaml:5 services.web.user",
+        "    fix: as root Atoll runs each service under a user of its own",
+        "",
+        "not needed here (1 line):",
+        "  restart: what ends is started again, with back-off (web)",
+        "",
+        "next: atoll init writes these",
+    ]
+
+
+def test_compose_files_are_laid_one_over_the_other(atoll: Run, shop: Path) -> None:
+    (shop / "compose.yaml").write_text("services: {web: {build: ./web, ports: ['80:3000']}}\n")
+    (shop / "compose.override.yaml").write_text("services: {web: {environment: {COLOUR: red}}}\n")
+    (shop / "more.yaml").write_text("services: {web: {environment: {COLOUR: blue}}}\n")
+    by_itself = json.loads(atoll("init", "--json", "--plan").stdout)
+    assert 'COLOUR = "red"' in by_itself["files"]["web/service.toml"]
+    named = json.loads(atoll("init", "--json", "--plan", "--from", "compose.yaml", "--from", "more.yaml").stdout)
+    assert 'COLOUR = "blue"' in named["files"]["web/service.toml"]
 
 
 def test_a_compose_file_elsewhere_is_named_with_from(atoll: Run, shop: Path) -> None:

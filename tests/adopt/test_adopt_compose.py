@@ -74,6 +74,7 @@ services:
 def site() -> dict[str, str]:
     return {
         "compose.yaml": COMPOSE,
+        "extra.yaml": "services:\n  mail: { image: 'example/mailpit:1.2', ports: ['127.0.0.1:8025:8025'] }\n",
         ".env": "SECRET_KEY=abc\nOTHER='x'\n",
         ".env.web": "# settings\nexport DEBUG=0\nSENTRY_TOKEN=t0ken # not for you\nPORT=8000\n",
         "Dockerfile": 'FROM python:3.12 AS base\nWORKDIR /app\nEXPOSE 8000\nENTRYPOINT ["/app/entrypoint.sh"]\nCMD ["gunicorn"]\n',
@@ -146,9 +147,6 @@ overlap = false  # looks like a scheduler; true when two at a time do no harm
 [build]
 context = "../.."
 
-[health]
-ready = { command = ["pgrep", "celery"] }
-
 [stop]
 signal = "SIGINT"
 
@@ -186,29 +184,62 @@ SENTRY_TOKEN = { secret = "sentry-token" }
 }
 SITE_LEFT = """\
 web, worker, beat: the entrypoint /app/entrypoint.sh is not run -> what it prepares (waiting, migrations) is done otherwise, or put it into `run`
-beat: healthcheck runs `pgrep` beside the service now, not in its image -> see that pgrep is on this machine
 migrate: is in profile setup, which was not asked for -> atoll init --profile setup takes it along
-search: build.args (VERSION) is for the image -> a build here gets variables by [build] env
-search: its second port 9229 is not carried over -> name it in `ports`, with the variable that tells its number
+search: port 9229 is a debugger's, which does not run here
 tool: build context https://github.com/example/tool.git lies outside this folder -> run `atoll init` where it lies within
-: ${UNSET} has no value in .env: written as empty -> set what needs it in [env]
 web: SENTRY_TOKEN holds a secret, which is not copied -> atoll secret set sentry-token
 web: SECRET_KEY holds a secret, which is not copied -> atoll secret set secret-key
 web: volume media is {data} now, the service's own folder, and empty at first (MEDIA_ROOT) -> copy what it holds, if it matters
 web, worker, beat: volume media is shared, but each service has a {data} of its own -> let one of them own it and the others ask, or give all of them one folder of this machine
-web: ./nginx.conf was mounted at /etc/nginx/nginx.conf -> point the program at the file, by variable or argument
+web: ./nginx.conf was mounted at /etc/nginx/nginx.conf -> point the program at it, by variable or argument
 worker, beat: volume media was mounted at /srv/media, and no variable says so -> tell the program {data}, the service's own folder, by variable or argument
 beat: volume without a name was mounted at /var/run, and no variable says so -> tell the program {data}, the service's own folder, by variable or argument
-web: waited for db, migrate to be healthy or done; services start on their own here -> it must try again until they answer
+web: waited for db to be healthy; services start on their own here -> it must try again until they answer
+web: waited for migrate to be done; nothing runs before a service here -> run it before `atoll deploy`, or as the first part of `run`
 search: user is not carried over -> as root Atoll runs each service under a user of its own
-search: cap_add is not carried over -> give this machine's user what it needs
+search: cap_add (NET_ADMIN) is not carried over -> give this machine's user what it needs
 search: deploy.resources.limits.cpus is not carried over -> [limits] cpu_weight is the share when the CPU is short
-search: deploy.resources.reservations is not carried over
+search: deploy.resources.reservations.memory is not carried over -> nothing is reserved
+search: build.args (VERSION) is for the image -> a build here gets variables by [build] env
 notify: depends_on search, but no variable holds its address -> when it calls it: [calls] search = "SEARCH_URL", and read that
-db: image postgres:16 is a store that Atoll does not run; used by web DATABASE_HOST, worker DATABASE_HOST, beat DATABASE_HOST -> publish its port in compose.yaml (ports: ["127.0.0.1:5432:5432"]) and `docker compose -f compose.yaml up -d db`, or run your own there
-cache: image redis:7 is a store that Atoll does not run; used by search REDIS_URL -> `docker compose -f compose.yaml up -d cache` runs it at 127.0.0.1:6380, or run your own there
+mail: image example/mailpit:1.2 is a service that Atoll does not run -> `docker compose -f compose.yaml up -d mail` runs it at 127.0.0.1:8025, or run your own there
+db: image postgres:16 is a store that Atoll does not run; used by DATABASE_HOST of web, worker, beat -> publish its port in compose.yaml (ports: ["127.0.0.1:5432:5432"]) and `docker compose -f compose.yaml up -d db`, or run your own there
+cache: image redis:7 is a store that Atoll does not run; used by REDIS_URL of search -> `docker compose -f compose.yaml up -d cache` runs it at 127.0.0.1:6380, or run your own there
 proxy: image nginx:1.27 is a service that Atoll does not run -> Atoll's gateway stands there: `route` in a service.toml says what it sends where
-: include (extra.yaml) are not carried over -> name that file with --from
+: ${UNSET} has no value in .env: written as empty -> set what needs it in [env]
+"""
+SITE_PLACES = """\
+compose.yaml:8 services.web.entrypoint, compose.yaml:31 services.worker.entrypoint, compose.yaml:37 services.beat.entrypoint
+compose.yaml:47 services.migrate.profiles
+compose.yaml:56 services.search.expose
+compose.yaml:63 services.tool.build
+compose.yaml:12 services.web.environment.SENTRY_TOKEN
+compose.yaml:16 services.web.environment.SECRET_KEY
+compose.yaml:26 services.web.volumes
+compose.yaml:26 services.web.volumes, compose.yaml:36 services.worker.volumes, compose.yaml:42 services.beat.volumes
+compose.yaml:26 services.web.volumes
+compose.yaml:36 services.worker.volumes, compose.yaml:42 services.beat.volumes
+compose.yaml:42 services.beat.volumes
+compose.yaml:27 services.web.depends_on
+compose.yaml:27 services.web.depends_on
+compose.yaml:50 services.search.user
+compose.yaml:51 services.search.cap_add
+compose.yaml:54 services.search.deploy.resources.limits.cpus
+compose.yaml:54 services.search.deploy.resources.reservations.memory
+compose.yaml:49 services.search.build.args
+compose.yaml:60 services.notify.depends_on.search
+extra.yaml:2 services.mail.image
+compose.yaml:64 services.db.image
+compose.yaml:65 services.cache.image
+compose.yaml:66 services.proxy.image
+compose.yaml:18 FEATURE
+"""
+SITE_UNNEEDED = """\
+beat: healthcheck: it looked for its own process: alive is what counts without a check
+beat: healthcheck: of a worker: alive is what counts
+web, notify: depends_on: services start in any order, and try again until the others answer
+search: expose: only the gateway can be reached from outside
+notify: build.target: no image is built; its stage told how it runs
 """
 
 
@@ -216,3 +247,5 @@ def test_one_build_for_several_services_is_adopted_to_the_letter(adopt) -> None:
     done = adopt(site())
     assert done.files == SITE_FILES
     assert done.left == SITE_LEFT.splitlines()
+    assert done.places == SITE_PLACES.splitlines()
+    assert done.unneeded == SITE_UNNEEDED.splitlines()

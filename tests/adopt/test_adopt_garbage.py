@@ -102,8 +102,8 @@ def adopted(files: dict[str, str | bytes]) -> None:
 def looked(there: Tree) -> tuple[Findings, UserError | None]:
     """What is found, or the one error."""
     try:
-        file = repository.compose_file(there)
-        return compose.read(there, file) if file else repository.discover(there), None
+        files = repository.compose_files(there)
+        return compose.read(there, files) if files else repository.discover(there), None
     except UserError as exc:
         return Findings(), exc
 

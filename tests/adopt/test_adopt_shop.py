@@ -332,7 +332,7 @@ grace = "30s"
 
 [calls.collector]  # otel/opentelemetry-collector:0.100.0: runs beside Atoll
 url = "http://127.0.0.1:4318"
-env = { OTEL_EXPORTER_OTLP_ENDPOINT = "{url}" }
+env = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 [env]
 CACHE_HOST = "127.0.0.1"  # redis-cart is 127.0.0.1
@@ -347,15 +347,11 @@ health = "grpc"
 }
 SHOP_LEFT = """\
 reviews: DATABASE_URL holds a secret, which is not copied; in it db:5432 is 127.0.0.1:5433 now -> atoll secret set database-url
-reviews: ./src/reviews was mounted at /app: the artifact holds these files
 reviews: volume uploads was mounted at /data/uploads, and no variable says so -> tell the program {data}, the service's own folder, by variable or argument
-frontend, productcatalogservice, currencyservice, paymentservice, shippingservice, emailservice, recommendationservice, checkoutservice, adservice, cartservice, reviews, loadgenerator: networks is not carried over: services meet through the proxy
-frontend, productcatalogservice, currencyservice, paymentservice, shippingservice, emailservice, recommendationservice, checkoutservice, adservice, cartservice, reviews, loadgenerator: logging is not carried over: `atoll logs` shows what it prints
-cartservice: waited for redis-cart to be healthy or done; services start on their own here -> it must try again until they answer
-redis-cart: image redis:alpine is a store that Atoll does not run; used by cartservice REDIS_ADDR, reviews CACHE_HOST -> publish its port in compose.yaml (ports: ["127.0.0.1:6379:6379"]) and `docker compose -f compose.yaml up -d redis-cart`, or run your own there
-db: image postgres:16 is a store that Atoll does not run; used by reviews DATABASE_URL -> `docker compose -f compose.yaml up -d db` runs it at 127.0.0.1:5433, or run your own there
-collector: image otel/opentelemetry-collector:0.100.0 is a service that Atoll does not run; used by reviews OTEL_EXPORTER_OTLP_ENDPOINT -> if it is needed: publish its port and `docker compose -f compose.yaml up -d collector`
-: networks (shop) are not carried over: services meet through the proxy
+cartservice: waited for redis-cart to be healthy; services start on their own here -> it must try again until they answer
+redis-cart: image redis:alpine is a store that Atoll does not run; used by REDIS_ADDR of cartservice, CACHE_HOST of reviews -> publish its port in compose.yaml (ports: ["127.0.0.1:6379:6379"]) and `docker compose -f compose.yaml up -d redis-cart`, or run your own there
+db: image postgres:16 is a store that Atoll does not run; used by DATABASE_URL of reviews -> `docker compose -f compose.yaml up -d db` runs it at 127.0.0.1:5433, or run your own there
+collector: image otel/opentelemetry-collector:0.100.0 is a service that Atoll does not run; used by OTEL_EXPORTER_OTLP_ENDPOINT of reviews -> if it is needed: publish its port and `docker compose -f compose.yaml up -d collector`
 """
 
 

@@ -35,6 +35,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor",),
     "exec": ("exec", "orders", "--", "true"),
     "secret-set": ("secret", "set", "db"),
+    "secret-plan": ("secret", "set", "db", "--plan"),
+    "eject": ("eject", "--plan"),
+    "secret-rm": ("secret", "rm", "gone"),
     "secret-list": ("secret", "list"),
     "version": ("version",),
     "plan": ("deploy", "orders", "--plan"),
@@ -58,6 +61,7 @@ MORE: list[tuple[str, tuple[str, ...]]] = [
     ("name", "argv"), [*CALLS.items(), *MORE], ids=lambda each: " ".join(each) if isinstance(each, tuple) else each
 )
 def test_what_is_printed_is_what_the_schema_says(name: str, argv: tuple[str, ...], atoll, daemon: Served) -> None:
+    daemon.control.vault["gone"] = 1
     head, *rest = argv
     before = rest.index("--") if "--" in rest else len(rest)
     done = atoll(head, *rest[:before], "--json", *rest[before:], stdin="value\n")
@@ -93,7 +97,7 @@ def test_init_prints_what_the_schema_says(tmp_path: Path, environ: dict[str, str
 
 
 def test_every_command_that_prints_json_has_its_shape_and_a_call_above() -> None:
-    shapes = {name.replace("-", " ") for name in OUTPUTS} - {"plan", "error"}
+    shapes = {name.replace("-", " ") for name in OUTPUTS} - {"plan", "secret plan", "error"}
     assert set(with_json()) == shapes
     assert {*CALLS, "init"} == set(OUTPUTS)
 

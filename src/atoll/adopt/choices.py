@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from atoll.adopt.found import SCHEDULER, Findings, Found, Question
+from atoll.adopt.found import SCHEDULER, Findings, Found, Left, Place, Question, join
 
 NOBODY = "none"
 _FRONT = (
@@ -59,6 +59,20 @@ def settle(findings: Findings, answers: Mapping[str, str]) -> None:
         if (reason := _alone(found)) and chosen[f"overlap.{found.name}"] == "no":
             found.overlap, found.replicas = False, 1
             found.notes["overlap"] = f"{reason}; true when two at a time do no harm"
+
+
+def unsettled(findings: Findings) -> list[Left]:
+    """What is written as a comment beside a port, for the list, too: such a service does not answer before it is seen to."""
+    return [
+        Left(
+            service=found.name,
+            what="nothing shows how it learns its port",
+            fix=f"let it listen on PORT, or put {{port}} into `run` in {join(found.folder, 'service.toml')}",
+            places=(Place(file=found.source),),
+        )
+        for found in findings.services
+        if found.notes.get("port") and found.protocol != "none"
+    ]
 
 
 def _doors(findings: Findings) -> list[Found]:

@@ -1,7 +1,7 @@
-"""A Compose file as services: `read` is the way in. What cannot be carried over is a `Left` each, never dropped.
+"""Compose files as services: `read` is the way in. What cannot be carried over is a `Left` each, never dropped.
 
-Values are `compose_values`', commands `compose_command`'s, health checks `compose_health`'s, addresses and secrets
-`compose_edges`'. Images without a build are listed as what Atoll does not run.
+Files are put together by `compose_files`, values filled in by `compose_values`; commands, ports, volumes, health checks,
+addresses and secrets have a module each. Images without sources here are listed as what Atoll does not run.
 """
 
 import re
@@ -10,149 +10,204 @@ from typing import Any
 
 import msgspec
 
-from atoll.adopt import compose_command, compose_health
+from atoll.adopt import compose_command, compose_health, compose_ports, compose_volumes
 from atoll.adopt.compose_edges import Edges, Outside, outside_left
-from atoll.adopt.compose_rest import rest
-from atoll.adopt.compose_shapes import extended, mount, published
-from atoll.adopt.compose_values import Values, duration, env_lines, environment, seconds, size, whole
-from atoll.adopt.dockerfile import Image
-from atoll.adopt.found import Findings, Found, Left, join, slug, together, up
+from atoll.adopt.compose_files import Project, project
+from atoll.adopt.compose_rest import beside, rest
+from atoll.adopt.compose_shapes import mount
+from atoll.adopt.compose_told import Told
+from atoll.adopt.compose_values import duration, environment, seconds, size, whole
+from atoll.adopt.dockerfile import Image, parse
+from atoll.adopt.found import Findings, Found, Left, Place, join, slug, together, up
 from atoll.adopt.others import renamed
-from atoll.adopt.repository import by_build_files, image_of, service_of
+from atoll.adopt.repository import by_build_files, image_of, made_here, service_of
 from atoll.adopt.sources import Port, port_of, texts
 from atoll.adopt.tree import Tree, items, table, words
-from atoll.adopt.yaml_file import load
+from atoll.adopt.yaml_file import Fields
 from atoll.model.errors import UserError
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
-_SOURCES = (".py", ".js", ".mjs", ".ts", ".go", ".rs", ".java", ".kt", ".rb")
+_SOURCES = (".py", ".js", ".mjs", ".ts", ".go", ".rs", ".java", ".kt", ".rb", ".cs", ".php")
 # Variables of an image that mean nothing outside it.
 _IMAGES_OWN = re.compile(
     r"^(?:PATH|HOME|LANG|LC_\w+|DEBIAN_FRONTEND|PYTHON_\w+|NODE_VERSION|PIP_\w+|GOPATH|GO\w*|POETRY_\w+|UV_\w+|TZ|VIRTUAL_ENV|PYTHONPATH|CGO_ENABLED|JAVA_HOME|ASPNETCORE_(?:URLS|HTTP_PORTS)|DOTNET_\w+)$"
 )
+# What an image of a program of one's own is made from; any other base is somebody's program.
+_LANGUAGES = re.compile(
+    r"(?:^|/)(?:python|node|golang|go|rust|ruby|php|java|openjdk|eclipse-temurin|temurin|amazoncorretto|maven|gradle|dotnet|aspnet|sdk|runtime"
+    r"|debian|ubuntu|alpine|busybox|scratch|base|static|distroless|cc|bun|deno|elixir|erlang|swift|gcc|fedora|rockylinux|ubi\w*)"
+    r"(?:[-:@/].*)?$"
+)
 
 
-def read(tree: Tree, file: str, profiles: Sequence[str] = ()) -> Findings:
-    """The services that the Compose file `file` builds, and everything of it that is left to do.
+def read(tree: Tree, files: str | Sequence[str], profiles: Sequence[str] = ()) -> Findings:
+    """The services that these Compose files build, later files over earlier ones, and everything that is left to do.
 
     Raises UserError for a file that is no Compose file.
     """
-    content = load(tree, file)
-    base = join(file.rpartition("/")[0] or ".")
-    raw = {name: extended(tree, file, content, name, 5) for name in table(content.get("services"))}
-    if not raw:
+    names = [files] if isinstance(files, str) else list(files)
+    whole_project = project(tree, names)
+    if not whole_project.services:
         raise UserError(
-            f"{file} has no services", "a Compose file lists them under `services`", "name another file with --from"
+            f"{names[0]} has no services", "a Compose file lists them under `services`", "name another file with --from"
         )
-    dotenv = env_lines(tree.text(join(base, ".env")))
-    return _Compose(tree, file, base, Values({k: v for k, v in dotenv.items() if v is not None}), profiles).all(
-        content, raw
-    )
+    return _Compose(tree, names[0], whole_project, profiles).all()
 
 
 class _Compose:
-    """One Compose file on its way."""
+    """One project on its way."""
 
-    def __init__(self, tree: Tree, file: str, base: str, values: Values, profiles: Sequence[str]) -> None:
-        self.tree, self.file, self.base, self.values, self.profiles = tree, file, base, values, profiles
-        self.left: list[Left] = []
+    def __init__(self, tree: Tree, file: str, given: Project, profiles: Sequence[str]) -> None:
+        self.tree, self.file, self.profiles = tree, file, profiles
+        self.base = join(file.rpartition("/")[0])
+        self.raw, self.values, self.homes = given.services, given.values, given.homes
+        self.filled = {name: Fields(given.values[name].fill(one), one.places) for name, one in self.raw.items()}
+        self.beside = given.beside
+        self.left, self.unneeded = list(given.left), list[Left]()
         self.known = by_build_files(tree)
         self.folders: set[str] = set()
+        self.services: dict[str, Found] = {}
+        self.outside: dict[str, Outside] = {}
+        self.images: dict[str, Image | None] = {}
 
-    def all(self, content: Mapping[str, Any], raw: Mapping[str, Mapping[str, Any]]) -> Findings:
+    def all(self) -> Findings:
         """Every service, then what stands between them."""
-        services: dict[str, Found] = {}
-        outside: dict[str, Outside] = {}
         variables: dict[str, dict[str, str | None]] = {}
-        filled = {name: self.values.fill(one) for name, one in raw.items()}
-        for name, one in filled.items():
+        for name, one in self.filled.items():
             if not self._wanted(name, one):
                 continue
-            if not one.get("build"):
-                outside[name] = Outside(name=name, image=str(one.get("image") or "?"), ports=dict(published(one)))
+            if (made := self._service(name, one)) is None:
                 continue
-            made = self._service(name, one, {found.name for found in services.values()})
-            if made:
-                services[name], variables[name] = made[0], self._variables(made[0], raw[name], made[1])
-        for unset in sorted(self.values.unset):
-            self.tell("", f"${{{unset}}} has no value in .env: written as empty", "set what needs it in [env]")
-        mounted = [mount(item)[0] for name in services for item in items(filled[name].get("volumes"))]
+            self.services[name] = made
+            variables[name] = self._variables(name)
+            self._health(name)
+        mounted = [mount(item)[0] for name in self.services for item in items(self.filled[name].get("volumes"))]
         shared = {volume for volume in mounted if volume and mounted.count(volume) > 1 and volume[0] not in "./~"}
-        edges = Edges(services, outside, self.left)
-        for name, found in services.items():
-            edges.take(found, variables[name])
-            self._volumes(found, filled[name], shared)
-        for name, found in services.items():
-            self._depends(found, filled[name], services)
-            self.left += rest(found.name, filled[name])
-        self.left += [outside_left(other, self.file) for other in outside.values()]
-        self._top(content)
-        found_all = sorted(services.values(), key=lambda each: each.folder)
-        return Findings(services=found_all, left=together(self.left))
+        edges = Edges(self.services, self.outside)
+        for name, found in self.services.items():
+            edges.take(found, variables[name], self.told(name))
+            image = self.images[name]
+            around = compose_volumes.Around(self.base, image.workdir if image else "/", shared)
+            compose_volumes.take(found, self.filled[name], around, self.told(name))
+            compose_ports.unnamed(found, self.told(name))
+        for name, found in self.services.items():
+            self._depends(found, self.filled[name], self.told(name))
+            rest(self.filled[name], self.told(name))
+        self.left += [line for other in self.outside.values() for line in outside_left(other, self.file)]
+        self._unset()
+        beside(self.beside, self.left, self.unneeded)
+        found_all = sorted(self.services.values(), key=lambda each: each.folder)
+        return Findings(services=found_all, left=together(self.left), unneeded=together(self.unneeded))
 
-    def tell(self, service: str, what: str, fix: str = "") -> None:
-        """One line of what is left."""
-        self.left.append(Left(service=service, what=what, fix=fix))
+    def told(self, name: str) -> Told:
+        """Where things are said of a service, under the name that it got."""
+        shown = self.services[name].name if name in self.services else name
+        return Told(shown, self.filled[name], self.homes[name], self.left, self.unneeded)
 
-    def _wanted(self, name: str, raw: Mapping[str, Any]) -> bool:
+    def _unset(self) -> None:
+        for name in sorted({each for values in self.values.values() for each in values.unset}):
+            what = f"${{{name}}} has no value in .env: written as empty"
+            place = next((place for one in self.raw.values() if (place := _mentions(one, name))), Place(file=self.file))
+            self.left.append(Left(service="", what=what, fix="set what needs it in [env]", places=(place,)))
+
+    def _wanted(self, name: str, raw: Fields) -> bool:
         profiles = words(raw.get("profiles"))
-        if not profiles or set(profiles) & set(self.profiles):
+        if not profiles:
             return True
-        which = ", ".join(profiles)
-        self.tell(
-            name,
-            f"is in profile {which}, which was not asked for",
+        if "*" in self.profiles or set(profiles) & set(self.profiles):
+            self.told(name).unneeded("profiles", "it was asked for")
+            return True
+        self.told(name).left(
+            f"is in profile {', '.join(profiles)}, which was not asked for",
             f"atoll init --profile {profiles[0]} takes it along",
+            "profiles",
         )
         return False
 
-    def _service(self, name: str, raw: Mapping[str, Any], used: set[str]) -> tuple[Found, Image | None] | None:
-        """What one entry with a build says; None when it cannot be one, which is told."""
-        build = raw["build"] if isinstance(raw["build"], dict) else {"context": raw["build"]}
+    def _sources(self, name: str, raw: Fields) -> tuple[str, str] | None:
+        """The folder that a service is built from, and its Dockerfile; None when it is somebody's image, which is told."""
+        build = raw.get("build")
+        told = self.told(name)
+        ports = compose_ports.doors(raw)
+        if not build:
+            image = str(raw.get("image") or "?")
+            if basis := made_here(self.known, self.tree, name, image):
+                what = f"image {image} is built from {basis.folder} here, where its sources seem to be"
+                told.left(what, f"when they are not: remove {join(basis.folder, 'service.toml')}", "image")
+                return basis.folder, join(basis.folder, "Dockerfile")
+            self.outside[name] = Outside(name=name, image=image, ports=ports, place=told.place("image"))
+            return None
+        build = build if isinstance(build, dict) else {"context": build}
         given = str(build.get("context") or ".")
         context = join(self.base, given) if not given.startswith("/") else "../"
         if context.startswith("..") or "://" in given or given.startswith("git@"):
-            self.tell(name, f"build context {given} lies outside this folder", "run `atoll init` where it lies within")
+            fix = "run `atoll init` where it lies within"
+            told.left(f"build context {given} lies outside this folder", fix, "build")
             return None
-        dockerfile = join(context, str(build.get("dockerfile") or "Dockerfile"))
-        image = image_of(self.tree, dockerfile, str(build.get("target") or ""))
-        basis = service_of(self.known, context, dockerfile)
-        found = self._start(name, context, dockerfile, basis, used)
-        for key in ("args", "additional_contexts", "secrets", "ssh"):
-            if build.get(key):
-                names = ", ".join(str(each) for each in (build[key] if isinstance(build[key], (list, dict)) else []))
-                self.tell(
-                    found.name, f"build.{key} ({names}) is for the image", "a build here gets variables by [build] env"
-                )
-        self._ports(found, raw, image, basis)
-        sources = texts(self.tree, (p for p in self.tree.below(context) if p.endswith(_SOURCES)))
-        told = Port() if basis and basis.protocol == "none" else port_of(sources)
+        return context, join(context, str(build.get("dockerfile") or "Dockerfile"))
 
-        def left(what: str, fix: str) -> None:
-            self.tell(found.name, what, fix)
-
-        compose_command.choose(found, raw, image, told, left)
-        if not found.run:
-            self.tell(
-                found.name,
-                f"nothing tells how it runs without its image ({dockerfile})",
-                f"write {join(found.folder, 'service.toml')} with `run`",
+    def _service(self, name: str, raw: Fields) -> Found | None:
+        """What one entry says; None when it is no service of this repository, which is told."""
+        where = self._sources(name, raw)
+        if where is None:
+            return None
+        context, dockerfile = where
+        build, told = table(raw.get("build")), self.told(name)
+        image = self.images[name] = self._image(build, dockerfile)
+        basis = service_of(self.known, context, dockerfile, (compose_command.program(raw, image), name))
+        if basis is None and image and image.base and not _LANGUAGES.search(image.base):
+            what = f"{image.base}, built from {dockerfile},"
+            self.outside[name] = Outside(
+                name=name, image=what, ports=compose_ports.doors(raw), place=told.place("build")
             )
+            return None
+        found = self._start(name, context, dockerfile, basis, {each.name for each in self.services.values()})
+        told = Told(found.name, raw, told.place(), self.left, self.unneeded)
+        compose_ports.listens(found, raw, image, basis, told)
+        sources = texts(self.tree, (p for p in self.tree.below(context) if p.endswith(_SOURCES)))
+        learns = Port() if basis and basis.protocol == "none" else port_of(sources)
+        compose_command.choose(found, raw, image, learns, told)
+        if not found.run:
+            what = f"nothing tells how it runs without its image ({dockerfile})"
+            told.left(what, f"write {join(found.folder, 'service.toml')} with `run`", "build")
+            other = Outside(name=name, image=dockerfile, ports=compose_ports.doors(raw), told=True)
+            self.outside[name] = other
+            self.folders.discard(found.folder)
             return None
         if _answers_nobody(name, found, raw, basis):
             found.protocol, found.health, found.port_env = "none", "", ""
             found.notes.pop("port", None)
-        if image and image.health and not raw.get("healthcheck"):
-            compose_health.probe(found, image.health, left)
-        compose_health.take(found, table(raw.get("healthcheck")), left)
         if basis is None and found.protocol != "none" and "{" not in str(found.run):
-            found.port_env = found.port_env or ("" if told.variable == "PORT" else told.variable)
-            if not told.variable:
+            found.port_env = found.port_env or ("" if learns.variable == "PORT" else learns.variable)
+            if not learns.variable:
                 found.notes["port"] = (
                     f"it listened on {found.listens or 'a fixed port'}: it must take PORT, or {{port}} in `run`"
                 )
-        self._rest(found, raw)
-        return found, image
+        self._workdir(found)
+        self._rest(found, raw, told)
+        return found
+
+    def _workdir(self, found: Found) -> None:
+        """Of a monorepo's member: its own folder, unless the command names a file as it is seen from the top."""
+        top = join(found.folder, found.context)
+        paths = [word for word in str(found.run).split() if re.fullmatch(r"[\w./-]+\.\w+", word)]
+        if found.workdir != "." and any(
+            join(top, path) in self.tree and join(top, found.workdir, path) not in self.tree for path in paths
+        ):
+            found.workdir = "."
+
+    def _image(self, build: Mapping[str, Any], dockerfile: str) -> Image | None:
+        inline = build.get("dockerfile_inline")
+        if isinstance(inline, str):
+            return parse(inline, str(build.get("target") or ""))
+        return image_of(self.tree, dockerfile, str(build.get("target") or ""))
+
+    def _health(self, name: str) -> None:
+        """Its own check, else its image's; the port's variable is known by now."""
+        found, raw, image = self.services[name], self.filled[name], self.images[name]
+        if image and image.health and not raw.get("healthcheck"):
+            compose_health.probe(found, name, image.health, self.told(name))
+        compose_health.take(found, name, Fields(table(raw.get("healthcheck"))), self.told(name))
 
     def _start(self, name: str, context: str, dockerfile: str, basis: Found | None, used: set[str]) -> Found:
         """The service before its entry adds to it, in a folder of its own."""
@@ -184,180 +239,98 @@ class _Compose:
                 top = join(basis.folder, basis.context)
                 found.steps = by_go if found.language == "go" else renamed(self.tree, top, found)
 
-    def _ports(self, found: Found, raw: Mapping[str, Any], image: Image | None, basis: Found | None) -> None:
-        """Where it listened, and whether it was reached from outside."""
-        doors = published(raw)
-        exposed = [port for each in items(raw.get("expose")) if (port := whole(str(each).partition("/")[0], 1, 65_535))]
-        inside = [target for target, _ in doors] + exposed + (image.ports if image else [])
-        found.published = bool(doors)
-        found.listens = inside[0] if inside else found.listens
-        if basis is None and not inside:
-            found.protocol = "none"
-        elif basis is not None and basis.protocol == "none" and doors:
-            found.protocol = "http"
-        for target in dict.fromkeys(inside[1:]):
-            if target != found.listens:
-                self.tell(
-                    found.name,
-                    f"its second port {target} is not carried over",
-                    "name it in `ports`, with the variable that tells its number",
-                )
-        for each in items(raw.get("ports")):
-            if "udp" in str(each):
-                self.tell(found.name, f"port {each} is UDP, which is not carried")
-
-    def _variables(self, found: Found, raw: Mapping[str, Any], image: Image | None) -> dict[str, str | None]:
-        """Its variables, without the one that tells its port."""
+    def _variables(self, name: str) -> dict[str, str | None]:
+        """Its variables, without those that tell its ports."""
+        found, image, told, values = self.services[name], self.images[name], self.told(name), self.values[name]
 
         def missing(path: str) -> None:
-            self.tell(found.name, f"env_file {path} is not there", "set what it holds in [env]")
+            told.left(f"env_file {path} is not there", "set what it holds in [env]", "env_file")
 
-        given = environment(self.tree, self.base, raw, self.values, missing)
         variables: dict[str, str | None] = {}
         of_image = image.env if image else {}
         variables |= {name: text for name, text in of_image.items() if not _IMAGES_OWN.match(name) and "$" not in text}
-        for name, value in given.items():
-            filled = None if value is None else self.values.text(value)
-            bare = re.fullmatch(r"\$\{?(\w+)\}?", value or "")
-            variables[name] = None if filled == "" and bare and bare[1] == name else filled
-            if variables[name] is None and bare:
-                self.values.unset.discard(name)  # it is taken from the daemon's own environment instead
-        return self._port_variable(found, variables)
+        for key, value in environment(self.tree, self.base, self.raw[name], values, missing).items():
+            filled = values.text(value)
+            bare = re.fullmatch(r"\$\{?(\w+)\}?", value)
+            own = bare is not None and bare[1] == key and key not in values.known
+            variables[key] = None if own else filled
+            if own:
+                values.unset.discard(key)  # it is taken from the daemon's own environment instead
+        return compose_ports.variable(found, variables)
 
-    def _port_variable(self, found: Found, variables: dict[str, str | None]) -> dict[str, str | None]:
-        """A variable that holds the port's number names `ports`' variable; one with an address gets a placeholder."""
-        if found.protocol == "none":
-            return variables
-        by_argument = re.search(r"\{(?:port|address|url)\}", str(found.run))
-        for name in list(variables):
-            value = variables[name] or ""
-            number = value.rpartition(":")[2]
-            if not (name == "PORT" or (number.isdecimal() and number == str(found.listens or ""))):
-                continue
-            if name == "PORT" or (value == number and name == found.port_env):
-                found.port_env = "" if name == "PORT" else name
-            elif value == number and re.search(r"(?:^|_)PORT$", name):
-                if by_argument or found.port_env:
-                    found.env[name] = "{port}"
-                else:
-                    found.port_env = name
-            elif re.fullmatch(r"(?:0\.0\.0\.0|\[::\]|127\.0\.0\.1|localhost)?:\d+", value):
-                found.env[name] = "{address}"
-            else:
-                continue
-            del variables[name]
-            found.notes.pop("port", None)
-        return {name: value for name, value in variables.items() if name not in found.env}
-
-    def _rest(self, found: Found, raw: Mapping[str, Any]) -> None:
+    def _rest(self, found: Found, raw: Fields, told: Told) -> None:
         """Replicas, limits, the stop, the folder."""
         deploy = table(raw.get("deploy"))
-        found.replicas = whole(deploy.get("replicas"), 1, 100) or whole(raw.get("scale"), 1, 100) or 1
+        wanted = deploy.get("replicas", raw.get("scale"))
+        found.replicas = whole(wanted, 1, 100) or 1
+        if wanted is not None and str(wanted) != str(found.replicas):
+            path = ("deploy", "replicas") if "replicas" in deploy else ("scale",)
+            told.left(f"{wanted} replicas are not carried over: 1 it is", "replicas = 1 to 100", *path)
         limits = table(table(deploy.get("resources")).get("limits"))
         memory = size(limits.get("memory") or raw.get("mem_limit"))
         if memory:
             found.limits["memory"] = memory
+        elif limits.get("memory") or raw.get("mem_limit"):
+            told.left("its memory limit is not understood", 'memory = "512MiB" in [limits]', "mem_limit")
         nofile = table(raw.get("ulimits")).get("nofile")
         files = whole(nofile.get("soft") if isinstance(nofile, dict) else nofile, 16, 1_048_576)
         if files:
             found.limits["open_files"] = files
-        signal = str(raw.get("stop_signal") or "")
-        signal = signal if signal.startswith("SIG") else f"SIG{signal}"
-        if signal in _SIGNALS and signal != "SIGTERM":
-            found.stop["signal"] = signal
-        elif raw.get("stop_signal") and signal not in _SIGNALS:
-            self.tell(
-                found.name,
-                f"stop_signal {raw['stop_signal']} is not one that Atoll sends",
-                f"one of {', '.join(_SIGNALS)}",
-            )
+        elif nofile:
+            told.left("ulimits.nofile is not carried over", "open_files = 16 to 1048576 in [limits]", "ulimits")
+        if raw.get("stop_signal"):
+            signal = str(raw["stop_signal"])
+            signal = signal if signal.startswith("SIG") else f"SIG{signal}"
+            if signal not in _SIGNALS:
+                what = f"stop_signal {raw['stop_signal']} is not one that Atoll sends"
+                told.left(what, f"one of {', '.join(_SIGNALS)}", "stop_signal")
+            elif signal != "SIGTERM":
+                found.stop["signal"] = signal
         grace = seconds(raw.get("stop_grace_period"))
         if grace is not None:
             found.stop["grace"] = duration(min(grace, 3600))
+        elif raw.get("stop_grace_period"):
+            told.left("its stop_grace_period is not understood", 'grace = "30s" in [stop]', "stop_grace_period")
 
-    def _volumes(self, found: Found, raw: Mapping[str, Any], shared: set[str]) -> None:
-        """A volume is the service's own folder; files that were mounted from here are named."""
-        for item in items(raw.get("volumes")):
-            source, target, mode = mount(item)
-            if not target:
-                self.tell(found.name, f"volume {item} is not understood")
-            elif source.startswith((".", "/", "~")):
-                what = f"{source} was mounted at {target}"
-                if join(self.base, source) in {found.folder, join(found.folder, found.context)}:
-                    self.tell(found.name, f"{what}: the artifact holds these files")
-                else:
-                    self.tell(found.name, what, "point the program at the file, by variable or argument")
-            elif "ro" not in mode.split(","):
-                self._data(found, source, target.rstrip("/"))
-                if source in shared:
-                    fix = "let one of them own it and the others ask, or give all of them one folder of this machine"
-                    self.tell(found.name, f"volume {source} is shared, but each service has a {{data}} of its own", fix)
-
-    def _data(self, found: Found, volume: str, target: str) -> None:
-        """A volume that it writes: `{data}`. One without a name did not outlive its container."""
-        if re.search(r"node_modules|/\.venv|/\.cache|/target$|/\.m2|/go/pkg", target):
-            self.tell(found.name, f"volume {volume} at {target} held what a build makes: not needed")
-            return
-        moved = [name for name, value in found.env.items() if target in value]
-        for name in moved:
-            found.env[name] = found.env[name].replace(target, "{data}")
-        if isinstance(found.run, str) and target in found.run:
-            found.run = found.run.replace(target, "{data}")
-            moved.append("run")
-        found.alone = f"writes volume {volume}" if volume else ""
-        volume = volume or "without a name"
-        if moved:
-            self.tell(
-                found.name,
-                f"volume {volume} is {{data}} now, the service's own folder, and empty at first ({', '.join(moved)})",
-                "copy what it holds, if it matters",
-            )
-        else:
-            self.tell(
-                found.name,
-                f"volume {volume} was mounted at {target}, and no variable says so",
-                "tell the program {data}, the service's own folder, by variable or argument",
-            )
-
-    def _depends(self, found: Found, raw: Mapping[str, Any], services: Mapping[str, Found]) -> None:
+    def _depends(self, found: Found, raw: Fields, told: Told) -> None:
         """Calls come from addresses; an order of starts does not exist here."""
         given = raw.get("depends_on")
         names = [*table(given), *words(given), *(link.partition(":")[0] for link in words(raw.get("links")))]
-        silent = [name for name in dict.fromkeys(names) if name in services and services[name].protocol != "none"]
-        silent = [services[name].name for name in silent if services[name].name not in found.calls]
-        for name in silent:
-            fix = f'when it calls it: [calls] {name} = "{name.upper().replace("-", "_")}_URL", and read that'
-            self.tell(found.name, f"depends_on {name}, but no variable holds its address", fix)
-        waits = [
-            n
-            for n, how in table(given).items()
-            if table(how).get("condition") in ("service_healthy", "service_completed_successfully")
-        ]
-        if waits:
-            self.tell(
-                found.name,
-                f"waited for {', '.join(waits)} to be healthy or done; services start on their own here",
-                "it must try again until they answer",
+        for name in dict.fromkeys(names):
+            other = self.services.get(name)
+            if other is None or other.protocol == "none" or other.name in found.calls:
+                continue
+            fix = (
+                f'when it calls it: [calls] {other.name} = "{other.name.upper().replace("-", "_")}_URL", and read that'
             )
+            told.left(f"depends_on {other.name}, but no variable holds its address", fix, "depends_on", name)
+        if given:
+            told.unneeded("depends_on", "services start in any order, and try again until the others answer")
+        waits: dict[str, list[str]] = {}
+        for name, how in table(given).items():
+            waits.setdefault(str(table(how).get("condition")), []).append(name)
+        if healthy := waits.get("service_healthy"):
+            what = f"waited for {', '.join(healthy)} to be healthy; services start on their own here"
+            told.left(what, "it must try again until they answer", "depends_on")
+        if done := waits.get("service_completed_successfully"):
+            what = f"waited for {', '.join(done)} to be done; nothing runs before a service here"
+            told.left(what, "run it before `atoll deploy`, or as the first part of `run`", "depends_on")
+        for name, how in table(given).items():
+            if table(how).get("restart") == "true":
+                told.left(f"was restarted with {name}: services are replaced on their own here", "", "depends_on", name)
 
-    def _top(self, content: Mapping[str, Any]) -> None:
-        """What stands beside the services."""
-        for key in ("secrets", "configs", "include", "models"):
-            if content.get(key):
-                value = content[key]
-                names = ", ".join(str(each) for each in (value if isinstance(value, (dict, list)) else [value]))
-                fix = {"secrets": "atoll secret set NAME", "include": "name that file with --from"}.get(
-                    key, "point the program at the file"
-                )
-                self.tell("", f"{key} ({names}) are not carried over", fix)
-        if table(content.get("networks")):
-            self.tell(
-                "", f"networks ({', '.join(content['networks'])}) are not carried over: services meet through the proxy"
-            )
+
+def _mentions(fields: Fields, variable: str) -> Place | None:
+    """The first field that refers to a variable."""
+    for key, value in fields.items():
+        inner = _mentions(value, variable) if isinstance(value, Fields) else None
+        if inner or (not isinstance(value, Fields) and re.search(rf"\$\{{?{variable}\b", str(value))):
+            return inner or fields.place(key)
+    return None
 
 
 def _answers_nobody(name: str, found: Found, raw: Mapping[str, Any], basis: Found | None) -> bool:
     """Whether it is a worker, though its image has a port: the image is another service's, too."""
-    if published(raw) or "{port}" in str(found.run) or not compose_command.is_worker(name, found):
+    if raw.get("ports") or "{port}" in str(found.run) or not compose_command.is_worker(name, found):
         return False
     return raw.get("command") is not None or basis is None or basis.protocol == "none"

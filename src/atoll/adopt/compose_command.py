@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from atoll.adopt.compose_told import Told
 from atoll.adopt.dockerfile import Image
 from atoll.adopt.found import Found
 from atoll.adopt.sources import Port
@@ -51,8 +52,17 @@ _WORKER = re.compile(
 )
 
 
-def choose(found: Found, raw: Mapping[str, Any], image: Image | None, told: Port, left: Any) -> None:
-    """Set `found.run`. `told`: how the sources say that the port is learnt. `left(what, fix)` hears of the rest."""
+def program(raw: Mapping[str, Any], image: Image | None) -> str:
+    """The name of the program that is run, without its folder; "" when nothing says so."""
+    for value in (raw.get("entrypoint"), raw.get("command"), *((image.entrypoint, image.cmd) if image else ())):
+        argv, _ = _unwrapped(_argv(value), "/")
+        if argv:
+            return argv[0].rpartition("/")[2]
+    return ""
+
+
+def choose(found: Found, raw: Mapping[str, Any], image: Image | None, learns: Port, told: Told) -> None:
+    """Set `found.run`. `learns`: how the sources say that the port is learnt. `told` hears of the rest."""
     own = raw.get("command")
     entry: Any = raw.get("entrypoint")
     if entry is None and image:
@@ -64,28 +74,46 @@ def choose(found: Found, raw: Mapping[str, Any], image: Image | None, told: Port
         return
     argv, scripts = _unwrapped(argv, (raw.get("working_dir") or (image.workdir if image else "/")))
     for script in scripts:
-        left(
+        told.left(
             f"the entrypoint {script} is not run",
             "what it prepares (waiting, migrations) is done otherwise, or put it into `run`",
+            "entrypoint",
         )
+    argv = _without_watching(argv)
     line: str | list[str] = shell or _joined(argv)
+    if shell and not found.run:
+        _of_image(shell, told)
     if not shell and (not argv or argv[0] not in _KNOWN):
         if argv and found.run:
             _with_arguments(found, argv, own=own is not None)
         elif argv:
             found.run = literal(_joined(argv))
-            left(f"`{argv[0]}` comes from its image", "build it with [build] steps, or install it here")
+            told.left(f"`{argv[0]}` comes from its image", "build it with [build] steps, or install it here", "command")
         return
     if found.run and re.fullmatch(r"(?:npm|yarn|pnpm)(?: run)? start", str(line)):
         return  # what the script runs is known, and hears signals without npm between
     line = with_port(str(line), found.listens)
-    learns = "{port}" in line or "{address}" in line or told.variable or told.address or found.port_env
-    if found.run and not learns and re.search(r"\{(?:port|address|url)\}", str(found.run)) and not _WORKER.search(line):
+    hears = "{port}" in line or "{address}" in line or learns.variable or learns.address or found.port_env
+    if found.run and not hears and re.search(r"\{(?:port|address|url)\}", str(found.run)) and not _WORKER.search(line):
         found.notes["run"] = f"its image ran `{line}`, which takes no port"
         return
     if line.startswith("python "):
         line = f"python3 {line.removeprefix('python ')}"  # which every virtual environment and machine has
     found.run, found.notes["run"] = line, ""
+
+
+def _without_watching(argv: list[str]) -> list[str]:
+    """Without a debugger's port, and without a watcher that restarts on edits: `atoll deploy` takes edits over."""
+    if not argv or argv[0] not in {"node", "nodemon"}:
+        return argv
+    return ["node", *(part for part in argv[1:] if not re.match(r"--(?:inspect|debug)(?:-brk)?(?:=|$)", part))]
+
+
+def _of_image(shell: str, told: Told) -> None:
+    """A line for the shell whose program only its image has."""
+    first = next((word for word in shell.split() if "=" not in word), "")
+    if "/" in first and not first.endswith((".sh", ".py", ".js")):
+        told.left(f"`{first}` comes from its image", "build it with [build] steps, or install it here", "command")
 
 
 def is_worker(name: str, found: Found) -> bool:

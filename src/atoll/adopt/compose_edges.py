@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from atoll.adopt.compose_ports import named
+from atoll.adopt.compose_told import Told
 from atoll.adopt.compose_values import NAME
-from atoll.adopt.found import CallFound, Found, Left, slug
+from atoll.adopt.found import CallFound, Found, Left, Place, slug
 from atoll.model.templates import literal
 
 _HOST = re.compile(
@@ -17,7 +19,8 @@ _HOST = re.compile(
 _SECRET = re.compile(
     r"PASSWORD|PASSWD|(?:^|_)PASS$|SECRET|(?:^|_)TOKEN$|API_?KEY|PRIVATE_KEY|ACCESS_KEY|CREDENTIALS", re.IGNORECASE
 )
-_INLINE = re.compile(r"://[^/@\s:]*:[^/@\s]+@")
+_INLINE = re.compile(r"://[^/@\s:]*:[^/@\s]+@|(?:^|;)\s*(?:password|pwd)\s*=\s*[^;\s]", re.IGNORECASE)
+_GRPC = {4317, 50051}  # OpenTelemetry's collector, and what gRPC's examples listen on
 # Usual ports and what they are, by a word of the image's name.
 STORES: Mapping[str, int] = {
     "postgres": 5432, "postgis": 5432, "timescale": 5432, "pgvector": 5432, "mysql": 3306, "mariadb": 3306,
@@ -34,7 +37,9 @@ class Outside(msgspec.Struct, kw_only=True):
     name: str
     image: str
     ports: dict[int, int] = {}
-    used_by: list[str] = []
+    place: Place = Place()
+    told: bool = False  # that it does not run is said already
+    used_by: list[tuple[str, str]] = []  # service and variable
 
     @property
     def store(self) -> int:
@@ -49,20 +54,27 @@ class Outside(msgspec.Struct, kw_only=True):
 class Edges:
     """Goes through the variables of every service, once all of them are known."""
 
-    def __init__(self, services: Mapping[str, Found], outside: Mapping[str, Outside], left: list[Left]) -> None:
-        self.services, self.outside, self.left = services, outside, left
+    _told: Told  # of the service that is being taken
+
+    def __init__(self, services: Mapping[str, Found], outside: Mapping[str, Outside]) -> None:
+        self.services, self.outside = services, outside
         self._secrets: dict[tuple[str, str], str] = {}
         names = sorted((*services, *outside), key=len, reverse=True)
         any_name = "|".join(re.escape(name) for name in names) or "(?!)"
+        self._in_words = re.compile(  # .NET's and ODBC's connection strings
+            rf"((?:^|;)\s*(?:Server|Host|Data Source|Address)\s*=\s*(?:tcp:)?)({any_name})(?:([,:])(\d{{1,5}}))?(?=\s*(?:;|$))",
+            re.IGNORECASE,
+        )
         self._address = re.compile(
             rf"(?<![\w.@/-])((?:[a-z][a-z0-9+]*://)?(?:[^/@\s,]*@)?)({any_name})(?::(\d{{1,5}}))?(?![\w.:-])"
         )
 
-    def take(self, found: Found, variables: Mapping[str, str | None]) -> None:
+    def take(self, found: Found, variables: Mapping[str, str | None], told: Told) -> None:
         """Sort a service's variables into calls, secrets, values and those taken over."""
+        self._told = told
         for name, value in variables.items():
             if not NAME.fullmatch(name):
-                self.tell(found, f"variable {name!r} has no name that a shell allows", "rename it")
+                self._tell(name, f"variable {name!r} has no name that a shell allows", "rename it")
             elif value is None:
                 found.inherit.append(name)
             elif not self._call(found, name, value, variables):
@@ -90,30 +102,42 @@ class Edges:
         callees = {each[2] for each in inner}
         if len(callees) > 1 or len(inner) != len(matches):
             names = ", ".join(sorted({each[2] for each in matches}))
-            self.tell(found, f"{name} holds several addresses ({names})", "give each a variable of its own, as a call")
+            self._tell(name, f"{name} holds several addresses ({names})", "give each a variable of its own, as a call")
             return False
         match, callee = inner[0], self.services[inner[0][2]]
         if callee.protocol == "none":
-            self.tell(
-                found, f"{name} holds an address of {callee.name}, which has no port", f"give {callee.name} a port"
+            self._tell(
+                name, f"{name} holds an address of {callee.name}, which has no port", f"give {callee.name} a port"
             )
             return False
-        if match[3] and callee.listens and int(match[3]) not in {callee.listens, *_ports(callee)}:
-            self.tell(
-                found,
-                f"{name} asks port {match[3]} of {callee.name}, which listens on {callee.listens}",
-                f"name that port in {callee.folder}/service.toml, and in [calls.{callee.name}]",
-            )
+        port = self._port(name, callee, int(match[3] or 0))
         template = self._template(value, match)
         if callee is found:
             found.env[name] = template
             return True
-        pairs = {name: "" if template == _usual(callee) else template}
+        pairs = {name: template}
         if template == "{host}":
             pairs |= self._port_beside(name, callee.listens, variables)
         known = found.calls.get(callee.name)
-        found.calls[callee.name] = CallFound(env={**(known.env if known else {}), **pairs})
+        if known and known.port != port:
+            what = f"{name} asks a second port of {callee.name}, but a call has one"
+            self._tell(name, what, f"let {callee.name} answer both on one port, or split it")
+            return False
+        found.calls[callee.name] = CallFound(
+            env={**(known.env if known else {}), **pairs}, usual=_usual(callee, port), port=port
+        )
         return True
+
+    def _port(self, variable: str, callee: Found, number: int) -> str:
+        """The name of the port that is asked; "" is the first. A number that nobody listens on is told."""
+        port = named(callee, number)
+        if port is None and number not in _ports(callee):
+            self._tell(
+                variable,
+                f"{variable} asks port {number} of {callee.name}, which listens on {callee.listens}",
+                f"name that port in {callee.folder}/service.toml, and in [calls.{callee.name}]",
+            )
+        return port or ""
 
     def _template(self, value: str, match: re.Match[str]) -> str:
         """The value with the address as Atoll's placeholder."""
@@ -137,13 +161,13 @@ class Edges:
             return False
         callee = slug(other.name)
         known = found.calls.get(callee)
-        url = f"http://127.0.0.1:{other.at(int(match[3] or 80))}"
+        port = int(match[3] or 80)
+        url = f"{'grpc' if port in _GRPC else 'http'}://127.0.0.1:{other.at(port)}"
         if known and known.url != url:
             return False
-        other.used_by.append(f"{found.name} {name}")
-        found.calls[callee] = CallFound(
-            env={**(known.env if known else {}), name: self._template(value, match)}, url=url
-        )
+        other.used_by.append((found.name, name))
+        pairs = {**(known.env if known else {}), name: self._template(value, match)}
+        found.calls[callee] = CallFound(env=pairs, usual="{address}" if url.startswith("grpc") else "{url}", url=url)
         found.notes[f"calls.{callee}"] = f"{other.image}: runs beside Atoll"
         return True
 
@@ -154,7 +178,7 @@ class Edges:
             other = self.outside.get(match[2])
             if other is None or not (match[3] or match[1] or (match[0] == value and _HOST.search(name))):
                 return match[0]
-            other.used_by.append(f"{found.name} {name}")
+            other.used_by.append((found.name, name))
             return f"{match[1]}127.0.0.1{f':{other.at(int(match[3]))}' if match[3] else self._implied(other, match[1])}"
 
         moved: list[str] = []
@@ -165,7 +189,19 @@ class Edges:
                 moved.append(f"{match[2]}{f':{match[3]}' if match[3] else ''} is {new.removeprefix(match[1])}")
             return new
 
-        new = self._address.sub(noted, value)
+        def in_words(match: re.Match[str]) -> str:
+            other = self.outside.get(match[2])
+            if other is None:
+                return match[0]
+            other.used_by.append((found.name, name))
+            port = other.at(int(match[4] or other.store)) if match[4] or other.store else 0
+            told = match[4] or port != other.store
+            moved.append(f"{match[2]} is 127.0.0.1{f':{port}' if told else ''}")
+            return f"{match[1]}127.0.0.1{f'{match[3] or chr(44)}{port}' if told else ''}"
+
+        new = self._in_words.sub(in_words, value) if ";" in value else self._address.sub(noted, value)
+        if name.startswith("ConnectionStrings__") and value in self.outside:
+            new = self._in_words.sub(in_words, f"Server={value}").removeprefix("Server=").replace(",", ":")
         if moved:
             found.notes[f"env.{name}"] = ", ".join(moved)
         elif re.fullmatch(r"\d{1,5}", value) and name.endswith("PORT"):
@@ -189,37 +225,52 @@ class Edges:
             self._secrets[name, value] = known
             was = found.notes.get(f"env.{name}", "")
             where = f"; in it {was} now" if was else ""
-            self.tell(found, f"{name} holds a secret, which is not copied{where}", f"atoll secret set {known}")
+            self._tell(name, f"{name} holds a secret, which is not copied{where}", f"atoll secret set {known}")
         found.notes.pop(f"env.{name}", "")
         found.secrets[name] = known
 
-    def tell(self, found: Found, what: str, fix: str) -> None:
+    def _tell(self, variable: str, what: str, fix: str) -> None:
         """One line of what is left to do."""
-        self.left.append(Left(service=found.name, what=what, fix=fix))
+        self._told.left(what, fix, "environment", variable)
 
 
 def _is_secret(name: str, value: str) -> bool:
     return bool(_INLINE.search(value)) or (bool(_SECRET.search(name)) and not name.endswith("_FILE"))
 
 
-def outside_left(other: Outside, file: str) -> Left:
+def outside_left(other: Outside, file: str) -> list[Left]:
     """What to do about an image that others need."""
-    used = f"; used by {', '.join(dict.fromkeys(other.used_by))}" if other.used_by else ""
+    if other.told:
+        return []
+    used = f"; used by {_users(other)}" if other.used_by else ""
     if re.search(r"nginx|traefik|caddy|haproxy|envoy", other.image):
         fix = "Atoll's gateway stands there: `route` in a service.toml says what it sends where"
     elif other.ports:
-        ports = ", ".join(f"127.0.0.1:{published}" for published in other.ports.values())
+        ports = ", ".join(f"127.0.0.1:{outer}" for outer in other.ports.values())
         fix = f"`docker compose -f {file} up -d {other.name}` runs it at {ports}, or run your own there"
     elif other.store:
         fix = f'publish its port in {file} (ports: ["127.0.0.1:{other.store}:{other.store}"]) and `docker compose -f {file} up -d {other.name}`, or run your own there'
     else:
         fix = f"if it is needed: publish its port and `docker compose -f {file} up -d {other.name}`"
     kind = "store" if other.store else "service"
-    return Left(service=other.name, what=f"image {other.image} is a {kind} that Atoll does not run{used}", fix=fix)
+    what = f"image {other.image} is a {kind} that Atoll does not run{used}"
+    return [Left(service=other.name, what=what, fix=fix, places=(other.place,))]
 
 
-def _usual(callee: Found) -> str:
-    return "{url}" if callee.protocol == "http" else "{address}"
+def _users(other: Outside) -> str:
+    """`ORDERS_DB of orders, CACHE of web and 3 others`."""
+    services: dict[str, list[str]] = {}
+    for service, variable in dict.fromkeys(other.used_by):
+        services.setdefault(variable, []).append(service)
+    return ", ".join(
+        f"{variable} of {', '.join(names[:3])}" + (f" and {len(names) - 3} others" if names[3:] else "")
+        for variable, names in services.items()
+    )
+
+
+def _usual(callee: Found, port: str) -> str:
+    protocol = callee.more_ports[port][0] if port in callee.more_ports else callee.protocol
+    return "{url}" if protocol == "http" else "{address}"
 
 
 def _ports(callee: Found) -> set[int]:

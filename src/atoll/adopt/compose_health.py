@@ -2,24 +2,47 @@
 
 import re
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
+from atoll.adopt.compose_ports import named
+from atoll.adopt.compose_told import Told
 from atoll.adopt.compose_values import duration, seconds, whole
 from atoll.adopt.found import Found
+from atoll.adopt.yaml_file import Fields
 from atoll.model.templates import literal
 
-_URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])(?::(?:(\d+)|\$\{?\w+\}?))?(/[^\s\"'|;?#]*)?")
+_HERE = r"localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]"
+_PORT = r"(?::(?:(\d+)|\$\{?\w+\}?))?"
+_PATH = r"(/[^\s\"'|;?#)]*)?"
+# What does not belong to a check's own words: how long it may take, and how often it is asked.
+_TIMES = ("interval", "timeout", "retries", "start_period", "start_interval")
 
 
-def take(found: Found, raw: Mapping[str, Any], left: Any) -> None:
-    """Carry a `healthcheck` over into the service. `left(what, fix)` is told what cannot be."""
+def take(found: Found, name: str, raw: Fields, told: Told) -> None:
+    """Carry a `healthcheck` over into the service, which its Compose file calls `name`."""
     test = raw.get("test")
     if raw.get("disable") == "true" or test in ("NONE", ["NONE"]):
+        if found.health:
+            told.unneeded("healthcheck", "it was switched off; readiness is whether the port answers")
         found.health, found.notes["health"] = "", ""
         return
     if test:
-        probe(found, test, left)
+        probe(found, name, test, told)
+    for key in _TIMES:
+        text = raw.get(key)
+        if text and (seconds(text) if key != "retries" else whole(text, 1, 100)) is None:
+            told.left(f"healthcheck.{key} {text} is not understood", "see [health]", "healthcheck", key)
+    for key in raw:
+        if key not in {*_TIMES, "test", "disable"} and not key.startswith("x-"):
+            told.left(f"healthcheck.{key} is not carried over", "see [health]", "healthcheck", key)
+    if raw.get("start_interval"):
+        told.unneeded("healthcheck", "start_interval: while it starts it is asked every 20 to 250 ms")
+    if found.protocol == "none" and not found.probe:
+        told.unneeded("healthcheck", "of a worker: alive is what counts")
+        return
+    _times(found, raw)
+
+
+def _times(found: Found, raw: Fields) -> None:
     fields: dict[str, str | int] = {}
     if (interval := seconds(raw.get("interval"))) is not None:
         fields["interval"] = duration(min(max(interval, 0.1), 600))
@@ -34,7 +57,7 @@ def take(found: Found, raw: Mapping[str, Any], left: Any) -> None:
     found.health_fields |= fields
 
 
-def probe(found: Found, test: object, left: Any) -> None:
+def probe(found: Found, name: str, test: object, told: Told) -> None:
     """What is asked."""
     line, argv = "", list[str]()
     if isinstance(test, list) and all(isinstance(part, str) for part in test):
@@ -46,20 +69,12 @@ def probe(found: Found, test: object, left: Any) -> None:
     if not line.strip():
         return
     found.notes["health"], found.probe = "", ""
+    if re.match(r"(?:pgrep|pidof|ps)\b", line.strip()):  # on a machine that is shared it would find others' processes
+        told.unneeded("healthcheck", "it looked for its own process: alive is what counts without a check")
+        return
     if found.protocol == "none":
         found.health = ""
-    elif "grpc_health_probe" in line or "grpc-health-probe" in line:
-        found.health = "grpc" if found.protocol == "grpc" else "tcp"
-        return
-    elif url := _URL.search(line):
-        if url[1] and found.listens and int(url[1]) != found.listens:
-            left(f"healthcheck asks port {url[1]}, not {found.listens}", "name the port in `ports`, then in [health]")
-            return
-        if found.protocol == "http":
-            found.health = (url[2] or "/").rstrip(")") or "/"
-            return
-    elif re.search(r"\bnc\b.*\s-\w*z|/dev/tcp/", line):
-        found.health = "tcp"
+    elif _asked(found, name, line, told):
         return
     if found.listens and found.protocol != "none":
         line = re.sub(rf"(?<!\d){found.listens}(?!\d)", "{port}", line)
@@ -68,10 +83,42 @@ def probe(found: Found, test: object, left: Any) -> None:
         line, argv = literal(line), [literal(part) for part in argv]
     found.health, found.probe = "", argv if argv and all(part.strip() for part in argv) else line
     program = (argv or _split(line))[0]
-    left(
+    told.left(
         f"healthcheck runs `{program}` beside the service now, not in its image",
         f"see that {program} is on this machine",
+        "healthcheck",
     )
+
+
+def _asked(found: Found, name: str, line: str, told: Told) -> bool:
+    """Whether a check is one that Atoll makes by itself: HTTP, gRPC or a connection. Also when it asks nobody here."""
+    if "grpc_health_probe" in line or "grpc-health-probe" in line:
+        found.health = "grpc" if found.protocol == "grpc" else "tcp"
+        return True
+    here = rf"(?:{_HERE}|{re.escape(name)})"
+    url = re.search(rf"https?://{here}{_PORT}{_PATH}", line)
+    if url is None and re.search(r"\b(?:curl|wget)\b", line):
+        bare = list(re.finditer(rf"(?<![\w./-]){here}{_PORT}{_PATH}(?![\w-])", line))
+        url = next((each for each in bare if each[1] or each[2]), bare[0] if bare else None)
+    raw = re.search(
+        rf"(?:/dev/tcp/{here}/(\d+)).*?GET (/\S*)", line, re.DOTALL
+    )  # HTTP by hand, where an image has no curl
+    asked = url or raw
+    if asked:
+        number = int(asked[1] or 0)
+        port = named(found, number)
+        if port is None:
+            fix = "name the port in `ports`, then in [health]"
+            told.left(f"healthcheck asks port {number}, not {found.listens}", fix, "healthcheck", "test")
+            return True
+        spoken = found.more_ports[port][0] if port else found.protocol
+        if spoken == "http":
+            found.health, found.health_port = asked[2] or "/", port
+            return True
+    elif re.search(r"\bnc\b.*\s-\w*z|/dev/tcp/", line):
+        found.health = "tcp"
+        return True
+    return False
 
 
 def _split(line: str) -> list[str]:

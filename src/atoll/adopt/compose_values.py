@@ -6,6 +6,7 @@ from typing import Any
 
 from atoll.adopt.found import join
 from atoll.adopt.tree import Tree, table, words
+from atoll.adopt.yaml_file import Fields
 
 _VARIABLE = re.compile(r"\$(?:(\$)|\{([A-Za-z_]\w*)(?:(:?[-?+])((?:[^{}]|\{[^{}]*\})*))?\}|([A-Za-z_]\w*))")
 _ENV_LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=\s*(.*?)\s*)?$")
@@ -18,7 +19,7 @@ class Values:
     """The variables that a Compose file refers to. `unset` gathers those that have no value anywhere."""
 
     def __init__(self, known: Mapping[str, str]) -> None:
-        self.known = known
+        self.known = dict(known)
         self.unset: set[str] = set()
 
     def fill(self, value: Any, depth: int = 45) -> Any:
@@ -28,7 +29,8 @@ class Values:
         if depth == 0:
             return value
         if isinstance(value, dict):
-            return {key: self.fill(item, depth - 1) for key, item in value.items()}
+            filled = {key: self.fill(item, depth - 1) for key, item in value.items()}
+            return Fields(filled, value.places) if isinstance(value, Fields) else filled
         if isinstance(value, list):
             return [self.fill(item, depth - 1) for item in value]
         return value
@@ -53,37 +55,47 @@ class Values:
         return _VARIABLE.sub(one, text)
 
 
-def env_lines(text: str) -> dict[str, str | None]:
-    """The variables of an env file; None for one without a value."""
-    values: dict[str, str | None] = {}
+def env_lines(text: str, outer: Mapping[str, str] | None = None) -> dict[str, str | None]:
+    """The variables of an env file; None for one without a value.
+
+    A value may refer to variables above it, and to the `outer` ones, which come first; in single quotes nothing is filled in.
+    """
+    found: dict[str, str | None] = {}
+    known = Values(dict(outer or {}))
     for line in text.splitlines():
-        found = None if line.lstrip().startswith("#") else _ENV_LINE.match(line)
-        if found:
-            value = found[2]
-            if value is not None and value[:1] in {'"', "'"} and value.find(value[0], 1) > 0:
-                value = value[1 : value.find(value[0], 1)]
-            elif value is not None:
-                value = re.sub(r"\s+#.*$", "", value)
-            values[found[1]] = value
-    return values
+        match = None if line.lstrip().startswith("#") else _ENV_LINE.match(line)
+        if match is None:
+            continue
+        name, value = match[1], match[2]
+        quote = value[:1] if value and value[:1] in {'"', "'"} and value.find(value[0], 1) > 0 else ""
+        if value is not None:
+            value = value[1 : value.find(quote, 1)] if quote else re.sub(r"(?:^|\s+)#.*$", "", value)
+            value = value if quote == "'" else known.text(value)
+            known.known.setdefault(name, value)
+        found[name] = value
+    return found
 
 
 def environment(
     tree: Tree, base: str, raw: Mapping[str, Any], values: Values, missing: Callable[[str], None]
-) -> dict[str, str | None]:
-    """A service's variables: `env_file` first, `environment` over it. None is taken from the caller's own.
+) -> dict[str, str]:
+    """A service's variables: `env_file` first, `environment` over it, in which variables are not yet filled in.
 
-    `base` is the folder of the Compose file, `raw` the service before its variables are filled in; `missing` is told the
-    path of each env_file that is not there.
+    A name without a value is `${NAME}`: Compose takes it from .env, else from the caller's own. `base` is the folder of
+    the Compose file, `raw` the service before its variables are filled in; `missing` is told the path of each env_file
+    that is not there.
     """
     found: dict[str, str | None] = {}
     files = raw.get("env_file")
     for item in files if isinstance(files, list) else [files]:
-        path = item.get("path") if isinstance(item, dict) else item
+        path = item.get("path", "") if isinstance(item, dict) else item
         if isinstance(path, str):
             at = join(base, values.text(path))
-            if at in tree:
-                found |= env_lines(tree.text(at))
+            if not path:
+                missing("without a path")
+            elif at in tree:
+                lines = env_lines(tree.text(at), values.known)
+                found |= {name: None if text is None else text.replace("$", "$$") for name, text in lines.items()}
             elif not (isinstance(item, dict) and item.get("required") == "false"):
                 missing(at)
     given = raw.get("environment")
@@ -92,7 +104,7 @@ def environment(
         found[key.strip()] = value if mark else None
     for key, item in table(given).items():
         found[key.strip()] = item if item is None or isinstance(item, str) else str(item)
-    return found
+    return {name: f"${{{name}}}" if text is None else text for name, text in found.items()}
 
 
 def seconds(text: object) -> float | None:

@@ -12,6 +12,7 @@ _INSTRUCTION = re.compile(r"^\s*([A-Za-z]+)\s+(.*)$", re.DOTALL)
 class Image(msgspec.Struct, kw_only=True):
     """The run-time side of an image. `cmd` and `entrypoint` are argv, or a shell line as text."""
 
+    base: str = ""  # the image that its first stage is made from
     cmd: list[str] | str = []
     entrypoint: list[str] | str = []
     ports: list[int] = []
@@ -32,7 +33,7 @@ def parse(text: str, target: str = "") -> Image:
         if word == "FROM":
             parts = [part for part in rest.split() if not part.startswith("--")]
             base = stages.get(parts[0].lower()) if parts else None
-            image = msgspec.structs.replace(base) if base else Image()
+            image = msgspec.structs.replace(base) if base else Image(base=parts[0] if parts else "")
             image.ports, image.env = list(image.ports), dict(image.env)
             if len(parts) == 3 and parts[1].upper() == "AS":
                 stages[parts[2].lower()] = image

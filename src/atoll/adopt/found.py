@@ -11,19 +11,37 @@ import msgspec
 Protocol = Literal["http", "grpc", "tcp", "none"]
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where something is written: a file, its line (0 when that is not known), the field's dotted name."""
+
+    file: str = ""
+    line: int = 0
+    key: str = ""
+
+    def __str__(self) -> str:
+        at = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{at} {self.key}".strip()
+
+
 class Left(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that does not go on by itself. `what` reads alone; `fix` says what to do, "" for nothing."""
 
     service: str
     what: str
     fix: str = ""
+    places: tuple[Place, ...] = ()
 
 
 class CallFound(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a service calls: templates by variable; `url` when the callee lies outside."""
+    """Whom a service calls: templates by variable; `url` when the callee lies outside.
+
+    `usual` is the template that a variable's bare name means.
+    """
 
     env: dict[str, str]
+    usual: str = "{url}"
     url: str = ""
+    port: str = ""  # the callee's, by name; "" is its first
     optional: bool = False
 
 
@@ -51,6 +69,7 @@ class Found(msgspec.Struct, kw_only=True):
     more_ports: dict[str, tuple[Protocol, str]] = {}  # by name: protocol and variable
     health: str = ""  # a path, "tcp", "grpc", or "" for the usual
     probe: str | list[str] = ""  # a command that tells, instead of `health`
+    health_port: str = ""  # the port that is asked, by name; "" is the first
     health_fields: dict[str, str | int] = {}  # interval, start_budget, ... as written
     probe_timeout: str = ""
     calls: dict[str, CallFound] = {}
@@ -66,6 +85,7 @@ class Found(msgspec.Struct, kw_only=True):
     alone: str = ""  # why two releases must not run at once; "" when they may
     overlap: bool = True
     listens: int = 0  # the port in its container: how others' addresses are recognised
+    also_listens: dict[int, str] = {}  # further ones, and what they are called in `more_ports`; "" until that is known
     published: bool = False  # reached from outside until now
     notes: dict[str, str] = {}
 
@@ -80,10 +100,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, kw_only=True):
-    """All of a repository."""
+    """All of a repository. `unneeded` is what has no meaning here: nothing is to be done about it, but it is told."""
 
     services: list[Found] = []
     left: list[Left] = []
+    unneeded: list[Left] = []
 
 
 SCHEDULER = re.compile(
@@ -104,11 +125,17 @@ def slug(text: str, used: set[str] | frozenset[str] = frozenset()) -> str:
 
 def together(left: list[Left]) -> list[Left]:
     """The same said of several services becomes one line, where the first one stood."""
-    services: dict[tuple[str, str], list[str]] = {}
+    same: dict[tuple[str, str], list[Left]] = {}
     for each in left:
-        services.setdefault((each.what, each.fix), []).append(each.service)
+        same.setdefault((each.what, each.fix), []).append(each)
     return [
-        Left(service=", ".join(dict.fromkeys(names)), what=what, fix=fix) for (what, fix), names in services.items()
+        Left(
+            service=", ".join(dict.fromkeys(each.service for each in group)),
+            what=what,
+            fix=fix,
+            places=tuple(dict.fromkeys(place for each in group for place in each.places)),
+        )
+        for (what, fix), group in same.items()
     ]
 
 

@@ -94,33 +94,6 @@ def php(tree: Tree, folder: str) -> Iterator[Found]:
     yield found
 
 
-def dotnet(tree: Tree, folder: str) -> Iterator[Found]:
-    """A project of ASP.NET Core or a worker."""
-    project = next((name for name in tree.inside(folder) if name.endswith((".csproj", ".fsproj"))), "")
-    text = tree.text(join(folder, project))
-    web, worker = "Microsoft.NET.Sdk.Web" in text, "Microsoft.NET.Sdk.Worker" in text
-    if not (web or worker) or re.search(r"Microsoft\.NET\.Test\.Sdk|xunit", text):
-        return
-    name = project.rpartition(".")[0]
-    found = Found(
-        name=slug(name if folder in {".", "src"} else folder.rpartition("/")[2]),
-        folder=folder,
-        source=join(folder, project),
-    )
-    found.steps, found.outputs = [f"dotnet publish {project} -c Release -o out"], ["out"]
-    found.run = f"dotnet out/{name}.dll{' --urls {url}' if web else ''}"
-    files = texts(tree, (path for path in tree.below(folder) if path.endswith(".cs")))
-    if worker:
-        found.protocol = "none"
-    elif "Grpc.AspNetCore" in text:
-        found.protocol = "grpc"
-        found.health = "grpc" if "HealthChecks" in text else "tcp"
-    else:
-        found.health, where = health_path(files)
-        found.notes["health"] = f"found in {where}" if where else ""
-    yield found
-
-
 def cargo_workspaces(tree: Tree) -> list[str]:
     """The folders of Cargo workspaces, the inner ones first."""
     tops = [

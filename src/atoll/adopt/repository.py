@@ -3,12 +3,15 @@
 Called by `cli.commands.init`; with a Compose file `compose` asks `service_of` for what that leaves open.
 """
 
-from atoll.adopt import go, jvm, node, others, procfile, python
+import re
+from collections.abc import Sequence
+
+from atoll.adopt import dotnet, go, jvm, node, others, procfile, python
 from atoll.adopt.dockerfile import Image, parse
 from atoll.adopt.found import Findings, Found, Left, below, join, slug
 from atoll.adopt.tree import Tree
 
-COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+_COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 
 # What each builder takes a folder for its own by.
 _MARKS = {
@@ -21,9 +24,15 @@ _MARKS = {
 }
 
 
-def compose_file(tree: Tree) -> str:
-    """The Compose file at the top; "" without one."""
-    return next((name for name in COMPOSE_FILES if name in tree), "")
+def compose_files(tree: Tree, first: str = "") -> list[str]:
+    """The Compose file at the top (or `first`) and what Compose lays over it by itself; none without one."""
+    first = first or next((name for name in _COMPOSE_FILES if name in tree), "")
+    folder, _, name = first.rpartition("/")
+    if name not in _COMPOSE_FILES:
+        return [first] if first else []
+    stem = name.rpartition(".")[0]
+    over = (join(folder, f"{stem}.override.{ending}") for ending in ("yaml", "yml"))
+    return [first, *(each for each in list(over)[:2] if each in tree)][:2]
 
 
 def discover(tree: Tree) -> Findings:
@@ -75,8 +84,8 @@ def by_build_files(tree: Tree) -> list[Found]:
             found += others.ruby(tree, folder)
         if tree.has(folder, "composer.json"):
             found += others.php(tree, folder)
-        if any(name.endswith((".csproj", ".fsproj")) for name in tree.inside(folder)):
-            found += others.dotnet(tree, folder)
+        if dotnet.project(tree, folder):
+            found += dotnet.read(tree, folder)
         if folder in pythons:
             nested = [each for each in pythons if each != folder and below(each, folder) is not None]
             found += [_of(each, "python") for each in python.read(tree, folder, nested)]
@@ -109,14 +118,39 @@ def _home(found: Found) -> str:
     return join(found.folder, found.context)
 
 
-def service_of(found: list[Found], folder: str, dockerfile: str) -> Found | None:
-    """The service that a Compose entry built from `folder` means: right there, where its Dockerfile lies, or the only one."""
+def service_of(found: list[Found], folder: str, dockerfile: str, names: Sequence[str] = ()) -> Found | None:
+    """The service that a Compose entry built from `folder` means.
+
+    It lies right there, or where its Dockerfile lies; or it is the one below that has one of the `names` (the program that
+    is run, the entry's own); or the only one below.
+    """
     at = join(dockerfile.rpartition("/")[0] or ".")
     for place in (at, folder):
         if exact := next((each for each in found if each.folder == place), None):
             return exact
-    inside = [each for each in found if below(each.folder, folder) is not None]
-    return inside[0] if len(inside) == 1 and folder != "." else None
+    inside = [each for each in found if below(each.folder, at) is not None]
+    for name in names:
+        if name and (
+            same := next((each for each in inside if name in {each.name, each.folder.rpartition("/")[2]}), None)
+        ):
+            return same
+    return inside[0] if len(inside) == 1 and at != "." else None
+
+
+def made_here(found: list[Found], tree: Tree, name: str, image: str) -> Found | None:
+    """The service whose image this is, though the Compose file does not say from what it was built: by its name.
+
+    `acme/shop-orders:2` is made from the folder `shop-orders`, or from `orders` when the entry is called so, too.
+    """
+    path = re.sub(r"(?::[^/:]*)?(?:@.*)?$", "", image)
+    if "/" not in path.removeprefix("library/"):
+        return None  # an official image, though a folder may be called like it
+    last = slug(path.rpartition("/")[2])
+    for each in found:
+        base = slug(tree.base(each.folder))
+        if last == base or (last.endswith(f"-{base}") and slug(name) in {base, last}):
+            return each
+    return None
 
 
 def image_of(tree: Tree, dockerfile: str, target: str = "") -> Image | None:

@@ -55,7 +55,7 @@ def _top(found: Found) -> Iterable[str]:
     elif not found.more_ports and not found.port_env and found.protocol != "http":
         yield _row("port", found.protocol, note("port", ""))
     elif note("port", ""):
-        yield f"# port: {note('port', '')}"
+        yield f"# port: {_one_line(note('port', ''))}"
     if found.health and not _health_table(found):
         yield _row("health", found.health, note("health", ""))
     yield from _route(found)
@@ -117,18 +117,20 @@ def _tables(found: Found) -> Iterable[str]:
 
 
 def _call(name: str, call: CallFound, note: str) -> Iterable[str]:
-    yield from ("", f"[calls.{name}]{f'  # {note}' if note else ''}")
+    yield from ("", f"[calls.{name}]{f'  # {_one_line(note)}' if note else ''}")
     if call.url:
         yield _row("url", call.url)
-    usual = len(call.env) == 1 and next(iter(call.env.values())) == ""
-    yield _row("env", next(iter(call.env)) if usual else {key: text or "{url}" for key, text in call.env.items()})
+    usual = list(call.env.values()) == [call.usual]
+    if call.port:
+        yield _row("port", call.port)
+    yield _row("env", next(iter(call.env)) if usual else call.env)
     if call.optional:
         yield _row("optional", True)
 
 
 def _short(call: CallFound) -> bool:
     """Whether a variable's name says it all."""
-    return not call.url and not call.optional and list(call.env.values()) == [""]
+    return not call.url and not call.port and not call.optional and list(call.env.values()) == [call.usual]
 
 
 def _build_table(found: Found) -> bool:
@@ -136,7 +138,7 @@ def _build_table(found: Found) -> bool:
 
 
 def _health_table(found: Found) -> bool:
-    return bool(found.probe or found.health_fields or found.probe_timeout)
+    return bool(found.probe or found.health_fields or found.probe_timeout or found.health_port)
 
 
 def _health(found: Found) -> Mapping[str, object]:
@@ -144,13 +146,14 @@ def _health(found: Found) -> Mapping[str, object]:
     ready: object = found.health
     if found.probe:
         ready = {"command": found.probe}
-    if found.probe_timeout:
+    if found.probe_timeout or found.health_port:
         way: dict[str, object] = {"http": found.health}
         if found.probe:
             way = {"command": found.probe}
         elif not found.health.startswith("/"):
             way = {"grpc": ""} if found.health == "grpc" else {"tcp": True}
-        ready = {**way, "timeout": found.probe_timeout}
+        more = {"port": found.health_port, "timeout": found.probe_timeout}
+        ready = {**way, **{key: value for key, value in more.items() if value}}
     return {**({"ready": ready} if ready else {}), **found.health_fields}
 
 
@@ -160,7 +163,12 @@ def _rows(fields: Mapping[str, object], notes: Mapping[str, str], prefix: str) -
 
 def _row(key: str, value: object, note: str = "") -> str:
     row = f"{key if _BARE.fullmatch(key) else _text(key)} = {_value(value)}"
-    return f"{row}  # {' '.join(_clean(note).split())}" if note else row
+    return f"{row}  # {_one_line(note)}" if note else row
+
+
+def _one_line(note: str) -> str:
+    """What a comment may hold: no control characters."""
+    return " ".join("".join(mark if mark.isprintable() else " " for mark in _clean(note)).split())
 
 
 def _value(value: object) -> str:

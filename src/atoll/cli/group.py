@@ -43,6 +43,13 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
 }
 COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
+# What changes nothing of a workspace or an environment; a test sees that every other command has --plan. `exec` is whatever
+# its own command does.
+READING = frozenset(
+    {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
+    | {"version"}
+)
+
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
     1: "a bug, with its traceback",

@@ -54,12 +54,36 @@ class InitOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What was written, or would be."""
 
     ok: bool = True  # false: together the files would have problems, and nothing was written
-    dry_run: bool = False  # nothing was written because that was asked for
+    plan: bool = False  # nothing was written because that was asked for
     files: Mapping[str, str] = {}  # path -> the text that was written
     kept: tuple[str, ...] = ()  # paths that were there already, and were left alone
     left: tuple[Left, ...] = ()  # what a person has to look at
+    unneeded: tuple[Left, ...] = ()  # what was there and has no meaning here
     problems: tuple[Problem, ...] = ()
     next: str = "atoll up"  # the command to go on with
+
+
+class EjectOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written, or would be."""
+
+    plan: bool = False  # nothing was written because that was asked for
+    to: str = "ejected"  # the folder
+    files: tuple[str, ...] = ()  # paths in it
+    left: Mapping[str, tuple[str, ...]] = {}  # service -> what is not carried over, in sentences
+
+
+class RemovedOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What is gone."""
+
+    name: str
+
+
+class SecretPlanOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What would come of setting or removing a secret."""
+
+    name: str
+    what: str  # in a sentence
+    used_by: Mapping[str, int] = {}  # service -> the version that it runs with
 
 
 class UpOutput(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +113,7 @@ class Output(NamedTuple):
 
 _OPERATIONS = Output(list[OperationView], "The rollouts that it began, in the order of the command line.")
 OUTPUTS: Mapping[str, Output] = {
-    "init": Output(InitOutput, "What was written, kept and left."),
+    "init": Output(InitOutput, "What was written, kept and left; with --plan what would be."),
     "check": Output(CheckOutput, "Also when there are problems; the exit code is 2 then."),
     "up": Output(UpOutput, "Also when some services failed; the exit code is the first failure's."),
     "deploy": _OPERATIONS,
@@ -110,9 +134,12 @@ OUTPUTS: Mapping[str, Output] = {
     "doctor": Output(list[DoctorView], "Each check; the exit code is 1 when one is bad."),
     "exec": Output(ExecView, "How the command ended; the exit code is the command's own."),
     "secret-set": Output(SecretView, "The version that was stored."),
+    "secret-plan": Output(SecretPlanOutput, "`secret set` and `secret rm` with --plan; no value is read."),
+    "secret-rm": Output(RemovedOutput, "The secret that was removed."),
     "secret-list": Output(list[SecretView], "Names and versions, never values."),
+    "eject": Output(EjectOutput, "What was written and what is not carried over; with --plan what would be."),
     "version": Output(VersionOutput, "Needs no workspace."),
-    "plan": Output(list[PlanView], "Every command with --plan, instead of its own."),
+    "plan": Output(list[PlanView], "Every other command with --plan, instead of its own."),
     "error": Output(ErrorView, "Every command that fails as a whole, instead of its own; in one line."),
 }
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 from atoll.eject.compose import compose_file, compose_nginx, example_env
 from atoll.eject.layout import Layout, Recipe
-from atoll.eject.left import read_me
+from atoll.eject.left import left_of, read_me
 from atoll.eject.units import build_script, rendered_files, secret_files, unit_nginx, units
 from atoll.model.spec import WorkspaceSpec
 
-__all__ = ["Recipe", "files"]
+__all__ = ["Recipe", "files", "left"]
 
 
 def files(workspace: WorkspaceSpec, recipes: Mapping[str, Recipe], folder: str) -> dict[str, str]:
@@ -36,3 +36,10 @@ def files(workspace: WorkspaceSpec, recipes: Mapping[str, Recipe], folder: str) 
     if layout.needs_nginx:
         made["systemd/nginx.conf"] = unit_nginx(layout)
     return made
+
+
+def left(workspace: WorkspaceSpec, recipes: Mapping[str, Recipe] | None = None) -> dict[str, list[str]]:
+    """What is not carried over, service by service, in sentences."""
+    layout = Layout(workspace, recipes or {}, "/")
+    told = {spec.name: list(dict.fromkeys(left_of(layout, spec))) for spec in layout.services}
+    return {name: sentences for name, sentences in told.items() if sentences}

@@ -10,6 +10,7 @@ import click
 
 from atoll.cli.failed import USER, Failed
 from atoll.cli.output import counted, print_json
+from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
@@ -22,48 +23,58 @@ if TYPE_CHECKING:
 
 @click.command
 @click.argument("path", type=click.Path(), default=".")
-@click.option("--from", "source", metavar="FILE", help="The Compose file to read. Default: the one at the top, if any.")
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="FILE",
+    help="The Compose file to read; again for one over it. Default: the one at the top, with its override.",
+)
 @click.option("--no-compose", is_flag=True, help="Look at build files and Procfiles only.")
 @click.option(
     "--profile", "profiles", multiple=True, metavar="NAME", help="Take services of this Compose profile along."
 )
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing: take the safe answers.")
-@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, hidden=True)  # what it was called first
+@plan_option
 @common_options
 @json_option
 @takes_session
 def command(
     session: Session,
     path: str,
-    source: str | None,
+    sources: tuple[str, ...],
     no_compose: bool,
     profiles: tuple[str, ...],
     yes: bool,
     dry_run: bool,
+    plan: bool,
 ) -> int:
     """Write the files that make a repository a workspace.
 
     Finds services by compose.yaml, or by Procfiles and the build files of Python, Node.js, Go, Java, Rust, Ruby, PHP and
     .NET; writes atoll.toml and a service.toml for each, with a comment where something is a guess. What cannot be
-    carried over is listed. An existing file is never changed; ends with 2 when one was in the way.
+    carried over is listed, with the line where it stands. An existing file is never changed; ends with 2 when one was in
+    the way. --plan prints what would be written, and writes nothing.
 
     Example:
       atoll init
-      atoll init ~/src/shop --dry-run
-      atoll init --from deploy/compose.yaml --yes
+      atoll init ~/src/shop --plan
+      atoll init --from deploy/compose.yaml --from deploy/compose.dev.yaml --yes
     """
+    plan = plan or dry_run
     root = _root(path)
-    tree, findings = _look(root, source, no_compose, profiles)
-    _settle(findings, ask=not (yes or dry_run or session.json) and sys.stdin.isatty())
+    tree, findings = _look(root, sources, no_compose, profiles)
+    _settle(findings, ask=not (yes or plan or session.json) and sys.stdin.isatty())
     files = _files(root, findings)
     kept = [name for name in files if (root / name).exists() or (root / name).is_symlink()]
     new = {name: text for name, text in files.items() if name not in kept}
     problems = _check(session, root, tree, new)
     if any(problem.level == "error" for problem in problems):
         return _refuse(session, problems)
-    if not dry_run:
+    if not plan:
         _write(root, new)
-    _tell(session, new, kept, findings.left, dry_run=dry_run)
+    _tell(session, new, kept, findings, plan=plan)
     return USER if kept and new else 0
 
 
@@ -77,20 +88,19 @@ def _root(path: str) -> Path:
     return root
 
 
-def _look(root: Path, source: str | None, no_compose: bool, profiles: Sequence[str]) -> tuple[Tree, Findings]:
+def _look(root: Path, sources: Sequence[str], no_compose: bool, profiles: Sequence[str]) -> tuple[Tree, Findings]:
     """What the repository shows. Raises Failed when that is nothing."""
     from atoll.adopt import compose, repository, tree
 
     files = tree.of_disk(root)
-    if source is not None:
-        file = _within(root, source)
-        files = tree.Tree({*files.names, file}, files.bytes, files.name)
-    else:
-        file = "" if no_compose else repository.compose_file(files)
-    findings = compose.read(files, file, profiles) if file else repository.discover(files)
+    named = [_within(root, source) for source in sources]
+    files = tree.Tree({*files.names, *named}, files.bytes, files.name)
+    if len(named) < 2 and not no_compose:
+        named = repository.compose_files(files, *named)
+    findings = compose.read(files, named, profiles) if named else repository.discover(files)
     if not findings.services:
         left = "; ".join(f"{each.service}: {each.what}" for each in findings.left[:5])
-        looked = file or "build files (pyproject.toml, package.json, go.mod, pom.xml, ...) and Procfiles"
+        looked = ", ".join(named) or "build files (pyproject.toml, package.json, go.mod, pom.xml, ...) and Procfiles"
         fix = "write a service.toml in each service's folder: `run` is all it needs"
         raise Failed(f"no service was found in {root}", left or f"looked for {looked}", fix)
     return files, findings
@@ -113,9 +123,10 @@ def _within(root: Path, source: str) -> str:
 
 def _settle(findings: Findings, *, ask: bool) -> None:
     """Ask where somebody is there to answer; the safe defaults otherwise."""
-    from atoll.adopt.choices import questions, settle
+    from atoll.adopt.choices import questions, settle, unsettled
 
     settle(findings, {question.key: _ask(question) for question in questions(findings)} if ask else {})
+    findings.left += unsettled(findings)
 
 
 def _ask(question: Question) -> str:
@@ -186,32 +197,47 @@ def _refuse(session: Session, problems: Sequence[Problem]) -> int:
     )
 
 
-def _tell(
-    session: Session, new: Mapping[str, str], kept: Sequence[str], left: Sequence[Left], *, dry_run: bool
-) -> None:
+def _tell(session: Session, new: Mapping[str, str], kept: Sequence[str], findings: Findings, *, plan: bool) -> None:
     """What was written, what is left to do, what comes next."""
     if session.json:
         from atoll.cli.outputs import InitOutput
 
-        print_json(InitOutput(dry_run=dry_run, files=new, kept=tuple(kept), left=tuple(left)))
+        left, unneeded = tuple(findings.left), tuple(findings.unneeded)
+        print_json(InitOutput(plan=plan, files=new, kept=tuple(kept), left=left, unneeded=unneeded))
         return
     for name, text in new.items():
-        if dry_run:
+        if plan:
             click.echo(f"{click.style(f'--- {name}', bold=True)}\n{text}")
         else:
             click.echo(f"wrote {name}")
     for name in kept:
         click.echo(f"kept  {name}: it exists, and is not changed")
-    if left:
-        click.echo(f"\nleft to you ({counted(len(left), 'line')}):")
-        for each in left:
-            names = each.service.split(", ")
-            whose = each.service if len(names) < 5 else f"{', '.join(names[:2])} and {len(names) - 2} others"
-            click.echo(f"  {click.style(whose or 'all', bold=True)}: {each.what}")
+    if findings.left:
+        click.echo(f"\nleft to you ({counted(len(findings.left), 'line')}):")
+        for each in findings.left:
+            click.echo(f"  {click.style(_whose(each) or 'all', bold=True)}: {each.what}")
+            if where := _where(each):
+                click.echo(f"    at:  {where}")
             if each.fix:
                 click.echo(f"    fix: {each.fix}")
+    if findings.unneeded:
+        click.echo(f"\nnot needed here ({counted(len(findings.unneeded), 'line')}):")
+        for each in findings.unneeded:
+            whose = _whose(each)
+            click.echo(f"  {each.what}{f' ({whose})' if whose else ''}")
     if not new:
         click.echo("\nnothing to write: every file is there")
     click.echo(
-        f"\nnext: {'atoll init writes these' if dry_run else '`atoll up` builds and starts everything; `atoll status` shows it'}"
+        f"\nnext: {'atoll init writes these' if plan else '`atoll up` builds and starts everything; `atoll status` shows it'}"
     )
+
+
+def _whose(left: Left) -> str:
+    names = left.service.split(", ")
+    return left.service if len(names) < 5 else f"{', '.join(names[:2])} and {len(names) - 2} others"
+
+
+def _where(left: Left) -> str:
+    """The first places of a line, as an editor takes them, each with its field."""
+    places = [str(place) for place in left.places if place.file]
+    return ", ".join(places[:2]) + (f" and {len(places) - 2} more" if places[2:] else "")

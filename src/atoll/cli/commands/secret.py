@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from atoll.cli.failed import Failed
-from atoll.cli.output import print_json, print_screen, table
+from atoll.cli.output import counted, print_json, print_screen, table
+from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
+
+if TYPE_CHECKING:
+    from atoll.model.wire import SecretView
 
 
 @click.group
@@ -26,18 +31,23 @@ def command() -> None:
 
 @command.command("set")
 @click.argument("name", shell_complete=completing("secrets"))
+@plan_option
 @common_options
 @json_option
 @takes_session
-def set_(session: Session, name: str) -> None:
+def set_(session: Session, name: str, plan: bool) -> None:
     """Store a new version of a secret.
 
     The value comes from standard input (without its last line end), or is asked for; never from the command line, which
-    others can see.
+    others can see. --plan reads no value.
 
     Example:
       atoll secret set orders-db < url.txt
     """
+    if plan:
+        known = _known(session, name)
+        _plan(session, name, f"version {(known.version if known else 0) + 1} would be stored", known)
+        return
     from atoll.cli.drafts import new_key
     from atoll.model.wire import SecretRequest
     from atoll.pipeline.provenance import author
@@ -82,13 +92,47 @@ def list_(session: Session) -> None:
 
 @command.command("rm")
 @click.argument("name", shell_complete=completing("secrets"))
+@plan_option
 @common_options
+@json_option
 @takes_session
-def rm(session: Session, name: str) -> None:
-    """Forget all versions of a secret.
+def rm(session: Session, name: str, plan: bool) -> None:
+    """Forget all versions of a secret. Refused while a service runs with it.
 
     Example:
+      atoll secret rm orders-db --plan
       atoll secret rm orders-db
     """
+    if plan:
+        if (known := _known(session, name)) is None:
+            raise Failed(
+                f"there is no secret '{name}'", "it was never set", "`atoll secret list` shows those there are"
+            )
+        refused = "; refused while a service runs with it" if known.used_by else ""
+        _plan(session, name, f"all {counted(known.version, 'version')} would be removed{refused}", known)
+        return
     session.client.remove_secret(name)
+    if session.json:
+        from atoll.cli.outputs import RemovedOutput
+
+        print_json(RemovedOutput(name=name))
+        return
     session.say(f"{name}: removed")
+
+
+def _known(session: Session, name: str) -> SecretView | None:
+    return next((view for view in session.client.secrets() if view.name == name), None)
+
+
+def _plan(session: Session, name: str, what: str, known: SecretView | None) -> None:
+    """What would come of it for those that use it."""
+    used_by = known.used_by if known else {}
+    if session.json:
+        from atoll.cli.outputs import SecretPlanOutput
+
+        print_json(SecretPlanOutput(name=name, what=what, used_by=used_by))
+        return
+    click.echo(f"{name}: {what}")
+    for service, version in sorted(used_by.items()):
+        click.echo(f"  {service} runs with version {version}")
+    session.say("this is a plan: nothing was changed")
