@@ -12,6 +12,8 @@ from typing import Any, Literal
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -97,6 +99,11 @@ _FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
 _TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
 _SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
 _REPLICA = Query("replica", str, "only of this replica")
+_RELEASE = Query("release", int, "only of this release, by its number")
+_CALLER = Query("caller", str, "only what this service called; an empty one is the gateway")
+_SECONDS = Query("seconds", int, "so much of the past, at most an hour", 10)
+_SPAN = Query("seconds", int, "so much of the past, at most 30 days", 3600)
+_STEP = Query("step", int, "seconds a point; beyond an hour whole minutes", 60)
 _PLAN = Query("plan", bool, "only say what would be done", False)
 _UNTIL = Query("until", Literal["live", "certified"], "how far: live, or through the bake, too", "live")
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
@@ -143,6 +150,25 @@ def _logs(control: Control, _: None, request: Request) -> Any:
         tail=_query(request, _TAIL),
         follow=_query(request, _FOLLOW),
         since_wall=_query(request, _SINCE),
+    )
+
+
+def _signals(control: Control, _: None, request: Request) -> Any:
+    return control.signals(
+        service=_query(request, _SERVICE),
+        release=_query(request, _RELEASE),
+        caller=_query(request, _CALLER),
+        seconds=_query(request, _SECONDS),
+    )
+
+
+def _series(control: Control, _: None, request: Request) -> Any:
+    return control.series(
+        request.path_params["service"],
+        release=_query(request, _RELEASE),
+        caller=_query(request, _CALLER),
+        seconds=_query(request, _SPAN),
+        step=_query(request, _STEP),
     )
 
 
@@ -221,6 +247,30 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         stream=True,
         event="line",
     ),
+    Endpoint(
+        "GET",
+        "/v1/signals",
+        "signals",
+        "Golden signals of now: services, releases, edges, replicas.",
+        wire.SignalsView,
+        _signals,
+        query=(_SERVICE, _RELEASE, _CALLER, _SECONDS),
+    ),
+    Endpoint(
+        "GET",
+        f"{_ONE}/series",
+        "series",
+        "Golden signals of a service over time.",
+        wire.SeriesView,
+        _series,
+        query=(_RELEASE, _CALLER, _SPAN, _STEP),
+    ),
+    _get(
+        "/v1/totals",
+        "totals",
+        "Everything counted since the daemon started; /metrics has it as Prometheus reads it.",
+        wire.TotalsView,
+    ),
     _get("/v1/why/{subject}", "why", "Why a service or release is as it is.", wire.WhyView),
     _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),
     Endpoint(
@@ -255,9 +305,14 @@ class Api:
         self.control = control
         self.closing = asyncio.Event()
         routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
-        routes += [Route("/v1/health", self._health), Route("/openapi.json", self._document)]
+        metrics = Route("/metrics", self._metrics)
+        routes += [Route("/v1/health", self._health), Route("/openapi.json", self._document), metrics]
         handlers = {HTTPException: _no_such_address}
         self.app = Starlette(routes=routes, exception_handlers=handlers)
+        # For a port that anybody on this machine may ask: nothing but numbers, and no page of a browser that calls itself
+        # by another name (DNS rebinding).
+        guard = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+        self.metrics_app = Starlette(routes=[metrics], exception_handlers=handlers, middleware=[guard])
 
     def _handler(self, endpoint: Endpoint) -> Callable[[Request], Any]:
         async def handle(request: Request) -> Any:
@@ -287,6 +342,15 @@ class Api:
         if self.control is None:
             raise NotReady("the daemon is starting")
         return self.control
+
+    async def _metrics(self, _: Request) -> Response:
+        try:
+            view = await self._ready().totals()
+        except Exception as exc:  # noqa: BLE001  see `_handler`
+            return _failure(exc)
+        from atoll.daemon import exposition  # 45 ms that only a scraped daemon pays
+
+        return Response(exposition.text(view), media_type=exposition.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:
         return _json(Health(self.control is not None and not self.closing.is_set(), __version__))

@@ -22,10 +22,13 @@ from atoll.model.wire import (
     ScaleRequest,
     SecretRequest,
     SecretView,
+    SeriesView,
     ServiceView,
+    SignalsView,
     StatusView,
     SteerRequest,
     StopRequest,
+    TotalsView,
     UpRequest,
     UpView,
     WhyView,
@@ -123,6 +126,22 @@ class Control(Protocol):
 
     async def remove_secret(self, name: str) -> None:
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
+        ...
+
+    async def signals(
+        self, service: str | None = None, release: int | None = None, caller: str | None = None, seconds: int = 10
+    ) -> SignalsView:
+        """The last `seconds` of each service, release, edge and replica, or of those named. Raises NotFound, UserError."""
+        ...
+
+    async def series(
+        self, service: str, release: int | None = None, caller: str | None = None, seconds: int = 3600, step: int = 60
+    ) -> SeriesView:
+        """The last `seconds` in steps: by the second within an hour, by the minute before. Raises NotFound, UserError."""
+        ...
+
+    async def totals(self) -> TotalsView:
+        """Everything counted since the daemon started, edge by edge: for collectors that difference by themselves."""
         ...
 
     async def doctor(self) -> Sequence[DoctorView]:

@@ -17,7 +17,7 @@ from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import DoctorView, OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
-from atoll.ports import Clock, Store, Traffic, Vault
+from atoll.ports import Clock, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
@@ -42,6 +42,7 @@ class Reading:
         store: Store,
         traffic: Traffic,
         collector: Collector,
+        signals: Signals,
         clock: Clock,
         machine: Machine,
         pulse: Pulse,
@@ -49,7 +50,8 @@ class Reading:
     ) -> None:
         self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
         self._store, self._traffic, self._collector = store, traffic, collector
-        self._clock, self._machine, self._pulse, self._vault = clock, machine, pulse, vault
+        self._signals, self._clock, self._machine, self._pulse = signals, clock, machine, pulse
+        self._vault = vault
 
     async def status(self) -> StatusView:
         """Everything on one page."""
@@ -69,11 +71,15 @@ class Reading:
                 PartView(name="daemon", pid=os.getpid()),
                 PartView(name="proxy", pid=parts.get("proxy"), problem=problem),
             ),
-            notices=tuple(self._engine.notices()),
+            notices=self._notices(),
             services=tuple(self.service(service, usage) for service in self._records.services()),
             last_event=last[-1].seq if last else 0,
             wall=now.wall,
         )
+
+    def _notices(self) -> tuple[str, ...]:
+        problem = self._signals.problem()
+        return (*self._engine.notices(), *([problem] if problem else ()))
 
     def service(self, service: str, usage: Mapping[str, tuple[int, float]]) -> ServiceView:
         """One service now; `usage` is memory and CPU by replica, empty when nobody asks for them."""
@@ -230,6 +236,6 @@ class Reading:
             DoctorView(check="keeper", ok=bool(keeper), text=f"pid {keeper}" if keeper else "does not answer", fix="" if keeper else "atoll up"),
             DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
             *(DoctorView(check=f"service {v.name}", ok=False, text=because[v.name], fix=f"atoll why {v.name}") for v in failing),
-            *(DoctorView(check="notice", ok=None, text=text) for text in self._engine.notices()),
+            *(DoctorView(check="notice", ok=None, text=text) for text in self._notices()),
         ]  # fmt: skip
         return tuple(found)

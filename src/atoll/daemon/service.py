@@ -65,7 +65,7 @@ class ServiceLoop:
         self._clock, self._last_crashed, self._on_change = clock, last_crashed, on_change
         self._hint = asyncio.Event()
         self._measures: dict[str, Measure] = {}
-        self._analyst = Analyst(service, collector)
+        self._analyst = Analyst(service, collector.signals)
         self._saved_s = 0.0
 
     def hint(self) -> None:
@@ -109,7 +109,7 @@ class ServiceLoop:
     def load(self) -> Load | None:
         """What the service gets now; None while nobody knows."""
         now_s = self._clock.now().boot_s
-        seen = self._collector.service(self.service, now_s - _LOAD_S, now_s)
+        seen = self._collector.signals.window(self.service, None, now_s - _LOAD_S, now_s)
         if seen.rps is None:
             return None
         return Load(seen.rps, seen.failure_share or 0.0)

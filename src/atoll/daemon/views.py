@@ -51,7 +51,7 @@ def service_view(
         ready=ready,
         wanted=wanted,
         override=intent.replicas,
-        rps=round(rates.rps, 2),
+        rps=None if rates.rps is None else round(rates.rps, 2),
         error_pct=None if rates.error_pct is None else round(rates.error_pct, 2),
         p95_ms=None if rates.p95_ms is None else round(rates.p95_ms, 2),
         since_wall=_since(rollout, releases, current),

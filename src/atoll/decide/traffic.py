@@ -81,7 +81,13 @@ def _upstreams(release: Release, seen: Observation) -> Iterable[Upstream]:
     draining = [one for one in mine if one.record.phase == "draining"]
     for port in release.spec.ports:
         endpoints = (*_endpoints(serving, port, "serving"), *_endpoints(draining, port, "draining"))
-        yield Upstream(release=release.n, port=port.name, protocol=port.protocol, endpoints=endpoints)
+        yield Upstream(
+            release=release.n,
+            port=port.name,
+            protocol=port.protocol,
+            endpoints=endpoints,
+            failures=release.spec.failures,
+        )
 
 
 def _endpoints(replicas: Iterable[Replica], port: Port, state: Literal["serving", "draining"]) -> Iterable[Endpoint]:

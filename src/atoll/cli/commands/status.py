@@ -106,7 +106,7 @@ def _row(service: ServiceView, gateway: str) -> tuple[str, ...]:
         release,
         f"[{_STYLE.get(service.state, '')}]{service.state}[/]" if service.state in _STYLE else service.state,
         f"{service.ready}/{service.wanted}{by_hand}",
-        f"{service.rps:.1f}",
+        "-" if service.rps is None else f"{service.rps:.1f}",
         "-" if service.error_pct is None else f"{service.error_pct:.2f}%",
         "-" if service.p95_ms is None else f"{service.p95_ms:.0f} ms",
         age(service.since_wall),
