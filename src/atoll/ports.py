@@ -103,6 +103,7 @@ class Host(Protocol):
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`."""
         ...
@@ -146,6 +147,7 @@ class Engine(Protocol):
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """See `Host.logs`."""
         ...

@@ -3,11 +3,14 @@
 import os
 import shlex
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 SHOWN_S = 20.0
 
@@ -18,12 +21,16 @@ class Screen:
     def __init__(
         self, command: Sequence[str], folder: Path, cwd: Path, env: Mapping[str, str], columns: int, rows: int
     ) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="screen-", dir=folder))
         self._socket = str(folder / "tmux")
         kept = {name: value for name, value in env.items() if name not in {"TMUX", "TMUX_PANE", "COLUMNS", "LINES"}}
-        self._env = {**kept, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        self._env = {**kept, "LANG": "C.UTF-8"}
         script = folder / "in-tmux"
         ended = folder / "ended"
-        script.write_text(f"#!/bin/sh\n{shlex.join(command)}\necho $? > {shlex.quote(str(ended))}\nexec sleep 300\n")
+        term = env.get("TERM") if env.get("TERM") == "dumb" else "tmux-256color"
+        script.write_text(
+            f"#!/bin/sh\ntrap : INT\nTERM={term}\n{shlex.join(command)}\necho $? > {shlex.quote(str(ended))}\nexec sleep 300\n"
+        )
         script.chmod(0o755)
         self._ended = ended
         size = ("-x", str(columns), "-y", str(rows))
@@ -63,6 +70,20 @@ class Screen:
     def flag(self, name: str) -> bool:
         """One of tmux's flags of the pane: `cursor_flag`, `alternate_on`."""
         return self._tmux("display-message", "-p", f"#{{{name}}}").strip() == "1"
+
+    def widest(self) -> int:
+        """Columns of the longest line as it was printed, whether or not the terminal had to fold it."""
+        return max(len(line.rstrip()) for line in self._tmux("capture-pane", "-p", "-J").splitlines())
+
+    def styled(self) -> str:
+        """The screen with its colours as escape sequences."""
+        return self._tmux("capture-pane", "-p", "-e")
+
+    def send_signal(self, number: int) -> None:
+        """To the program itself."""
+        shell = psutil.Process(int(self._tmux("display-message", "-p", "#{pane_pid}")))
+        (program,) = shell.children()
+        program.send_signal(number)
 
     def until(self, shown: Callable[[str], bool] | str) -> str:
         """Wait until the screen shows that; returns it."""

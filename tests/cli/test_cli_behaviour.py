@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from pathlib import Path
 import click
 import pytest
 
-from atoll.cli import reference
-from atoll.cli.group import COMMANDS, EXIT_CODES
+from atoll.cli import man_page, reference
+from atoll.cli.group import COMMANDS
+from atoll.cli.help_parts import EXIT_CODES, exits, related
 from atoll.cli.main import cli
 from atoll.model import errors
 from atoll.testing.fake_control import FakeControl, Served
@@ -54,6 +56,49 @@ def test_every_command_has_an_example_and_says_what_the_list_says() -> None:
 def test_the_reference_page_does_not_lag() -> None:
     fresh = "run `python -m atoll.cli.reference > docs/cli.md`"
     assert (ROOT / "docs" / "cli.md").read_text() == reference.page(), fresh
+
+
+def test_the_manual_does_not_lag() -> None:
+    fresh = "run `python -m atoll.cli.man_page > docs/atoll.1`"
+    assert (ROOT / "docs" / "atoll.1").read_text() == man_page.page(), fresh
+
+
+def test_the_manual_is_one_that_man_can_show() -> None:
+    if shutil.which("groff") is None:
+        pytest.skip("needs groff")
+    command = ["groff", "-man", "-Tutf8", "-ww", str(ROOT / "docs" / "atoll.1")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert "atoll deploy" in done.stdout
+
+
+def test_help_of_a_command_says_everything_and_is_the_same_by_both_ways(atoll, tmp_path: Path) -> None:
+    shown = atoll("help", "deploy", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert shown.stdout == atoll("deploy", "--help", cwd=tmp_path).stdout
+    sections = [line.rstrip(":") for line in shown.stdout.splitlines() if line.endswith(":") and line[0] != " "]
+    assert sections == ["Options", "Exit codes", "Variables", "See also"]
+    assert "3    the deploy failed" in shown.stdout
+    assert "Usage: atoll secret set" in atoll("help", "secret", "set").stdout
+    assert atoll("help").stdout == atoll("--help").stdout
+    wrong = atoll("help", "depoly")
+    assert (wrong.returncode, "did you mean 'atoll deploy'" in wrong.stderr) == (2, True)
+    assert atoll("help", "deploy", "more").returncode == 2
+
+
+def test_every_command_has_its_codes_and_its_relatives_are_commands() -> None:
+    for name in COMMANDS:
+        assert {int(code) for code, _ in exits(name)} <= set(EXIT_CODES)
+        assert set(related(name)) <= set(COMMANDS)
+    assert "not ready in time" in dict(exits("scale"))["1"]
+    assert ";" not in dict(exits("status"))["1"]
+
+
+def test_a_mistyped_environment_gets_a_suggestion(atoll) -> None:
+    done = atoll("status", "--env", "prodution", ATOLL_PRETEND_ALIVE="0")
+    assert done.returncode == 2
+    assert "there is no environment 'prodution'" in done.stderr
+    assert "did you mean 'production'?" in done.stderr
 
 
 def test_help_lists_commands_and_exit_codes(atoll) -> None:
@@ -130,12 +175,12 @@ def test_the_workspace_is_found_above_or_by_option(atoll, daemon: Served, shop: 
 
 def test_the_environment_comes_from_option_or_variable(atoll) -> None:
     for done in (
-        atoll("status", "-e", "staging", ATOLL_PRETEND_ALIVE="0"),
-        atoll("--env", "staging", "status", ATOLL_PRETEND_ALIVE="0"),
-        atoll("status", ATOLL_ENV="staging", ATOLL_PRETEND_ALIVE="0"),
+        atoll("status", "-e", "production", ATOLL_PRETEND_ALIVE="0"),
+        atoll("--env", "production", "status", ATOLL_PRETEND_ALIVE="0"),
+        atoll("status", ATOLL_ENV="production", ATOLL_PRETEND_ALIVE="0"),
     ):
         assert done.returncode == 7
-        assert "the environment 'staging' is not running" in done.stderr
+        assert "the environment 'production' is not running" in done.stderr
         assert " up`" in done.stderr
 
 

@@ -1,5 +1,6 @@
 """Logs and events on a terminal and in a pipe."""
 
+import json
 import os
 import pty
 import select
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from atoll.cli.lines import LogPrinter, event_color
+from atoll.cli.lines import LogPrinter, event_color, level_of
 from atoll.ports import LogLine
-from atoll.testing.fake_control import Served
+from atoll.testing.fake_control import FakeControl, Served
 
 PROGRAM = Path(__file__).with_name("pretend_atoll.py")
 JSON = '{"time": "2026-05-01", "level": "warn", "msg": "slow", "ms": 512, "user": {"id": 7}}'
@@ -114,3 +115,53 @@ def on_a_terminal(args: list[str], cwd: Path, env: dict[str, str]) -> str:
         process.wait(timeout=30)
         os.close(master)
     return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ('{"level": "WARNING", "msg": "x"}', "warn"),
+        ('{"level": 50}', "error"),
+        ('{"severity": "critical"}', "fatal"),
+        ('{"lvl": "dbg"}', None),
+        ('{"level": null}', None),
+        ("ERROR plain", None),
+        ("{", None),
+    ],
+)
+def test_the_level_of_a_json_line(text: str, level: str | None) -> None:
+    assert level_of(text) == level
+
+
+def test_level_and_times_choose_lines(atoll, daemon: Served) -> None:
+    daemon.control.texts = [
+        '{"level": "debug"}',
+        '{"level": "error"}',
+        "plain",
+        '{"level": "fatal"}',
+        '{"level": "info"}',
+    ]
+    assert len(atoll("logs", "orders", "--level", "error").stdout.splitlines()) == 2
+    assert len(atoll("logs", "orders", "--level", "trace").stdout.splitlines()) == 4
+    assert len(atoll("logs", "orders", "--until", "2023-11-14T22:13:22+00:00").stdout.splitlines()) == 3
+    wrong = atoll("logs", "-f", "--until", "10m")
+    assert (wrong.returncode, "--follow has no end" in wrong.stderr) == (2, True)
+
+
+def test_a_follower_of_logs_gets_each_line_once_over_a_new_daemon(
+    shop: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """The second daemon tells again what the first told, as a real one does: from a little earlier on."""
+    command = [sys.executable, str(PROGRAM), "logs", "-f", "orders", "-n", "2", "--json"]
+    with subprocess.Popen(command, cwd=shop, env=environ, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        try:
+            with Served(tmp_path / "s"):
+                seen = [json.loads(follower.stdout.readline())["text"] for _ in range(2)]
+            control = FakeControl()
+            control.texts += ["one more", "and another"]
+            with Served(tmp_path / "s", control):
+                seen += [json.loads(follower.stdout.readline())["text"] for _ in range(2)]
+        finally:
+            follower.kill()
+    assert seen == ["line 3 of orders", "line 4 of orders", "one more", "and another"]

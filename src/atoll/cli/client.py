@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from atoll.cli.failed import UNREACHABLE, Failed
-from atoll.cli.http import ANSWER_S, Line, Silent
+from atoll.cli.http import Line, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from atoll.model import wire
     from atoll.model.state import Event
     from atoll.ports import LogLine
 
 _T = TypeVar("_T")
+_MISSED_LINES = 100_000  # of one service, while its lines did not come through
+_MISSED_S = 60.0  # how far apart lines of two services may come
 
 
 class Client:
     """One environment's daemon. Every method raises Failed: what the daemon said, or that nobody answers."""
 
-    def __init__(self, line: Line, environment: str) -> None:
-        self._line, self._environment = line, environment
+    def __init__(self, line: Line, environment: str, declared: Callable[[], Sequence[str]]) -> None:
+        """`declared` tells the environments of the files, for who mistyped one."""
+        self._line, self._environment, self._declared = line, environment, declared
 
     # --- reading
 
@@ -90,7 +93,7 @@ class Client:
 
     def steer(self, service: str, request: wire.SteerRequest) -> wire.OperationView:
         """Say a word to the rollout under way."""
-        return self._operation(_of(service, "rollout"), request)
+        return self._operation(_of(service, "steer"), request)
 
     def restart(self, service: str, request: wire.RestartRequest) -> wire.OperationView:
         """Begin a restart."""
@@ -145,36 +148,38 @@ class Client:
             yield _decode(data, Event), data
 
     def logs(
-        self, services: Sequence[str], *, replica: str | None, tail: int, follow: bool, since_wall: float
+        self,
+        services: Sequence[str],
+        *,
+        replica: str | None,
+        tail: int,
+        follow: bool,
+        since_wall: float,
+        until_wall: float | None = None,
     ) -> Iterator[tuple[LogLine, bytes]]:
         """Lines, each with its JSON; over a restart of the daemon none is lost and none comes twice."""
+        import time
+
+        from atoll.model.seen import Seen
         from atoll.ports import LogLine
 
-        since, seen = since_wall, set[tuple[str, str, str]]()
+        seen = Seen(time.time())
 
-        def target() -> str:
-            # After a break everything since the newest line is asked for again; what came already is dropped below.
-            resumed = since > since_wall
+        def target(again: bool) -> str:
+            many, since = tail, since_wall
+            if again:  # what did not come through is asked for once more; what did is dropped below
+                many, since = _MISSED_LINES, max(since_wall, seen.newest_wall - _MISSED_S)
+                seen.begin_again()
             query = [("service", service) for service in services]
-            query += [
-                ("tail", str(100_000 if resumed else tail)),
-                ("since", repr(since)),
-                ("follow", str(follow).lower()),
-            ]
+            query += [("tail", str(many)), ("since", repr(since)), ("follow", str(follow).lower())]
             query += [("replica", replica)] if replica else []
+            query += [("until", repr(until_wall))] if until_wall is not None else []
             return f"/v1/logs?{urlencode(query)}"
 
         for event in self._events(target):
             line = _decode(event, LogLine)
-            identity = (line.replica, line.cursor, line.text)
-            if line.wall == since and identity in seen:
-                continue
-            if line.wall > since:
-                since = line.wall
-                seen.clear()
-            if line.wall == since:
-                seen.add(identity)
-            yield line, event
+            if seen.is_new(line):
+                yield line, event
 
     # --- the line
 
@@ -183,14 +188,12 @@ class Client:
 
         return _decode(self._change("POST", path, request), OperationView)
 
-    def _change(self, method: str, path: str, request: Any, *, answer_s: float = ANSWER_S) -> bytes:
+    def _change(self, method: str, path: str, request: Any, *, answer_s: float = 0.0) -> bytes:
         import msgspec
 
         return self._send(method, path, msgspec.json.encode(request), getattr(request, "key", ""), answer_s)
 
-    def _send(
-        self, method: str, path: str, body: bytes | None = None, key: str = "", answer_s: float = ANSWER_S
-    ) -> bytes:
+    def _send(self, method: str, path: str, body: bytes | None = None, key: str = "", answer_s: float = 0.0) -> bytes:
         try:
             answer = self._line.request(method, path, body, key=key, answer_s=answer_s)
         except Silent as exc:
@@ -208,9 +211,9 @@ class Client:
         return answer.body
 
     def _stream(self, target: str) -> Iterator[bytes]:
-        return self._events(lambda: target)
+        return self._events(lambda _: target)
 
-    def _events(self, target: Any) -> Iterator[bytes]:
+    def _events(self, target: Callable[[bool], str]) -> Iterator[bytes]:
         try:
             for event in self._line.events(target):
                 if event.name == "error":
@@ -220,6 +223,11 @@ class Client:
             raise self._silent(exc) from exc
 
     def _silent(self, exc: Silent) -> Failed:
+        if not exc.why and self._environment not in (known := self._declared()):
+            from atoll.model.suggest import did_you_mean
+
+            what, why = f"there is no environment '{self._environment}'", "atoll.toml declares none of that name"
+            return Failed(what, why, did_you_mean(self._environment, known), kind="NotFound")
         if not exc.why:
             what = f"the environment '{self._environment}' is not running"
             why = "it was never started, or was stopped with `atoll down`"

@@ -109,6 +109,18 @@ def outputs_to_complete(_ctx: click.Context, _param: click.Parameter, incomplete
     return _fitting({name: output.text for name, output in OUTPUTS.items()}, incomplete)
 
 
+def commands_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> Known:
+    """Commands; behind one that has more of them, those."""
+    from atoll.cli.group import COMMANDS
+
+    given: Any = ctx.params.get("names") or ()
+    if not given:
+        return _fitting(COMMANDS, incomplete, sort=False)
+    root = ctx.find_root()
+    parent: Any = root.command.get_command(root, given[0])  # type: ignore[attr-defined]
+    return _fitting(dict.fromkeys(getattr(parent, "commands", {}), ""), incomplete)
+
+
 def files_to_complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Known:
     """Whatever the shell itself completes."""
     return [CompletionItem(incomplete, type="file")]

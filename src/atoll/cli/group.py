@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from atoll.cli.help_parts import EXIT_CODES, VARIABLES, exits, related
+
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Begin": {
         "init": "Write the files that make a repository a workspace.",
@@ -38,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "eject": "Write compose and systemd files that run the same services without Atoll.",
         "schema": "Print the JSON Schema of service.toml or atoll.toml, or of a command's --json.",
         "completion": "Print or install the completion script of a shell.",
+        "help": "Show the help of a command.",
         "version": "Show the version.",
     },
 }
@@ -46,22 +49,22 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # What changes nothing of a workspace or an environment; a test sees that every other command has --plan. `exec` is whatever
 # its own command does.
 READING = frozenset(
-    {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
-    | {"version"}
+    {
+        "check",
+        "status",
+        "logs",
+        "events",
+        "releases",
+        "why",
+        "doctor",
+        "exec",
+        "secret list",
+        "rollout show",
+        "schema",
+        "completion",
+    }
+    | {"help", "version"}
 )
-
-EXIT_CODES: Mapping[int, str] = {
-    0: "done",
-    1: "a bug, with its traceback",
-    2: "a mistake in the command or in a file",
-    3: "the deploy failed and was undone; the stable release was never touched",
-    4: "refused at admission, before anything was touched",
-    5: "a conflict with what is going on",
-    6: "a build failed",
-    7: "the daemon does not answer",
-    9: "undecided: what was measured does not say whether it may go on; it waits for a person",
-    130: "Ctrl-C; a deploy that was started goes on",
-}
 
 
 class ReaderGone(Exception):
@@ -90,6 +93,8 @@ class LazyGroup(click.Group):
         command = import_module(f"atoll.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         _keep_examples(command)
+        for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            each.format_epilog = _Page(cmd_name)
         return command
 
     def resolve_command(
@@ -117,8 +122,27 @@ class LazyGroup(click.Group):
                 formatter.write_dl(list(commands.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
-        with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
+        _write(formatter, "Exit codes", [(str(code), text) for code, text in EXIT_CODES.items()])
+        _write(formatter, "Variables", list(VARIABLES.items()))
+
+
+class _Page:
+    """What follows the options in a command's help."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        _write(formatter, "Exit codes", list(exits(self._name)))
+        _write(formatter, "Variables", list(VARIABLES.items())[:4])
+        others = [(f"atoll {name}", COMMANDS[name]) for name in related(self._name)]
+        _write(formatter, "See also", others)
+
+
+def _write(formatter: click.HelpFormatter, title: str, rows: list[tuple[str, str]]) -> None:
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows)
 
 
 def _keep_examples(command: click.Command) -> None:

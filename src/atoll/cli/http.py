@@ -52,13 +52,16 @@ class Silent(Exception):
 class Line:
     """A way to one daemon. `alive()` says whether a daemon that does not answer will come back."""
 
-    def __init__(self, path: Path, alive: Callable[[], bool], wait_s: float = WAIT_S) -> None:
-        self._path, self._alive, self._wait_s = str(path), alive, wait_s
+    def __init__(
+        self, path: Path, alive: Callable[[], bool], wait_s: float = WAIT_S, answer_s: float = ANSWER_S
+    ) -> None:
+        self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
 
     def request(
-        self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = ANSWER_S
+        self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = 0.0
     ) -> Answer:
         """Send it and wait for the answer. Raises Silent, and Dropped when it may have been heard and must not be repeated."""
+        answer_s = answer_s or self._answer_s
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key:
             headers["Idempotency-Key"] = key
@@ -84,18 +87,20 @@ class Line:
                 return answer
             patience.pause(_what(answer.body), answer.retry_after_s)
 
-    def events(self, target: Callable[[], str]) -> Iterator[ServerEvent]:
-        """A stream to its end, over restarts of the daemon. `target` is asked anew at each connect.
+    def events(self, target: Callable[[bool], str]) -> Iterator[ServerEvent]:
+        """A stream to its end, over restarts of the daemon.
+
+        `target` is asked at each connect, with whether a stream was open before.
 
         Yields the server's events but `end` and `closing`. An answer that is no stream is yielded as event `error`.
         """
-        last = ""
+        last, again = "", False
         patience = _Patience(self._wait_s, self._alive)
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             why = "the stream ended early"
             try:
-                with closing(self._send("GET", target(), None, headers, SILENCE_S)) as stream:
+                with closing(self._send("GET", target(again), None, headers, SILENCE_S)) as stream:
                     status, fields = _head(stream)
                     if status == 503:
                         why = _what(_body(stream, fields))
@@ -103,6 +108,7 @@ class Line:
                     if status != 200:
                         yield ServerEvent("error", "", _body(stream, fields))
                         return
+                    again = True
                     for event in _events(_chunks(stream)):
                         patience = _Patience(self._wait_s, self._alive)
                         if event.name == "end":

@@ -30,6 +30,15 @@ _LEVEL_COLORS = (
     (("info", "notice"), "green"),
     (("debug", "trace"), "bright_black"),
 )
+LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
+_RANKS = tuple((words, LEVELS.index(name)) for words, name in (
+    (("fatal", "crit", "panic", "emerg", "alert"), "fatal"),
+    (("err",), "error"),
+    (("warn",), "warn"),
+    (("info", "notice"), "info"),
+    (("debug",), "debug"),
+    (("trace",), "trace"),
+))  # fmt: skip
 _STYLES = re.compile(r"\x1b\[[0-9;:]*m")
 _WIDEST = 32  # columns for a replica's name; longer ones push their line to the right
 _EVENT_COLORS = (
@@ -67,22 +76,18 @@ class LogPrinter:
     def _text(self, text: str) -> str:
         if not self._terminal:
             return text
-        if text.lstrip().startswith("{") and (shown := self._pretty(text)) is not None:
+        if (shown := self._pretty(text)) is not None:
             return shown
         return text if self._color else _STYLES.sub("", text)
 
     def _pretty(self, text: str) -> str | None:
         """Level, message, fields; None when it is no JSON object."""
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError):
+        fields = _object(text)
+        if fields is None:
             return None
-        if not isinstance(fields, dict):
-            return None
-        level = _taken(fields, _LEVELS)
+        word = _word(_taken(fields, _LEVELS))
         message = _taken(fields, _MESSAGES)
         _taken(fields, _TIMES)  # told by --timestamps
-        word = _NUMBERS.get(level, str(level)) if isinstance(level, int) else _flat(level)
         parts = [self._style(f"{word.upper():<5}", fg=_level_color(word))] if word else []
         if message is not None:
             parts.append(_flat(message))
@@ -91,6 +96,14 @@ class LogPrinter:
 
     def _style(self, text: str, **style: Any) -> str:
         return click.style(text, **style) if self._color else text
+
+
+def level_of(text: str) -> str | None:
+    """The level of a line that is a JSON object with one, as a word of LEVELS; None for others."""
+    fields = _object(text)
+    found = None if fields is None else _taken(fields, _LEVELS)
+    word = _word(found).lower()
+    return next((LEVELS[rank] for words, rank in _RANKS if word.startswith(words)), None)
 
 
 def event_line(event: Event, *, color: bool) -> str:
@@ -106,6 +119,22 @@ def event_line(event: Event, *, color: bool) -> str:
 def event_color(kind: str) -> str:
     """Red for what went wrong, yellow for what ends, green for what is well, cyan for the rest."""
     return next((color for words, color in _EVENT_COLORS if any(word in kind for word in words)), "cyan")
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """The line as a JSON object; None when it is none."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _word(level: Any) -> str:
+    """A level as its logger's word; pino's and bunyan's numbers are words, too."""
+    return _NUMBERS.get(level, str(level)) if isinstance(level, int) else _flat(level)
 
 
 def _taken(fields: dict[str, Any], names: Sequence[str]) -> Any:

@@ -1,6 +1,6 @@
 """The entry point: parse, run one command, turn whatever happens into lines on stderr and an exit code.
 
-`app.main` calls `run`. Exit codes of errors are those of their classes (`atoll.model.errors`); `group.EXIT_CODES`
+`app.main` calls `run`. Exit codes of errors are those of their classes (`atoll.model.errors`); `help_parts.EXIT_CODES`
 documents them.
 """
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 COMPLETING = "_ATOLL_COMPLETE"  # set by the scripts of `atoll completion`
 INTERRUPTED = 130
+TERMINATED = 128 + signal.SIGTERM
 BROKEN_PIPE = 128 + signal.SIGPIPE  # what a shell reports of a program that a closed pipe ended
 
 
@@ -48,11 +49,13 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow must not end a deploy on a Latin-1 terminal
+    signal.signal(signal.SIGTERM, _told_to_end)
     session = Session(hooks)
     try:
         if COMPLETING in os.environ:
             return _complete(session)
-        code = cli.main(args, prog_name="atoll", standalone_mode=False, obj=session, terminal_width=_width())
+        options: dict[str, Any] = {"obj": session, "terminal_width": _width(), "color": colored(sys.stdout)}
+        code = cli.main(args, prog_name="atoll", standalone_mode=False, **options)
         sys.stdout.flush()
         return int(code or 0)
     except (BrokenPipeError, ReaderGone):  # the reader has seen enough
@@ -73,6 +76,11 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
         return report(failed, args)
 
 
+def _told_to_end(*_: object) -> None:
+    """SIGTERM unwinds like Ctrl-C does: a terminal gets its cursor and its screen back."""
+    raise SystemExit(TERMINATED)
+
+
 def _complete(session: Session) -> int:
     """Answer a shell that completes; nothing, when anything is wrong: a prompt is no place for errors."""
     from click.shell_completion import add_completion_class, shell_complete
@@ -88,7 +96,7 @@ def _complete(session: Session) -> int:
 
 def report(failed: Failed, args: Sequence[str]) -> int:
     """Three lines on stderr (what, why, the fix), with --json also an ErrorView on stdout; returns the exit code."""
-    bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr.isatty()) else ("", "")
+    bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr) else ("", "")
     print(f"{bold}error:{plain} {failed.what}", file=sys.stderr)
     for label, text in (("  why:", failed.why), ("  fix:", failed.fix)):
         if text:

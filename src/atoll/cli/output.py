@@ -14,22 +14,37 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+_GAP = 2  # columns between two cells
 PIPE_WIDTH = 200  # columns when nobody's terminal limits it: a pipe gets whole cells
 
 
-def colored(tty: bool) -> bool:
-    """Whether to use colours on a stream: no-color.org, and terminals that cannot."""
-    return tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def colored(stream: IO[str]) -> bool:
+    """Whether to use colours on a stream.
+
+    NO_COLOR says no (no-color.org), then FORCE_COLOR and CLICOLOR_FORCE say yes (force-color.org, bixense.com/clicolors);
+    else a terminal that can.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in {"", "0"} for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def console(stream: IO[str] | None = None) -> Console:
-    """A rich console on stdout (or `stream`) that respects NO_COLOR and does not fold what goes into a pipe."""
+    """A rich console on stdout (or `stream`): our word on colours, and what goes into a pipe is not folded."""
     from rich.console import Console
 
     file = stream or sys.stdout
-    tty = file.isatty()
+    tty, color = file.isatty(), colored(file)
     return Console(
-        file=file, width=None if tty else PIPE_WIDTH, no_color=not colored(tty), highlight=False, soft_wrap=not tty
+        file=file,
+        width=None if tty else PIPE_WIDTH,
+        force_terminal=tty,  # rich would take FORCE_COLOR for a terminal, and draw spinners into a file
+        color_system=("auto" if tty else "standard") if color else None,
+        highlight=False,
+        soft_wrap=not tty,
+        legacy_windows=False,
     )
 
 
@@ -59,11 +74,14 @@ def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterat
         yield out
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, fold: bool = False) -> Table:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, fold: bool = False, spare: Sequence[str] = ()
+) -> Table:
     """A borderless table; a column whose name begins with `>` is set right. Cells may hold rich markup.
 
-    A column in which nothing stands is left out. On a narrow terminal the first column is shown whole, the others are
-    cut; with `fold` the last one goes on in the next line.
+    A column in which nothing stands is left out. On a narrow terminal those of `spare` are left out, the first one
+    first, until the others fit; else the first column is shown whole and the others are cut. With `fold` the last one
+    goes on in the next line.
     """
     from rich.table import Table
     from rich.text import Text
@@ -71,9 +89,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, fold: bool =
     cells = list(rows)
     if cells:
         kept = [number for number in range(len(columns)) if any(row[number] not in {"", "-"} for row in cells)]
+        if spare:
+            kept = _fitting(columns, cells, kept, spare, console().width)
         columns = [columns[number] for number in kept]
         cells = [[row[number] for number in kept] for row in cells]
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _GAP, 0, 0))
     for number, column in enumerate(columns):
         made.add_column(
             column.removeprefix(">"),
@@ -85,6 +105,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, fold: bool =
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def _fitting(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], kept: Sequence[int], spare: Sequence[str], width: int
+) -> list[int]:
+    """Those of the columns `kept` that fit into `width` when those of `spare` go, one by one."""
+    from rich.text import Text
+
+    wide = {
+        number: max(len(columns[number].removeprefix(">")), *(Text.from_markup(row[number]).cell_len for row in cells))
+        for number in kept
+    }
+    fit = list(kept)
+    for name in spare:
+        if sum(wide[number] + _GAP for number in fit) - _GAP <= width:
+            break
+        fit = [number for number in fit if columns[number].removeprefix(">") != name]
+    return fit
 
 
 def print_screen(what: RenderableType) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.group import COMMANDS, EXIT_CODES, SECTIONS
+from atoll.cli.group import COMMANDS, SECTIONS
+from atoll.cli.help_parts import EXIT_CODES, VARIABLES
 from atoll.cli.main import cli
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def _lines() -> Iterator[str]:
     yield from ("object: `kind`, `what`, `why`, `fix`, `exit_code`. Progress goes to stderr, results to stdout.", "")
     yield from ("## Exit codes", "", "| code | meaning |", "|---|---|")
     yield from (f"| {code} | {text} |" for code, text in EXIT_CODES.items())
+    yield from ("", "## Variables", "", "| variable | meaning |", "|---|---|")
+    yield from (f"| `{name}` | {text} |" for name, text in VARIABLES.items())
     for name in COMMANDS:
         command = cli.get_command(root, name)
         assert command is not None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.client import Client
     from atoll.cli.hooks import Hooks, Places
+    from atoll.cli.http import Line
     from atoll.model.spec import WorkspaceSpec
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
@@ -67,10 +68,20 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """The daemon's API."""
-        from atoll.cli.client import Client
         from atoll.cli.http import Line
 
-        return Client(Line(self.places.socket, self.places.will_answer), self.environment)
+        return self._client(Line(self.places.socket, self.places.will_answer))
+
+    def client_within(self, answer_s: float) -> Client:
+        """The same for who looks again and again: it does not wait for a daemon that is away, nor long for an answer."""
+        from atoll.cli.http import Line
+
+        return self._client(Line(self.places.socket, self.places.keeper_alive, 0.0, answer_s))
+
+    def _client(self, line: Line) -> Client:
+        from atoll.cli.client import Client
+
+        return Client(line, self.environment, lambda: self.hooks.names(self.root).environments)
 
     def here(self, text: str) -> str:
         """Commands in a text, such that they work on this environment: the daemon and the files know no --env."""

@@ -98,6 +98,7 @@ _AFTER = Query("after", int, "only what came after this event", 0)
 _FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
 _TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
 _SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
+_UNTIL = Query("until", float, "only lines up to this time, in seconds since the epoch")
 _REPLICA = Query("replica", str, "only of this replica")
 _RELEASE = Query("release", int, "only of this release, by its number")
 _CALLER = Query("caller", str, "only what this service called; an empty one is the gateway")
@@ -150,6 +151,7 @@ def _logs(control: Control, _: None, request: Request) -> Any:
         tail=_query(request, _TAIL),
         follow=_query(request, _FOLLOW),
         since_wall=_query(request, _SINCE),
+        until_wall=_query(request, _UNTIL),
     )
 
 
@@ -204,9 +206,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         plans=True,
     ),
     _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
-    _post(
-        f"{_ONE}/rollout", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION, plans=False
-    ),
+    _post(f"{_ONE}/steer", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION),
     _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
     _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
     _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
@@ -243,7 +243,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "What replicas print.",
         LogLine,
         _logs,
-        query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _FOLLOW),
+        query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _UNTIL, _FOLLOW),
         stream=True,
         event="line",
     ),

@@ -108,6 +108,7 @@ class Control(Protocol):
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """Lines of these services (none: of all) merged by time; `tail` is per service. Raises NotFound at the first step."""
         ...

@@ -74,7 +74,7 @@ class Environment:
         self.why, self.doctor = reading.why, reading.doctor
 
         candidates = Candidates(records, book, clock, machine.free_bytes)
-        self.plan = Planner(candidates, loops, records, f"http://{identity.gateway}").plan
+        self.plan = Planner(candidates, loops, records, f"http://{identity.gateway}", clock).plan
         mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from atoll.daemon.loops import Loops
 from atoll.decide.facts import is_ready
 from atoll.model.errors import NotFound, Refused
+from atoll.model.seen import Seen
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import ExecRequest, ExecView
 from atoll.ports import Clock, LogLine
@@ -13,6 +14,8 @@ from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
 _UNREAD_LINES = 1000  # of followed services, until their reader takes them
+_OVERLAP_S = 5.0  # longer than it takes to read what is there
+_BURST_LINES = 100_000  # of one service within that time
 
 
 class Output:
@@ -29,35 +32,38 @@ class Output:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """Lines of several services, by time for what is there, as they come for what follows."""
         for service in services:
             self._loops.known(service)
         names = list(services) or list(self._records.services())
+        seen = Seen(max(since_wall, self._clock.now().wall))
         lines: list[LogLine] = []
         for name in names:
-            lines += [
-                line
-                async for line in self._engine.logs(
-                    name, replica=replica, tail=tail, follow=False, since_wall=since_wall
-                )
-            ]
+            past = self._engine.logs(name, replica=replica, tail=tail, since_wall=since_wall, until_wall=until_wall)
+            lines += [line async for line in past]
         for line in sorted(lines, key=lambda line: line.wall):
+            seen.is_new(line)
             yield line
         if not follow:
             return
-        last = max((line.wall for line in lines), default=since_wall or self._clock.now().wall)
+        # What was printed while we read is in nobody's hands: read again from a little earlier.
+        after, lines = seen.newest_wall - _OVERLAP_S, []
+        seen.begin_again()
         queue: asyncio.Queue[LogLine] = asyncio.Queue(maxsize=_UNREAD_LINES)
         async with asyncio.TaskGroup() as group:
             for name in names:
-                group.create_task(self._follow(name, replica, last, queue))
+                group.create_task(self._follow(name, replica, after, queue))
             while True:
-                yield await queue.get()
+                line = await queue.get()
+                if line.wall >= since_wall and seen.is_new(line):
+                    yield line
 
     async def _follow(self, service: str, replica: str | None, after: float, queue: "asyncio.Queue[LogLine]") -> None:
-        async for line in self._engine.logs(service, replica=replica, tail=1000, follow=True, since_wall=after):
-            if line.wall > after:
-                await queue.put(line)
+        lines = self._engine.logs(service, replica=replica, tail=_BURST_LINES, follow=True, since_wall=after)
+        async for line in lines:
+            await queue.put(line)
 
     async def exec(self, service: str, request: ExecRequest) -> ExecView:
         """Run a command in a replica's surroundings."""

@@ -9,6 +9,7 @@ from typing import Any
 from atoll.daemon.candidates import Candidates, active
 from atoll.daemon.loops import Loops
 from atoll.decide import plan
+from atoll.decide.steering import steer
 from atoll.model.errors import AtollError, UserError
 from atoll.model.state import Release
 from atoll.model.wire import (
@@ -19,17 +20,20 @@ from atoll.model.wire import (
     RestartRequest,
     RollbackRequest,
     ScaleRequest,
+    SteerRequest,
     StopRequest,
     UpRequest,
 )
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 
 class Planner:
     """One environment's. `gateway` is its address, such as `http://127.0.0.1:8080`."""
 
-    def __init__(self, candidates: Candidates, loops: Loops, records: Records, gateway: str) -> None:
-        self._candidates, self._loops, self._records, self._gateway = candidates, loops, records, gateway
+    def __init__(self, candidates: Candidates, loops: Loops, records: Records, gateway: str, clock: Clock) -> None:
+        self._candidates, self._loops, self._records = candidates, loops, records
+        self._gateway, self._clock = gateway, clock
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
         """One plan a service. Raises what the request itself would raise; `up` tells refusals in its answer."""
@@ -47,6 +51,8 @@ class Planner:
                 self._loops.known(service)
                 self._candidates.idle(service, request)
                 return [self._rollout("restart", await self._candidates.restarted(service, request), ())]
+            case SteerRequest():
+                return [self._steer(service, request)]
             case ScaleRequest():
                 return [self._scale(service, request)]
             case StopRequest():
@@ -106,6 +112,18 @@ class Planner:
             free_bytes=admitted.free_bytes,
             gateway=self._gateway,
         )
+
+    def _steer(self, service: str, request: SteerRequest) -> PlanView:
+        loop = self._loops.known(service)
+        intent = self._candidates.expected(service, request)
+        if request.word == "retry":
+            self._candidates.idle(service, request)
+            return self._rollout("deploy", self._candidates.retried(service), ())
+        rollout = loop.rollout()
+        after = steer(rollout, request.word, request.author.actor or "somebody", self._clock.now())
+        before = rollout or after  # `steer` refuses where there is none
+        candidate = self._records.releases_of(service)[before.candidate]
+        return plan.steered(before, after, candidate, intent.generation)
 
     def _scale(self, service: str, request: ScaleRequest) -> PlanView:
         self._loops.known(service)

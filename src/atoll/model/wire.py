@@ -250,7 +250,7 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     service: str
-    kind: Literal["deploy", "rollback", "restart", "scale", "stop"]
+    kind: Literal["deploy", "rollback", "restart", "scale", "stop", "steer"]
     release: str = ""  # "r8": what would have the traffic; "" when nothing would
     previous: str = ""  # "r7": what has it now; "" when it is down
     unchanged: bool = False  # nothing would happen; the step says why

@@ -81,9 +81,12 @@ class HostEngine:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """See `Host.logs`."""
-        return self._host.logs(service, replica=replica, tail=tail, follow=follow, since_wall=since_wall)
+        return self._host.logs(
+            service, replica=replica, tail=tail, follow=follow, since_wall=since_wall, until_wall=until_wall
+        )
 
     async def last_output(self, replica: str) -> str:
         """The end of what it printed; '' when the host does not answer."""

@@ -42,6 +42,7 @@ from atoll.model.wire import (
     SecretView,
     SeriesPoint,
     SeriesView,
+    ServiceState,
     ServiceView,
     SignalRow,
     SignalsView,
@@ -72,6 +73,8 @@ class FakeControl:
         self.ledger: list[Event] = []
         self.vault: dict[str, int] = {}
         self.streams = 0  # open ones
+        self.note = ""  # of every release
+        self.texts = ["line {number} of {name}"] * 5  # what each service has printed
         self.held: set[str] = set()  # services whose rollouts stay in `starting`
         self._news = asyncio.Condition()
         self._rolling: set[asyncio.Task[None]] = set()
@@ -123,6 +126,7 @@ class FakeControl:
                 artifact="0123456789abcdef",
                 created_wall=_WALL + n,
                 author=Author(actor="ada", commit="c0ffee1234567890"),
+                note=self.note,
             )
             for n in range(newest, 0, -1)
         ]
@@ -161,6 +165,7 @@ class FakeControl:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         for service in services:
             self._find(service)
@@ -170,13 +175,14 @@ class FakeControl:
                 replica=f"{name}-r1-0-aaaa",
                 wall=_WALL + number,
                 stream="stderr" if number % 2 else "stdout",
-                text=f"line {number} of {name}",
+                text=text.replace("{number}", str(number)).replace("{name}", name),
                 cursor=str(number),
             )
             for name in services or sorted(self.services)
-            for number in range(5)
+            for number, text in enumerate(self.texts)
         ]
-        chosen = [line for line in lines if line.wall >= since_wall and replica in {None, line.replica}]
+        until = _WALL * 2 if until_wall is None else until_wall
+        chosen = [line for line in lines if since_wall <= line.wall <= until and replica in {None, line.replica}]
         for line in chosen[-tail:] if tail else []:
             yield line
         while follow:
@@ -359,11 +365,11 @@ class FakeControl:
         return self.services[service]
 
     @staticmethod
-    def _service(name: str, n: int) -> ServiceView:
+    def _service(name: str, n: int, state: ServiceState = "up") -> ServiceView:
         url = f"http://127.0.0.1:8080/{name}"
         replica = ReplicaView(id=f"{name}-r{n}-0-aaaa", release=f"r{n}", phase="serving", ready=True, pid=100 + n)
         return ServiceView(
-            name=name, state="up", release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
+            name=name, state=state, release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
         )
 
     def _record(self, kind: str, service: str, message: str) -> None:

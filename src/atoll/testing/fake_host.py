@@ -293,12 +293,14 @@ class FakeHost:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """Lines of a service by time; the last `tail` first, then new ones while `follow`."""
         self._answer()
 
         def wanted(line: LogLine) -> bool:
-            return line.service == service and replica in {None, line.replica} and line.wall >= since_wall
+            in_time = since_wall <= line.wall and (until_wall is None or line.wall <= until_wall)
+            return line.service == service and replica in {None, line.replica} and in_time
 
         seen = len(self._lines)
         found = [line for line in self._lines if wanted(line)]

@@ -30,7 +30,7 @@ def command(session: Session, service: str | None, follow: bool, after: int | No
     """
     if after is None:
         after = max(0, session.client.status().last_event - tail)
-    color = colored(sys.stdout.isatty())
+    color = colored(sys.stdout)
     for event, raw in session.client.events(after=after, service=service, follow=follow):
         if session.json:
             print_line(raw)

@@ -42,7 +42,7 @@ def command(session: Session, service: str, argv: tuple[str, ...], replica: str,
     if session.json:
         print_json(view)
     else:
-        click.echo(view.output, nl=False)
+        click.echo(view.output, nl=False, color=True)  # as it was printed
     if view.exit.code is not None:
         return view.exit.code
     session.warn(f"the command ended: {view.exit.text}")

@@ -9,20 +9,26 @@ import time
 import click
 
 from atoll.cli.failed import Failed
-from atoll.cli.lines import LogPrinter
+from atoll.cli.lines import LEVELS, LogPrinter, level_of
 from atoll.cli.output import colored, print_line
 from atoll.cli.session import Session, common_options, completing, json_option, service_argument, takes_session
 
+TAIL = 100
+FILTERED_TAIL = 10_000  # who filters looks for something; a few MiB a service at the daemon
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @click.command
 @service_argument(known=True, nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on.")
-@click.option("-n", "--tail", type=click.IntRange(min=0), default=100, show_default=True, help="Lines a service.")
+@click.option(
+    "-n", "--tail", type=click.IntRange(min=0), help="Newest lines a service. Default: 100; 10000 with a filter."
+)
 @click.option("--since", metavar="TIME", help="Only lines since then: 90s, 10m, 2h, 1d, or an ISO 8601 time.")
+@click.option("--until", metavar="TIME", help="Only lines up to then; the same forms.")
 @click.option("--replica", metavar="ID", shell_complete=completing("replicas"), help="Only of this replica.")
 @click.option("-g", "--grep", metavar="REGEX", help="Only lines of which a part matches; `(?i)` first ignores case.")
+@click.option("--level", type=click.Choice(LEVELS), help="Only JSON lines of this level or a graver one.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
 @common_options
 @json_option
@@ -31,30 +37,46 @@ def command(
     session: Session,
     services: tuple[str, ...],
     follow: bool,
-    tail: int,
+    tail: int | None,
     since: str | None,
+    until: str | None,
     replica: str | None,
     grep: str | None,
+    level: str | None,
     timestamps: bool,
 ) -> None:
     """Show what replicas print.
 
     Without SERVICE: of all services. Lines of ended replicas are kept, too. On a terminal each service has its colour, and
-    a line that is a JSON object is shown as level, message and fields; a pipe gets it as it was printed. --grep looks
-    at the lines that --tail and --since leave. With --json one line a line.
+    a line that is a JSON object is shown as level, message and fields; a pipe gets it as it was printed. --grep and
+    --level look at the lines that --tail, --since and --until leave. -f goes on when the daemon was replaced: no line
+    is lost, none comes twice. With --json one line a line.
 
     Example:
       atoll logs orders -f
       atoll logs -f --grep '(?i)error|timeout'
-      atoll logs orders payments --since 10m
+      atoll logs orders payments --since 10m --level warn
     """
-    since_wall = 0.0 if since is None else wall(since, time.time())
+    if follow and until is not None:
+        raise Failed("--follow has no end", "--until asks for one", "leave one of them out")
+    now = time.time()
+    filtered = any(given is not None for given in (since, until, grep, level))
+    lines = session.client.logs(
+        services,
+        replica=replica,
+        tail=tail if tail is not None else FILTERED_TAIL if filtered else TAIL,
+        follow=follow,
+        since_wall=0.0 if since is None else wall(since, now, "--since"),
+        until_wall=None if until is None else wall(until, now, "--until"),
+    )
     wanted = None if grep is None else _pattern(grep)
+    least = LEVELS[LEVELS.index(level) :] if level else None
     tty = sys.stdout.isatty()
-    printer = LogPrinter(services, terminal=tty, color=colored(tty), timestamps=timestamps)
-    lines = session.client.logs(services, replica=replica, tail=tail, follow=follow, since_wall=since_wall)
+    printer = LogPrinter(services, terminal=tty, color=colored(sys.stdout), timestamps=timestamps)
     for line, raw in lines:
         if wanted is not None and not wanted.search(line.text):
+            continue
+        if least is not None and level_of(line.text) not in least:
             continue
         if session.json:
             print_line(raw)
@@ -69,7 +91,7 @@ def _pattern(text: str) -> re.Pattern[str]:
         raise Failed(f"'{text}' is no regular expression", str(exc), "put a backslash before ( [ * + ? .") from exc
 
 
-def wall(text: str, now: float) -> float:
+def wall(text: str, now: float, option: str = "--since") -> float:
     """`10m` before `now`, or an ISO 8601 time (local unless it names a zone), in seconds since the epoch. Raises Failed."""
     if found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip()):
         return now - float(found[1]) * _UNITS[found[2]]
@@ -79,5 +101,5 @@ def wall(text: str, now: float) -> float:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError as exc:
         raise Failed(
-            f"'{text}' is no time", "--since takes an age or a time", "such as 10m, or 2026-05-01T12:00"
+            f"'{text}' is no time", f"{option} takes an age or a time", "such as 10m, or 2026-05-01T12:00"
         ) from exc

@@ -8,6 +8,8 @@ import click
 
 from atoll.cli.failed import Failed
 from atoll.cli.output import print_json, print_screen
+from atoll.cli.plans import plan_option
+from atoll.cli.plans import show as show_plans
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
@@ -61,21 +63,26 @@ def show(session: Session, service: str) -> None:
 def _word(name: str, says: str, more: str, example: str) -> None:
     """One command of the group that says `name` to the rollout."""
 
-    def say(session: Session, service: str) -> None:
+    def say(session: Session, service: str, plan: bool) -> int:
         from atoll.cli.drafts import new_key
         from atoll.model.wire import SteerRequest
         from atoll.pipeline.provenance import author
 
         request = SteerRequest(word=name, author=author(session.root), key=new_key())  # type: ignore[arg-type]
+        if plan:
+            return show_plans(session, session.client.plan(request, service))
         view = session.client.steer(service, request)
         if session.json:
             print_json(view)
         else:
             state = (view.stepping.waits if view.stepping else "") or view.text or view.phase
             session.say(f"{service} {view.release}: {state}")
+        return 0
 
     say.__doc__ = f"{says}\n\n{more}\n\nExample:\n  {example}\n"
-    made: Callable[..., Any] = service_argument(known=True)(common_options(json_option(takes_session(say))))
+    made: Callable[..., Any] = service_argument(known=True)(
+        plan_option(common_options(json_option(takes_session(say))))
+    )
     command.command(name)(made)
 
 

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.failed import Failed
 from atoll.cli.output import age, console, duration, escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from atoll.model.wire import ServiceView, StatusView
 
 WATCH_S = 1.0
+LOOK_S = 0.1  # for a new size of the window
+ANSWER_S = 2.0  # a page that stands still says so
+_SPARE = ("since", "route", "p95", "errors", "req/s", "release", "ready")  # what a narrow terminal goes without
 _STYLE = {"up": "green", "deploying": "cyan", "degraded": "yellow", "failing": "bold red", "down": "dim"}
 
 
@@ -57,10 +61,46 @@ def _watch(session: Session, replicas: bool) -> None:
             time.sleep(WATCH_S)
     from rich.live import Live
 
-    with Live(console=console(), screen=True, auto_refresh=False) as live:
+    status = session.client.status()  # an environment that does not run is an error, as without --watch
+    client = session.client_within(ANSWER_S)
+    out = console()
+    silent_since, trouble = 0.0, ""
+    with Live(console=out, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(screen(session.client.status(), replicas), refresh=True)
-            time.sleep(WATCH_S)
+            live.update(_page(status, replicas, out.height, trouble), refresh=True)
+            _pause(out)
+            try:
+                status, silent_since, trouble = client.status(), 0.0, ""
+            except Failed as exc:
+                silent_since = silent_since or time.monotonic()
+                trouble = f"{exc.what}, for {duration(time.monotonic() - silent_since)}; the page is as it was"
+
+
+def _pause(out: Console) -> None:
+    """A second, or until the window has another size."""
+    size_, until = out.size, time.monotonic() + WATCH_S
+    while time.monotonic() < until and out.size == size_:
+        time.sleep(LOOK_S)
+
+
+def _page(status: StatusView, replicas: bool, height: int, trouble: str) -> RenderableType:
+    """What fits on a screen: services that are not well come before those that are, and the rest is counted."""
+    from msgspec.structs import replace
+    from rich.console import Group
+    from rich.text import Text
+
+    head = [Text(f"! {trouble}", "bold red")] if trouble else []
+    notes = sum(bool(part.problem) for part in status.parts) + len(status.notices)
+    notes += sum(bool(service.reason) for service in status.services)
+    room = max(1, height - len(head) - notes - 5)  # two lines above the table, its header, the count, one to spare
+    if replicas or len(status.services) <= room:
+        return Group(*head, screen(status, replicas))
+    first = sorted(status.services, key=lambda service: (service.state == "up", service.state == "down", -service.rps))
+    names = {service.name for service in first[:room]}
+    shown = tuple(service for service in status.services if service.name in names)
+    states = [service.state for service in first[room:]]
+    rest = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return Group(*head, screen(replace(status, services=shown)), Text(f"and {len(states)} more: {rest}", "dim"))
 
 
 def screen(status: StatusView, replicas: bool = False) -> RenderableType:
@@ -86,7 +126,7 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
         yield Text("no service was deployed yet: `atoll up`")
         return
     columns = ("service", "release", "state", ">ready", ">req/s", ">errors", ">p95", ">since", "route")
-    yield table(columns, (_row(service, status.gateway) for service in status.services))
+    yield table(columns, (_row(service, status.gateway) for service in status.services), spare=_SPARE)
     for service in status.services:
         if service.reason:
             yield Text(

@@ -154,9 +154,10 @@ class ProcessHost:
         tail: int = 100,
         follow: bool = False,
         since_wall: float = 0.0,
+        until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """See `ports.Host`."""
-        return logs.read(self._state_dir / "logs" / service, service, replica, tail, follow, since_wall)
+        return logs.read(self._state_dir / "logs" / service, service, replica, tail, follow, since_wall, until_wall)
 
     async def last_output(self, replica: str, lines: int = 20) -> str:
         """See `ports.Host`."""

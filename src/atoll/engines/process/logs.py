@@ -51,8 +51,15 @@ def _backwards(path: Path, end: int) -> Iterator[bytes]:
         os.close(fd)
 
 
-def newest(path: Path, service: str, count: int, since_wall: float, end: int | None = None) -> list[LogLine]:
-    """The last `count` lines of one replica's log and the file before it, in order, none older than `since_wall`.
+def newest(
+    path: Path,
+    service: str,
+    count: int,
+    since_wall: float,
+    end: int | None = None,
+    until_wall: float | None = None,
+) -> list[LogLine]:
+    """The last `count` lines of one replica's log and the file before it, in order, between these times.
 
     `end` is the offset in the newest file up to which to read.
     """
@@ -65,7 +72,7 @@ def newest(path: Path, service: str, count: int, since_wall: float, end: int | N
                 continue
         for raw in _backwards(file, stop):
             line = parse(service, path.name.removesuffix(".log"), raw)
-            if line is None:
+            if line is None or (until_wall is not None and line.wall > until_wall):
                 continue
             if len(found) >= count or line.wall < since_wall:
                 return found[::-1]
@@ -142,7 +149,13 @@ async def _in_thread(work: Callable[[], list[LogLine]]) -> list[LogLine]:
 
 
 async def read(
-    folder: Path, service: str, replica: str | None, tail: int, follow: bool, since_wall: float
+    folder: Path,
+    service: str,
+    replica: str | None,
+    tail: int,
+    follow: bool,
+    since_wall: float,
+    until_wall: float | None = None,
 ) -> AsyncIterator[LogLine]:
     """The last `tail` lines of a service by time, then, with `follow`, each new one within a fraction of a second."""
     tails: dict[Path, Tail] = {}
@@ -150,7 +163,7 @@ async def read(
     def past() -> list[LogLine]:
         for path in _files(folder, replica):
             tails[path] = Tail(path, service, from_end=True)
-        found = [newest(path, service, tail, since_wall, each.offset) for path, each in tails.items()]
+        found = [newest(path, service, tail, since_wall, each.offset, until_wall) for path, each in tails.items()]
         return list(heapq.merge(*found, key=lambda line: line.wall))[-tail:] if tail > 0 else []
 
     def news() -> list[LogLine]:

@@ -1,0 +1,76 @@
+"""What each command's help and the manual say beside its own text: exit codes, variables, related commands. Data, and light."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time",
+    2: "a mistake in the command or in a file",
+    3: "the deploy failed and was undone; the stable release was never touched",
+    4: "refused at admission, before anything was touched",
+    5: "a conflict with what is going on",
+    6: "a build failed",
+    7: "the daemon does not answer",
+    9: "undecided: what was measured does not say whether it may go on; it waits for a person",
+    130: "Ctrl-C; a deploy that was started goes on",
+    143: "SIGTERM; the same",
+}
+VARIABLES: Mapping[str, str] = {
+    "ATOLL_WORKSPACE": "the workspace's folder, as --workspace",
+    "ATOLL_ENV": "the environment, as --env",
+    "ATOLL_HOME": "where artifacts, releases, logs and secrets lie; default /var/lib/atoll for root, else "
+    "$XDG_DATA_HOME/atoll or ~/.local/share/atoll",
+    "ATOLL_RUN": "where the sockets lie; default /run/atoll for root, else /tmp/atoll-UID",
+    "NO_COLOR": "no colours, whatever else is said",
+    "FORCE_COLOR, CLICOLOR_FORCE": "colours in a pipe, too",
+    "TERM": "`dumb`: neither colours nor lines that are drawn anew",
+    "COLUMNS": "the width to use instead of the terminal's",
+}
+_OFFLINE = (0, 1, 2)
+_CHANGES = (0, 1, 2, 4, 5, 7)
+_ROLLS = (0, 1, 2, 3, 4, 5, 7, 130, 143)
+_BUILDS = (0, 1, 2, 3, 4, 5, 6, 7, 130, 143)
+_LOOKS = (0, 1, 2, 7)
+_CODES: Mapping[str, Sequence[int]] = {
+    **dict.fromkeys(("init", "check", "schema", "completion", "version", "help", "eject"), _OFFLINE),
+    **dict.fromkeys(("up", "deploy"), _BUILDS),
+    **dict.fromkeys(("rollback", "restart"), _ROLLS),
+    **dict.fromkeys(("scale", "down"), _CHANGES),
+    **dict.fromkeys(("logs", "events", "status"), (*_LOOKS, 130, 143)),
+    "doctor": _OFFLINE,
+}
+_SEE_ALSO: Mapping[str, Sequence[str]] = {
+    "init": ("check", "up", "eject"),
+    "check": ("schema", "doctor"),
+    "up": ("deploy", "status", "down"),
+    "deploy": ("rollback", "releases", "why", "logs"),
+    "rollback": ("releases", "deploy", "why"),
+    "restart": ("scale", "secret"),
+    "scale": ("status", "restart"),
+    "down": ("up",),
+    "status": ("why", "logs", "events"),
+    "logs": ("events", "why"),
+    "events": ("logs", "releases"),
+    "releases": ("rollback", "why"),
+    "why": ("logs", "releases", "doctor"),
+    "doctor": ("check", "status"),
+    "exec": ("logs", "secret"),
+    "secret": ("restart", "exec"),
+    "eject": ("init",),
+    "schema": ("check",),
+}
+
+
+def exits(command: str) -> Iterator[tuple[str, str]]:
+    """The exit codes that a command may end with; those of a new one are the usual ones."""
+    for code in _CODES.get(command, _LOOKS):
+        text = EXIT_CODES[code]
+        if code == 1:  # what concerns other commands is left out
+            own = text.partition(f"`{command}`: ")[2].partition(";")[0]
+            text = text.partition(";")[0] + (f"; {own}" if own else "")
+        yield str(code), text
+
+
+def related(command: str) -> Sequence[str]:
+    """Names of other commands."""
+    return _SEE_ALSO.get(command, ())
