@@ -61,8 +61,19 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""  # "held by pid 4711 (nginx)"
 
 
+class Unable(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a service asks for and that cannot be had here, as a sentence, and what would help."""
+
+    what: str
+    fix: str = ""
+
+
 class Host(Protocol):
     """Replica-level engine part: processes, or containers."""
+
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """What of this spec the host cannot provide; empty is fine. Asked before anything starts."""
+        ...
 
     async def start(self, launch: Launch) -> Hosted:
         """Start it, once: an id that was started before is returned as it is, running or ended.
@@ -127,8 +138,8 @@ class Host(Protocol):
 class Engine(Protocol):
     """Revision-level: for one service revisions go in, an observation comes out. The same on every platform."""
 
-    def refusals(self, spec: ServiceSpec) -> Sequence[str]:
-        """What of this spec the engine cannot enforce, as sentences; empty is fine. Asked before anything starts."""
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """What of this spec the engine cannot enforce; empty is fine. Asked before anything starts."""
         ...
 
     def apply(self, want: ServiceDesired) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from atoll.cli.hooks import Hooks
-    from atoll.model.errors import BuildFailed
+    from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
@@ -56,6 +56,9 @@ class PretendHooks:
         }
         spec = EnvironmentSpec(name=environment)
         return WorkspaceSpec(name=raw["name"], root=str(root), environment=spec, services=services)
+
+    def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
+        return ()
 
     def names(self, root: Path) -> Names:
         from atoll.workspace.names import Names

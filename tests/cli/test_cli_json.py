@@ -25,6 +25,11 @@ CALLS: dict[str, tuple[str, ...]] = {
     "deploy": ("deploy", "orders"),
     "rollback": ("rollback", "orders", "--to", "r1"),
     "restart": ("restart", "orders"),
+    "rollout-show": ("rollout", "show", "orders"),
+    **{
+        f"rollout-{word}": ("rollout", word, "orders")
+        for word in ("pause", "resume", "promote", "abort", "keep", "retry")
+    },
     "scale": ("scale", "orders", "2"),
     "down": ("down", "orders"),
     "status": ("status",),

@@ -56,3 +56,20 @@ def test_each_units_replica_has_files_of_its_own_and_the_rest_is_listed(tmp_path
         assert f"{tmp_path.resolve()}/out/systemd/files/orders-{replica}/etc/app.conf" in unit
         assert "StateDirectory=shop/orders" in unit
     assert "`files` etc/app.conf: under systemd" in written["README.md"]
+
+
+def test_a_fixed_port_stays_what_it_is_and_what_systemd_cannot_give_is_listed(tmp_path: Path) -> None:
+    yaml: Any = pytest.importorskip("yaml")
+    (tmp_path / "atoll.toml").write_text('name = "shop"\nports = "21000-21099"')
+    for name, text in {
+        "legacy": 'run = "./legacy"\nports.http = { number = 8000 }\nreplicas = 2\nroute = "/"',
+        "web": 'run = "./web"\ncalls.legacy = "LEGACY"',
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "service.toml").write_text(text)
+    written = files(load(tmp_path), {}, str(tmp_path.resolve() / "out"))
+    services = yaml.safe_load(written["compose.yaml"])["services"]
+    assert services["legacy"]["environment"]["PORT"] == "8000"
+    assert services["web"]["environment"]["LEGACY"] == "http://legacy:8000"
+    assert "Environment=PORT=8000" in written["systemd/shop-legacy-1.service"]
+    assert "listens on 8000 of the machine itself: only one of its 2 replicas can run" in written["README.md"]

@@ -16,6 +16,7 @@ SCRIPTS: dict[Named, Behaviour] = {
     "exits-3": Behaviour(exits_after_s=SOON_S, exit=Exit(code=3), last_words=("failing",)),
     "prints": Behaviour(output=(*(f"line {n}" for n in range(1, 301)), "ready")),
     "missing": Behaviour(cannot_start="./no-such-program: no such file"),
+    "listens": Behaviour(output=("ready",)),
     "shows-file": Behaviour(output=("colour = blue", "ready")),
     "echoes-secret": Behaviour(output=(f"secret is {len('swordfish')} long", "ready")),
     "leaves-a-child": Behaviour(output=("ready",), exits_after_s=SOON_S, exit=Exit(code=0)),

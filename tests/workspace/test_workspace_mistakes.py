@@ -27,7 +27,7 @@ def said(root: Path, texts: Mapping[str, str | bytes]) -> list[str]:
 # Each: the text of s/service.toml after the line `run = "x"`, then the line, what and fix.
 SERVICE = [
     ("helth = 1", 2, "helth is not a field of service.toml", "did you mean 'health'?"),
-    ("port = 8080", 2, 'port must be one of "http", "grpc", "tcp", "none", not the number 8080', "Atoll chooses the number: listen on $PORT, or write {port} into `run`"),
+    ("port = 8080", 2, 'port must be one of "http", "grpc", "tcp", "none", not the number 8080', "Atoll chooses the number: listen on $PORT, or write {port} into `run`; a program that insists on one has ports.http = { number = 8080 }"),
     ("[env]\nA = { secrt = 'x' }", 3, "env.A is no secret: secrt is not its field", 'A = { secret = "NAME" }'),
     ("[health]\npath = '/h'", 3, "health.path is not a field of [health]", 'it is called `http`, below `ready` or `live`: ready = { http = "/ready" }'),
     ("command = 1", 2, "command is not a field of service.toml", "it is called `run`"),
@@ -49,8 +49,10 @@ SERVICE = [
     ('port = "htpp"', 2, 'port must be one of "http", "grpc", "tcp", "none", not "htpp"', "did you mean 'http'?"),
     ('port = "http"\nports.a = "http"', 2, "port cannot stand beside `ports`", "name each port under `ports`"),
     ('ports.A = "http"', 2, 'ports.A has a name that must be a port\'s name in lower case, not "A"', ""),
-    ("ports.a = 80", 2, "ports.a must be a string or a table, not the number 80", 'such as "grpc" or { protocol = "grpc", env = "GRPC_PORT" }'),
-    ('ports.a = { number = 80 }', 2, "ports.a.number is not a field of a port", "known: env, protocol"),
+    ("ports.a = 80", 2, "ports.a must be a table", "a fixed number is { number = 80 }"),
+    ('ports.a = { nummer = 80 }', 2, "ports.a.nummer is not a field of a port", "did you mean 'number'?"),
+    ('ports.a = { number = 0 }', 2, "ports.a.number must be from 1 to 65535, not the number 0", ""),
+    ('ports.a = { number = 20001 }', 2, "ports.a.number = 20001 lies within the ports 20000-29999 that Atoll leases", "move `ports` in atoll.toml"),
     ('ports = "none"', 2, 'ports must be a table, not "none"', 'such as ports.grpc = "grpc"'),
     ('health = "healthz"', 2, 'health must be a path such as "/healthz", or "tcp", "grpc" or "process", not "healthz"', 'did you mean "/healthz"?'),
     ('health = "http"', 2, 'health must be a path such as "/healthz", or "tcp", "grpc" or "process", not "http"', 'did you mean "/http"?'),

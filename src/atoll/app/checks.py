@@ -9,14 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from atoll.keeper.client import KeeperClient, KeeperError, proc
-from atoll.model.errors import UserError
-from atoll.model.spec import WorkspaceSpec
+from atoll.engines.process.host import without_network
+from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, proc, try_network
+from atoll.model.errors import Problem, UserError
+from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
 from atoll.model.wire import DoctorView
 from atoll.pipeline.detect import TOOLCHAINS
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.toolchains import Toolchains
-from atoll.ports import Toolchain
+from atoll.ports import Toolchain, Unable
 from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
 
@@ -30,7 +31,31 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
     """Each check of this machine, with the fix where one is needed."""
     toolchains = Toolchains(build_environment(os.environ, {}, ""))
     languages = [_toolchain(toolchains, TOOLCHAINS[name], workspace) for name in sorted(TOOLCHAINS)]
-    return [_envoy(places, workspace), _cgroups(), *languages, *(_of_environment(places) if places else ())]
+    machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
+    return [*machine, *languages, *(_of_environment(places) if places else ())]
+
+
+def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
+    """What the workspace asks for and this machine cannot give, one warning a service."""
+    wanting = [spec for spec in workspace.services.values() if spec.own_network]
+    why = try_network() if wanting else ""
+    return [_warning(spec, without_network(spec, why)) for spec in wanting] if why else []
+
+
+def _warning(spec: ServiceSpec, unable: Unable) -> Problem:
+    return Problem(file=service_file(spec), field="ports", what=unable.what, fix=unable.fix, level="warning")
+
+
+def _networks(workspace: WorkspaceSpec | None) -> DoctorView:
+    """Whether services may have fixed ports; a failure only when one of them asks for it."""
+    wanting = [spec for spec in workspace.services.values() if spec.own_network] if workspace else []
+    why = try_network()
+    if not why:
+        return DoctorView(check="networks", ok=True, text="a service may have a port of its own (ports.NAME.number)")
+    if wanting:
+        told = without_network(wanting[0], why)
+        return DoctorView(check="networks", ok=False, text=f"{wanting[0].name}: {told.what}", fix=told.fix)
+    return DoctorView(check="networks", ok=None, text=f"no service can have a fixed port: {why}", fix=INSTALL)
 
 
 class Trouble(NamedTuple):

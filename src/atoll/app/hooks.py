@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
-    from atoll.model.errors import BuildFailed
+    from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
@@ -164,6 +164,12 @@ class AppHooks:
             if left["fixtures"] or left["replicas"]:
                 say("stopping proxy, daemon and keeper")
             keeper.shutdown(timeout_s=30.0)
+
+    def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
+        """What this machine cannot give."""
+        from atoll.app.checks import unable
+
+        return unable(workspace)
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What needs no daemon."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from atoll.model.errors import BuildFailed
+    from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView
@@ -74,6 +74,10 @@ class Hooks(Protocol[_Places]):
 
     def stop_all(self, places: _Places, say: Say) -> None:
         """Drain and stop every replica, then proxy, daemon and keeper. Nothing is running: nothing happens."""
+        ...
+
+    def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
+        """What the workspace asks for and this machine cannot give, as warnings: the same files may run elsewhere."""
         ...
 
     def local_checks(self, places: _Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:

@@ -106,7 +106,7 @@ _SECONDS = Query("seconds", int, "so much of the past, at most an hour", 10)
 _SPAN = Query("seconds", int, "so much of the past, at most 30 days", 3600)
 _STEP = Query("step", int, "seconds a point; beyond an hour whole minutes", 60)
 _PLAN = Query("plan", bool, "only say what would be done", False)
-_UNTIL = Query("until", Literal["live", "certified"], "how far: live, or through the bake, too", "live")
+_HOW_FAR = Query("until", Literal["live", "certified"], "how far: live, or through the bake, too", "live")
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
 
@@ -176,7 +176,7 @@ def _series(control: Control, _: None, request: Request) -> Any:
 
 async def _watch(control: Control, _: None, request: Request) -> Any:
     await control.operation(request.path_params["id"])  # a 404 before the stream begins
-    return control.watch_operation(request.path_params["id"], _query(request, _UNTIL))
+    return control.watch_operation(request.path_params["id"], _query(request, _HOW_FAR))
 
 
 def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
@@ -220,7 +220,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "A rollout, change by change, to its end.",
         _OPERATION,
         _watch,
-        query=(_UNTIL,),
+        query=(_HOW_FAR,),
         stream=True,
         event="operation",
     ),

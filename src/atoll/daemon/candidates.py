@@ -17,7 +17,7 @@ from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import ENDED, LIVE, Artifact, Intent, Release, Rollout
 from atoll.model.wire import DeployRequest, Mutation, RestartRequest, RollbackRequest, ScaleRequest
-from atoll.ports import Clock
+from atoll.ports import Clock, Engine
 from atoll.realise.records import Records
 
 _MOST_REPLICAS = 1000  # a slip of the finger must not fill the machine
@@ -36,9 +36,15 @@ class Candidates:
     """One environment's. `free_bytes` asks the machine."""
 
     def __init__(
-        self, records: Records, secret_book: SecretBook, clock: Clock, free_bytes: Callable[[], int | None]
+        self,
+        records: Records,
+        secret_book: SecretBook,
+        engine: Engine,
+        clock: Clock,
+        free_bytes: Callable[[], int | None],
     ) -> None:
-        self._records, self._secrets, self._clock, self.free_bytes = records, secret_book, clock, free_bytes
+        self._records, self._secrets, self._engine, self._clock = records, secret_book, engine, clock
+        self.free_bytes = free_bytes
 
     def intent(self, service: str) -> Intent:
         """What is wanted; generation 0 when nobody ever said."""
@@ -95,6 +101,7 @@ class Candidates:
     async def deployed(self, request: DeployRequest) -> tuple[Release, bool]:
         """The release of a draft, and whether it runs exactly so already. The same content is the same release."""
         service = request.spec.name
+        await self._possible(request.spec)
         releases = self._records.releases_of(service)
         newest = releases.get(max(releases, default=0))
         release = Release(
@@ -125,6 +132,7 @@ class Candidates:
         if n == target:
             raise Conflict(f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`")
         release = releases[n]
+        await self._possible(release.spec)
         newest = await self._secrets.versions_for(release.spec)
         if self._runs(release) or newest == dict(release.secrets):
             return release
@@ -136,6 +144,7 @@ class Candidates:
         current = self._records.releases_of(service).get(self.intent(service).target or 0)
         if current is None:
             raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`")
+        await self._possible(current.spec)
         return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
 
     def retried(self, service: str) -> Release:
@@ -148,6 +157,10 @@ class Candidates:
             )
             raise Conflict("there is nothing to try again", phase, f"`atoll deploy {service}`")
         return release
+
+    async def _possible(self, spec: ServiceSpec) -> None:
+        for unable in await self._engine.refusals(spec):
+            raise Refused(f"{spec.name} cannot run here", unable.what, unable.fix)
 
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:
         return msgspec.structs.replace(

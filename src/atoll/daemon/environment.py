@@ -73,7 +73,7 @@ class Environment:
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
-        candidates = Candidates(records, book, clock, machine.free_bytes)
+        candidates = Candidates(records, book, engine, clock, machine.free_bytes)
         self.plan = Planner(candidates, loops, records, f"http://{identity.gateway}", clock).plan
         mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback

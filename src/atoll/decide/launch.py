@@ -8,9 +8,9 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from atoll.decide.traffic import LOOPBACK, edge_key
+from atoll.decide.traffic import LOOPBACK, edge_key, edge_keys
 from atoll.model.errors import UserError
-from atoll.model.launch import Launch
+from atoll.model.launch import Launch, Network
 from atoll.model.spec import Command, Plain, SecretRef
 from atoll.model.state import Address, Release, ReplicaRecord
 from atoll.model.store_url import parse
@@ -77,6 +77,7 @@ def launch(
         env=env,
         secrets=hidden,
         ports=dict(record.ports),
+        network=_network(release, record, leases),
         limits=release.spec.limits,
         writable=(folders.data,) if folders.data and _names_data(release) else (),
         files={name: _filled(file.text, inside, release) for name, file in release.spec.files.items()},
@@ -110,10 +111,10 @@ def _values(release: Release, record: ReplicaRecord, leases: Mapping[str, int], 
         values["data"] = folders.data
     if folders.files and release.spec.files:
         values["files"] = f"{folders.files}/{record.id}"
-    first = release.spec.port("")
+    first, numbers = release.spec.port(""), _numbers(release, record)
     if first is not None:
-        values |= _address_values(Address(LOOPBACK, record.ports[first.name]))
-    values |= {f"port.{name}": str(number) for name, number in record.ports.items()}
+        values |= _address_values(Address(LOOPBACK, numbers[first.name]))
+    values |= {f"port.{name}": str(number) for name, number in numbers.items()}
     for call in release.spec.calls:
         port = leases.get(edge_key(release.service, release.n, call))
         if port is not None:
@@ -122,11 +123,26 @@ def _values(release: Release, record: ReplicaRecord, leases: Mapping[str, int], 
     return values
 
 
+def _numbers(release: Release, record: ReplicaRecord) -> dict[str, int]:
+    """Where the replica listens, as itself sees it."""
+    fixed = {port.name: port.number for port in release.spec.ports if port.number is not None}
+    return {**record.ports, **fixed}
+
+
+def _network(release: Release, record: ReplicaRecord, leases: Mapping[str, int]) -> Network | None:
+    if not release.spec.own_network:
+        return None
+    numbers = _numbers(release, record)
+    edges = {leases[key] for key in edge_keys(release) if key in leases}
+    return Network(inward={outer: numbers[name] for name, outer in record.ports.items()}, outward=tuple(sorted(edges)))
+
+
 def _port_env(release: Release, record: ReplicaRecord) -> dict[str, str]:
     env: dict[str, str] = {}
+    numbers = _numbers(release, record)
     for index, port in enumerate(release.spec.ports):
         if name := port.env or ("PORT" if index == 0 else ""):
-            env[name] = str(record.ports[port.name])
+            env[name] = str(numbers[port.name])
     return env
 
 

@@ -31,6 +31,7 @@ def check(
     problems = list(_environment(workspace, ephemeral))
     for spec in workspace.services.values():
         problems += _service(spec, sure=spec.name not in unsure)
+        problems += _leased_numbers(spec, workspace.environment)
         for call in spec.calls:
             problems += _call(spec, call, workspace.services, unsure)
     return [*problems, *_clashing_routes(workspace.services.values()), *shared_data(workspace)]
@@ -93,12 +94,31 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
         what = f'"{spec.build.context}" leads out of the workspace'
         yield problem(spec, "build.context", what, 'name a folder of the workspace, such as ".."')
     yield from _variables(spec)
+    yield from _numbers(spec)
     if sure:
         yield from _probe(spec, "health.ready", spec.health.ready)
         yield from _probe(spec, "health.live", spec.health.live)
         yield from placeholders.unknown(spec)
         for index, route in enumerate(spec.routes):
             yield from _route(spec, f"route[{index}]", route)
+
+
+def _numbers(spec: ServiceSpec) -> Iterator[Problem]:
+    """Two ports of a service need two numbers."""
+    taken: dict[int, str] = {}
+    for port in spec.ports:
+        if port.number is not None and (other := taken.setdefault(port.number, port.name)) != port.name:
+            what = f"= {port.number} is the number of port '{other}', too"
+            yield problem(spec, f"ports.{port.name}.number", what, "give each its own")
+
+
+def _leased_numbers(spec: ServiceSpec, environment: EnvironmentSpec) -> Iterator[Problem]:
+    """In the replica's own network its edges are at the numbers that they have on the machine."""
+    low, high = environment.ports
+    for port in spec.ports:
+        if port.number is not None and low <= port.number <= high:
+            what = f"= {port.number} lies within the ports {low}-{high} that Atoll leases"
+            yield problem(spec, f"ports.{port.name}.number", what, f"move `ports` in {WORKSPACE_FILE}")
 
 
 def _leaves_workspace(folder: str, context: str) -> bool:

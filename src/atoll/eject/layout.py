@@ -55,7 +55,8 @@ class Layout:
         try:
             for spec in self.services:
                 for replica in range(1, spec.replicas + 1):
-                    self.ports |= {(spec.name, replica, port.name): next(numbers) for port in spec.ports}
+                    for port in spec.ports:
+                        self.ports[spec.name, replica, port.name] = port.number or next(numbers)
             self.edges += [self._edge(spec, call, next(numbers)) for spec, call in self._inner_calls()]
         except StopIteration:
             why = "every replica and every call needs one of its own"
@@ -193,7 +194,7 @@ class Started(NamedTuple):
 
 def container_ports(spec: ServiceSpec) -> dict[str, int]:
     """The same for every service, since each container has its own network."""
-    return {port.name: CONTAINER_PORT + index for index, port in enumerate(spec.ports)}
+    return {port.name: port.number or CONTAINER_PORT + index for index, port in enumerate(spec.ports)}
 
 
 def marked(kind: Literal["secret", "variable"], name: str) -> str:

@@ -76,6 +76,13 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     yield from _build(layout, spec)
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         yield from _probe(field, probe)
+    for own in spec.ports:
+        if own.number is not None:
+            alone = "" if spec.replicas == 1 else f": only one of its {spec.replicas} replicas can run"
+            yield (
+                f"`ports.{own.name}.number`: under systemd it listens on {own.number} of the machine itself{alone};"
+                " compose gives each container a network."
+            )
     for route in spec.routes:
         port = spec.port(route.port)
         if port is not None and port.protocol != "http":

@@ -14,10 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from atoll.keeper import files, proc, wire
+from atoll.keeper.network import INSTALL
 from atoll.keeper.places import Places
 from atoll.keeper.wire import Message
 
 __all__ = [
+    "INSTALL",
     "KeeperClient",
     "KeeperError",
     "Message",
@@ -27,6 +29,7 @@ __all__ = [
     "places_of",
     "proc",
     "start_keeper",
+    "try_network",
     "wire",
 ]
 
@@ -98,6 +101,18 @@ def _boot(places: Places, timeout_s: float) -> tuple[int, str]:
     except OSError as exc:
         return 4, f"{sys.executable} cannot be run: {exc.strerror}"
     return done.returncode, done.stderr.strip()
+
+
+def try_network() -> str:
+    """Whether a replica may have a network of its own here, found by making one: what stands in the way, or ""."""
+    import subprocess
+
+    command = [sys.executable, "-m", "atoll.keeper.network"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30.0, check=False)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return f"it cannot be tried: {exc}"
+    return "" if done.returncode == 0 else done.stdout.strip() or done.stderr.strip()[-300:] or "it cannot be tried"
 
 
 def _wake(places: Places) -> None:

@@ -58,7 +58,19 @@ class Orphans:
 
 
 def _left_of(record: Message, table: dict[int, proc.Stat]) -> list[proc.Stat]:
-    """The main process, its session and all below them. A session's id cannot be reused while it has a member."""
+    """The main process, its session and all below them, and its forwarder."""
+    found = {stat.pid: stat for stat in (*_session_of(record, table), *_forwarder_of(record, table))}
+    return list(found.values())
+
+
+def _forwarder_of(record: Message, table: dict[int, proc.Stat]) -> list[proc.Stat]:
+    network: Message = record.get("network") or {}
+    stat = table.get(network.get("pid", 0))
+    return [stat] if stat is not None and stat.start == network["start"] and stat.state not in "ZX" else []
+
+
+def _session_of(record: Message, table: dict[int, proc.Stat]) -> list[proc.Stat]:
+    """A session's id cannot be reused while it has a member."""
     pid, start = record.get("pid"), record.get("pid_start", 0)
     if not pid:
         return []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 LAUNCH_FIELDS = frozenset({
     "id", "service", "release", "argv", "folder", "env", "uid", "memory_bytes", "cpu_weight", "open_files", "writable",
-    "notice", "files", "files_folder",
+    "notice", "files", "files_folder", "network",
 })  # fmt: skip
 
 
@@ -137,7 +137,13 @@ class Requests:
     def _run(self, waiter: Waiter, message: Message) -> None:
         self._runs += 1
         name = f"run@{os.getpid()}-{self._runs}"
-        launch = {**self._launch(message), "id": name, "kind": "run", "timeout_s": float(message["timeout_s"])}
+        given = self._launch(message)
+        launch = {**given, "id": name, "kind": "run", "timeout_s": float(message["timeout_s"])}
+        if launch.pop("network", None):
+            replica = self.keeper.held.get(given["id"])
+            if replica is None or not replica.running or not replica.record.get("pid"):
+                raise ValueError(f"{given['id']} does not run, and what runs beside it needs its network")
+            launch["beside"] = [replica.record["pid"], replica.record["pid_start"]]
         self.keeper.spawn(launch).waiters.append(waiter)
 
     def _signal(self, waiter: Waiter, message: Message) -> None:

@@ -18,12 +18,14 @@ import socket
 import time
 import traceback
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 from atoll.keeper import files, proc, spawn
 from atoll.keeper.cgroups import Group
 from atoll.keeper.journal import Journal
 from atoll.keeper.linelog import LineLog
+from atoll.keeper.network import Forwarder, enter, leave
 from atoll.keeper.output import Capture, Output
 from atoll.keeper.places import Places
 from atoll.keeper.wire import Message, Wire, is_trusted, listen
@@ -69,6 +71,7 @@ class Shim:
         self.deadline: float | None = None
         self.overran = False
         self.watch_memory_at: float | None = None
+        self.forwarder: Forwarder | None = None  # of a replica with a network of its own
         self.record: Message = {
             "id": self.id,
             "kind": launch["kind"],
@@ -116,6 +119,11 @@ class Shim:
             name = f"{self.id}.{os.getpid()}"  # an id may come back while its old group is being removed
             self.group = Group.create(self.places.state_dir, name, memory_bytes, launch.get("cpu_weight"))
             self.record["groups"] = self.group.folders
+        if launch.get("network"):
+            self.forwarder = Forwarder(launch["network"])
+            todo = todo._replace(leave=leave)
+        elif launch.get("beside"):
+            todo = todo._replace(enter=partial(enter, *launch["beside"]))
         denied = self._fork(todo)
         if denied:
             self.record["notice"] = f"runs as root, not isolated from other services: {denied}"
@@ -141,24 +149,41 @@ class Shim:
         self.main = pid
         self.record.update(pid=pid, pid_start=proc.start_of(pid))
         self.group.join(pid)
-        self._note({key: self.record[key] for key in ("pid", "pid_start", "groups", "notice")})
         with control:
-            with suppress(OSError):
-                control.send(b"go")
-            readable, _, _ = select.select([control], [], [], EXEC_WAIT_S)
-            answer = control.recv(65536) if readable else b""
+            answer = self._set_off(control)
         if not answer:
             self.output.attach(out_read, err_read)
             return ""
         os.close(out_read)
         os.close(err_read)
         os.waitpid(pid, 0)
+        if self.forwarder is not None:
+            self.forwarder.end()
         self.main = 0
         self.record.update(pid=None, pid_start=0)
         word: Message = json.loads(answer)
         if "failed" in word:
             raise spawn.NotRunnable(word["failed"])
         return str(word["denied"])
+
+    def _set_off(self, control: socket.socket) -> bytes:
+        """Let the child run, joined to the machine's network when it has its own. What it said; b"" when it runs."""
+        noted = ["pid", "pid_start", "groups", "notice"]
+        if self.forwarder is not None:
+            answer = _hear(control)
+            if b"apart" not in answer:
+                return answer or b'{"failed": "it did not get a network of its own in time"}'
+            try:
+                self.forwarder.start(self.main)
+            except (spawn.NotRunnable, OSError) as exc:
+                control.close()  # the child ends
+                return json.dumps({"failed": f"cannot run {self.launch['argv'][0]}: {exc}"}).encode()
+            self.record["network"] = self.forwarder.record
+            noted.append("network")
+        self._note({key: self.record[key] for key in noted})
+        with suppress(OSError):
+            control.send(b"go")
+        return _hear(control)
 
     def _never_ran(self, text: str) -> None:
         self.record.update(pid=None, pid_start=0)
@@ -211,7 +236,8 @@ class Shim:
             self._settle(peer)
 
     def _patience(self) -> float | None:
-        times = [at for at in (self.kill_at, self.deadline, self.watch_memory_at) if at is not None]
+        forward_at = self.forwarder.again_at if self.forwarder else None
+        times = [at for at in (self.kill_at, self.deadline, self.watch_memory_at, forward_at) if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _tick(self) -> None:
@@ -239,6 +265,10 @@ class Shim:
         if not self.main:
             return True
         if self.status is None and not self._main_ended():
+            if self.forwarder is not None and self.forwarder.tend(self.main):
+                self.record["network"] = self.forwarder.record
+                self._note({"network": self.record["network"]})
+                self._tell({"event": "state", "replica": self.record})
             self._reap_others()
             return False
         left = self._reap_others()  # after the main process: its orphans are ours from its end on
@@ -276,7 +306,7 @@ class Shim:
         """Reap whatever ended but the main process; returns the pids of its orphans that live."""
         alive = []
         for pid in proc.children(os.getpid()):
-            if pid == self.main:
+            if pid == self.main or (self.forwarder and pid == self.forwarder.pid):
                 continue
             with suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
@@ -288,6 +318,8 @@ class Shim:
         daemon's shim, and whose shims fall to it when that keeper is killed, too. None of them ends with the daemon.
         """
         pids = proc.children(os.getpid())
+        if self.forwarder is not None:  # it goes last, so that what the replica still answers gets out
+            pids = [pid for pid in pids if pid != self.forwarder.pid]
         if self.launch["kind"] != "fixture":  # a service's name is no proof
             return pids
         return [pid for pid in pids if not ((stat := proc.read_stat(pid)) and stat.comm.startswith("atoll:"))]
@@ -406,6 +438,8 @@ class Shim:
         The socket goes before the telling: once told, the keeper may start a successor of the same name.
         """
         self.record["exit"] = self._exit()
+        if self.forwarder is not None:
+            self.forwarder.end()
         self._reap_all()
         self.output.finish()
         if self.launch["kind"] == "replica":
@@ -426,6 +460,12 @@ class Shim:
                 if isinstance(key.data, Wire) and mask & selectors.EVENT_WRITE:
                     key.data.flush()
                     self._settle(key.data)
+
+
+def _hear(control: socket.socket) -> bytes:
+    """What a child says next, or b"" when it runs (or says nothing in time)."""
+    readable, _, _ = select.select([control], [], [], EXEC_WAIT_S)
+    return control.recv(65536) if readable else b""
 
 
 def main(launch: Message, server: socket.socket, keeper: socket.socket, places: Places) -> NoReturn:

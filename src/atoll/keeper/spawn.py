@@ -12,6 +12,7 @@ import shlex
 import signal
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
@@ -37,6 +38,8 @@ class Plan(NamedTuple):
     open_files: int | None
     oom_score: int | None
     needs: list[tuple[str, int]]
+    leave: Callable[[], None] | None = None  # done by the child first, while the caller waits: a namespace of its own
+    enter: Callable[[], None] | None = None  # done by the child after the word to go: somebody else's
 
 
 class NotRunnable(Exception):
@@ -162,8 +165,8 @@ def _give_tree(path: str, uid: int) -> None:
 def fork(todo: Plan, stdout: int, stderr: int) -> tuple[int, socket.socket]:
     """A child that waits for `b"go"` on the returned socket, then execs. Raises OSError when nothing can be forked.
 
-    The socket ends without a word when the program runs, else it carries {"denied": why} or {"failed": text} first.
-    Should the caller die before it says go, the child ends.
+    A child that has left for a namespace of its own says {"apart": true} before it waits. The socket ends without a
+    (further) word when the program runs, else it carries {"denied": why} or {"failed": text} first. Should the caller die before it says go, the child ends.
     """
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -179,8 +182,13 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
     try:
         os.setsid()
         _reset_signals()
+        if todo.leave is not None:
+            todo.leave()
+            control.send(b'{"apart": true}')
         if control.recv(8) != b"go":
             os._exit(125)
+        if todo.enter is not None:
+            todo.enter()
         _limit(todo)
         denied = _denied(todo)
         if denied:
@@ -238,6 +246,8 @@ def _denied(todo: Plan) -> str:
 
 def _explain(todo: Plan, exc: OSError) -> str:
     name = todo.argv[0]
+    if exc.filename is None and ": " in (exc.strerror or ""):  # a sentence of our own
+        return f"cannot run {name}: {exc.strerror}"
     if exc.errno == errno.ENOEXEC:
         return f"cannot run {name}: {todo.program} is neither a binary for this machine nor a script with a #! line"
     if exc.errno == errno.E2BIG:

@@ -7,6 +7,13 @@ import msgspec
 from atoll.model.spec import Command, Limits
 
 
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """A network of a replica's own, in which its ports are whatever it insists on. All of loopback."""
+
+    inward: Mapping[int, int]  # leased port of the machine -> the port on which the replica listens
+    outward: tuple[int, ...] = ()  # ports of the machine that it reaches under the same number: its edges
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """All that a host needs to start one replica; templates are resolved. `secrets` never reach argv or a log.
 
@@ -20,7 +27,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     folder: str  # absolute working directory
     env: Mapping[str, str]
     secrets: Mapping[str, str] = {}
-    ports: Mapping[str, int] = {}
+    ports: Mapping[str, int] = {}  # of the machine
+    network: Network | None = None  # None: the machine's
     limits: Limits = Limits()
     writable: tuple[str, ...] = ()
     files: Mapping[str, str] = {}  # path relative to `files_folder` -> content, which may hold secrets

@@ -57,10 +57,14 @@ class RenderedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
-    """A named port. The number is leased by the engine; the service learns it by variable or template `{port.NAME}`."""
+    """A named port. The number is leased by the engine; the service learns it by variable or template `{port.NAME}`.
+
+    With a `number` of its own the replica listens there in a network of its own, and the leased port leads to it.
+    """
 
     name: str = "http"
     protocol: Protocol = "http"
+    number: int | None = None
     env: str | None = None  # variable that carries the number; the first port gets PORT
 
 
@@ -290,6 +294,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         if not name:
             return self.ports[0] if self.ports else None
         return next((port for port in self.ports if port.name == name), None)
+
+    @property
+    def own_network(self) -> bool:
+        """Whether each replica needs a network of its own, since the service insists on a port."""
+        return any(port.number is not None for port in self.ports)
 
     @property
     def file_secrets(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from atoll.decide.traffic import callee_port
 from atoll.model.errors import NotFound, Retryable
 from atoll.model.spec import Call, Command, Port, ServiceSpec
 from atoll.model.state import Address, Exit, Observation, ServiceDesired
-from atoll.ports import Clock, Host, LogLine, Traffic, Vault
+from atoll.ports import Clock, Host, LogLine, Traffic, Unable, Vault
 from atoll.realise.cell import Cell, Shared
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports
@@ -61,9 +61,9 @@ class HostEngine:
 
     # --- ports.Engine ---------------------------------------------------------------------------------------------
 
-    def refusals(self, spec: ServiceSpec) -> Sequence[str]:  # noqa: ARG002 - a later host may refuse some
-        """Nothing of the first cut is beyond a host."""
-        return ()
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """What its host cannot provide."""
+        return await self._host.refusals(spec)
 
     def apply(self, want: ServiceDesired) -> None:
         """Take the newest wish for a service."""

@@ -17,10 +17,11 @@ import msgspec
 
 from atoll.daemon.api import Api
 from atoll.daemon.serve import serve
+from atoll.model.analysis import Finding, Verdict
 from atoll.model.errors import Conflict, NotFound, Refused
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
-from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase
+from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
     DeployRequest,
@@ -48,6 +49,7 @@ from atoll.model.wire import (
     SignalsView,
     StatusView,
     SteerRequest,
+    SteppingView,
     StopRequest,
     TotalRow,
     TotalsView,
@@ -59,6 +61,23 @@ from atoll.ports import LogLine
 
 _Kind = Literal["deploy", "rollback", "restart"]
 _WALL = 1_700_000_000.0
+
+
+def _at_a_step(service: str) -> OperationView:
+    """A canary that is looked at."""
+    finding = Finding(
+        metric="failures", outcome="inconclusive", test="a test", total=60, bad=1, other_total=540, other_bad=3,
+        chance=0.4, alpha=0.005, text="1.67 % (1 of 60) of its requests failed",
+    )  # fmt: skip
+    verdict = Verdict(outcome="inconclusive", text=finding.text, findings=(finding,), requests=60, seconds=6.0)
+    steps = tuple(Step(weight_pct=pct, hold_s=10.0, judged=pct < 100) for pct in (10, 50, 100))
+    return OperationView(
+        id="op-0", service=service, kind="deploy", release="r2", previous="r1", phase="stepping", ready=1, wanted=1,
+        stepping=SteppingView(
+            strategy="canary", why="its file says so", steps=steps, stage="watching", weight_pct=10, left_s=48.0,
+            verdict=verdict,
+        ),
+    )  # fmt: skip
 
 
 class FakeControl:
@@ -155,6 +174,7 @@ class FakeControl:
             crash=Exit(code=3, wall=_WALL),
             crash_replica="orders-r1-0-aaaa",
             crash_output="boom: no database\n",
+            rollout=_at_a_step("orders"),
         )
 
     async def logs(
@@ -273,13 +293,9 @@ class FakeControl:
         return self._change(service, "rollback", request)
 
     async def steer(self, service: str, request: SteerRequest) -> OperationView:
-        operation = next((one for one in self.operations.values() if one.service == service and not one.ended), None)
-        if operation is None:
-            raise Conflict(
-                "no rollout is under way", f"the last one of {service} is over", "`atoll status` shows what runs"
-            )
+        self._find(service)
         self.requests.append(request)
-        return operation
+        return _at_a_step(service)
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         self._find(service)
@@ -323,7 +339,13 @@ class FakeControl:
                 )
             ]
         view = self._find(service)
-        kinds = {RollbackRequest: "rollback", RestartRequest: "restart", ScaleRequest: "scale", StopRequest: "stop"}
+        kinds = {
+            RollbackRequest: "rollback",
+            RestartRequest: "restart",
+            ScaleRequest: "scale",
+            StopRequest: "stop",
+            SteerRequest: "steer",
+        }
         kind = kinds[type(request)]
         steps = (f"{kind} {service}",)
         return [PlanView(service=service, kind=kind, release=view.release, steps=steps)]  # type: ignore[arg-type]

@@ -19,9 +19,9 @@ from typing import Final, Literal, TypeVarTuple, Unpack
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
-from atoll.model.spec import Probe
+from atoll.model.spec import Probe, ServiceSpec
 from atoll.model.state import Address, Exit
-from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine
+from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine, Unable
 from atoll.realise.probes import Answer
 
 _FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it
@@ -96,6 +96,7 @@ class FakeHost:
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
+        self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -220,6 +221,10 @@ class FakeHost:
             self._later(process, behaviour.start_s + behaviour.exits_after_s, self._end_by_itself, process)
         await asyncio.sleep(behaviour.start_s)
         return process.hosted
+
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """What a test said of the service in `unable`."""
+        return self.unable.get(spec.name, ())
 
     def files_base(self) -> str:
         """A folder that is nowhere: see `files`."""

@@ -6,6 +6,9 @@ of this machine, its own `launch` for the named behaviours. No test asserts a ti
 
 import asyncio
 import itertools
+import shlex
+import socket
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Literal
@@ -14,13 +17,19 @@ import msgspec
 import pytest
 
 from atoll.model.errors import AtollError
-from atoll.model.spec import Command
+from atoll.model.launch import Network
+from atoll.model.spec import Command, Port, ServiceSpec
 from atoll.ports import Host, Hosted, Launch, LogLine
 
 PATIENCE_S = 60.0
 Behaviour = Literal[
-    "waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child", "shows-file"
+    "waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child", "shows-file", "listens"
 ]
+
+NUMBER = 8080
+LISTEN = (
+    f"import socket, time; s = socket.create_server(('0.0.0.0', {NUMBER})); print('ready', flush=True); time.sleep(600)"
+)
 
 # As shell lines. `waits` ends with 0 on SIGTERM; each says "ready" once its handlers stand.
 LINES: dict[Behaviour, str] = {
@@ -30,10 +39,17 @@ LINES: dict[Behaviour, str] = {
     "prints": "i=1; while [ $i -le 300 ]; do echo line $i; i=$((i+1)); done; echo ready; exec sleep 600",
     "echoes-secret": 'echo "secret is ${#TOKEN} long"; echo ready; exec sleep 600',
     "leaves-a-child": "sleep 600 & echo ready; exit 0",
+    "listens": f"exec {sys.executable} -S -c {shlex.quote(LISTEN)}",
     "shows-file": 'cat "$FILES/etc/app.conf" && echo ready; exec sleep 600',
 }
 
 _numbers = itertools.count(1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def eventually(
@@ -128,6 +144,25 @@ class HostSuite:
     async def test_a_secret_reaches_the_replica(self, host: Host) -> None:
         launch = await self.begin(host, "echoes-secret")
         assert await self.says(host, launch.id, "secret is 9 long")
+
+    async def test_two_have_the_same_port_in_networks_of_their_own(self, host: Host) -> None:
+        insists = ServiceSpec(name="cabin", run=Command(), ports=(Port(number=NUMBER),))
+        if unable := await host.refusals(insists):
+            pytest.skip(unable[0].what)
+        for lease in [_free_port(), _free_port()]:
+            launch = msgspec.structs.replace(
+                self.launch("listens"), network=Network(inward={lease: NUMBER}), ports={"http": lease}
+            )
+            started = await host.start(launch)
+            assert started.exit is None, started
+
+            async def has_its_port(replica: str = launch.id, port: int = lease) -> bool:
+                return (await host.listener(replica, port)).state == "own"
+
+            await eventually(has_its_port, f"{launch.id} listens")
+
+    async def test_what_can_be_had_by_all_is_refused_to_nobody(self, host: Host) -> None:
+        assert list(await host.refusals(ServiceSpec(name="cabin", run=Command(), ports=(Port(),)))) == []
 
     async def there_is(self, host: Host, path: str) -> bool:  # noqa: ARG002  a host elsewhere asks it
         """Whether there is such a file where the host keeps rendered files."""

@@ -43,6 +43,13 @@ PORT_TABLE = Table(
     (
         Field("protocol", PROTOCOL, "What is spoken there; `grpc` is HTTP/2 without TLS.", ('"grpc"',)),
         Field(
+            "number",
+            Integer(1, 65_535),
+            "The port on which the program insists. Each replica gets a network of its own, in which it is free.",
+            ("8080",),
+            default="chosen by Atoll",
+        ),
+        Field(
             "env",
             VARIABLE,
             "The variable that carries the number.",
@@ -58,6 +65,7 @@ PORTS = MapOf(
     Either(
         text=Mapped(PROTOCOL, lambda protocol: Port(protocol=protocol)),
         table=PORT_TABLE,
+        number=Refused("must be a table", lambda number: f"a fixed number is {{ number = {number} }}"),
         fix='such as "grpc" or { protocol = "grpc", env = "GRPC_PORT" }',
     ),
     make=lambda name, port: msgspec.structs.replace(port, name=name),

@@ -223,7 +223,8 @@ SERVICE = Table(
             "port",
             Choice(
                 *("http", "grpc", "tcp", "none"),
-                number="Atoll chooses the number: listen on $PORT, or write {port} into `run`",
+                number="Atoll chooses the number: listen on $PORT, or write {port} into `run`; a program that insists on"
+                " one has ports.http = { number = 8080 }",
             ),
             "What the service's only port speaks; `none` for a worker. Several ports are `ports`.",
             ('"grpc"', '"none"'),

@@ -37,12 +37,13 @@ def command(session: Session) -> int:
         _show(session, sorted(exc.problems, key=lambda problem: (problem.file, problem.line or 0, problem.field)))
         return USER
     names = sorted(workspace.services)
+    warnings = (*workspace.warnings, *session.hooks.unable(workspace))
     if session.json:
         from atoll.cli.outputs import CheckOutput
 
-        print_json(CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=workspace.warnings))
+        print_json(CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=warnings))
     else:
-        _tell(workspace.warnings)
+        _tell(warnings)
         click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
         if not names:
             click.echo(

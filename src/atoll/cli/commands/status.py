@@ -95,7 +95,9 @@ def _page(status: StatusView, replicas: bool, height: int, trouble: str) -> Rend
     room = max(1, height - len(head) - notes - 5)  # two lines above the table, its header, the count, one to spare
     if replicas or len(status.services) <= room:
         return Group(*head, screen(status, replicas))
-    first = sorted(status.services, key=lambda service: (service.state == "up", service.state == "down", -service.rps))
+    first = sorted(
+        status.services, key=lambda service: (service.state == "up", service.state == "down", -(service.rps or 0.0))
+    )
     names = {service.name for service in first[:room]}
     shown = tuple(service for service in status.services if service.name in names)
     states = [service.state for service in first[room:]]

@@ -11,15 +11,24 @@ import msgspec
 from atoll.engines.process import logs, sockets
 from atoll.engines.process.link import KeeperLink
 from atoll.engines.process.users import NOT_ROOT, Users
-from atoll.keeper.client import Message, files, places_of, proc
+from atoll.keeper.client import Message, files, places_of, proc, try_network
 from atoll.model.errors import Retryable
-from atoll.model.spec import Command
+from atoll.model.launch import Network
+from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Exit
-from atoll.ports import Hosted, Launch, Listener, LogLine
+from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
 
 START_S = 45.0  # exec from a slow disk
 CALL_S = 30.0
 RECONNECT_S = 0.2
+
+
+def without_network(spec: ServiceSpec, why: str) -> Unable:
+    """A service with a port of its own, and why it cannot have a network for it."""
+    port = next(port for port in spec.ports if port.number is not None)
+    what = f"ports.{port.name}.number needs a network of its own for each replica, which cannot be had here: {why}"
+    fix = f"install pasta (the package passt), or let the program listen on {{port}} and take `number = {port.number}` out"
+    return Unable(what=what, fix=fix)
 
 
 def hosted(record: Message) -> Hosted:
@@ -50,6 +59,7 @@ class ProcessHost:
         self._places = places_of(state_dir, run_dir)
         self._link = KeeperLink(self._state_dir, run_dir.absolute())
         self._drop = drop_privileges
+        self._has_networks = False
         self._users = Users(self._state_dir)
         self._records: dict[str, Message] = {}
 
@@ -69,6 +79,7 @@ class ProcessHost:
             "cpu_weight": launch.limits.cpu_weight,
             "open_files": launch.limits.open_files,
             "writable": list(launch.writable),
+            "network": None if launch.network is None else _network(launch.network),
             "files": dict(launch.files),
             "files_folder": launch.files_folder,
         }
@@ -79,6 +90,14 @@ class ProcessHost:
         if launch.files_hold_secrets and not files.in_memory(launch.files_folder):
             message["notice"] = f"its files with secrets lie on a disk while it runs: {launch.files_folder}"
         return message
+
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """See `ports.Host`. A network that could be had once is taken to be there."""
+        if not spec.own_network or self._has_networks:
+            return ()
+        why = await asyncio.to_thread(try_network)
+        self._has_networks = not why
+        return (without_network(spec, why),) if why else ()
 
     def files_base(self) -> str:
         """See `ports.Host`."""
@@ -144,6 +163,8 @@ class ProcessHost:
         record = await self._record(replica)
         if record is None:
             return await asyncio.to_thread(sockets.listener, port, -1, None)
+        if (network := record.get("network")) is not None:
+            return await asyncio.to_thread(sockets.listener_inside, port, network, record["shim"], record["pid"])
         return await asyncio.to_thread(sockets.listener, port, record["shim"], record["pid"])
 
     def logs(
@@ -179,6 +200,10 @@ class ProcessHost:
         await self.list()
         shims = {name: int(record["shim"]) for name, record in self._records.items() if record["exit"] is None}
         return await asyncio.to_thread(_usage, shims)
+
+
+def _network(network: Network) -> Message:
+    return {"inward": [list(pair) for pair in network.inward.items()], "outward": list(network.outward)}
 
 
 def _usage(shims: Mapping[str, int]) -> dict[str, tuple[int, float]]:

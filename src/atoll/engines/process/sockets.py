@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from atoll.keeper.client import proc
+from atoll.keeper.client import Message, proc
 from atoll.ports import Listener
 
 V4_LOOPBACK, V4_ANY = "0100007F", "00000000"
@@ -77,11 +77,12 @@ def _as_proc_prints(address: bytes, length: int) -> str:
     return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
 
 
-def _looked_up(port: int) -> list[_Socket]:
+def _looked_up(port: int, of: int | str = "self") -> list[_Socket]:
+    """The listeners of the network that the process `of` is in."""
     found = []
     for name, width in (("tcp", 8), ("tcp6", 32)):
         try:
-            table = Path(f"/proc/self/net/{name}").read_bytes()
+            table = Path(f"/proc/{of}/net/{name}").read_bytes()
         except OSError:  # no IPv6
             continue
         pattern = f":{port:04X} {'0' * width}:0000 0A".encode()
@@ -111,6 +112,26 @@ def _stranger(sockets: list[_Socket]) -> str:
         if _holds(stat.pid, links):
             return f"held by pid {stat.pid} ({stat.comm})"
     return f"held by a process of user {sockets[0].uid}"
+
+
+def listener_inside(port: int, network: Message, shim: int, main: int | None) -> Listener:
+    """The same of a replica with a network of its own: whether its own forwarder has `port`, and whether the tree listens
+    behind it. That the forwarder takes connections says nothing of the replica.
+    """
+    inner = next((inner for outer, inner in network["inward"] if outer == port), None)
+    outside = listener(port, shim, None)  # the forwarder is the only one of the tree that is out here
+    if outside.state != "own" or inner is None or not main:
+        text = f"its forwarder does not take connections to {port}" if outside.state != "stranger" else outside.text
+        return Listener(state="stranger" if outside.state == "stranger" else "none", text=text)
+    sockets = sorted(_looked_up(inner, main), key=lambda each: each.rank)
+    reachable = [each for each in sockets if each.rank < 9]
+    if not reachable:
+        text = "on another address only, not on 127.0.0.1" if sockets else ""
+        return Listener(state="none", text=f"it listens {text}" if text else "")
+    links = {f"socket:[{each.inode}]" for each in reachable if each.rank == reachable[0].rank}
+    if _holds(main, links) or any(_holds(stat.pid, links) for stat in proc.descendants(shim, proc.scan())):
+        return Listener(state="own")  # on whatever address: nobody by-passes the proxy into that network
+    return Listener(state="stranger", text=f"port {inner} in its own network is held by something that is not its own")
 
 
 def listener(port: int, shim: int, main: int | None) -> Listener:

@@ -1,0 +1,52 @@
+"""What a host cannot provide is refused before anything is touched, whoever asks for it and however."""
+
+import pytest
+from msgspec.structs import replace
+from world import ARTIFACT, World, spec
+
+from atoll.model.errors import Refused
+from atoll.model.spec import Port
+from atoll.model.wire import DeployRequest, RestartRequest, RollbackRequest
+from atoll.ports import Unable
+
+FIXED = replace(spec(), ports=(Port(number=8080, env="PORT"),))
+UNABLE = Unable(what="ports.http.number needs a network of its own", fix="install pasta")
+
+
+def test_a_release_that_this_machine_cannot_run_is_refused_and_nothing_is_touched() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.live(FIXED)
+        started = len(world.host.launches)
+        world.host.unable["orders"] = (UNABLE,)
+        for ask in (
+            lambda: world.environment.deploy(DeployRequest(spec=replace(FIXED, replicas=2), artifact=ARTIFACT)),
+            lambda: world.environment.plan(DeployRequest(spec=replace(FIXED, replicas=2), artifact=ARTIFACT)),
+            lambda: world.environment.restart("orders", RestartRequest()),
+            lambda: world.environment.rollback("orders", RollbackRequest(to=1)),
+        ):
+            with pytest.raises(Refused) as caught:
+                await ask()
+            assert (caught.value.why, caught.value.fix) == (UNABLE.what, UNABLE.fix)
+        assert len(world.host.launches) == started
+        assert len(world.host.running("orders", 2)) == 1
+        world.host.unable.clear()
+        await world.live(replace(FIXED, replicas=2))
+
+    world.run(scenario)
+
+
+def test_replicas_that_insist_on_a_port_are_told_it_and_reached_at_leased_ones() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(replace(FIXED, replicas=2))
+        launches = world.host.launches
+        assert [launch.env["PORT"] for launch in launches] == ["8080", "8080"]
+        leased = {launch.ports["http"] for launch in launches}
+        assert len(leased) == 2
+        assert {outer for launch in launches for outer in launch.network.inward} == leased
+
+    world.run(scenario)
