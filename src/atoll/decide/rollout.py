@@ -106,7 +106,8 @@ def advance(
         return Step(replace(anew, stage="filling", stage_since_s=now.boot_s), wake_at_s=now.boot_s)
     facts = Facts(rollout, seen, want, candidate, stable, wanted, now, verdict)
     if reason := failure(facts):
-        return _enter(replace(rollout, reason=reason, verdict=verdict), "undoing", now, reason)
+        undone = replace(rollout, reason=reason.text, reason_id=reason.id, verdict=verdict)
+        return _enter(undone, "undoing", now, reason.text)
     if (changed := _remarked(facts)) is not None:
         return changed
     if (until_s := patience_s(facts)) is not None:
@@ -246,7 +247,7 @@ def _undoing(facts: Facts) -> Step:
         if not _stands(facts, stable):
             if facts.now.boot_s < until_s:
                 return Step(rollout, wake_at_s=until_s)
-            missing = f"{stable.name} did not become ready again{why_not_ready(facts, stable)}"
+            missing = f"{stable.name} did not become ready again{why_not_ready(facts, stable).text}"
             rollout = replace(rollout, reason=f"{rollout.reason}; {missing}")
         return Step(_marked(rollout, LET_GO, facts.now), wake_at_s=facts.now.boot_s)
     if stable.spec.ports and sending(facts.seen.weights) != {stable.n: 100}:
@@ -287,7 +288,7 @@ def _enter(rollout: Rollout, phase: RolloutPhase, now: Now, message: str) -> Ste
 def _event(rollout: Rollout, kind: str, message: str, now: Now, before: str = "") -> Event:
     data: dict[str, Any] = {"rollout": rollout.id, "from": before or rollout.phase, "stable": rollout.stable}
     if rollout.reason:
-        data["reason"] = rollout.reason
+        data["reason"], data["reason_id"] = rollout.reason, rollout.reason_id
     if rollout.verdict is not None:
         data["verdict"] = msgspec.to_builtins(rollout.verdict)
     return Event(
@@ -304,11 +305,11 @@ def _event(rollout: Rollout, kind: str, message: str, now: Now, before: str = ""
 def _remarked(facts: Facts) -> Step | None:
     """With the instant since when something is amiss written down, or forgotten when it is well again."""
     rollout, now = facts.rollout, facts.now
-    for mark, text in marks(facts).items():
-        if text and mark not in rollout.entered_s:
+    for mark, reason in marks(facts).items():
+        if reason and mark not in rollout.entered_s:
             marked = replace(_marked(rollout, mark, now), verdict=facts.verdict)
-            return Step(marked, (_event(marked, f"rollout.{mark}", text, now),), now.boot_s)
-        if not text and mark in rollout.entered_s:
+            return Step(marked, (_event(marked, f"rollout.{mark}", reason.text, now),), now.boot_s)
+        if not reason and mark in rollout.entered_s:
             rest = {name: at_s for name, at_s in rollout.entered_s.items() if name != mark}
             return Step(replace(rollout, entered_s=rest), wake_at_s=now.boot_s)
     return None

@@ -18,6 +18,7 @@ def steer(rollout: Rollout | None, word: Word, who: str, now: Now) -> Rollout:
             "no rollout is under way",
             f"the last one of {rollout.service} is {rollout.phase}" if rollout else "there was none",
             "`atoll status` shows what runs",
+            id="no-rollout",
         )
     match word:
         case "abort":
@@ -30,6 +31,7 @@ def steer(rollout: Rollout | None, word: Word, who: str, now: Now) -> Rollout:
                 f"r{rollout.candidate} cannot be told to {word}",
                 "it has all of the traffic already" if live else f"it is {rollout.phase}: all of the traffic is moving",
                 f"`atoll rollback {rollout.service}` takes it back",
+                id="too-late-to-steer",
             )
         case "pause":
             if rollout.paused:

@@ -110,7 +110,8 @@ def _undecided(facts: Facts) -> Next:
         case "extend" if rollout.extended < EXTENSIONS:
             return Next(replace(rollout, extended=rollout.extended + 1), f"{waited}: it gets as long again")
         case "fail":
-            return Next(replace(rollout, reason=f"{facts.candidate.name} could not be judged: {waited}"))
+            reason = f"{facts.candidate.name} could not be judged: {waited}"
+            return Next(replace(rollout, reason=reason, reason_id="rollout-undecided"))
     why = f"{facts.candidate.name} waits for a person: {waited}"
     return Next(replace(rollout, paused="undecided", waits=why), why)
 

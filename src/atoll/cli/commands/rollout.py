@@ -52,7 +52,9 @@ def show(session: Session, service: str) -> None:
 
     view = session.client.why(service).rollout
     if view is None:
-        raise Failed(f"{service} was never rolled out", "there is nothing to show", f"`atoll deploy {service}`")
+        raise Failed(
+            f"{service} was never rolled out", "there is nothing to show", f"`atoll deploy {service}`", id="no-rollout"
+        )
     if session.json:
         print_json(view)
         return
