@@ -25,6 +25,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "deploy": ("deploy", "orders"),
     "rollback": ("rollback", "orders", "--to", "r1"),
     "restart": ("restart", "orders"),
+    "fault": ("fault", "orders", "--abort", "503"),
     "rollout-show": ("rollout", "show", "orders"),
     **{
         f"rollout-{word}": ("rollout", word, "orders")

@@ -3,7 +3,9 @@
 import os
 import signal
 import time
+import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,3 +175,44 @@ def test_a_newer_deploy_takes_the_place_of_a_candidate_at_its_first_step(lab: La
     lab.atoll("deploy", "orders")
     assert lab.get("/orders/")["version"] == "v3"
     lab.until(lambda: {one["release"] for one in lab.of("orders")["replicas"] if one["ready"]} <= {"r1", "r3"})
+
+
+def test_faults_break_what_they_say_and_end_by_themselves_although_the_daemon_is_killed(lab: Lab) -> None:
+    lab.service("orders")
+    lab.service("web", '[calls.orders]\nenv = { UPSTREAM = "{url}" }\nretries = 0\n')
+    lab.atoll("up")
+    lab.json("fault", "orders", "--abort", "503", "--edge", "web", "--for", "6s")
+    with pytest.raises(urllib.error.HTTPError):
+        lab.get("/web/call")
+    assert lab.get("/orders/")["version"] == "v1"
+    [seen] = lab.json("fault")
+    assert (seen["service"], seen["caller"], seen["kind"]) == ("orders", "web", "abort")
+    os.kill(lab.pid("daemon"), signal.SIGKILL)
+    lab.until(lambda: lab.get("/web/call")["upstream"]["version"] == "v1")
+    assert lab.json("fault") == []
+    kinds = [event["kind"] for event in lab.events("orders")]
+    assert {"fault.injected", "fault.ended"} <= set(kinds)
+
+
+def test_a_latency_is_felt_and_cleared_and_a_paused_replica_goes_on(lab: Lab) -> None:
+    lab.service("orders", "replicas = 2")
+    lab.atoll("up")
+    lab.json("fault", "orders", "--latency", "700ms", "--for", "1m")
+    began = time.monotonic()
+    lab.get("/orders/")
+    assert time.monotonic() - began >= 0.7
+    lab.json("fault", "orders", "--clear")
+    lab.until(lambda: lab.json("fault") == [] and lab.get("/orders/")["version"] == "v1")
+    [first, *_] = lab.pids("orders")
+    lab.json("fault", "orders", "--pause", "--for", "2s")
+    stopped = [pid for pid in lab.pids("orders") or [first] if state(pid) == "T"]
+    assert len(stopped) <= 1
+    lab.until(lambda: all(state(pid) != "T" for pid in lab.pids("orders")) and len(lab.pids("orders")) == 2)
+    before = set(lab.pids("orders"))
+    lab.json("fault", "orders", "--kill")
+    lab.until(lambda: len(set(lab.pids("orders")) - before) == 1)
+
+
+def state(pid: int) -> str:
+    """A process's state letter; T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -136,6 +136,7 @@ def _identity(config: Config) -> Identity:
         root=config.root,
         gateway=Address(spec.gateway.host, spec.gateway.port),
         ports=spec.ports,
+        faults=spec.name == "local" if spec.faults is None else spec.faults,
         data=f"{config.state}/data",
     )
 

@@ -95,6 +95,24 @@ class Client:
         """Say a word to the rollout under way."""
         return self._operation(_of(service, "steer"), request)
 
+    def inject(self, service: str, request: wire.FaultRequest) -> wire.FaultView:
+        """Begin a fault. Never sent twice: a kill is one kill."""
+        from atoll.model.wire import FaultView
+
+        return _decode(self._change("POST", _of(service, "fault"), request), FaultView)
+
+    def faults(self) -> list[wire.FaultView]:
+        """Those in force."""
+        from atoll.model.wire import FaultView
+
+        return _decode(self.raw("/v1/faults"), list[FaultView])
+
+    def clear(self, service: str) -> list[wire.FaultView]:
+        """End those of a service."""
+        from atoll.model.wire import FaultView, Mutation
+
+        return _decode(self._change("POST", f"{_of(service, 'fault')}/clear", Mutation()), list[FaultView])
+
     def restart(self, service: str, request: wire.RestartRequest) -> wire.OperationView:
         """Begin a restart."""
         return self._operation(_of(service, "restart"), request)

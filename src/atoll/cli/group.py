@@ -36,6 +36,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "doctor": "Check this machine and the environment.",
     },
     "Work": {
+        "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",

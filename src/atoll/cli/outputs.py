@@ -26,6 +26,7 @@ from atoll.model.wire import (
     DoctorView,
     ErrorView,
     ExecView,
+    FaultView,
     OperationView,
     PlanView,
     ReleaseView,
@@ -119,6 +120,7 @@ OUTPUTS: Mapping[str, Output] = {
     "up": Output(UpOutput, "Also when some services failed; the exit code is the first failure's."),
     "deploy": _OPERATIONS,
     "rollback": _OPERATIONS,
+    "fault": Output(FaultView | list[FaultView], "The fault; without SERVICE, or with --clear, a list of them."),
     "rollout-show": Output(OperationView, "The newest rollout of the service."),
     **{
         f"rollout-{word}": Output(OperationView, "The rollout with that word taken.")

@@ -13,6 +13,8 @@ from atoll.model.wire import (
     DoctorView,
     ExecRequest,
     ExecView,
+    FaultRequest,
+    FaultView,
     Mutation,
     OperationView,
     PlanView,
@@ -67,6 +69,18 @@ class Control(Protocol):
 
     async def steer(self, service: str, request: SteerRequest) -> OperationView:
         """Say a word to the rollout under way. Raises NotFound, Conflict (it comes too late)."""
+        ...
+
+    async def inject(self, service: str, request: FaultRequest) -> FaultView:
+        """Break something for a while. Raises NotFound, Refused (not here), UserError, Conflict."""
+        ...
+
+    async def faults(self) -> Sequence[FaultView]:
+        """Faults in force."""
+        ...
+
+    async def clear(self, service: str, request: Mutation) -> Sequence[FaultView]:
+        """End the faults of a service. Raises NotFound."""
         ...
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:

@@ -11,6 +11,7 @@ import secrets
 
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.collector import Collector
+from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
@@ -79,6 +80,8 @@ class Environment:
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
         self.steer = mutations.steer
+        book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
+        self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 
     async def run(self) -> None:
         """Keep everything as it is wanted, for ever. Any task's death ends it: the keeper starts a fresh daemon."""

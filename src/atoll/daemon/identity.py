@@ -15,6 +15,7 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
+    faults: bool = True  # whether people may inject some
     data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
 
 

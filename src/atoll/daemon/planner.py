@@ -15,6 +15,7 @@ from atoll.model.state import Release
 from atoll.model.wire import (
     DeployRequest,
     ErrorView,
+    FaultRequest,
     Mutation,
     PlanView,
     RestartRequest,
@@ -53,6 +54,8 @@ class Planner:
                 return [self._rollout("restart", await self._candidates.restarted(service, request), ())]
             case SteerRequest():
                 return [self._steer(service, request)]
+            case FaultRequest():
+                return [self._fault(service, request)]
             case ScaleRequest():
                 return [self._scale(service, request)]
             case StopRequest():
@@ -114,6 +117,19 @@ class Planner:
             free_bytes=admitted.free_bytes,
             gateway=self._gateway,
         )
+
+    def _fault(self, service: str, request: FaultRequest) -> PlanView:
+        self._loops.known(service)
+        intent = self._candidates.intent(service)
+        who = f" from {request.caller}" if request.caller else ""
+        share = f"{request.percent} % of the requests{who}"
+        does = {
+            "kill": f"end {request.most} of its replicas with SIGKILL",
+            "pause": f"stop {request.most} of its replicas for {request.seconds:g} s",
+            "latency": f"hold {share} for {request.latency_s * 1000:g} ms each, for {request.seconds:g} s",
+            "abort": f"answer {share} with {request.status}, for {request.seconds:g} s",
+        }
+        return PlanView(service=service, kind="fault", steps=(does[request.kind],), generation=intent.generation)
 
     def _steer(self, service: str, request: SteerRequest) -> PlanView:
         loop = self._loops.known(service)

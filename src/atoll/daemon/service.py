@@ -6,7 +6,7 @@ each step down before the engine hears of it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -15,11 +15,24 @@ from atoll.daemon.collector import Collector
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
 from atoll.decide.facts import is_ready
+from atoll.decide.faults import in_force, next_end_s
 from atoll.decide.rollout import advance, seconds
 from atoll.decide.strategies.load import Load
 from atoll.model.analysis import Verdict
 from atoll.model.errors import Conflict, Retryable
-from atoll.model.state import ENDED, LIVE, Event, Intent, Observation, Receipt, Release, Rollout, ServiceDesired
+from atoll.model.state import (
+    ENDED,
+    LIVE,
+    Author,
+    Event,
+    Fault,
+    Intent,
+    Observation,
+    Receipt,
+    Release,
+    Rollout,
+    ServiceDesired,
+)
 from atoll.ports import Change, Clock, Engine
 from atoll.realise.cell import SOON_S
 from atoll.realise.records import Records
@@ -89,7 +102,8 @@ class ServiceLoop:
         rollout = self.rollout()
         mine = [one for one in seen.replicas if rollout is not None and one.record.release == rollout.candidate]
         ready = any(is_ready(one) for one in mine)
-        return compose(self.intent(), rollout, self._records.releases_of(self.service), ready=ready)
+        want = compose(self.intent(), rollout, self._records.releases_of(self.service), ready=ready)
+        return msgspec.structs.replace(want, faults=in_force(self.intent().faults, self._clock.now()))
 
     async def run(self) -> None:
         """For ever."""
@@ -162,7 +176,43 @@ class ServiceLoop:
     # --- the step -------------------------------------------------------------------------------------------------
 
     async def _step(self) -> float | None:
-        """Advance as far as it goes; returns in how many seconds to look again by itself."""
+        """Lift faults that have ended, advance as far as it goes; returns in how many seconds to look again by itself."""
+        await self._lift()
+        wait_s = await self._advance()
+        now = self._clock.now()
+        end_s = next_end_s(self.intent().faults, now)
+        waits = [one for one in (wait_s, None if end_s is None else max(SOON_S, end_s - now.boot_s)) if one is not None]
+        return min(waits, default=None)
+
+    async def _lift(self) -> None:
+        """Undo what has ended, then forget it: done again by the next daemon where this one dies in between."""
+        async with self.lock:
+            intent, now = self.intent(), self._clock.now()
+            left = in_force(intent.faults, now)
+            over = [fault for fault in intent.faults if fault not in left]
+            if over:
+                await self.end(over)
+
+    async def end(self, over: Sequence[Fault], author: Author = Author()) -> None:  # noqa: B008  a frozen value
+        """Lift these faults. The caller holds the lock."""
+        intent, wall = self.intent(), self._clock.now().wall
+        for fault in over:
+            for replica in fault.replicas:
+                await self._engine.signal(replica, "SIGCONT")
+        left = tuple(fault for fault in intent.faults if fault not in over)
+        events = tuple(
+            Event(
+                kind="fault.ended", service=self.service, message=f"{fault.kind} is over", author=author, wall=wall,
+                data={"fault": fault.id},
+            )
+            for fault in over
+        )  # fmt: skip
+        change = Change(puts=(msgspec.structs.replace(intent, faults=left),), events=events)
+        await self._records.commit(change)
+        self.apply()
+        self._on_change()
+
+    async def _advance(self) -> float | None:
         while True:
             rollout, now = self.rollout(), self._clock.now()
             releases = self._records.releases_of(self.service)

@@ -335,6 +335,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: Literal["process"] = "process"
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
+    faults: bool | None = None  # whether faults may be injected; None is in `local` only
     metrics: int | None = None  # a port on 127.0.0.1 for Prometheus; None: on the API's socket only
     ports: tuple[int, int] = (20000, 29999)  # leased to replicas and edges; outside Linux's ephemeral 32768-60999
 

@@ -72,6 +72,28 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.service} r{self.n}"
 
 
+FaultKind = Literal["latency", "abort", "pause"]
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault that somebody injected, as a lease: it ends by itself, also when the daemon that began it is gone.
+
+    `latency` and `abort` are between a caller and the service, at the proxy; `pause` stops processes (SIGSTOP).
+    """
+
+    id: str
+    kind: FaultKind
+    boot_id: str
+    until_s: float  # boot seconds; a reboot ends it
+    caller: str | None = None  # a service; "" is the gateway; None is everybody
+    percent: int = 100  # of the requests
+    latency_s: float = 0.0
+    status: int = 0  # HTTP's
+    replicas: tuple[str, ...] = ()  # those that were stopped
+    began_wall: float = 0.0
+    author: Author = Author()
+
+
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What a person wants of one service; changed by compare-and-swap on `generation`; survives rollback."""
 
@@ -79,6 +101,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     target: int | None = None  # the release that shall run; None is down
     replicas: int | None = None  # an override by hand; None is what the release says
+    faults: tuple[Fault, ...] = ()  # injected; they leave `generation` as it is
 
 
 RolloutPhase = Literal[
@@ -287,6 +310,7 @@ class ServiceDesired(msgspec.Struct, frozen=True, kw_only=True):
     revisions: tuple[Revision, ...] = ()
     hold: bool = False  # requests wait at the proxy
     header: str = ""  # `name: value`: requests with it go to the newest revision, whatever the weights
+    faults: tuple[Fault, ...] = ()  # in force now
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

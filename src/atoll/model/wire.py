@@ -68,6 +68,18 @@ class SteerRequest(Mutation, frozen=True, kw_only=True):
     word: Literal["pause", "resume", "promote", "abort", "keep", "retry"]
 
 
+class FaultRequest(Mutation, frozen=True, kw_only=True):
+    """Break something of a service for a while. `kill` ends replicas and lasts no time."""
+
+    kind: Literal["kill", "pause", "latency", "abort"]
+    seconds: float = 30.0
+    caller: str | None = None  # a service, or "gateway"; None is everybody
+    percent: int = 100
+    latency_s: float = 0.0
+    status: int = 0
+    most: int = 1  # replicas, of kill and pause
+
+
 class RestartRequest(Mutation, frozen=True, kw_only=True):
     """Replace every replica by a fresh one of the same release, start-first unless the release forbids overlap."""
 
@@ -254,7 +266,7 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     service: str
-    kind: Literal["deploy", "rollback", "restart", "scale", "stop", "steer"]
+    kind: Literal["deploy", "rollback", "restart", "scale", "stop", "steer", "fault"]
     release: str = ""  # "r8": what would have the traffic; "" when nothing would
     previous: str = ""  # "r7": what has it now; "" when it is down
     unchanged: bool = False  # nothing would happen; the step says why
@@ -271,6 +283,19 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
+
+
+class FaultView(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault in force."""
+
+    id: str  # "" of a kill, which is over at once
+    service: str
+    kind: Literal["kill", "pause", "latency", "abort"]
+    text: str = ""  # what it does, for a person
+    left_s: float = 0.0  # until it ends by itself
+    caller: str | None = None
+    percent: int = 100
+    author: Author = Author()
 
 
 class ReleaseView(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from atoll.model.spec import EdgePolicy, Protocol
-from atoll.proxy.listeners import BUFFER_FILTER, HOLD_FILTER
+from atoll.proxy.listeners import BUFFER_FILTER, FAULT_FILTER, HOLD_FILTER
 from atoll.proxy.names import GATEWAY
 from atoll.proxy.protos import extension, message, pack, seconds
 
@@ -39,6 +39,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     clusters: Mapping[str, int]
     reason: str = ""
     caller: str | None = None  # for the callee to see; None removes what the client claims
+    fault: tuple[float, int, int, int] = (0.0, 0, 0, 0)  # latency in seconds, its percent, status, its percent
     asked: Mapping[str, int] = {}  # clusters of the requests that have `header`, instead of `clusters`
     header: str = ""  # `name: value`
     hold: Mapping[str, str] = {}  # what the holder must know of a request; empty is no hold
@@ -161,9 +162,20 @@ def _route(target: Target, headers: Sequence[Mapping[str, Any]], action: dict[st
         kind = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
         limit = {"value": target.policy.max_body_bytes}
         filters[BUFFER_FILTER] = pack(message(kind)(buffer={"max_request_bytes": limit}))
+    if any(target.fault):
+        filters[FAULT_FILTER] = pack(_fault(*target.fault))
     if filters:
         route["typed_per_filter_config"] = filters
     return route
+
+
+def _fault(latency_s: float, slow_pct: int, status: int, abort_pct: int) -> Any:
+    fields: dict[str, Any] = {}
+    if latency_s:
+        fields["delay"] = {"fixed_delay": seconds(latency_s), "percentage": {"numerator": slow_pct}}
+    if status:
+        fields["abort"] = {"http_status": status, "percentage": {"numerator": abort_pct}}
+    return message("envoy.extensions.filters.http.fault.v3.HTTPFault")(**fields)
 
 
 def _action(target: Target, timeout_s: float, retry_on: Sequence[str]) -> dict[str, Any]:

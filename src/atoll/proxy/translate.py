@@ -227,6 +227,7 @@ def _edge(table: Table, caller: str, edge: Edge, ca_file: str) -> Iterator[Item]
         caller=caller,
         hold=_hold(edge.callee, callee, {"listener": name}),
         header=callee.header if callee else "",
+        fault=_fault(callee, caller),
         asked=_asked(callee, {upstream.release: _edge_key(caller, edge, upstream.release) for upstream in upstreams}),
     )
     yield from _listen(caller, edge, "", target)
@@ -266,6 +267,19 @@ def _shares(entry: ServiceTraffic, releases: Iterable[int]) -> dict[int, int]:
         return {}
     shares = {release: entry.weights.get(release, 0) for release in having}
     return shares if any(shares.values()) else dict.fromkeys(having, 1)
+
+
+def _fault(entry: ServiceTraffic | None, caller: str) -> tuple[float, int, int, int]:
+    """What the proxy shall do to this caller's requests; of several of one kind the newest holds."""
+    latency_s, slow_pct, status, abort_pct = 0.0, 0, 0, 0
+    for fault in entry.faults if entry else ():
+        if fault.caller not in (None, caller):
+            continue
+        if fault.kind == "latency":
+            latency_s, slow_pct = fault.latency_s, fault.percent
+        else:
+            status, abort_pct = fault.status, fault.percent
+    return latency_s, slow_pct, status, abort_pct
 
 
 def _asked(entry: ServiceTraffic | None, having: Mapping[int, ClusterKey]) -> dict[str, int]:
@@ -313,7 +327,7 @@ def _face(table: Table, name: str) -> Any:
     if entry is None or not entry.routes:
         return None
     live = sorted((upstream.release, upstream.port) for upstream in entry.upstreams)
-    return entry.routes, dict(entry.weights), entry.hold, entry.header, live
+    return entry.routes, dict(entry.weights), entry.hold, entry.header, entry.faults, live
 
 
 def _gateway(table: Table) -> Any:
@@ -349,6 +363,7 @@ def gateway_targets(service: str, entry: ServiceTraffic) -> Iterator[tuple[route
                 prefix=path,
                 strip=best.strip,
                 header=entry.header,
+                fault=_fault(entry, ""),
                 asked=_asked(entry, having),
             ),
             host,

@@ -29,6 +29,8 @@ from atoll.model.wire import (
     ErrorView,
     ExecRequest,
     ExecView,
+    FaultRequest,
+    FaultView,
     Mutation,
     OperationView,
     PartView,
@@ -87,6 +89,7 @@ class FakeControl:
         self.services = {name: self._service(name, 1) for name in running}
         self.step_s = step_s
         self.operations: dict[str, OperationView] = {}
+        self.injected: list[FaultView] = []
         self.requests: list[object] = []  # every change that was asked for and not merely repeated
         self.answers: dict[str, OperationView] = {}  # idempotency key -> the first answer
         self.ledger: list[Event] = []
@@ -303,6 +306,22 @@ class FakeControl:
             )
         return self._change(service, "rollback", request)
 
+    async def inject(self, service: str, request: FaultRequest) -> FaultView:
+        self._find(service)
+        self.requests.append(request)
+        view = FaultView(id="fault-1", service=service, kind=request.kind, text="broken", left_s=request.seconds)
+        self.injected.append(view)
+        return view
+
+    async def faults(self) -> Sequence[FaultView]:
+        return tuple(self.injected)
+
+    async def clear(self, service: str, request: Mutation) -> Sequence[FaultView]:
+        self._find(service)
+        self.requests.append(request)
+        over, self.injected = tuple(self.injected), []
+        return over
+
     async def steer(self, service: str, request: SteerRequest) -> OperationView:
         self._find(service)
         self.requests.append(request)
@@ -358,6 +377,7 @@ class FakeControl:
             ScaleRequest: "scale",
             StopRequest: "stop",
             SteerRequest: "steer",
+            FaultRequest: "fault",
         }
         kind = kinds[type(request)]
         steps = (f"{kind} {service}",)

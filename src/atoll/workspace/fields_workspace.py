@@ -6,7 +6,7 @@ from typing import Any
 from atoll.model.spec import EnvironmentSpec, Gateway
 from atoll.workspace.fields_stores import SHARED_STORES
 from atoll.workspace.fields_values import ENV_VALUES, ENVIRONMENT_NAME, INSIDE
-from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
+from atoll.workspace.kinds import Choice, Either, Flag, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
 
 DEFAULT_SERVICES = (".", "*", "services/*")
@@ -90,6 +90,13 @@ _PLACE_FIELDS = (
         "Your own Envoy instead of the one that comes along.",
         ('"/usr/local/bin/envoy"',),
         default="the one that comes along",
+    ),
+    Field(
+        "faults",
+        Flag(),
+        "Whether `atoll fault` may break things on purpose here.",
+        ("true",),
+        default="in `local` only",
     ),
     Field(
         "metrics",

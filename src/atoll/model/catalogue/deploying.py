@@ -55,6 +55,13 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "fault-refused",
+            "Faults are not injected here",
+            "error[fault-refused]: faults are not injected into 'production'",
+            "`atoll fault` breaks things on purpose. Outside `local` that must be allowed by the environment's file.",
+            ("`faults = true` under `[environments.NAME]` in atoll.toml, then `atoll up`.",),
+        ),
+        Page(
             "no-rollout",
             "No rollout is under way",
             "error[no-rollout]: no rollout is under way",

@@ -85,6 +85,7 @@ ErrorId = Literal[
     "not-possible-here",
     "one-at-a-time",
     "no-rollout",
+    "fault-refused",
     "too-late-to-steer",
     "service-down",
     "secret-missing",

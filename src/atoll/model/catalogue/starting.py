@@ -13,8 +13,10 @@ CHAPTER = Chapter(
             "what its file tolerates explain. It was undone by itself.",
             (
                 "`atoll rollout show orders` has each test with its numbers; `atoll logs orders` what the candidate printed.",
-                "Is it meant to be so? `[rollout.analysis]` says what is tolerated; `atoll rollout keep orders` keeps one "
-                "candidate all the same.",
+                (
+                    "Is it meant to be so? `[rollout.analysis]` says what is tolerated; `atoll rollout keep orders` keeps "
+                    "one candidate all the same."
+                ),
                 "Does a business error count as a failure? `[failures]` says which answers do.",
             ),
         ),
