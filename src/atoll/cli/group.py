@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "logs": "Show what replicas print.",
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
+        "graph": "Show who calls whom, and which stores and topics they use.",
         "why": "Explain why a service or a release is as it is.",
         "explain": "Explain an error by its id: what it means, its causes and their fixes.",
         "doctor": "Check this machine and the environment.",
@@ -65,7 +66,7 @@ READING = frozenset(
         "schema",
         "completion",
     }
-    | {"explain", "help", "version"}
+    | {"explain", "graph", "help", "version"}
 )
 
 

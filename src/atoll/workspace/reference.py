@@ -16,7 +16,7 @@ from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, ROLLOUT_TABLE, STEP_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FAILURES, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
-from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, WORKSPACE
+from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, ROOT_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
 
 _HEAD = """\
@@ -147,6 +147,11 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         ANALYSIS_TABLE,
     ),
     ("## atoll.toml", "", WORKSPACE),
+    (
+        "### Roots",
+        "An entry of `roots`; in short, the path. `.gitignore`, commit and `build.context` are those of that repository.",
+        ROOT_TABLE,
+    ),
     (
         "### Shared stores",
         'In atoll.toml `[stores.NAME]`; in short, the URL: `stores.broker = "amqp://broker:5672"`.',
