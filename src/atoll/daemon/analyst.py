@@ -5,14 +5,14 @@ this one ended; seconds that nobody watched are missing, not guessed. Decides no
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from atoll.decide.verdict import Block, Neighbour, Side, judge, observe
+from atoll.decide.verdict import Block, Neighbour, Side, answered, judge, observe
 from atoll.model.analysis import Analysis, Verdict
 from atoll.model.signals import Histogram, Window
-from atoll.model.spec import AnalysisPolicy
+from atoll.model.spec import AnalysisPolicy, Check
 from atoll.model.state import Now, Release, Rollout
 from atoll.ports import Signals
 
@@ -35,6 +35,7 @@ class Analyst:
         self._analysis = Analysis()
         self._verdict: Verdict | None = None
         self._until_s = 0.0
+        self._asked_s: dict[str, float] = {}
 
     def look(self, rollout: Rollout, candidate: Release, now: Now) -> Verdict | None:
         """The verdict now; None while the rollout is not to be judged."""
@@ -42,14 +43,28 @@ class Analyst:
             return rollout.verdict if rollout.phase == "stepping" else None
         if rollout.id != self._rollout:
             self._rollout, self._analysis = rollout.id, rollout.analysis
-            self._verdict, self._until_s = None, math.floor(now.boot_s - LAG_S)
+            self._verdict, self._until_s, self._asked_s = None, math.floor(now.boot_s - LAG_S), {}
         policy = candidate.spec.rollout.analysis
         for from_s, to_s in self._due(now.boot_s):
             self._analysis = self._observed(policy, rollout, candidate, from_s, to_s)
             self._verdict = None
         if self._verdict is None:
-            self._verdict = judge(policy, self._analysis)
+            self._verdict = judge(policy, self._analysis, candidate.spec.rollout.checks)
         return self._verdict
+
+    def due(self, rollout: Rollout, candidate: Release, now: Now) -> Sequence[Check]:
+        """The checks to be asked now; each counts as asked from then on."""
+        if not judged(rollout) or rollout.id != self._rollout:
+            return ()
+        checks = candidate.spec.rollout.checks
+        found = [one for one in checks if now.boot_s >= self._asked_s.get(one.name, 0.0) + one.every_s]
+        self._asked_s |= {one.name: now.boot_s for one in found}
+        return found
+
+    def answered(self, rollout: str, check: str, good: bool | None, text: str) -> None:
+        """One answer; of a rollout that is over it is dropped."""
+        if rollout == self._rollout:
+            self._analysis, self._verdict = answered(self._analysis, check, good, text), None
 
     def kept(self, rollout: Rollout) -> Rollout:
         """The rollout with what was gathered for it."""

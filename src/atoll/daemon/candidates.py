@@ -12,9 +12,10 @@ import msgspec
 from atoll.daemon.secret_book import SecretBook
 from atoll.decide.admission import admit
 from atoll.decide.compose import replicas
+from atoll.decide.freeze import describe, frozen
 from atoll.decide.rollout import STEERABLE
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
-from atoll.model.spec import ServiceSpec
+from atoll.model.spec import Freeze, ServiceSpec
 from atoll.model.state import ENDED, LIVE, Artifact, Intent, Release, Rollout
 from atoll.model.wire import DeployRequest, Mutation, RestartRequest, RollbackRequest, ScaleRequest
 from atoll.ports import Clock, Engine
@@ -42,9 +43,10 @@ class Candidates:
         engine: Engine,
         clock: Clock,
         free_bytes: Callable[[], int | None],
+        freezes: Sequence[Freeze] = (),
     ) -> None:
         self._records, self._secrets, self._engine, self._clock = records, secret_book, engine, clock
-        self.free_bytes = free_bytes
+        self.free_bytes, self._freezes = free_bytes, freezes
 
     def intent(self, service: str) -> Intent:
         """What is wanted; generation 0 when nobody ever said."""
@@ -74,6 +76,17 @@ class Candidates:
                 id="already-deploying",
             )
         return intent
+
+    def thawed(self, request: DeployRequest) -> None:
+        """Raises Refused while deploys are frozen, unless the request says why it goes ahead."""
+        freeze = frozen(self._freezes, self._clock.now().wall)
+        if freeze is not None and not request.override_freeze:
+            raise Refused(
+                f"{request.spec.name} is not deployed now",
+                f"deploys are frozen {describe(freeze)}",
+                "wait, or say why it must go ahead: `atoll deploy --override-freeze WHY`",
+                id="frozen",
+            )
 
     def replaceable(self, service: str, request: Mutation) -> Intent:
         """The same for a deploy: one whose candidate has not got all of the traffic yet makes room. Raises Conflict."""

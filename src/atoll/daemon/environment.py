@@ -8,6 +8,7 @@ carried by its service's loop (`daemon.service`).
 
 import asyncio
 import secrets
+from pathlib import Path
 
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.collector import Collector
@@ -15,6 +16,7 @@ from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
+from atoll.daemon.notifier import Notifier
 from atoll.daemon.output import Output
 from atoll.daemon.planner import Planner
 from atoll.daemon.pulse import Pulse
@@ -74,12 +76,15 @@ class Environment:
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
-        candidates = Candidates(records, book, engine, clock, machine.free_bytes)
+        candidates = Candidates(records, book, engine, clock, machine.free_bytes, identity.freezes)
         self.plan = Planner(candidates, loops, records, f"http://{identity.gateway}", clock).plan
         mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
         self.steer = mutations.steer
+        where = {"workspace": identity.workspace, "environment": identity.environment}
+        folder = Path(identity.state) if identity.state else None
+        self._notifier = Notifier(identity.notify, where, store, vault, clock, pulse, folder)
         book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
         self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 
@@ -93,3 +98,4 @@ class Environment:
             group.create_task(self._signals.run())
             group.create_task(self._collector.run())
             group.create_task(self._loops.run())
+            group.create_task(self._notifier.run())

@@ -100,6 +100,7 @@ class Mutations:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
+            self._candidates.thawed(request)
             self._candidates.replaceable(service, request)
             release, runs = await self._candidates.deployed(request)
             if runs:
@@ -219,6 +220,8 @@ class Mutations:
             "warnings": list(admitted.warnings),
             "rollout": rollout.id,
         }
+        if isinstance(request, DeployRequest) and request.override_freeze:
+            data["override_freeze"] = request.override_freeze
         event = Event(
             kind="rollout.started", service=service, release=release.n, message=message,
             author=request.author, data=data, wall=now.wall,

@@ -42,6 +42,7 @@ class Planner:
             case UpRequest():
                 return await self._up(request)
             case DeployRequest():
+                self._candidates.thawed(request)
                 self._candidates.idle(request.spec.name, request)
                 return [await self._deploy(request, ())]
             case RollbackRequest():

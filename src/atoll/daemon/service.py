@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from atoll.daemon.analyst import EVERY_S, Analyst, judged
+from atoll.daemon.checks import ask
 from atoll.daemon.collector import Collector
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
@@ -20,6 +21,7 @@ from atoll.decide.rollout import advance, seconds
 from atoll.decide.strategies.load import Load
 from atoll.model.analysis import Verdict
 from atoll.model.errors import Conflict, Retryable
+from atoll.model.spec import Check
 from atoll.model.state import (
     ENDED,
     LIVE,
@@ -80,6 +82,7 @@ class ServiceLoop:
         self._measures: dict[str, Measure] = {}
         self._analyst = Analyst(service, collector.signals)
         self._saved_s = 0.0
+        self._tasks: asyncio.TaskGroup
 
     def hint(self) -> None:
         """Something may have changed."""
@@ -107,18 +110,19 @@ class ServiceLoop:
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            self._hint.clear()
-            try:
-                wake_s = await self._step()
-            except (Retryable, Conflict) as exc:
-                _log.warning("%s: %s", self.service, exc)
-                wake_s = 1.0
-            try:
-                async with asyncio.timeout(wake_s):
-                    await self._hint.wait()
-            except TimeoutError:
-                pass
+        async with asyncio.TaskGroup() as self._tasks:
+            while True:
+                self._hint.clear()
+                try:
+                    wake_s = await self._step()
+                except (Retryable, Conflict) as exc:
+                    _log.warning("%s: %s", self.service, exc)
+                    wake_s = 1.0
+                try:
+                    async with asyncio.timeout(wake_s):
+                        await self._hint.wait()
+                except TimeoutError:
+                    pass
 
     def load(self) -> Load | None:
         """What the service gets now; None while nobody knows."""
@@ -225,6 +229,8 @@ class ServiceLoop:
             wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
             candidate = releases[rollout.candidate]
             verdict = self._analyst.look(rollout, candidate, now)
+            for check in self._analyst.due(rollout, candidate, now):
+                self._tasks.create_task(self._ask(rollout, check, seen))
             step = advance(rollout, seen, want, candidate, stable, wanted, now, verdict)
             if step.rollout == rollout:
                 await self._save_evidence(rollout, now.boot_s)
@@ -235,6 +241,11 @@ class ServiceLoop:
                     continue  # a person superseded it while we looked
                 await self._record(rollout, step.rollout, step.events)
             self._on_change()
+
+    async def _ask(self, rollout: Rollout, check: Check, seen: Observation) -> None:
+        good, text = await ask(check, self._engine, seen, rollout.candidate)
+        self._analyst.answered(rollout.id, check.name, good, text)
+        self.hint()
 
     async def _save_evidence(self, rollout: Rollout, now_s: float) -> None:
         """Now and then between two steps: evidence is dear, and a daemon may die."""

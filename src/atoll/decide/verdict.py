@@ -10,7 +10,7 @@ as they were before that second; the candidate's limit is that much higher which
 failures: they hide a bad candidate from its callers, not from here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import log, log1p
 from typing import NamedTuple
 
@@ -29,9 +29,9 @@ from atoll.decide.evidence import (
     requests_until,
     two_arms,
 )
-from atoll.model.analysis import Analysis, Evidence, Finding, Outcome, Track, Verdict
+from atoll.model.analysis import Analysis, Answers, Evidence, Finding, Outcome, Track, Verdict
 from atoll.model.signals import Histogram, bounds, bucket_of
-from atoll.model.spec import AnalysisPolicy
+from atoll.model.spec import AnalysisPolicy, Check
 
 QUANTILES = (0.5, 0.9, 0.99)  # of the stable release: slower everywhere, slower at the tail, slower at its very end
 MOST_FAILING = 3.0  # log e-value: what one second of failures may tell at most (odds of 20 to 1)
@@ -39,6 +39,7 @@ MOST_SLOW = (
     0.7  # and one of slow requests (2 to 1): one pause of one replica is one event, though it slows many requests
 )
 MAX_LATENCY_QUANTILE = 0.95  # that an objective for latency is about
+SILENT = 3  # times in a row that a check did not answer: then it is not there
 LEAST_REFERENCE = 20  # requests of the stable release before its quantiles mean something
 FAILURES, LATENCY, BUDGET, SLOWER_THAN, CALLERS = "failures", "latency", "max_failures", "max_latency", "callers"
 _TESTS = {
@@ -103,14 +104,30 @@ def observe(
         _objectives(policy, tracks, block, warm)
     for neighbour in neighbours:
         _neighbour(policy, tracks, neighbour)
-    return Analysis(tracks=tracks, seconds=analysis.seconds + seconds)
+    return replace(analysis, tracks=tracks, seconds=analysis.seconds + seconds)
 
 
-def judge(policy: AnalysisPolicy, analysis: Analysis) -> Verdict:
-    """What is known now. One test that convicts is enough to fail; to pass, both failures and latency must have excluded
-    a regression of the size that the policy names, over at least its minimum of requests.
+def answered(analysis: Analysis, check: str, good: bool | None, text: str) -> Analysis:
+    """With one more answer of a check; None is none at all."""
+    before = analysis.answers.get(check, Answers())
+    after = Answers(
+        good=before.good + (good is True),
+        bad=before.bad + (good is False),
+        silent=before.silent + 1 if good is None else 0,
+        text=text,
+    )
+    return replace(analysis, answers={**analysis.answers, check: after})
+
+
+def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = ()) -> Verdict:
+    """What is known now. One test or check that convicts is enough to fail; to pass, both failures and latency must have
+    excluded a regression of the size that the policy names, over at least its minimum of requests, and each check must
+    have answered well.
     """
-    findings = tuple(_finding(policy, name, track) for name, track in analysis.tracks.items())
+    findings = (
+        *(_finding(policy, name, track) for name, track in analysis.tracks.items()),
+        *(_checked(check, analysis.answers.get(check.name, Answers())) for check in checks),
+    )
     overall = {one.metric: one for one in findings}
     failures, latency = overall.get(FAILURES), overall.get(LATENCY)
     failed = [one for one in findings if one.outcome == "fail"]
@@ -122,13 +139,17 @@ def judge(policy: AnalysisPolicy, analysis: Analysis) -> Verdict:
     }
     if failed:
         return Verdict(outcome="fail", text="; ".join(one.text for one in failed), **sample)  # type: ignore[arg-type]
+    silent = [one for one in findings if one.outcome == "error"]
+    if silent:
+        return Verdict(outcome="error", text="; ".join(one.text for one in silent), **sample)  # type: ignore[arg-type]
     needed = [failures] + ([latency] if policy.latency else [])
     missing = [one for one in needed if one is None or one.outcome == "no data"]
     if missing:
         seen = failures.total if failures else 0
         text = f"{seen} requests were measured, {policy.min_requests} are the least to judge by"
         return Verdict(outcome="no data", text=text, **sample)  # type: ignore[arg-type]
-    open_ = [one for one in needed if one is not None and one.outcome == "inconclusive"]
+    unasked = [overall[check.name] for check in checks]
+    open_ = [one for one in (*needed, *unasked) if one is not None and one.outcome == "inconclusive"]
     if open_:
         return Verdict(outcome="inconclusive", text="; ".join(one.text for one in open_), **sample)  # type: ignore[arg-type]
     text = "; ".join(one.text for one in needed if one is not None)
@@ -274,6 +295,20 @@ def _finding(policy: AnalysisPolicy, name: str, track: Track) -> Finding:
         chance=chance(track.worse),
         alpha=alpha,
         text=_sentence(policy, name, track, outcome),
+    )
+
+
+def _checked(check: Check, answers: Answers) -> Finding:
+    outcome: Outcome = "pass" if answers.good else "inconclusive"
+    said = f": {answers.text}" if answers.text else ""
+    text = f"{check.name} is well{said}" if answers.good else f"{check.name} has not answered yet"
+    if answers.silent >= SILENT:
+        outcome, text = "error", f"{check.name} does not answer{said}"
+    if answers.bad > check.failures:
+        outcome, text = "fail", f"{check.name} is not well{said}"
+    total = answers.good + answers.bad
+    return Finding(
+        metric=check.name, outcome=outcome, test="a check of its file", total=total, bad=answers.bad, text=text
     )
 
 

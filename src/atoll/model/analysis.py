@@ -36,11 +36,21 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     other_bad: int = 0
 
 
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check of the file's own answered so far."""
+
+    good: int = 0
+    bad: int = 0
+    silent: int = 0  # in a row: no answer at all, so that nothing is known
+    text: str = ""  # the last one
+
+
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """All of it, for one rollout. Keys of `tracks`: `failures`, `latency`, and `failures web` for the edge from web."""
 
     tracks: Mapping[str, Track] = {}
     seconds: float = 0.0  # in which something was looked at
+    answers: Mapping[str, Answers] = {}  # by the check's name
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

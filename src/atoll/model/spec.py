@@ -194,6 +194,23 @@ Strategy = Literal["auto", "canary", "header", "rolling", "blue-green", "all-at-
 Undecided = Literal["hold", "extend", "fail", "promote"]
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A question besides the proxy's counts, asked again and again while a candidate is judged: exactly one of `http`,
+    `command` and `query`.
+    """
+
+    name: str
+    http: str = ""  # a URL: 2xx is well
+    command: Command | None = None  # in a replica of the candidate: exit code 0 is well
+    query: str = ""  # PromQL; every value of its answer must be within `min` and `max`
+    prometheus: str = ""  # the server's URL
+    min: float | None = None
+    max: float | None = None
+    every_s: float = 30.0
+    timeout_s: float = 10.0
+    failures: int = 0  # bad answers that are let go, over the whole rollout
+
+
 class RolloutStep(msgspec.Struct, frozen=True, kw_only=True):
     """A share of the traffic for the candidate, and how long at least. With `header` (`name: value`) it is the requests
     that have it, instead of a share of all.
@@ -216,6 +233,7 @@ class RolloutSpec(msgspec.Struct, frozen=True, kw_only=True):
     on_inconclusive: Undecided = "extend"
     countdown_s: float = 0.0  # between a failing verdict and going back, in which a person may keep the candidate
     analysis: AnalysisPolicy = AnalysisPolicy()
+    checks: tuple[Check, ...] = ()
 
 
 GRPC_CODES = (  # by number
@@ -338,6 +356,26 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.host}:{self.port}"
 
 
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """When nothing new is deployed: between two dates, or at hours of weekdays. Dates and hours are of `zone`."""
+
+    first: str = ""  # a date, 2026-12-20; "" is a weekly freeze
+    last: str = ""  # a date, the last frozen day
+    days: tuple[str, ...] = ()  # mon .. sun; () is each day
+    after: str = "00:00"
+    before: str = "24:00"
+    zone: str = "UTC"
+    why: str = ""
+
+
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that is told of events, signed when it has a `secret`."""
+
+    url: Plain | SecretRef
+    events: tuple[str, ...] = ("rollout.live", "rollout.undone", "rollout.paused", "rollout.condemned", "job.failed")
+    secret: str = ""  # the secret whose value signs
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
@@ -345,6 +383,8 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: Literal["process"] = "process"
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
+    freezes: tuple[Freeze, ...] = ()
+    notify: tuple[Notify, ...] = ()
     faults: bool | None = None  # whether faults may be injected; None is in `local` only
     metrics: int | None = None  # a port on 127.0.0.1 for Prometheus; None: on the API's socket only
     ports: tuple[int, int] = (20000, 29999)  # leased to replicas and edges; outside Linux's ephemeral 32768-60999

@@ -50,6 +50,7 @@ class DeployRequest(Mutation, frozen=True, kw_only=True):
     artifact: Artifact
     note: str = ""
     force: bool = False
+    override_freeze: str = ""  # why it goes ahead although deploys are frozen
 
 
 class UpRequest(Mutation, frozen=True, kw_only=True):

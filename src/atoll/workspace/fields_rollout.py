@@ -3,8 +3,24 @@
 import re
 from typing import Any
 
-from atoll.model.spec import AnalysisPolicy, RolloutSpec, RolloutStep
-from atoll.workspace.kinds import Choice, Duration, Either, Flag, Integer, ListOf, Mapped, Percent, Text, wrong
+from msgspec.structs import replace
+
+from atoll.model.spec import AnalysisPolicy, Check, RolloutSpec, RolloutStep
+from atoll.workspace.fields_values import COMMAND
+from atoll.workspace.kinds import (
+    Choice,
+    Duration,
+    Either,
+    Flag,
+    Integer,
+    ListOf,
+    MapOf,
+    Mapped,
+    Number,
+    Percent,
+    Text,
+    wrong,
+)
 from atoll.workspace.tables import Field, Table
 
 STRATEGIES = ("auto", "canary", "header", "rolling", "blue-green", "all-at-once")
@@ -153,6 +169,56 @@ ANALYSIS_TABLE = Table(
     hints={"metrics": "failures and latency are measured by the proxy; there is nothing to query"},
 )
 
+
+def _check(**given: Any) -> Check:
+    ways = [way for way in ("http", "command", "query") if given.get(way)]
+    if len(ways) != 1:
+        what = f"has {' and '.join(ways)}: one question is enough" if ways else "does not say what to ask"
+        raise wrong(what, 'one of http = "http://...", command = "./smoke", query = "rate(...)"')
+    if ways == ["query"] and not (given.get("prometheus") and (given.keys() & {"min", "max"})):
+        raise wrong(
+            "has a query without its server and limit", 'such as prometheus = "http://127.0.0.1:9090", max = 0.01'
+        )
+    return Check(name="", **given)
+
+
+URL = Text("URL", pattern=r"https?://[^\s]+", must='be a URL such as "http://127.0.0.1:9090"')
+CHECK_TABLE = Table(
+    "a check",
+    (
+        Field("http", URL, "Ask with GET; 200 to 299 is well.", ('"http://127.0.0.1:9000/gate"',), default="none"),
+        Field(
+            "command",
+            COMMAND,
+            "Run this in a replica of the candidate; exit code 0 is well.",
+            ('"./smoke-test"', '["./smoke", "--fast"]'),
+            default="none",
+        ),
+        Field(
+            "query",
+            Text("PromQL"),
+            "Ask Prometheus; every value must be within `min` and `max`.",
+            ('"queue_depth"',),
+            default="none",
+        ),
+        Field("prometheus", URL, "Where it is.", ('"http://127.0.0.1:9090"',), default="none"),
+        Field("min", Number(), "At least this.", ("0.5",), default="none"),
+        Field("max", Number(), "At most this.", ("100",), default="none"),
+        Field("every", Duration(1, 3600), "How often it is asked.", ('"1m"',), into="every_s"),
+        Field("timeout", Duration(0.1, 300), "An answer that takes longer is none.", ('"30s"',), into="timeout_s"),
+        Field("failures", Integer(0, 1000), "Bad answers that are let go, over the whole rollout.", ("2",)),
+    ),
+    _check,
+    spec=Check,
+    shape={"oneOf": [{"required": [way]} for way in ("http", "command", "query")]},
+)
+CHECKS = MapOf(
+    Text("name", pattern=r"[a-z][a-z0-9_-]{0,39}", must="be a check's name in lower case"),
+    CHECK_TABLE,
+    says="table of checks",
+    make=lambda name, check: replace(check, name=name),
+)
+
 UNDECIDED = Choice("hold", "extend", "fail", "promote")
 ROLLOUT_TABLE = Table(
     "[rollout]",
@@ -193,6 +259,14 @@ ROLLOUT_TABLE = Table(
             "From a failing verdict to going back, in which `atoll rollout keep` may stop it.",
             ('"30s"',),
             into="countdown_s",
+        ),
+        Field(
+            "checks",
+            Mapped(CHECKS, lambda checks: tuple(checks.values())),
+            "Further questions, each by its name: the candidate passes only when each answered well, and leaves when one"
+            " did not.",
+            ('{ smoke = { command = "./smoke-test" } }',),
+            default="none",
         ),
         Field(
             "analysis",

@@ -34,6 +34,7 @@ from atoll.workspace.kinds import (
     ListOf,
     MapOf,
     Mapped,
+    Number,
     Percent,
     Refused,
     Size,
@@ -192,6 +193,11 @@ def _(kind: Flag) -> Schema:  # noqa: ARG001  chosen by its type
 @shape_of.register
 def _(kind: Integer) -> Schema:
     return {"type": "integer", "minimum": kind.low, "maximum": kind.high}
+
+
+@shape_of.register
+def _(kind: Number) -> Schema:  # noqa: ARG001
+    return {"type": "number"}
 
 
 @shape_of.register

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Make a release also when nothing changed.")
 @click.option("--note", metavar="TEXT", default="", help="Kept with the release.")
 @click.option(
+    "--override-freeze", metavar="WHY", default="", help="Go ahead although deploys are frozen; kept in the ledger."
+)
+@click.option(
     "--wait",
     type=click.Choice(["live", "certified"]),
     default="live",
@@ -38,6 +41,7 @@ def command(
     services: tuple[str, ...],
     force: bool,
     note: str,
+    override_freeze: str,
     wait: str,
     detach: bool,
     markdown: bool,
@@ -73,6 +77,7 @@ def command(
             expect=seen.get(name),  # somebody else's deploy during our build is a conflict, not a race
             note=note,
             force=force,
+            override_freeze=override_freeze,
         )
         try:
             if plan:

@@ -55,6 +55,15 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "frozen",
+            "Deploys are frozen now",
+            "error[frozen]: orders is not deployed now",
+            "The environment's file names times at which nothing new is deployed. Going back and `atoll up` are never frozen.",
+            (
+                'Wait, or say why it must go ahead, for the ledger: `atoll deploy orders --override-freeze "fixes the outage"`.',
+            ),
+        ),
+        Page(
             "fault-refused",
             "Faults are not injected here",
             "error[fault-refused]: faults are not injected into 'production'",

@@ -87,6 +87,7 @@ ErrorId = Literal[
     "one-at-a-time",
     "no-rollout",
     "fault-refused",
+    "frozen",
     "too-late-to-steer",
     "service-down",
     "secret-missing",
