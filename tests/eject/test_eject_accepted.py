@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from atoll.eject import Recipe, files
 from atoll.model.spec import (
     Call,
+    Check,
     Command,
     EdgePolicy,
     EnvironmentSpec,
@@ -22,6 +23,7 @@ from atoll.model.spec import (
     Port,
     Probe,
     RenderedFile,
+    RolloutStep,
     Route,
     SecretRef,
     ServiceSpec,
@@ -114,7 +116,21 @@ OTHER: dict[str, Any] = {
     "limits.open_files": 2000,
     "replicas": 2,
     "overlap": False,
-    "keep_warm_s": 7.0,
+    "rollout.strategy": "canary",
+    "rollout.steps": (RolloutStep(weight_pct=5),),
+    "rollout.bake_s": 7.0,
+    "rollout.deadline_s": 7.0,
+    "rollout.on_no_data": "fail",
+    "rollout.on_inconclusive": "fail",
+    "rollout.countdown_s": 7.0,
+    "rollout.checks": (Check(name="smoke", http="http://127.0.0.1:9"),),
+    **{
+        f"rollout.analysis.{name}": 0.03 for name in ("alpha", "beta", "tolerate_slower_s", "warmup_s", "max_latency_s")
+    },
+    **{f"rollout.analysis.{name}_pct": 3.0 for name in ("detect_failures", "tolerate_failures", "max_failures")},
+    **{f"rollout.analysis.{name}_slower_pct": 3.0 for name in ("detect", "tolerate")},
+    "rollout.analysis.min_requests": 3,
+    "rollout.analysis.latency": False,
     "env": {"COLOUR": Plain("blue"), "DB": Plain("x")},
     "inherit": ("LANG",),
     "files.text": "other {port}",
