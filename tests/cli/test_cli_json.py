@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "scale": ("scale", "orders", "2"),
     "down": ("down", "orders"),
     "status": ("status",),
+    "top": ("top", "--once"),
     "logs": ("logs", "orders"),
     "events": ("events",),
     "releases": ("releases", "orders"),

@@ -98,6 +98,8 @@ OTHER: dict[str, Any] = {
     "routes.host": "shop.example.com",
     "routes.port": "admin",
     "routes.strip": True,
+    "failures.http": ("5xx", "429"),
+    "failures.grpc": ("INTERNAL",),
     "stores.name": "database",
     "stores.type": "mysql",
     "stores.url": SecretRef("db"),

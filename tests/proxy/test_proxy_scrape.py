@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from atoll.model.signals import Histogram
 from atoll.model.state import Address
 from atoll.proxy.names import ClusterKey, stat_name
-from atoll.proxy.scrape import buckets, grown, parse, parse_hosts
+from atoll.proxy.scrape import buckets, grown, latency_since, parse, parse_hosts
 
 STATS = b"""\
 cluster.edge_web-r4->orders.http@r1~12315.grpc.13: 2
@@ -50,8 +50,24 @@ def test_a_page_of_statistics_is_taken_apart_by_cluster() -> None:
 
 
 def test_envoys_buckets_are_whole_within_ours() -> None:
-    assert buckets("0,0:27, 1,0.1:1, 50,1:1, 110.00000000000001,10:2") == Histogram.of({0: 27, 1: 1, 50: 1, 101: 2})
-    assert buckets("") == Histogram()
+    some = buckets("0,0:27, 1,0.1:1, 50,1:1, 110.00000000000001,10:2")
+    assert latency_since({}, some) == Histogram.of({0: 27, 1: 1, 50: 1, 101: 2})
+    assert buckets("") == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "since"),
+    [
+        ("0,0:27, 50,1:1", "0,0:27, 50,1:3, 60,1:1", {50: 2, 60: 1}),
+        ("0,0:27, 50,1:1", "0,0:27, 50,1:1", {}),
+        ("0,0:27, 50,1:1", "0,0:3", {0: 3}),  # made anew
+        ("0,0:27, 50,1:1", "0,0:3, 50,1:9", {0: 3, 50: 9}),
+        ("", "0,0:3", {0: 3}),
+        ("0,0:3", "", {}),
+    ],
+)
+def test_latencies_since_the_last_reading(before: str, now: str, since: dict[int, int]) -> None:
+    assert latency_since(buckets(before), buckets(now)) == Histogram.of(since)
 
 
 def test_hosts_are_told_from_the_rest_of_the_page() -> None:

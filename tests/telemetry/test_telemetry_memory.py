@@ -92,10 +92,10 @@ def test_an_hour_is_kept_and_then_forgotten() -> None:
 def test_replicas_are_counted_beside() -> None:
     memory, one = Memory(), ReplicaKey("orders", 1, "orders-1")
     for at_s in range(1005, 1105, 5):
-        counts = ReplicaCounts(requests=50, failures=1, inflight_s=2.5)
+        counts = ReplicaCounts(seconds=5, requests=50, failures=1, inflight_s=2.5)
         memory.record(Reading(seconds=1, edges={EDGE: Sample()}, replicas={one: counts}), at_s)
     found = memory.replicas("orders", None, 1000, 1100)
-    assert found == {one: ReplicaCounts(requests=1000, failures=20, inflight_s=50.0)}
+    assert found == {one: ReplicaCounts(seconds=100, requests=1000, failures=20, inflight_s=50.0)}
     assert memory.replicas("orders", 2, 1000, 1100) == {}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from atoll.model.errors import InvalidWorkspace, Problem
+from atoll.model.spec import GRPC_CODES
 from atoll.workspace.loader import load
 
 
@@ -25,6 +26,7 @@ def said(root: Path, texts: Mapping[str, str | bytes]) -> list[str]:
 
 
 # Each: the text of s/service.toml after the line `run = "x"`, then the line, what and fix.
+CODES = ", ".join(f'"{code}"' for code in GRPC_CODES[1:])
 SERVICE = [
     ("helth = 1", 2, "helth is not a field of service.toml", "did you mean 'health'?"),
     ("port = 8080", 2, 'port must be one of "http", "grpc", "tcp", "none", not the number 8080', "Atoll chooses the number: listen on $PORT, or write {port} into `run`; a program that insists on one has ports.http = { number = 8080 }"),
@@ -35,6 +37,10 @@ SERVICE = [
     ("\n\n[limits]\nmemory = 256", 5, "limits.memory must be a size with its unit, not the number 256", 'write "256B" if bytes are meant'),
     ("[limits]\nmemory = '1KiB'", 3, 'limits.memory must be from "1MiB" to "1024TiB", not "1KiB"', ""),
     ("[limits]\ncpu = 1", 3, "limits.cpu is not a field of [limits]", "a share of the CPU is `cpu_weight`; 100 is normal"),
+    ("failures.http = ['5x']", 2, 'failures.http[0] must be "5xx" or a status such as 429, not "5x"', ""),
+    ("failures.http = [42]", 2, "failures.http[0] must be from 100 to 599, not the number 42", ""),
+    ("failures.grpc = ['INTERNALS']", 2, f'failures.grpc[0] must be one of {CODES}, not "INTERNALS"', "did you mean 'INTERNAL'?"),
+    ("failures.status = [500]", 2, "failures.status is not a field of [failures]", "statuses are `http`, codes are `grpc`"),
     ("limits = 5", 2, "limits must be a table, not the number 5", ""),
     ('name = "My Service"', 2, 'name must be a name of at most 40 lower-case letters, digits and hyphens, a letter first, not "My Service"', 'did you mean "my-service"?'),
     ("name = 7", 2, "name must be a string, not the number 7", ""),

@@ -15,7 +15,7 @@ from atoll.cli.http import Line, Silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from atoll.model import wire
+    from atoll.model import wire, wire_signals
     from atoll.model.state import Event
     from atoll.ports import LogLine
 
@@ -42,6 +42,12 @@ class Client:
         from atoll.model.wire import StatusView
 
         return _decode(self.raw("/v1/status"), StatusView)
+
+    def signals(self, path: str) -> wire_signals.SignalsView:
+        """Golden signals of now; `path` says over what."""
+        from atoll.model.wire_signals import SignalsView
+
+        return _decode(self.raw(path), SignalsView)
 
     def releases(self, service: str) -> list[wire.ReleaseView]:
         """Newest first."""

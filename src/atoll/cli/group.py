@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Look": {
         "status": "Show the environment on one screen.",
+        "top": "Show requests, failures and latencies of now, each second until Ctrl-C.",
         "logs": "Show what replicas print.",
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
@@ -66,7 +67,7 @@ READING = frozenset(
         "schema",
         "completion",
     }
-    | {"explain", "graph", "help", "version"}
+    | {"explain", "graph", "help", "top", "version"}
 )
 
 

@@ -38,7 +38,7 @@ _CODES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys(("up", "deploy"), _BUILDS),
     **dict.fromkeys(("rollback", "restart"), _ROLLS),
     **dict.fromkeys(("scale", "down"), _CHANGES),
-    **dict.fromkeys(("logs", "events", "status"), (*_LOOKS, 130, 143)),
+    **dict.fromkeys(("logs", "events", "status", "top"), (*_LOOKS, 130, 143)),
     "doctor": _OFFLINE,
 }
 _SEE_ALSO: Mapping[str, Sequence[str]] = {
@@ -50,7 +50,8 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "restart": ("scale", "secret"),
     "scale": ("status", "restart"),
     "down": ("up",),
-    "status": ("why", "logs", "events"),
+    "status": ("top", "why", "logs", "events"),
+    "top": ("status", "why"),
     "logs": ("events", "why"),
     "events": ("logs", "releases"),
     "releases": ("rollback", "why"),

@@ -36,6 +36,7 @@ from atoll.model.wire import (
     StatusView,
     WhyView,
 )
+from atoll.model.wire_signals import SignalsView
 from atoll.ports import LogLine
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ OUTPUTS: Mapping[str, Output] = {
     "scale": Output(ServiceView, "The service when its replicas are ready; with --detach as it was at once."),
     "down": Output(list[ServiceView], "Each SERVICE that was named; empty when the whole environment was stopped."),
     "status": Output(StatusView, "The environment; with --watch one a line, each second."),
+    "top": Output(SignalsView, "Golden signals; without --once one a line, each second."),
     "logs": Output(LogLine, "What replicas printed.", stream=True),
     "events": Output(Event, "The ledger.", stream=True),
     "releases": Output(list[ReleaseView], "Newest first."),

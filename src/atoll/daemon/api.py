@@ -22,7 +22,7 @@ from atoll import __version__
 from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query, document
 from atoll.daemon.sse import EventStream
-from atoll.model import errors, wire
+from atoll.model import errors, wire, wire_signals
 from atoll.model.state import Event
 from atoll.ports import LogLine
 
@@ -253,7 +253,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/signals",
         "signals",
         "Golden signals of now: services, releases, edges, replicas.",
-        wire.SignalsView,
+        wire_signals.SignalsView,
         _signals,
         query=(_SERVICE, _RELEASE, _CALLER, _SECONDS),
     ),
@@ -262,7 +262,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         f"{_ONE}/series",
         "series",
         "Golden signals of a service over time.",
-        wire.SeriesView,
+        wire_signals.SeriesView,
         _series,
         query=(_RELEASE, _CALLER, _SPAN, _STEP),
     ),
@@ -270,7 +270,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/totals",
         "totals",
         "Everything counted since the daemon started; /metrics has it as Prometheus reads it.",
-        wire.TotalsView,
+        wire_signals.TotalsView,
     ),
     _get("/v1/why/{subject}", "why", "Why a service or release is as it is.", wire.WhyView),
     _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),

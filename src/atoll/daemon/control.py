@@ -24,16 +24,18 @@ from atoll.model.wire import (
     ScaleRequest,
     SecretRequest,
     SecretView,
-    SeriesView,
     ServiceView,
-    SignalsView,
     StatusView,
     SteerRequest,
     StopRequest,
-    TotalsView,
     UpRequest,
     UpView,
     WhyView,
+)
+from atoll.model.wire_signals import (
+    SeriesView,
+    SignalsView,
+    TotalsView,
 )
 from atoll.ports import LogLine
 

@@ -12,7 +12,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from atoll.model.signals import EdgeKey, Histogram, bounds
-from atoll.model.wire import ReplicaRow, TotalRow, TotalsView
+from atoll.model.wire_signals import (
+    ReplicaRow,
+    TotalRow,
+    TotalsView,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

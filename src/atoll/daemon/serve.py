@@ -74,7 +74,7 @@ async def serve_metrics(api: Api, port: int) -> None:
         running = asyncio.create_task(server.serve(sockets=[listener]), name="metrics server")
         try:
             await asyncio.shield(running)
-            raise Permanent("the server of metrics ended by itself")
+            raise Permanent("the server of metrics ended by itself", id="bug")
         finally:
             server.should_exit = True
             await asyncio.wait({running}, timeout=CLOSE_S + 1)

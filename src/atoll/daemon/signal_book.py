@@ -9,7 +9,16 @@ from atoll.daemon.collector import Collector
 from atoll.daemon.loops import Loops
 from atoll.model.errors import NotFound, UserError
 from atoll.model.signals import Counts, EdgeKey, Histogram, Point, Window, merged
-from atoll.model.wire import ReplicaRow, SeriesPoint, SeriesView, SignalRow, SignalsView, TotalRow, TotalsView
+from atoll.model.wire_signals import (
+    Bucket,
+    ReplicaRow,
+    SeriesPoint,
+    SeriesView,
+    SignalRow,
+    SignalsView,
+    TotalRow,
+    TotalsView,
+)
 from atoll.ports import Clock, Signals
 from atoll.realise.engine import HostEngine
 
@@ -76,11 +85,16 @@ class SignalBook:
         _within(step, 1, MONTH_S, "step")
         if seconds > HOUR_S and step % 60:
             raise UserError(
-                f"step={step} is too fine", "beyond an hour whole minutes are kept", "ask for step=60 or more"
+                f"step={step} is too fine",
+                "beyond an hour whole minutes are kept",
+                "ask for step=60 or more",
+                id="bad-request",
             )
         if seconds / step > MOST_POINTS:
             text = f"{seconds} s in steps of {step} s are more than {MOST_POINTS} points"
-            raise UserError(text, "an answer has its limits", f"ask for step={-(-seconds // MOST_POINTS)} or more")
+            raise UserError(
+                text, "an answer has its limits", f"ask for step={-(-seconds // MOST_POINTS)} or more", id="bad-request"
+            )
         self._loops.known(service)
         now = self._clock.now()
         if seconds > HOUR_S:
@@ -134,6 +148,7 @@ class SignalBook:
                 f"nothing was measured of {service} r{release} within the hour",
                 "the proxy does not know it",
                 f"see `atoll releases {service}`",
+                id="unknown-release",
             )
         return [
             key
@@ -168,7 +183,7 @@ class SignalBook:
             inflight=sum(sample.inflight for sample in samples),
             inflight_avg=_rounded(window.inflight),
             ejected=sum(sample.ejected for sample in samples),
-            latency=counts.latency.pairs,
+            latency=tuple(Bucket(le_s=bound, requests=n) for bound, n in counts.latency.pairs),
         )
 
     async def _replicas(self, windows: dict[tuple[str, int], Window]) -> tuple[ReplicaRow, ...]:
@@ -186,8 +201,8 @@ class SignalBook:
                     replica=replica,
                     requests=counts.requests if counts else 0,
                     failures=counts.failures if counts else 0,
-                    rps=_rounded(counts.requests / window.seconds) if counts and window.seconds else None,
-                    inflight_avg=_rounded(counts.inflight_s / window.seconds) if counts and window.seconds else None,
+                    rps=_rounded(counts.rps) if counts else None,
+                    inflight_avg=_rounded(counts.inflight) if counts else None,
                     memory_bytes=memory_bytes,
                     cpu_s=cpu_s,
                 )
@@ -196,7 +211,9 @@ class SignalBook:
 
 def _within(value: int, low: int, high: int, name: str) -> None:
     if not low <= value <= high:
-        raise UserError(f"{name}={value} is out of range", f"it must be from {low} to {high}", "ask for less")
+        raise UserError(
+            f"{name}={value} is out of range", f"it must be from {low} to {high}", "ask for less", id="bad-request"
+        )
 
 
 def _steps(points: Sequence[Point], from_wall: float, step: int) -> list[SeriesPoint]:

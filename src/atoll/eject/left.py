@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from atoll.eject.compose import image
 from atoll.eject.layout import UNIT_FILES, Layout, Recipe
-from atoll.model.spec import EdgePolicy, Probe, RolloutSpec, SecretRef, ServiceSpec
+from atoll.model.spec import EdgePolicy, Failures, Probe, RolloutSpec, SecretRef, ServiceSpec
 
 _USUAL = EdgePolicy()
 
@@ -56,7 +56,7 @@ def _with_secrets(layout: Layout) -> Iterator[str]:
 
 def _of_atoll(layout: Layout) -> Iterator[str]:
     yield "Deploys without a failed request: a new build replaces replicas while they serve."
-    yield "Releases, rollback, receipts, the ledger, rates and `why`."
+    yield "Releases, rollback, receipts, the ledger, golden signals (`top`, `/metrics`) and `why`."
     yield "Draining: a replica that is stopped is not taken out of nginx first."
     yield "Liveness probes: compose marks a replica unhealthy and leaves it; systemd only sees that a process ended."
     yield (
@@ -74,6 +74,7 @@ def _of_atoll(layout: Layout) -> Iterator[str]:
 def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     """Sentences."""
     yield from _build(layout, spec)
+    yield from _failures(spec.failures)
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         yield from _probe(field, probe)
     for own in spec.ports:
@@ -169,6 +170,11 @@ def _probe(field: str, probe: Probe) -> Iterator[str]:
         yield f"`{field}`: gRPC's health check is asked as a TCP connection only (grpc_health_probe would do it)."
     if probe.kind == "http" and field == "health.live":
         yield f"`{field}`: nothing restarts a replica that answers badly."
+
+
+def _failures(failures: Failures) -> Iterator[str]:
+    if failures != Failures():
+        yield "`failures`: nothing counts them; nginx passes to another server when the connection fails or times out."
 
 
 def _policy(name: str, policy: EdgePolicy) -> Iterator[str]:

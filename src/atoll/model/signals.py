@@ -153,8 +153,12 @@ class ReplicaKey(msgspec.Struct, frozen=True, order=True):
 
 
 class ReplicaCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one replica got, retries included, over all callers. `failures` are as the proxy judges: 5xx, resets."""
+    """What one replica got, retries included, over all callers. `failures` are as the proxy judges: 5xx, resets.
 
+    Replicas are read every few seconds only, so that `seconds` is what these counts cover, at both ends a little off.
+    """
+
+    seconds: float = 0.0
     requests: int = 0
     failures: int = 0
     inflight_s: float = 0.0  # requests in flight, summed over the seconds seen
@@ -162,10 +166,21 @@ class ReplicaCounts(msgspec.Struct, frozen=True, kw_only=True):
     def __add__(self, other: "ReplicaCounts") -> "ReplicaCounts":
         """Both together."""
         return ReplicaCounts(
+            seconds=self.seconds + other.seconds,
             requests=self.requests + other.requests,
             failures=self.failures + other.failures,
             inflight_s=self.inflight_s + other.inflight_s,
         )
+
+    @property
+    def rps(self) -> float | None:
+        """Tries per second; None without data."""
+        return self.requests / self.seconds if self.seconds else None
+
+    @property
+    def inflight(self) -> float | None:
+        """Tries in flight on average; None without data."""
+        return self.inflight_s / self.seconds if self.seconds else None
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):

@@ -297,10 +297,10 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     stop: Stop = Stop()
     calls: tuple[Call, ...] = ()
     routes: tuple[Route, ...] = ()
+    failures: Failures = Failures()
     stores: tuple[Store, ...] = ()
     publishes: tuple[Topic, ...] = ()
     consumes: tuple[Topic, ...] = ()
-    failures: Failures = Failures()
     limits: Limits = Limits()
     replicas: int = 1
     overlap: bool = True  # False: two releases must never run at once

@@ -5,8 +5,8 @@ Envoy a quarter. One /stats a second serves all; what is not used never comes in
 filter is needed, which would match a pattern with every name.
 """
 
-import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import msgspec
 
@@ -24,11 +24,10 @@ CLUSTER_STATS = (
 LISTENER_STATS = r"http\.[^~]*\.downstream_rq_tx_reset"
 _LATENCY = "upstream_rq_time:"
 _CUT_OFF = ".downstream_rq_tx_reset"
-_HOST = re.compile(
-    r"^(.+?~[0-9a-f]+)::(.+)::(rq_total|rq_error|rq_active|cx_total|cx_connect_fail|cx_active)::(\d+)$", re.MULTILINE
-)
+_HOST_STATS = frozenset({"rq_total", "rq_error", "rq_active", "cx_total", "cx_connect_fail", "cx_active"})
 
 Counters = Mapping[str, int]
+Buckets = Mapping[str, str]
 HostCounters = Mapping[tuple[str, Address], Counters]
 
 
@@ -42,7 +41,7 @@ class Scrape(msgspec.Struct):
 
 
 def parse(body: bytes) -> Scrape:
-    """Envoy's /stats as text with detailed buckets. Raises ValueError for something else."""
+    """Envoy's /stats as text with detailed buckets; what is not a number there is passed over."""
     scrape = Scrape({}, {}, {}, 0)
     latency = ""
     for line in body.decode().split("\n"):
@@ -51,9 +50,9 @@ def parse(body: bytes) -> Scrape:
             variant, _, rest = tail.partition(".")
             stat, _, value = rest.partition(": ")
             name = f"{head}~{variant}"
-            if value:
+            if value.isdigit():
                 scrape.clusters.setdefault(name, {})[stat] = int(value)
-            elif stat == _LATENCY:
+            elif not value and stat == _LATENCY:
                 latency = name
         elif latency and line.startswith("  totals="):
             scrape.latency[latency] = line[len("  totals=") :]
@@ -67,24 +66,47 @@ def parse(body: bytes) -> Scrape:
     return scrape
 
 
-def buckets(text: str) -> Histogram:
-    """Envoy's buckets (lower bound in ms, width, count) in ours, which hold each of them whole."""
+def buckets(text: str) -> Buckets:
+    """Envoy's buckets: "lower bound in ms,width" -> count, both as it writes them."""
+    parts = (part.rpartition(":") for part in text.split(", ") if part)
+    return {place: count for place, _, count in parts}
+
+
+def latency_since(before: Buckets, now: Buckets) -> Histogram:
+    """What came since, in our buckets, which hold each of Envoy's whole. A bucket that fell is of a histogram made anew."""
+    if before.keys() - now.keys():
+        before = {}
     counts: dict[int, int] = {}
-    for part in text.split(", "):
-        place, _, count = part.rpartition(":")
-        if count:
-            bucket = bucket_of_ms(round(float(place.partition(",")[0])))
-            counts[bucket] = counts.get(bucket, 0) + int(count)
+    for place, count in now.items() - before.items():  # a few of dozens
+        grew = int(count) - int(before.get(place, 0))
+        if grew < 0:
+            return latency_since({}, now)
+        bucket = _bucket(place)
+        counts[bucket] = counts.get(bucket, 0) + grew
     return Histogram.of(counts)
+
+
+@cache
+def _bucket(place: str) -> int:
+    return bucket_of_ms(round(float(place.partition(",")[0])))
 
 
 def parse_hosts(body: bytes) -> dict[tuple[str, Address], dict[str, int]]:
     """Envoy's /clusters as text: counters and gauges of each host of each cluster, by the cluster's own name."""
     found: dict[tuple[str, Address], dict[str, int]] = {}
-    for cluster, host, stat, value in _HOST.findall(body.decode()):
-        name, _, port = host.rpartition(":")
-        if port.isdigit():
-            found.setdefault((cluster, Address(name.strip("[]"), int(port))), {})[stat] = int(value)
+    last, row = "", dict[str, int]()
+    for line in body.decode().split("\n"):
+        head, _, value = line.rpartition("::")
+        where, _, stat = head.rpartition("::")
+        if stat not in _HOST_STATS:
+            continue
+        if where != last:
+            cluster, _, host = where.partition("::")
+            name, _, port = host.rpartition(":")
+            last, row = where, {}
+            if port.isdigit():
+                found[cluster, Address(name.strip("[]"), int(port))] = row
+        row[stat] = int(value)
     return found
 
 

@@ -15,7 +15,7 @@ from atoll.model.state import Address
 from atoll.model.traffic import Reading, Sample
 from atoll.proxy.admin import Admin
 from atoll.proxy.names import ClusterKey, Measured, stat_name
-from atoll.proxy.scrape import HostCounters, Scrape, buckets, grown, parse, parse_hosts
+from atoll.proxy.scrape import Buckets, HostCounters, Scrape, buckets, grown, latency_since, parse, parse_hosts
 
 REPLICAS_EVERY_S = 5.0  # /clusters is ten times the bytes of /stats
 _CLUSTER_GAUGES = frozenset({"upstream_rq_active", "outlier_detection.ejections_active"})
@@ -24,7 +24,8 @@ _DEADLINE_EXCEEDED = GRPC_CODES.index("DEADLINE_EXCEEDED")
 _STATUS = re.compile(r"upstream_rq_\d{3}")
 _CODE = re.compile(r"grpc\.\d+")
 _ZERO = Sample()
-Latency = Mapping[str, tuple[str, Histogram]]  # cluster -> as Envoy wrote it, and read
+Latency = Mapping[str, tuple[str, Buckets]]  # cluster -> as Envoy wrote it, and taken apart
+_UNREAD: tuple[str, Buckets] = ("", {})
 
 
 class Statistics:
@@ -52,6 +53,7 @@ class Statistics:
         if before is not None and (pid != self._last_pid or now.uptime_s < before.uptime_s):  # another Envoy: from 0
             before, was_at_s = Scrape({}, {}, {}, 0), max(was_at_s, at_s - now.uptime_s)
             self._latency, self._tcp, self._hosts = {}, {}, {}
+            self._hosts_at_s = max(self._hosts_at_s, was_at_s) if self._hosts_at_s else 0.0
         tcp = {name: one for name, one in clusters.items() if one.key.callee_release is None}
         tcp_hosts = await self._clusters(one.key for one in tcp.values())
         hosts = await self._clusters() if at_s - self._hosts_at_s >= REPLICAS_EVERY_S - 0.5 else None
@@ -68,7 +70,7 @@ class Statistics:
         counted: Mapping[ReplicaKey, ReplicaCounts] = {}
         if hosts is not None:
             if before is not None and self._hosts_at_s:
-                counted = _replicas(self._hosts, hosts, clusters, replicas, at_s - max(was_at_s, self._hosts_at_s))
+                counted = _replicas(self._hosts, hosts, clusters, replicas, at_s - self._hosts_at_s)
             self._hosts, self._hosts_at_s = hosts, at_s
         return None if before is None else Reading(seconds=at_s - was_at_s, edges=edges, replicas=counted)
 
@@ -114,7 +116,9 @@ class Statistics:
             cut = min(cut_off.get(listener, 0), resets)
             if cut:
                 cut_off[listener] -= cut
-            counts = _counts(since, one, resets, cut, _latency_since(self._latency.get(stem), latency.get(stem)))
+            old, new = self._latency.get(stem, _UNREAD), latency.get(stem, _UNREAD)
+            took = Histogram() if new is old else latency_since(old[1], new[1])
+            counts = _counts(since, one, resets, cut, took)
             sample = Sample(
                 counts=counts,
                 inflight=values.get("upstream_rq_active", 0),
@@ -122,12 +126,6 @@ class Statistics:
             )
             found[one.edge] = _together(found[one.edge], sample) if one.edge in found else sample
         return found
-
-
-def _latency_since(old: tuple[str, Histogram] | None, new: tuple[str, Histogram] | None) -> Histogram:
-    if new is None or new is old:
-        return Histogram()
-    return new[1] if old is None or new[1].total < old[1].total else new[1] - old[1]
 
 
 def _together(one: Sample, other: Sample) -> Sample:
@@ -140,6 +138,8 @@ def _together(one: Sample, other: Sample) -> Sample:
 
 
 def _counts(since: Mapping[str, int], one: Measured, resets: int, cut: int, latency: Histogram) -> Counts:
+    if not (latency.counts or any(since.values())):
+        return _ZERO.counts
     statuses = {int(name[-3:]): n for name, n in since.items() if n and _STATUS.fullmatch(name)}
     timeouts = since.get("upstream_rq_timeout", 0)
     if one.protocol == "grpc":
@@ -152,8 +152,6 @@ def _counts(since: Mapping[str, int], one: Measured, resets: int, cut: int, late
     else:
         requests = sum(statuses.values())
         failures = sum(n for status, n in statuses.items() if one.failures.status_fails(status)) + cut
-    if not (requests or failures or resets or latency.counts or any(since.values())):
-        return _ZERO.counts
     return Counts(
         requests=requests,
         failures=failures,
@@ -191,20 +189,18 @@ def _replicas(
     replicas: Mapping[Address, ReplicaKey],
     seconds: float,
 ) -> dict[ReplicaKey, ReplicaCounts]:
-    found: dict[ReplicaKey, ReplicaCounts] = {}
+    sums: dict[ReplicaKey, list[int]] = {}  # over all callers: requests, failures, in flight
     for (name, address), values in now.items():
         replica, one = replicas.get(address), clusters.get(name)
         if replica is None or one is None:
             continue
         since = grown(before.get((name, address), {}), values, _HOST_GAUGES)
-        kind = (
-            ("cx_total", "cx_connect_fail", "cx_active")
-            if one.protocol == "tcp"
-            else ("rq_total", "rq_error", "rq_active")
-        )
-        total, failed, active = kind
-        counts = ReplicaCounts(
-            requests=since.get(total, 0), failures=since.get(failed, 0), inflight_s=values.get(active, 0) * seconds
-        )
-        found[replica] = found[replica] + counts if replica in found else counts
-    return found
+        row = sums.setdefault(replica, [0, 0, 0])
+        tcp = one.protocol == "tcp"
+        row[0] += since.get("cx_total" if tcp else "rq_total", 0)
+        row[1] += since.get("cx_connect_fail" if tcp else "rq_error", 0)
+        row[2] += values.get("cx_active" if tcp else "rq_active", 0)
+    return {
+        replica: ReplicaCounts(seconds=seconds, requests=requests, failures=failures, inflight_s=inflight * seconds)
+        for replica, (requests, failures, inflight) in sums.items()
+    }

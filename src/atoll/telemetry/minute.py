@@ -1,6 +1,7 @@
 """One minute of one edge: which of its seconds were seen, what was counted in each, and the sum. Pure.
 
-An open minute has its seconds as they came. A closed one is packed: columns in MessagePack, compressed.
+An open minute keeps each second as a few bytes of MessagePack; a closed one keeps all of them as columns, compressed, and
+their sum. Objects would be simpler and ten times as large: a histogram of thirty buckets is 2 KiB of tuples, or 60 bytes.
 """
 
 import zlib
@@ -15,10 +16,12 @@ MINUTE_S = 60
 FULL = (1 << MINUTE_S) - 1  # every second was seen
 COUNTED = tuple(name for name in Counts.__struct_fields__ if name != "latency")
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
+_decode_open = msgspec.msgpack.Decoder(dict[int, bytes]).decode
+_CLOSED = b"x"  # how zlib begins, and a map of MessagePack never
 
 
 class Second(NamedTuple):
-    """What was counted in one second."""
+    """What was counted in one second, or in several."""
 
     counts: Counts
     inflight: float = 0.0
@@ -36,61 +39,91 @@ class Part(NamedTuple):
 
 
 class Minute:
-    """Open at first; `close` packs it, `add` opens it again."""
+    """Open at first. What is added to a closed one opens it again."""
 
-    __slots__ = ("_inflight_s", "_packed", "_seconds", "_sum", "seen")
+    __slots__ = ("_closed", "_open", "_sum", "seen")
 
     def __init__(self, seen: int = 0, packed: bytes = b"") -> None:
         self.seen = seen
-        self._seconds: dict[int, Second] | None = None
-        self._packed = packed
-        self._sum: Counts | None = None if packed else NOTHING.counts
-        self._inflight_s = 0.0
+        self._closed = packed if packed[:1] == _CLOSED else b""
+        self._open: dict[int, bytes] | None = None if self._closed else _opened(packed)
+        self._sum: bytes | None = None
+
+    @property
+    def sum(self) -> bytes | None:
+        """Its sum as bytes, for `unpack_second`; None while it is open."""
+        return self._sum
 
     def add(self, second: int, seen: int, what: Second) -> None:
         """Count `what` for a second (0 to 59); `seen` are the bits of the seconds that it covers."""
         self.seen |= seen
         if what is NOTHING:
             return
-        if self._seconds is None:
-            self._seconds = unpack(self._packed)
-        old = self._seconds.get(second)
-        self._seconds[second] = what if old is None else Second(old.counts + what.counts, what.inflight)
+        if self._open is None:
+            self._open = {at: pack_second(one) for at, one in unpack(self._closed).items()}
+        if second in self._open:
+            old = unpack_second(self._open[second])
+            what = Second(old.counts + what.counts, what.inflight)
+        self._open[second] = pack_second(what)
         self._sum = None
 
     def part(self, wanted: int = FULL) -> Part:
         """The seconds of these bits."""
-        if wanted == FULL:
-            return self._whole()
-        return part_of(self.seen & wanted, {at: one for at, one in self.seconds().items() if wanted >> at & 1})
+        if wanted == FULL and self._sum is not None:
+            counts, inflight_s = unpack_second(self._sum)
+            return Part(self.seen, counts, inflight_s)
+        counts, inflight_s = together([one for at, one in self._seconds().items() if wanted >> at & 1])
+        return Part(self.seen & wanted, counts, inflight_s)
 
-    def seconds(self) -> Mapping[int, Second]:
-        """Those in which anything was counted."""
-        return unpack(self._packed) if self._seconds is None else self._seconds
-
-    def _whole(self) -> Part:
-        if self._sum is None:
-            _, self._sum, self._inflight_s = part_of(self.seen, self.seconds())
-        return Part(self.seen, self._sum, self._inflight_s)
+    def _seconds(self) -> Mapping[int, Second]:
+        if self._open is None:
+            return unpack(self._closed)
+        return {at: unpack_second(one) for at, one in self._open.items()}
 
     def close(self) -> None:
-        """Pack it."""
-        if self._seconds is not None:
-            self._whole()
-            self._packed, self._seconds = pack(self._seconds), None
+        """Compress it."""
+        if self._sum is None:
+            seconds = self._seconds()
+            self._sum = pack_second(together(list(seconds.values())))
+            self._closed, self._open = pack(seconds), None
+
+    def packed(self) -> bytes:
+        """Its seconds as bytes, for `unpack` and the next `Minute`."""
+        return self._closed if self._open is None else _encode(self._open) if self._open else b""
 
 
-def part_of(seen: int, seconds: Mapping[int, Second]) -> Part:
-    many = list(seconds.values())
-    if not many:
-        return Part(seen, NOTHING.counts, 0.0)
-    sums: dict[str, Any] = {name: sum(getattr(one.counts, name) for one in many) for name in COUNTED}
-    sums["latency"] = merged(one.counts.latency for one in many)
-    return Part(seen, Counts(**sums), sum(one.inflight for one in many))
+def together(seconds: Sequence[Second]) -> Second:
+    """Their sum."""
+    if len(seconds) < 2:
+        return seconds[0] if seconds else NOTHING
+    sums: dict[str, Any] = {name: sum(getattr(one.counts, name) for one in seconds) for name in COUNTED}
+    latency = merged(one.counts.latency for one in seconds)
+    return Second(Counts(**sums, latency=latency), sum(one.inflight for one in seconds))
+
+
+def pack_second(one: Second) -> bytes:
+    """b"" when nothing happened."""
+    counts, inflight = one
+    if not inflight and counts == NOTHING.counts:
+        return b""
+    flat = [number for pair in counts.latency.counts for number in pair]
+    return _encode((inflight, [getattr(counts, name) for name in COUNTED], flat))
+
+
+def unpack_second(packed: bytes) -> Second:
+    """What `pack_second` made. Raises ValueError for anything else."""
+    if not packed:
+        return NOTHING
+    try:
+        inflight, columns, flat = _decode(packed)
+        latency = Histogram(tuple(zip(flat[::2], flat[1::2], strict=True)))
+        return Second(Counts(**dict(zip(COUNTED, columns, strict=True)), latency=latency), inflight)
+    except (msgspec.DecodeError, TypeError) as exc:
+        raise ValueError("not a packed second") from exc
 
 
 def pack(seconds: Mapping[int, Second]) -> bytes:
-    """Seconds in about 15 bytes each; b"" for none."""
+    """A minute in columns, each field's and each bucket's: neighbours in time are alike. b"" for none."""
     if not seconds:
         return b""
     order = sorted(seconds)
@@ -99,47 +132,43 @@ def pack(seconds: Mapping[int, Second]) -> bytes:
     for name in COUNTED:
         column = [getattr(one.counts, name) for one in many]
         columns.append(column if any(column) else 0)
-    columns.append([[number for pair in one.counts.latency.counts for number in pair] for one in many])
+    buckets: dict[int, list[int]] = {}
+    for place, one in enumerate(many):
+        for bucket, count in one.counts.latency.counts:
+            buckets.setdefault(bucket, [0] * len(many))[place] = count
+    columns.append(sorted(buckets.items()))
     return zlib.compress(_encode(columns), 1)
 
 
 def unpack(packed: bytes) -> dict[int, Second]:
-    """What `pack` made. Raises ValueError for anything else."""
-    if not packed:
-        return {}
+    """The seconds of a minute, closed or open. Raises ValueError for anything else."""
+    if packed[:1] != _CLOSED:
+        return {at: unpack_second(one) for at, one in _opened(packed).items()}
     try:
-        order, inflight, *columns, latencies = _decode(zlib.decompress(packed))
+        order, inflight, *columns, buckets = _decode(zlib.decompress(packed))
         found = {}
         for place, at in enumerate(order):
             values = {name: column[place] for name, column in zip(COUNTED, columns, strict=True) if column}
-            counts = Counts(**values, latency=histogram(latencies[place]))
-            found[at] = Second(counts, inflight[place])
+            latency = Histogram(tuple((bucket, counts[place]) for bucket, counts in buckets if counts[place]))
+            found[at] = Second(Counts(**values, latency=latency), inflight[place])
     except (zlib.error, msgspec.DecodeError, IndexError, TypeError) as exc:
         raise ValueError("not a packed minute") from exc
     return found
 
 
-def pack_sum(part: Part) -> bytes:
-    """The sum of a minute, for the file. b"" when nothing happened."""
-    counts = part.counts
-    if not part.inflight_s and counts == NOTHING.counts:
-        return b""
-    flat = [number for pair in counts.latency.counts for number in pair]
-    return _encode([part.inflight_s, [getattr(counts, name) for name in COUNTED], flat])
-
-
-def unpack_sum(packed: bytes) -> tuple[Counts, float]:
-    """(counts, seconds in flight). Raises ValueError for anything that `pack_sum` did not make."""
-    if not packed:
-        return NOTHING.counts, 0.0
+def check(packed: bytes) -> None:
+    """Raises ValueError when it is not what `Minute.packed` made: by its checksum, or by reading the little there is."""
+    if packed[:1] != _CLOSED:
+        unpack(packed)
+        return
     try:
-        inflight_s, columns, flat = _decode(packed)
-        counts = Counts(**dict(zip(COUNTED, columns, strict=True)), latency=histogram(flat))
-    except (msgspec.DecodeError, TypeError) as exc:
-        raise ValueError("not a packed sum") from exc
-    return counts, inflight_s
+        zlib.decompress(packed)
+    except zlib.error as exc:
+        raise ValueError("not a packed minute") from exc
 
 
-def histogram(flat: Sequence[int]) -> Histogram:
-    """From bucket, count, bucket, count, ..."""
-    return Histogram(tuple(zip(flat[::2], flat[1::2], strict=True)))
+def _opened(packed: bytes) -> dict[int, bytes]:
+    try:
+        return _decode_open(packed) if packed else {}
+    except msgspec.DecodeError as exc:
+        raise ValueError("not a packed minute") from exc

@@ -13,7 +13,7 @@ from atoll.ports import Clock
 from atoll.telemetry.history import History
 from atoll.telemetry.memory import Memory
 
-SAVE_EVERY_S = 10.0  # so much is no data after a `kill -9`
+SAVE_EVERY_S = 5.0  # so much is no data after a `kill -9`
 
 
 class Telemetry(ports.Signals):
@@ -23,7 +23,6 @@ class Telemetry(ports.Signals):
         self._memory = Memory()
         self._history = None if path is None else History(path)
         self._clock = clock
-        self._busy = asyncio.Lock()  # the file has one user at a time
 
     async def open(self) -> None:
         """Take up what the daemon before this one saw within the hour."""
@@ -46,9 +45,8 @@ class Telemetry(ports.Signals):
         if self._history is None:
             return
         changed = self._memory.changed()
-        async with self._busy:
-            if not await asyncio.to_thread(self._history.save, changed, self._clock.now()):
-                self._memory.put_back(changed)
+        if not await asyncio.to_thread(self._history.save, changed, self._clock.now()):
+            self._memory.put_back(changed)
 
     def record(self, reading: Reading) -> None:
         """A reading that ended just now."""
@@ -87,10 +85,9 @@ class Telemetry(ports.Signals):
         if self._history is None:
             return []
         now = self._clock.now()
-        async with self._busy:
-            known = await asyncio.to_thread(self._history.edges, now)
-            keys = _matching(known, service, release, caller)
-            return await asyncio.to_thread(self._history.read, keys, from_wall, to_wall, now)
+        known = await asyncio.to_thread(self._history.edges, now)
+        keys = _matching(known, service, release, caller)
+        return await asyncio.to_thread(self._history.read, keys, from_wall, to_wall, now)
 
     def problem(self) -> str:
         """What a person should know of the file; "" is nothing."""

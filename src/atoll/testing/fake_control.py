@@ -36,28 +36,30 @@ from atoll.model.wire import (
     PartView,
     PlanView,
     ReleaseView,
-    ReplicaRow,
     ReplicaView,
     RestartRequest,
     RollbackRequest,
     ScaleRequest,
     SecretRequest,
     SecretView,
-    SeriesPoint,
-    SeriesView,
     ServiceState,
     ServiceView,
-    SignalRow,
-    SignalsView,
     StatusView,
     SteerRequest,
     SteppingView,
     StopRequest,
-    TotalRow,
-    TotalsView,
     UpRequest,
     UpView,
     WhyView,
+)
+from atoll.model.wire_signals import (
+    ReplicaRow,
+    SeriesPoint,
+    SeriesView,
+    SignalRow,
+    SignalsView,
+    TotalRow,
+    TotalsView,
 )
 from atoll.ports import LogLine
 
@@ -429,7 +431,15 @@ class FakeControl:
         url = f"http://127.0.0.1:8080/{name}"
         replica = ReplicaView(id=f"{name}-r{n}-0-aaaa", release=f"r{n}", phase="serving", ready=True, pid=100 + n)
         return ServiceView(
-            name=name, state=state, release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
+            name=name,
+            state=state,
+            release=f"r{n}",
+            generation=n,
+            ready=1,
+            wanted=1,
+            rps=0.0,
+            urls=(url,),
+            replicas=(replica,),
         )
 
     def _record(self, kind: str, service: str, message: str) -> None:

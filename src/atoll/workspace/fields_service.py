@@ -6,8 +6,9 @@ usual way to be ready) is `assemble`'s; what depends on another service is `deci
 
 import re
 
-from atoll.model.spec import GRPC_CODES, Build, Failures, Limits, RenderedFile, ServiceSpec, Stop
+from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
+from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH
 from atoll.workspace.fields_rollout import ROLLOUT
 from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
@@ -167,35 +168,6 @@ FILES = MapOf(
     why='such as [files] and below it "app.properties" = "server.port={port}"',
 )
 
-STATUS = Either(
-    text=Text("class of statuses", pattern=r"[1-5](xx|\d\d)", must='be "5xx" or a status such as 429'),
-    number=Mapped(Integer(100, 599), str),
-    says='status, or a class such as "5xx"',
-    fix='such as "5xx" or 429',
-)
-FAILURES = Table(
-    "[failures]",
-    (
-        Field(
-            "http",
-            ListOf(STATUS),
-            "HTTP statuses that are failures. 502, 503 and 504 always are: the proxy answers them for a service that is "
-            "gone, over its limits or too slow.",
-            ('["5xx", 429]',),
-            default='`["5xx"]`',
-        ),
-        Field(
-            "grpc",
-            ListOf(Choice(*GRPC_CODES[1:]), says="list of codes"),
-            "gRPC codes that are. `DEADLINE_EXCEEDED` and `UNAVAILABLE` always are, for the same reason.",
-            ('["UNKNOWN", "INTERNAL", "DATA_LOSS"]',),
-        ),
-    ),
-    Failures,
-    spec=Failures,
-    hints={"status": "statuses are `http`, codes are `grpc`", "codes": "statuses are `http`, codes are `grpc`"},
-)
-
 # --- the file -----------------------------------------------------------------------------------------------------
 
 SERVICE = Table(
@@ -264,6 +236,13 @@ SERVICE = Table(
             default="nothing",
         ),
         Field(
+            "failures",
+            FAILURES,
+            "Which answers of this service count as its failures, in rates, receipts and verdicts.",
+            ('{ http = ["5xx", 429] }', '{ grpc = ["UNKNOWN", "INTERNAL"] }'),
+            default="5xx, and the gRPC codes that say the same",
+        ),
+        Field(
             "stores",
             STORES,
             "The databases, caches and brokers that the service uses, each by its name, and the variables that tell where.",
@@ -286,13 +265,6 @@ SERVICE = Table(
             "Topics or queues that it reads from.",
             ('[{ topic = "stock.changed", external = true }]',),
             default="none",
-        ),
-        Field(
-            "failures",
-            FAILURES,
-            "Which answers of this service count as its failures, in rates, receipts and verdicts.",
-            ('{ http = ["5xx", 429] }', '{ grpc = ["UNKNOWN", "INTERNAL"] }'),
-            default="5xx, and the gRPC codes that say the same",
         ),
         Field("limits", LIMITS, "What one replica may use.", ('{ memory = "256MiB" }',)),
         Field("replicas", Integer(1, 100), "How many run.", ("2",)),

@@ -13,9 +13,10 @@ import msgspec
 from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_delivery import FREEZE_TABLE, NOTIFY_TABLE
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
+from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_TABLE, STEP_TABLE
-from atoll.workspace.fields_service import BUILD_TABLE, FAILURES, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
+from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, ROOT_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
@@ -115,6 +116,14 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
     ),
     (
+        "### Failures",
+        (
+            "`[failures]`: which answers say that the service failed, and not that somebody asked it wrongly. A connection "
+            "that broke, an answer that was cut off, a breaker and a time-out always do. See [signals](howto/signals.md)."
+        ),
+        FAILURES,
+    ),
+    (
         "### Stores",
         (
             "`[stores.NAME]`; in short, the variable that gets the URL of the store of that name in atoll.toml:"
@@ -131,14 +140,6 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         CONSUMED_TABLE,
     ),
     ("### Files", "`[files]`, by their path below `{files}`; in short, the text itself.", FILE_TABLE),
-    (
-        "### Failures",
-        (
-            "`[failures]`: which answers say that the service failed, and not that somebody asked it wrongly. A connection "
-            "that broke, an answer that was cut off, a breaker and a time-out always do. See [signals](howto/signals.md)."
-        ),
-        FAILURES,
-    ),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
     ("### Rollout", '`[rollout]`; in short, the strategy: `rollout = "canary"`.', ROLLOUT_TABLE),
     ("### Steps", "What `steps` of `[rollout]` takes; in short, a percentage.", STEP_TABLE),

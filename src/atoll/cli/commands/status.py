@@ -8,31 +8,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.failed import Failed
-from atoll.cli.output import age, console, duration, escape, print_json, print_line, print_screen, size, table
+from atoll.cli.output import age, duration, escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.cli.watch import WATCH_S, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from atoll.model.wire import ServiceView, StatusView
 
-WATCH_S = 1.0
-LOOK_S = 0.1  # for a new size of the window
-ANSWER_S = 2.0  # a page that stands still says so
 _SPARE = ("since", "route", "p95", "errors", "req/s", "release", "ready")  # what a narrow terminal goes without
 _STYLE = {"up": "green", "deploying": "cyan", "degraded": "yellow", "failing": "bold red", "down": "dim"}
 
 
 @click.command
-@click.option("--watch", is_flag=True, help="Show it anew each second until Ctrl-C.")
+@click.option("--watch", "watched", is_flag=True, help="Show it anew each second until Ctrl-C.")
 @click.option("--replicas", is_flag=True, help="Show every replica.")
 @common_options
 @json_option
 @takes_session
-def command(session: Session, watch: bool, replicas: bool) -> None:
+def command(session: Session, watched: bool, replicas: bool) -> None:
     """Show the environment on one screen.
 
     Rates are of the last minute. With --json it is the API's StatusView; with --watch one a line.
@@ -42,7 +39,7 @@ def command(session: Session, watch: bool, replicas: bool) -> None:
       atoll status --watch
       atoll status --json
     """
-    if watch:
+    if watched:
         _watch(session, replicas)
     elif session.json:
         print_json(session.client.raw("/v1/status"))
@@ -59,31 +56,10 @@ def _watch(session: Session, replicas: bool) -> None:
                 print_screen(screen(session.client.status(), replicas))
             sys.stdout.flush()
             time.sleep(WATCH_S)
-    from rich.live import Live
-
-    status = session.client.status()  # an environment that does not run is an error, as without --watch
-    client = session.client_within(ANSWER_S)
-    out = console()
-    silent_since, trouble = 0.0, ""
-    with Live(console=out, screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(_page(status, replicas, out.height, trouble), refresh=True)
-            _pause(out)
-            try:
-                status, silent_since, trouble = client.status(), 0.0, ""
-            except Failed as exc:
-                silent_since = silent_since or time.monotonic()
-                trouble = f"{exc.what}, for {duration(time.monotonic() - silent_since)}; the page is as it was"
+    watch(session, lambda client: client.status(), lambda *drawn: _page(*drawn, replicas=replicas))
 
 
-def _pause(out: Console) -> None:
-    """A second, or until the window has another size."""
-    size_, until = out.size, time.monotonic() + WATCH_S
-    while time.monotonic() < until and out.size == size_:
-        time.sleep(LOOK_S)
-
-
-def _page(status: StatusView, replicas: bool, height: int, trouble: str) -> RenderableType:
+def _page(status: StatusView, height: int, trouble: str, *, replicas: bool) -> RenderableType:
     """What fits on a screen: services that are not well come before those that are, and the rest is counted."""
     from msgspec.structs import replace
     from rich.console import Group
