@@ -1,8 +1,8 @@
 """Is the candidate worse than the stable release? What was measured, turned into a verdict that knows its sample.
 
 The daemon calls `observe` with each second of a rollout, in which both releases got traffic (`beside`), or only the
-candidate does (`after` the switch), and `judge` for what all of it says. `foresee` tells before a rollout what its traffic
-can show. The statistics are those of `decide.evidence`; everything here may be looked at at any time.
+candidate does (`after` the switch), and `judge` for what all of it says. What traffic can show is foretold by
+`decide.foresight`. The statistics are those of `decide.evidence`; everything here may be looked at at any time.
 
 Candidate and stable are compared in the same second and over the same edge, so what hits both (a slow database, a busy
 machine, a bad client) convicts nobody. A slow request is one beyond a quantile of the stable release's own latencies,
@@ -11,7 +11,6 @@ failures: they hide a bad candidate from its callers, not from here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import log, log1p
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -26,7 +25,6 @@ from atoll.decide.evidence import (
     chance,
     log_mean,
     reached,
-    requests_until,
     two_arms,
 )
 from atoll.model.analysis import Analysis, Answers, Evidence, Finding, Outcome, Track, Verdict
@@ -351,57 +349,3 @@ def _share(bad: int, total: int) -> str:
         return "none"
     pct = 100.0 * bad / total
     return f"{pct:.2f} % ({bad} of {total})" if 0 < pct < 10 else f"{pct:.0f} % ({bad} of {total})"
-
-
-# --- before a rollout ---------------------------------------------------------------------------------------------
-
-
-class Foresight(NamedTuple):
-    """What a rollout's traffic can show: seconds until a regression is expected to be seen, None for never."""
-
-    pass_s: float | None  # until a good candidate is expected to pass
-    failing_s: Mapping[float, float | None]  # points more failing requests -> until it is seen
-
-
-def foresee(
-    policy: AnalysisPolicy,
-    rps: float,
-    weight_pct: float,
-    failed_share: float = 0.0,
-    points: Iterable[float] = (1, 5, 20),
-) -> Foresight:
-    """What is expected of `rps` requests a second, of which the candidate gets `weight_pct`, when `failed_share` (0..1) of
-    them fail today.
-    """
-    mine = rps * weight_pct / 100.0
-    if mine <= 0:
-        return Foresight(None, dict.fromkeys(points))
-    usual = max(failed_share, 1e-6)
-    excluded = min(0.95, usual + policy.detect_failures_pct / 100.0)
-
-    def fine(n: int) -> tuple[float, ...]:
-        return tuple(n * one for one in _expected_below(usual, excluded))
-
-    until_pass = requests_until(fine, policy.beta)
-    needed = None if until_pass is None else max(until_pass, policy.min_requests)
-    found: dict[float, float | None] = {}
-    for more in points:
-        share = min(0.99, usual + more / 100.0)
-        gain = _expected_two_arms(share, usual, weight_pct / 100.0)
-        requests = requests_until(lambda n, gain=gain: tuple(n * one for one in gain), alpha_of(policy, 1))  # type: ignore[misc]
-        found[more] = (
-            None if requests is None or share - usual < policy.tolerate_failures_pct / 100.0 else requests / mine
-        )
-    return Foresight(None if needed is None else needed / mine, found)
-
-
-def _expected_below(share: float, excluded: float) -> tuple[float, ...]:
-    """The expected log e-value of one request of `below`, when the true share is `share`."""
-    good, bad = below(0, 1, excluded), below(1, 1, excluded)
-    return tuple((1 - share) * well + share * ill for well, ill in zip(good, bad, strict=True))
-
-
-def _expected_two_arms(mine: float, other: float, weight: float) -> tuple[float, ...]:
-    """The expected log e-value per request of the candidate, of blocks with few bad requests."""
-    bad = mine + other * (1 - weight) / weight  # of both arms, per request of the candidate
-    return tuple(mine * log(theta) - bad * log1p((theta - 1) * weight) for theta in WORSE)

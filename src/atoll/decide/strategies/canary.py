@@ -1,7 +1,7 @@
 """Canary: a small share of the requests first, and only a passing verdict leads on."""
 
+from atoll.decide.foresight import foresee
 from atoll.decide.strategies.load import Load
-from atoll.decide.verdict import foresee
 from atoll.model.state import Release, Step
 
 FIRST_PCT, SECOND_PCT = 10, 50  # a candidate that fails 5 % then fails 0.5 % of all requests; half shows what load does
