@@ -18,6 +18,7 @@ from atoll.model.state import (
     Event,
     Exit,
     Intent,
+    JobRun,
     Now,
     Observation,
     Receipt,
@@ -118,7 +119,10 @@ class Host(Protocol):
         since_wall: float = 0.0,
         until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
-        """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`."""
+        """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`.
+
+        `replica` is an id, or with a dot at its end what ids begin with: the runs of a job (`orders.nightly.`).
+        """
         ...
 
     async def last_output(self, replica: str, lines: int = 20) -> str:
@@ -146,6 +150,10 @@ class Engine(Protocol):
 
     def apply(self, want: ServiceDesired) -> None:
         """Take the newest wish for a service. Accepts, never waits."""
+        ...
+
+    def hint(self, service: str) -> None:
+        """Rows of the service's jobs were written: runs that are to begin or to end."""
         ...
 
     def observe(self, service: str) -> Observation:
@@ -210,8 +218,8 @@ class Traffic(Protocol):
 
 # --- the stores ---------------------------------------------------------------------------------------------------
 
-Row = Release | Intent | Rollout | ReplicaRecord | Receipt
-RowKind = Literal["release", "intent", "rollout", "replica", "receipt"]
+Row = Release | Intent | Rollout | ReplicaRecord | Receipt | JobRun
+RowKind = Literal["release", "intent", "rollout", "replica", "receipt", "run"]
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +248,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: tuple[Rollout, ...] = ()
     replicas: tuple[ReplicaRecord, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    runs: tuple[JobRun, ...] = ()
     leases: tuple[Lease, ...] = ()
     last_event: int = 0
 

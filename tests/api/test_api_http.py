@@ -293,7 +293,7 @@ def test_what_changes_a_service_can_be_planned_at_its_own_address(served: Served
     planned = {end.path for end in ENDPOINTS if end.plans}
     assert planned == {"/v1/up"} | {
         f"/v1/services/{{service}}/{what}"
-        for what in ("deploy", "fault", "rollback", "restart", "scale", "steer", "stop")
+        for what in ("deploy", "fault", "rollback", "run", "restart", "scale", "steer", "stop")
     }
     with connect(served) as client:
         for what in ("rollback", "restart", "scale", "stop"):

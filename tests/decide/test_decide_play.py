@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from atoll.decide.before import needed, run_of
 from atoll.decide.compose import compose
 from atoll.decide.facts import exclusive, is_ready
 from atoll.decide.reconcile import Plan, crashes, reconcile
@@ -24,7 +25,7 @@ from atoll.decide.traffic import callee_port, entry
 from atoll.model.actions import Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.analysis import Outcome, Verdict
 from atoll.model.errors import Conflict
-from atoll.model.spec import Command, Health, Port, RolloutSpec, Route, ServiceSpec, Stop
+from atoll.model.spec import Before, Command, Health, Port, RolloutSpec, Route, ServiceSpec, Stop
 from atoll.model.state import (
     ENDED,
     LIVE,
@@ -33,6 +34,8 @@ from atoll.model.state import (
     Backoff,
     Exit,
     Intent,
+    JobRun,
+    JobState,
     Now,
     Observation,
     Release,
@@ -92,6 +95,7 @@ class World:
     records: dict[str, ReplicaRecord] = field(default_factory=dict)
     intent: Intent = field(default_factory=lambda: Intent(service="orders"))
     rollout: Rollout | None = None
+    run: JobRun | None = None  # what runs before a release
     # the daemon's memory
     host_known: bool = True
     wanted: ServiceTraffic | None = None
@@ -176,12 +180,13 @@ class World:
             stable = None if self.rollout.stable is None else self.releases[self.rollout.stable]
             replicas = next((rev.replicas for rev in want.revisions if rev.release == candidate.n), 0)
             verdict = Verdict(outcome=self.outcome) if self.outcome else None
-            step = advance(self.rollout, self.observe(), want, candidate, stable, replicas, self.now, verdict)
+            step = advance(self.rollout, self.observe(), want, candidate, stable, replicas, self.now, self.run, verdict)
             if step.rollout == self.rollout:
                 wakes.append(step.wake_at_s)
                 break
             self._entered(self.rollout, step.rollout, want)
             self.rollout = step.rollout
+            self.prepare()
         else:
             raise AssertionError("a rollout that never comes to rest")
         want = self.composed()
@@ -198,6 +203,16 @@ class World:
             self.sent = self.wanted
         known = [at_s for at_s in wakes if at_s is not None]
         return min(known) if known else None
+
+    def prepare(self) -> None:
+        """Begin what must run before the release, as the daemon does in the commit that enters the phase."""
+        rollout = self.rollout
+        if rollout is not None and rollout.phase == "preparing" and (self.run is None or self.run.id != rollout.before):
+            self.run = replace(run_of(rollout, self.releases[rollout.candidate], self.now)[0], state="running")
+
+    def end_run(self, state: JobState) -> None:
+        if self.run is not None and not self.run.ended:
+            self.run = replace(self.run, state=state, reason="" if state == "succeeded" else "exit code 1")
 
     def reconcile(self, want: ServiceDesired) -> Plan:
         return reconcile(want, self.observe(), self.releases, self.backoff, self.now, self._fresh)
@@ -321,6 +336,9 @@ class World:
 
     def _start(self, action: Start) -> None:
         spec = self.releases[action.release].spec
+        if self.rollout is not None and self.rollout.before and action.release == self.rollout.candidate:
+            assert self.run is not None
+            assert self.run.state == "succeeded", "starts a candidate before what must run first"
         self.records[action.replica] = ReplicaRecord(
             id=action.replica,
             service="orders",
@@ -372,6 +390,9 @@ class World:
             if dies_s is not None and dies_s <= to_s:
                 self.end(replica, Exit(code=1, at_s=dies_s))
         self.now_s = to_s
+        preparing = self.rollout is not None and self.rollout.phase == "preparing"
+        if not preparing or (self.run is not None and self.rollout is not None and self.run.id != self.rollout.before):
+            self.end_run("stopped")
 
     def answer(self) -> None:
         """The host answers all that it was asked."""
@@ -409,6 +430,7 @@ class World:
 
     def reboot(self) -> None:
         self.forget_memory()
+        self.end_run("failed")
         self.boot += 1
         self.now_s, self.proxy, self.processes = 20.0, None, {}
 
@@ -422,6 +444,7 @@ class World:
         for _ in range(3000):
             for process in self.processes.values():
                 process.requests = 0
+            self.end_run("succeeded")
             self.move(self.now_s)
             before = msgspec.json.encode([self.intent, self.rollout, list(self.records.values())])
             if self.rollout is not None and self.rollout.paused:
@@ -502,7 +525,15 @@ class Play(RuleBasedStateMachine):
             self.world.acknowledge()
         assert self.world.intent.target == 1
 
-    def _release(self, nature: Nature, replicas: int, overlap: bool, ports: bool, rollout: RolloutSpec = USUAL) -> int:
+    def _release(
+        self,
+        nature: Nature,
+        replicas: int,
+        overlap: bool,
+        ports: bool,
+        rollout: RolloutSpec = USUAL,
+        before: bool = False,
+    ) -> int:
         n = max(self.world.releases, default=0) + 1
         self.world.natures[n] = nature
         self.world.releases[n] = Release(
@@ -517,7 +548,7 @@ class Play(RuleBasedStateMachine):
                 stop=Stop(drain_s=5.0, grace_s=2.0),
                 replicas=replicas,
                 overlap=overlap,
-                rollout=rollout,
+                rollout=replace(rollout, before=Before(run=Command(argv=("migrate",))) if before else None),
             ),
             artifact=Artifact(key=f"k{n}", digest=f"d{n}", builder="python", platform="any", path="/a"),
         )
@@ -531,7 +562,10 @@ class Play(RuleBasedStateMachine):
         overlap = not exclusive(world.releases[n], world.releases[stable]) if stable else world.releases[n].spec.overlap
         choice = choose(world.releases[n], world.releases.get(stable or 0), world.releases[n].spec.replicas, None)
         how = (choice.strategy, choice.why, choice.steps) if kind == "deploy" else ()
-        world.rollout = begin(kind, "orders", f"op{world.ids}", n, stable, overlap, world.now, Author(), *how)
+        prepares = needed(kind, world.releases[n], () if world.run is None else (world.run,))
+        world.ids += 1
+        world.rollout = begin(kind, "orders", f"op{world.ids}", n, stable, overlap, world.now, Author(), prepares, *how)
+        world.prepare()
         world.phases = [world.rollout.phase]
 
     def _free(self) -> bool:
@@ -551,9 +585,12 @@ class Play(RuleBasedStateMachine):
         overlap=st.sampled_from([True, True, False]),
         ports=st.sampled_from([True, True, True, False]),
         rollout=ROLLOUTS,
+        before=st.booleans(),
     )
-    def deploy(self, nature: Nature, replicas: int, overlap: bool, ports: bool, rollout: RolloutSpec) -> None:
-        self._begin("deploy", self._release(nature, replicas, overlap, ports, rollout))
+    def deploy(
+        self, nature: Nature, replicas: int, overlap: bool, ports: bool, rollout: RolloutSpec, before: bool
+    ) -> None:
+        self._begin("deploy", self._release(nature, replicas, overlap, ports, rollout, before))
 
     @precondition(lambda self: self._free() and self.world.natures.get(self.world.intent.target) in ("good", "slow"))
     @rule(rollout=ROLLOUTS, replicas=st.integers(1, 3), outcome=OUTCOMES, turns=st.integers(3, 12))
@@ -575,6 +612,10 @@ class Play(RuleBasedStateMachine):
     def steer(self, word: Word) -> None:
         with contextlib.suppress(Conflict):
             self.world.rollout = steer(self.world.rollout, word, "ada", self.world.now)
+
+    @rule(state=st.sampled_from(["succeeded", "succeeded", "failed"]))
+    def migrated(self, state: JobState) -> None:
+        self.world.end_run(state)
 
     @precondition(lambda self: self._free() and self.world.intent.target not in (None, 1))
     @rule()
@@ -604,6 +645,7 @@ class Play(RuleBasedStateMachine):
     def _go_well(self, seconds: float, turns: int) -> None:
         for _ in range(turns):
             self.world.answer()
+            self.world.end_run("succeeded")
             self.world.move(self.world.now_s + seconds)
             self.world.turn()
             self.world.acknowledge()

@@ -95,8 +95,9 @@ _AFTER = Query("after", int, "only what came after this event", 0)
 _FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
 _TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
 _SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
+_REPLICA = Query("replica", str, "only of this replica; with a dot at its end, of all whose ids begin so: a job's runs")
+_JOB = Query("job", str, "only this one of the service, with its kept runs")
 _UNTIL = Query("until", float, "only lines up to this time, in seconds since the epoch")
-_REPLICA = Query("replica", str, "only of this replica")
 _RELEASE = Query("release", int, "only of this release, by its number")
 _CALLER = Query("caller", str, "only what this service called; an empty one is the gateway")
 _SECONDS = Query("seconds", int, "so much of the past, at most an hour", 10)
@@ -119,6 +120,10 @@ def _direct(name: str) -> Call:
 
 def _deploy(control: Control, body: wire.DeployRequest, request: Request) -> Any:
     return control.deploy(_same_service(request.path_params["service"], body))
+
+
+def _jobs(control: Control, _: None, request: Request) -> Any:
+    return control.jobs(_query(request, _SERVICE), _query(request, _JOB))
 
 
 def _same_service(named: str, body: Any) -> Any:
@@ -172,6 +177,11 @@ def _series(control: Control, _: None, request: Request) -> Any:
     )
 
 
+async def _watch_run(control: Control, _: None, request: Request) -> Any:
+    await control.job_run(request.path_params["id"])  # a 404 before the stream begins
+    return control.watch_run(request.path_params["id"])
+
+
 async def _watch(control: Control, _: None, request: Request) -> Any:
     await control.operation(request.path_params["id"])  # a 404 before the stream begins
     return control.watch_operation(request.path_params["id"], _query(request, _HOW_FAR))
@@ -213,6 +223,35 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
     _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView, plans=False),
     _get(f"{_ONE}/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView]),
+    Endpoint(
+        "GET",
+        "/v1/jobs",
+        "jobs",
+        "Jobs, their schedules and last runs.",
+        list[wire.JobView],
+        _jobs,
+        query=(_SERVICE, _JOB),
+    ),
+    _post(f"{_ONE}/run", "run_job", "Run a job now.", wire.RunRequest, wire.JobRunView, 202),
+    _get("/v1/runs/{id}", "job_run", "A run of a job, in progress or past.", wire.JobRunView),
+    Endpoint(
+        "GET",
+        "/v1/runs/{id}/watch",
+        "watch_run",
+        "A run of a job, change by change, to its end.",
+        wire.JobRunView,
+        _watch_run,
+        stream=True,
+        event="run",
+    ),
+    _post(
+        "/v1/runs/{id}/stop",
+        "stop_run",
+        "End a run before its time.",
+        wire.StopRunRequest,
+        wire.JobRunView,
+        plans=False,
+    ),
     _get("/v1/operations/{id}", "operation", "A rollout, in progress or past.", _OPERATION),
     Endpoint(
         "GET",

@@ -15,12 +15,15 @@ from atoll.model.wire import (
     ExecView,
     FaultRequest,
     FaultView,
+    JobRunView,
+    JobView,
     Mutation,
     OperationView,
     PlanView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
+    RunRequest,
     ScaleRequest,
     SecretRequest,
     SecretView,
@@ -28,6 +31,7 @@ from atoll.model.wire import (
     StatusView,
     SteerRequest,
     StopRequest,
+    StopRunRequest,
     UpRequest,
     UpView,
     WhyView,
@@ -98,7 +102,7 @@ class Control(Protocol):
         ...
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
-        """What `up`, `deploy`, `rollback`, `restart`, `scale` or `stop` would do with this request; changes nothing.
+        """What `up`, `deploy`, `rollback`, `restart`, `scale`, `stop` or `run` would do with this request; changes nothing.
 
         One view a service. Raises what the request itself would raise at once; `up` tells refusals in its views.
         """
@@ -131,6 +135,26 @@ class Control(Protocol):
 
     async def exec(self, service: str, request: ExecRequest) -> ExecView:
         """Run a command in a replica's surroundings and wait for its end. Raises NotFound, Refused (nothing is running)."""
+        ...
+
+    async def jobs(self, service: str | None = None, job: str | None = None) -> Sequence[JobView]:
+        """The jobs of a service, or of all; with `job` that one alone, and its `runs`. Raises NotFound."""
+        ...
+
+    async def run_job(self, service: str, request: RunRequest) -> JobRunView:
+        """Begin a run; never waits for it. Raises NotFound, Refused (the service is down), Conflict (it runs already)."""
+        ...
+
+    async def job_run(self, run_id: str) -> JobRunView:
+        """One run, in progress or past. Raises NotFound."""
+        ...
+
+    def watch_run(self, run_id: str) -> AsyncIterator[JobRunView]:
+        """The run now, then after each change, until it has ended."""
+        ...
+
+    async def stop_run(self, run_id: str, request: StopRunRequest) -> JobRunView:
+        """Want it ended; one that has ended already stays as it is. Raises NotFound."""
         ...
 
     async def secrets(self) -> Sequence[SecretView]:

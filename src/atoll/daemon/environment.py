@@ -1,8 +1,8 @@
 """One environment, running: its parts put together, and `Control` for the API out of what each of them can do.
 
 `app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
-`daemon.planner`, when they only ask), logs and commands `daemon.output`, secrets `daemon.secret_book`, golden signals
-`daemon.signal_book`; a rollout is
+`daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
+`daemon.secret_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -14,6 +14,7 @@ from atoll.daemon.candidates import Candidates
 from atoll.daemon.collector import Collector
 from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
 from atoll.daemon.notifier import Notifier
@@ -77,7 +78,10 @@ class Environment:
         self.why, self.doctor = reading.why, reading.doctor
 
         candidates = Candidates(records, book, engine, clock, machine.free_bytes, identity.freezes)
-        self.plan = Planner(candidates, loops, records, f"http://{identity.gateway}", clock).plan
+        desk = JobDesk(loops, records, engine, clock, pulse)
+        self.jobs, self.run_job = desk.jobs, desk.run_job
+        self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run
+        self.plan = Planner(candidates, loops, records, desk, f"http://{identity.gateway}", clock).plan
         mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.daemon.candidates import Candidates, active
+from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.decide import plan
+from atoll.decide.before import needed
 from atoll.decide.steering import steer
 from atoll.model.errors import AtollError, UserError
 from atoll.model.state import Release
@@ -20,6 +22,7 @@ from atoll.model.wire import (
     PlanView,
     RestartRequest,
     RollbackRequest,
+    RunRequest,
     ScaleRequest,
     SteerRequest,
     StopRequest,
@@ -32,8 +35,16 @@ from atoll.realise.records import Records
 class Planner:
     """One environment's. `gateway` is its address, such as `http://127.0.0.1:8080`."""
 
-    def __init__(self, candidates: Candidates, loops: Loops, records: Records, gateway: str, clock: Clock) -> None:
-        self._candidates, self._loops, self._records = candidates, loops, records
+    def __init__(
+        self,
+        candidates: Candidates,
+        loops: Loops,
+        records: Records,
+        job_desk: JobDesk,
+        gateway: str,
+        clock: Clock,
+    ) -> None:
+        self._candidates, self._loops, self._records, self._job_desk = candidates, loops, records, job_desk
         self._gateway, self._clock = gateway, clock
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
@@ -61,6 +72,9 @@ class Planner:
                 return [self._scale(service, request)]
             case StopRequest():
                 return [self._stop(service, request)]
+            case RunRequest():
+                release, job, run, _ = self._job_desk.asked(service, request)
+                return [plan.run(run, job, release, self._candidates.intent(service))]
         raise UserError(
             f"{type(request).__name__} has no plan", "it changes no service", "carry it out", id="bad-request"
         )
@@ -117,6 +131,7 @@ class Planner:
             warnings=admitted.warnings,
             free_bytes=admitted.free_bytes,
             gateway=self._gateway,
+            prepares=needed(kind, release, self._records.runs_of(release.service)),
         )
 
     def _fault(self, service: str, request: FaultRequest) -> PlanView:

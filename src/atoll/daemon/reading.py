@@ -96,6 +96,7 @@ class Reading:
             usage,
             f"http://{self._identity.gateway}",
             self._clock.now(),
+            self._records.runs_of(service),
         )
 
     def shown(self, rollout: Rollout) -> OperationView:
@@ -109,7 +110,8 @@ class Reading:
         now = self._clock.now()
         candidate = self._records.releases_of(rollout.service).get(rollout.candidate)
         stepping = views.stepping_view(rollout, candidate, loop.verdict(rollout), now) if candidate else None
-        return views.operation_view(rollout, seen, wanted, measured, receipt, now, stepping)
+        run = self._records.runs.get(rollout.before)
+        return views.operation_view(rollout, seen, wanted, measured, receipt, now, run, stepping)
 
     async def operation(self, id: str) -> OperationView:
         """A rollout in progress or past."""
@@ -174,9 +176,10 @@ class Reading:
 
     async def _why_service(self, service: str) -> WhyView:
         view, rollout = self.service(service, {}), self._loops.of(service).rollout()
-        because = [f"{view.ready} of {view.wanted} replicas of {view.release} are ready"] if view.state == "up" else []
+        because = [_up(view)] if view.state == "up" else []
         if view.reason:
             because.append(view.reason)
+        because += [f"{sentence}: `atoll jobs {service}`" for sentence in view.failing_jobs]
         operation = self.shown(rollout) if rollout else None
         if operation and operation.text and not any(operation.text in sentence for sentence in because):
             because.append(operation.text)
@@ -233,6 +236,11 @@ class Reading:
         """What only the daemon can see."""
         problem = self._traffic.problem()
         parts = await self._machine.parts()
+        failing_jobs = [
+            DoctorView(check=f"jobs of {name}", ok=False, text=sentence, fix=f"atoll jobs {name}")
+            for name in self._records.services()
+            for sentence in self.service(name, {}).failing_jobs
+        ]
         failing = [
             view
             for name in self._records.services()
@@ -249,6 +257,13 @@ class Reading:
             DoctorView(check="keeper", ok=bool(keeper), text=f"pid {keeper}" if keeper else "does not answer", fix="" if keeper else "atoll up"),
             DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
             *(DoctorView(check=f"service {v.name}", ok=False, text=because[v.name], fix=f"atoll why {v.name}") for v in failing),
+            *failing_jobs,
             *(DoctorView(check="notice", ok=None, text=text) for text in self._notices()),
         ]  # fmt: skip
         return tuple(found)
+
+
+def _up(view: ServiceView) -> str:
+    if view.wanted == 0 and view.jobs:
+        return f"nothing of {view.release} runs all the time; its jobs are {', '.join(view.jobs)}"
+    return f"{view.ready} of {view.wanted} replicas of {view.release} are ready"

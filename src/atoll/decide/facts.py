@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from atoll.model.analysis import Verdict
-from atoll.model.state import Now, Observation, Release, Replica, Rollout, ServiceDesired
+from atoll.model.state import JobRun, Now, Observation, Release, Replica, Rollout, ServiceDesired
 
 
 def exclusive(candidate: Release, stable: Release | None) -> bool:
@@ -62,6 +62,7 @@ class Facts(msgspec.Struct, frozen=True):
     stable: Release | None
     wanted: int
     now: Now
+    before: JobRun | None = None
     verdict: Verdict | None = None  # what is known of the candidate now
 
     @property

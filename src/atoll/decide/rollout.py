@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec.structs import replace
 
+from atoll.decide import before
 from atoll.decide.facts import Facts, bake_s, is_ready, sending, slots
 from atoll.decide.stepping import stepping
 from atoll.decide.undo import READY, deadline_s, failure, marks, patience_s, why_not_ready
@@ -20,6 +21,7 @@ from atoll.model.state import (
     LIVE,
     Author,
     Event,
+    JobRun,
     Now,
     Observation,
     Release,
@@ -52,6 +54,7 @@ def begin(
     overlap: bool,
     now: Now,
     author: Author,
+    prepares: bool = False,
     strategy: str = "",
     why: str = "",
     steps: tuple[Planned, ...] = (),
@@ -59,9 +62,10 @@ def begin(
     """A new rollout of `service` to release `candidate`.
 
     `overlap` is whether both releases allow it (`not facts.exclusive(...)`); `stable` is None when the service is down.
+    `prepares` is whether something must run once before the candidate starts (`before.needed`).
     `strategy`, `why` it and its `steps` are what `decide.strategies.choose` came to; without steps all traffic moves at once.
     """
-    phase: RolloutPhase = "starting"
+    phase: RolloutPhase = "preparing" if prepares else "starting"
     if not overlap:
         # Down is not gone: replicas of an earlier release may still be ending, and may not overlap either.
         phase = "stopping" if stable is None else "holding"
@@ -77,6 +81,7 @@ def begin(
         entered_s={phase: now.boot_s},
         started_wall=now.wall,
         author=author,
+        before=before.run_id(service, rollout_id) if prepares else "",
         strategy=strategy,
         why=why,
         steps=steps,
@@ -91,23 +96,25 @@ def advance(
     stable: Release | None,
     wanted: int,
     now: Now,
+    run: JobRun | None = None,
     verdict: Verdict | None = None,
 ) -> Step:
     """The rollout's next phase, or the same rollout when it has to wait; at most one change a call.
 
-    `want` is the last composed state, `wanted` the number of candidate replicas. A candidate that fails sends the
-    rollout to `undoing` with the reason. `verdict` is what its analysis says now. After a reboot the current phase (and
-    stage) starts anew.
+    `want` is the last composed state, `wanted` the number of candidate replicas, `run` what `Rollout.before` names. A
+    candidate that fails sends the rollout to `undoing` with the reason. `verdict` is what its analysis says now. After a
+    reboot the current phase (and stage) starts anew.
     """
     if rollout.phase in ENDED:
         return Step(rollout)
     if rollout.boot_id != now.boot_id:
         anew = replace(rollout, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s={rollout.phase: now.boot_s})
         return Step(replace(anew, stage="filling", stage_since_s=now.boot_s), wake_at_s=now.boot_s)
-    facts = Facts(rollout, seen, want, candidate, stable, wanted, now, verdict)
+    facts = Facts(rollout, seen, want, candidate, stable, wanted, now, run, verdict)
     if reason := failure(facts):
-        undone = replace(rollout, reason=reason.text, reason_id=reason.id, verdict=verdict)
-        return _enter(undone, "undoing", now, reason.text)
+        text = reason.text + before.stays(candidate, run)
+        undone = replace(rollout, reason=text, reason_id=reason.id, verdict=verdict)
+        return _enter(undone, "undoing", now, text)
     if (changed := _remarked(facts)) is not None:
         return changed
     if (until_s := patience_s(facts)) is not None:
@@ -163,6 +170,12 @@ def _holding(facts: Facts) -> Step:
 def _stopping(facts: Facts) -> Step:
     if facts.others:
         return Step(facts.rollout)
+    return _enter(facts.rollout, "preparing" if facts.rollout.before else "starting", facts.now, _beginning(facts))
+
+
+def _preparing(facts: Facts) -> Step:
+    if facts.before is None or facts.before.state != "succeeded":
+        return Step(facts.rollout)  # its own timeout ends it
     return _enter(facts.rollout, "starting", facts.now, f"starting {facts.candidate.name}")
 
 
@@ -236,7 +249,7 @@ def _live(facts: Facts) -> Step:
 
 def _undoing(facts: Facts) -> Step:
     stable = facts.stable
-    if facts.mine:
+    if facts.mine or (facts.before is not None and not facts.before.ended):
         return Step(facts.rollout)
     if stable is None:
         return _enter(facts.rollout, "undone", facts.now, f"{facts.candidate.name} was undone: {facts.rollout.reason}")
@@ -260,6 +273,7 @@ def _undoing(facts: Facts) -> Step:
 _PHASES: Mapping[RolloutPhase, Callable[[Facts], Step]] = {
     "holding": _holding,
     "stopping": _stopping,
+    "preparing": _preparing,
     "starting": _starting,
     "stepping": _stepping,
     "shifting": _shifting,
@@ -313,6 +327,13 @@ def _remarked(facts: Facts) -> Step | None:
             rest = {name: at_s for name, at_s in rollout.entered_s.items() if name != mark}
             return Step(replace(rollout, entered_s=rest), wake_at_s=now.boot_s)
     return None
+
+
+def _beginning(facts: Facts) -> str:
+    policy = facts.candidate.spec.rollout.before
+    if facts.rollout.before and policy is not None:
+        return f"running {policy.job or policy.run.text} before {facts.candidate.name}"
+    return f"starting {facts.candidate.name}"
 
 
 def _marked(rollout: Rollout, mark: str, now: Now) -> Rollout:

@@ -3,6 +3,7 @@
 `decide.rollout` asks `failure` before it goes on. Nothing here changes a rollout.
 """
 
+from atoll.decide import before
 from atoll.decide.facts import Facts, exclusive, is_ready
 from atoll.decide.stepping import stage_deadline_s
 from atoll.model.state import Reason, Release
@@ -30,6 +31,9 @@ def deadline_s(facts: Facts) -> float:
 def failure(facts: Facts) -> Reason | None:
     """The reason to undo the rollout now, or None."""
     phase = facts.rollout.phase
+    if phase == "preparing":
+        failed = before.failure(facts.candidate.spec.rollout.before, facts.before, facts.candidate.name)
+        return Reason(failed, "before-failed") if failed else None
     watched = ("starting", "stepping", "shifting", "releasing", "draining", "live")
     if phase in watched and (reason := _crash_loop(facts) or _out_of_patience(facts)):
         return reason

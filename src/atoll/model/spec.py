@@ -222,20 +222,6 @@ class RolloutStep(msgspec.Struct, frozen=True, kw_only=True):
     approve: bool = False  # go on only when a person says so
 
 
-class RolloutSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How traffic moves to a new release, and what happens when the numbers do not decide."""
-
-    strategy: Strategy = "auto"
-    steps: tuple[RolloutStep, ...] = ()  # of a canary; () are the strategy's own
-    bake_s: float = 600.0  # the previous release stays warm and the new one is judged (PaaSTA's bake)
-    deadline_s: float = 600.0  # for the verdict of one step
-    on_no_data: Undecided = "hold"  # nothing unmeasured is promoted silently
-    on_inconclusive: Undecided = "extend"
-    countdown_s: float = 0.0  # between a failing verdict and going back, in which a person may keep the candidate
-    analysis: AnalysisPolicy = AnalysisPolicy()
-    checks: tuple[Check, ...] = ()
-
-
 GRPC_CODES = (  # by number
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
     *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
@@ -281,11 +267,53 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 900.0
 
 
+Overlap = Literal["skip", "queue", "replace", "allow"]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that ends: run by hand, and by `schedule` when it has one. It runs in its service's release."""
+
+    name: str
+    run: Command
+    schedule: str | None = None  # a cron expression; see `decide.schedule`
+    time_zone: str = "UTC"  # the same on every machine
+    timeout_s: float = 3600.0  # Heroku's for its release phase; without one a job that hangs is never told of
+    overlap: Overlap = "skip"  # two at once is what nobody thought of (Nomad's prohibit_overlap, Kubernetes' Forbid)
+    retries: int = 0  # a job that failed half-way is not always safe to repeat: its file must say so
+    starting_deadline_s: float = 3600.0  # late by a reboot is welcome, by a weekend is not (Kubernetes' field)
+    env: Mapping[str, EnvValue] = {}  # on top of the service's
+
+
+class Before(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs once for a release, before its first replica, and stops it when it fails: a migration."""
+
+    run: Command
+    job: str = ""  # the job that it is, when it was given by name
+    timeout_s: float = 300.0  # somebody waits for the deploy; without overlap, requests do, too
+    env: Mapping[str, EnvValue] = {}
+    backward_compatible: bool = False  # the releases before work with what it leaves: rolling code back is safe
+
+
+class RolloutSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How traffic moves to a new release, and what happens when the numbers do not decide."""
+
+    before: Before | None = None
+    strategy: Strategy = "auto"
+    steps: tuple[RolloutStep, ...] = ()  # of a canary; () are the strategy's own
+    bake_s: float = 600.0  # the previous release stays warm and the new one is judged (PaaSTA's bake)
+    deadline_s: float = 600.0  # for the verdict of one step
+    on_no_data: Undecided = "hold"  # nothing unmeasured is promoted silently
+    on_inconclusive: Undecided = "extend"
+    countdown_s: float = 0.0  # between a failing verdict and going back, in which a person may keep the candidate
+    analysis: AnalysisPolicy = AnalysisPolicy()
+    checks: tuple[Check, ...] = ()
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One service in one environment, all short forms expanded and the environment's values merged in."""
 
     name: str
-    run: Command
+    run: Command | None = None  # None: nothing runs all the time, the service is its jobs
     folder: str = "."  # of service.toml, relative to the workspace, POSIX; absolute where its root is
     root: str = "."  # the repository that it lies in, as `roots` of atoll.toml names it; "." is the workspace
     owner: str = ""
@@ -304,6 +332,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     replicas: int = 1
     overlap: bool = True  # False: two releases must never run at once
+    jobs: tuple[Job, ...] = ()
     rollout: RolloutSpec = RolloutSpec()
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
@@ -314,6 +343,18 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         if not name:
             return self.ports[0] if self.ports else None
         return next((port for port in self.ports if port.name == name), None)
+
+    @property
+    def every_env(self) -> tuple[Mapping[str, EnvValue], ...]:
+        """The service's own variables, and those of each job."""
+        before = (self.rollout.before.env,) if self.rollout.before else ()
+        return (self.env, *(job.env for job in self.jobs), *before)
+
+    @property
+    def every_command(self) -> tuple[Command, ...]:
+        """What ever runs of it, but for probes."""
+        before = (self.rollout.before.run,) if self.rollout.before else ()
+        return (*((self.run,) if self.run else ()), *(job.run for job in self.jobs), *before)
 
     @property
     def own_network(self) -> bool:
@@ -328,8 +369,9 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def secret_names(self) -> frozenset[str]:
-        """Every secret that it names, in its environment and in its files."""
-        return self.file_secrets | {value.name for value in self.env.values() if isinstance(value, SecretRef)}
+        """Every secret that it names, in its environment, its jobs' and its files."""
+        named = {value.name for env in self.every_env for value in env.values() if isinstance(value, SecretRef)}
+        return self.file_secrets | named
 
 
 def service_file(spec: ServiceSpec) -> str:

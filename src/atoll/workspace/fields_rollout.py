@@ -6,6 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from atoll.model.spec import AnalysisPolicy, Check, RolloutSpec, RolloutStep
+from atoll.workspace.fields_jobs import BEFORE
 from atoll.workspace.fields_values import COMMAND
 from atoll.workspace.kinds import (
     Choice,
@@ -224,6 +225,14 @@ ROLLOUT_TABLE = Table(
     "[rollout]",
     (
         Field(
+            "before",
+            BEFORE,
+            "What runs once for each release, in it, before its first replica starts: a migration. When it fails, the "
+            "release is undone and the one before was never touched. Rollback and restart do not run it.",
+            ('"./orders migrate"', '"migrate"', '{ run = "./orders migrate", backward_compatible = true }'),
+            default="nothing",
+        ),
+        Field(
             "strategy",
             Choice(*STRATEGIES),
             "How traffic moves. `auto` is a canary where today's traffic lets a verdict be reached, else rolling; each"
@@ -278,6 +287,9 @@ ROLLOUT_TABLE = Table(
     RolloutSpec,
     spec=RolloutSpec,
     hints={
+        "pre": "it is called `before`",
+        "release": "it is called `before`",
+        "migrate": "it is called `before`",
         "weight": 'it belongs to a step: steps = ["10%", "50%"]',
         "canary": 'strategy = "canary"',
         "keep_warm": "it is called `bake`",

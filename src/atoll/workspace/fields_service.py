@@ -10,6 +10,7 @@ from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH
+from atoll.workspace.fields_jobs import JOBS
 from atoll.workspace.fields_rollout import ROLLOUT
 from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
 from atoll.workspace.fields_values import (
@@ -177,9 +178,10 @@ SERVICE = Table(
         Field(
             "run",
             COMMAND,
-            "What runs one replica: a line for `/bin/sh -c`, or a list. See [Templates](#templates).",
+            "What runs one replica: a line for `/bin/sh -c`, or a list. See [Templates](#templates). A service with `jobs`"
+            " may go without: nothing of it runs all the time then, and it has no port.",
             ('"node server.js"', '["./orders", "--listen", "127.0.0.1:{port}"]'),
-            required=True,
+            default="must be there, unless there are `jobs`",
         ),
         Field("owner", Text(), "Who is asked about it.", ('"checkout"',)),
         Field("description", Text(), "What it is for.", ('"Takes orders."',)),
@@ -281,6 +283,14 @@ SERVICE = Table(
             ('"canary"', '{ steps = ["10%", "50%"], bake = "1h" }'),
         ),
         Field(
+            "jobs",
+            JOBS,
+            "Commands that end, each by its name: run by hand (`atoll run`) or by a schedule, with the release's artifact,"
+            " variables, secrets and calls.",
+            ('{ reindex = "./orders reindex" }', '{ nightly = { run = "./orders report", schedule = "0 3 * * *" } }'),
+            default="none",
+        ),
+        Field(
             "env",
             ServiceEnv(),
             "Variables. A table in it, named like an environment, holds what differs there. See [Templates](#templates).",
@@ -324,6 +334,11 @@ SERVICE = Table(
         "signal": "it belongs to [stop]",
         "cwd": "it is called `workdir`",
         "timeout": "a timeout belongs to a call, a route, a probe or the build",
+        "cron": 'a job with a schedule: jobs.nightly = { run = "...", schedule = "0 3 * * *" }',
+        "schedule": "it belongs to a job: [jobs.NAME]",
+        "before": "it belongs to [rollout]",
+        "migrate": 'it is `before` in [rollout]: rollout.before = "./migrate"',
+        "release": "what runs before a release is `before` in [rollout]",
         "store": "it is called `stores`",
         "databases": "it is called `stores`",
         "database": 'it belongs to `stores`: stores.orders-db = { url = "postgres://db:5432/orders", env = "DATABASE_URL" }',
@@ -340,5 +355,5 @@ SERVICE = Table(
         "configs": "a configuration file that is rendered for each replica is in [files]",
         "templates": "a template that is rendered for each replica is in [files]",
     },
-    shape={"not": {"required": ["port", "ports"]}},
+    shape={"not": {"required": ["port", "ports"]}, "anyOf": [{"required": ["run"]}, {"required": ["jobs"]}]},
 )

@@ -15,6 +15,7 @@ from atoll.workspace.fields_delivery import FREEZE_TABLE, NOTIFY_TABLE
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
+from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_TABLE, STEP_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
@@ -56,7 +57,7 @@ and checks while you type: `atoll schema > service.schema.json` at the top of th
 
 ## Templates
 
-In `run`, in `env`, in `files` and in a probe's command:
+In `run`, in `env`, in `files`, in a probe's command and (but for ports) in jobs:
 
 | Template | Value |
 |---|---|
@@ -140,8 +141,14 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         CONSUMED_TABLE,
     ),
     ("### Files", "`[files]`, by their path below `{files}`; in short, the text itself.", FILE_TABLE),
-    ("### Limits", "`[limits]`, for each replica.", LIMITS),
+    ("### Limits", "`[limits]`, for each replica and each run of a job.", LIMITS),
+    (
+        "### Jobs",
+        '`[jobs.NAME]`; in short, a command: `jobs.reindex = "./orders reindex"`. See [Jobs](howto/jobs.md).',
+        JOB_TABLE,
+    ),
     ("### Rollout", '`[rollout]`; in short, the strategy: `rollout = "canary"`.', ROLLOUT_TABLE),
+    ("### Before", "`[rollout.before]`; in short, a command or the name of a job.", BEFORE_TABLE),
     ("### Steps", "What `steps` of `[rollout]` takes; in short, a percentage.", STEP_TABLE),
     (
         "### Checks",

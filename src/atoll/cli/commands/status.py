@@ -110,6 +110,8 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
             yield Text(
                 f"! {service.name}: {service.reason}", _STYLE[service.state] if service.state != "up" else "yellow"
             )
+        for sentence in service.failing_jobs:
+            yield Text(f"! {service.name}: {sentence}", "yellow")
     if replicas:
         fields = ("replica", "release", "phase", "ready", ">pid", "ports", ">memory", ">restarts", ">since", "")
         yield Text("")
@@ -123,13 +125,24 @@ def _row(service: ServiceView, gateway: str) -> tuple[str, ...]:
         f"[bold]{escape(service.name)}[/]",
         release,
         f"[{_STYLE.get(service.state, '')}]{service.state}[/]" if service.state in _STYLE else service.state,
-        f"{service.ready}/{service.wanted}{by_hand}",
+        "-" if _jobs_only(service) else f"{service.ready}/{service.wanted}{by_hand}",
         "-" if service.rps is None else f"{service.rps:.1f}",
         "-" if service.error_pct is None else f"{service.error_pct:.2f}%",
         "-" if service.p95_ms is None else f"{service.p95_ms:.0f} ms",
         age(service.since_wall),
-        escape(" ".join(url.removeprefix(gateway).removeprefix("http://") for url in service.urls)),
+        escape(_route(service, gateway)),
     )
+
+
+def _jobs_only(service: ServiceView) -> bool:
+    return bool(service.jobs) and service.wanted == 0 and service.state == "up"
+
+
+def _route(service: ServiceView, gateway: str) -> str:
+    """Its addresses; of a service that has none and only jobs, those."""
+    if _jobs_only(service):
+        return f"jobs: {', '.join(service.jobs)}"
+    return " ".join(url.removeprefix(gateway).removeprefix("http://") for url in service.urls)
 
 
 def _replicas(service: ServiceView) -> Iterator[tuple[str, ...]]:
