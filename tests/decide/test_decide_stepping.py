@@ -37,7 +37,7 @@ def go(orders: Any, rollout: Rollout, *, verdict: Verdict | None = None, at_s: f
     seen = facts.pop("seen", None) or orders.seen(
         orders.replica(), orders.replica("old", n=6), weights=facts.pop("weights", {6: 90, 7: 10})
     )
-    return advance(rollout, seen, None, candidate, stable, facts.pop("wanted", 1), orders.now(at_s), verdict)
+    return advance(rollout, seen, None, candidate, stable, facts.pop("wanted", 1), orders.now(at_s), verdict=verdict)
 
 
 # --- the stages ---------------------------------------------------------------------------------------------------

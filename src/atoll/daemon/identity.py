@@ -16,11 +16,11 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
+    data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
     faults: bool = True  # whether people may inject some
     freezes: tuple[Freeze, ...] = ()
     notify: tuple[Notify, ...] = ()
     state: str = ""  # absolute; where what outlives the daemon lies beside the store; "" keeps it in memory
-    data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
 
 
 class Machine(NamedTuple):
