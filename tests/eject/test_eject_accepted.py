@@ -138,6 +138,7 @@ OTHER: dict[str, Any] = {
     **{f"rollout.analysis.{name}_slower_pct": 3.0 for name in ("detect", "tolerate")},
     "rollout.analysis.min_requests": 3,
     "rollout.analysis.latency": False,
+    "rollout.analysis.dry_run": True,
     "env": {"COLOUR": Plain("blue"), "DB": Plain("x")},
     "inherit": ("LANG",),
     "files.text": "other {port}",
