@@ -265,4 +265,4 @@ def test_docker_composes_own_reader_accepts_what_is_written(tmp_path: Path) -> N
     assert "required variable THE_KEY is missing a value" in refused.stderr  # it can refuse
     env = {**os.environ, "THE_KEY": "x"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout.split(), done.stderr) == (["api", "gateway", "web"], "")
+    assert (done.stdout.split(), done.stderr) == (["api", "gateway", "web", "web-before"], "")
