@@ -79,7 +79,7 @@ def launch(
         ports=dict(record.ports),
         network=_network(release, record, leases),
         limits=release.spec.limits,
-        writable=(folders.data,) if folders.data and _names_data(release) else (),
+        writable=(*((folders.data,) if folders.data and _names_data(release) else ()), *release.spec.writable),
         files={name: _filled(file.text, inside, release) for name, file in release.spec.files.items()},
         files_hold_secrets=_holds_secrets(release),
         files_folder=values.get("files", ""),

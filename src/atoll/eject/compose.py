@@ -43,7 +43,7 @@ def compose_file(layout: Layout) -> str:
     for spec in layout.services:
         services[spec.name] = _service(layout, spec)
     volumes: dict[str, Any] = {
-        f"{spec.name}-data": {} for spec in layout.services if layout.in_container(spec).keeps_data
+        volume: {} for spec in layout.services for volume, _ in _volumes(layout.in_container(spec))
     }
     document = {"name": layout.name, "services": services, **({"volumes": volumes} if volumes else {})}
     if configs := {
@@ -109,8 +109,9 @@ def _service(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:
         made["depends_on"] = {name: _condition(layout, name) for name in callees}
     if check := _health(layout, started):
         made["healthcheck"] = check
-    if started.keeps_data:
-        made["volumes"] = [f"{spec.name}-data:{CONTAINER_DATA}"]
+    volumes = [f"{volume}:{at}" for volume, at in _volumes(started)]
+    if volumes:
+        made["volumes"] = volumes
     if spec.files:
         made["configs"] = [
             {"source": _config(spec, name), "target": f"{CONTAINER_FILES}/{name}"} for name, _ in _files(layout, spec)
@@ -124,6 +125,14 @@ def _service(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:
         "restart": "unless-stopped",
     }
     return {key: value for key, value in made.items() if value != {}}
+
+
+def _volumes(started: Started) -> Iterator[tuple[str, str]]:
+    """Named volumes and where they are in the container."""
+    if started.keeps_data:
+        yield f"{started.spec.name}-data", CONTAINER_DATA
+    for folder in started.spec.writable:
+        yield _config(started.spec, folder.strip("/")), folder
 
 
 def _config(spec: ServiceSpec, name: str) -> str:

@@ -188,6 +188,8 @@ def _service(layout: Layout, started: Started) -> Iterator[str]:
     yield f"User={_user(layout, spec.name)}"  # the same for all replicas, who may share a folder
     if started.keeps_data:
         yield f"StateDirectory={layout.name}/{spec.name}"
+    for folder in spec.writable:
+        yield f"ReadWritePaths={folder.replace('%', '%%')}"
     if spec.limits.memory_bytes is not None:
         yield f"MemoryMax={spec.limits.memory_bytes}"
     if spec.limits.cpu_weight is not None:
