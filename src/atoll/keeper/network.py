@@ -93,7 +93,11 @@ def _mount(source: str, target: str, kind: str, flags: int) -> None:
 
 def enter(pid: int, start: int) -> None:
     """The same, into that of a running process. Raises OSError."""
-    names = ("net", "mnt") if os.geteuid() == 0 else ("user", "net", "mnt")
+    names = [
+        name
+        for name in ("user", "net", "mnt")
+        if not os.path.samefile(f"/proc/{pid}/ns/{name}", f"/proc/self/ns/{name}")
+    ]
     descriptors = [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
     try:
         if not proc.is_running(pid, start):  # held before its identity is checked: the number may be another's by now

@@ -178,7 +178,11 @@ class ProcessHost:
         record = await self._record(replica)
         if record is None:
             return await asyncio.to_thread(sockets.listener, port, -1, None)
-        if (network := record.get("network")) is not None:
+        network: Message | None = record.get("network")
+        if network is not None and not proc.is_running(network["pid"], network["start"]):
+            await self.list()  # it was started again, maybe
+            network = self._records.get(replica, record)["network"]
+        if network is not None:
             return await asyncio.to_thread(sockets.listener_inside, port, network, record["shim"], record["pid"])
         return await asyncio.to_thread(sockets.listener, port, record["shim"], record["pid"])
 
