@@ -1,5 +1,5 @@
 # `make check` before a commit; `make test` is everything. See CONTRIBUTING.md.
-.PHONY: check static unit test demo bench format lock clean
+.PHONY: check static unit test docs demo bench format lock clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -17,6 +17,10 @@ unit: $(STAMP)
 
 test: $(STAMP) ## every test, and what they start is gone afterwards
 	scripts/test
+
+docs: $(STAMP) ## the site of the documentation, in build/site; a warning is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet -b html -c docs/site . build/site
+	@echo "build/site/index.html"
 
 demo: $(STAMP) ## the promises, kept under load, in about a minute
 	$(BIN)/python examples/demo.py

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
@@ -65,6 +66,7 @@ class Unable(msgspec.Struct, frozen=True, kw_only=True):
 
     what: str
     fix: str = ""
+    id: ErrorId = "not-possible-here"
 
 
 class Host(Protocol):

@@ -83,7 +83,7 @@ def test_files_that_would_not_fit_those_that_are_there_are_not_written(atoll: Ru
     (shop / "atoll.toml").write_text('name = "shop"\ngateway = "nowhere"\n')
     done = atoll("init")
     assert done.returncode == 2
-    assert "error: the files would have 1 problem: nothing was written" in done.stderr
+    assert "error[invalid-files]: the files would have 1 problem: nothing was written" in done.stderr
     assert "atoll.toml:2: gateway" in done.stderr
     assert not (shop / "web" / "service.toml").exists()
 
@@ -140,7 +140,7 @@ def test_a_compose_file_elsewhere_is_named_with_from(atoll: Run, shop: Path) -> 
     assert done.returncode == 0, done.stderr
     assert (shop / "web" / "service.toml").read_text().startswith('name = "front"\n')
     assert not (shop / "api" / "service.toml").exists()
-    assert "error: there is no file nowhere.yaml" in atoll("init", "--from", "nowhere.yaml").stderr
+    assert "error[nothing-to-adopt]: there is no file nowhere.yaml" in atoll("init", "--from", "nowhere.yaml").stderr
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,14 @@ def test_a_broken_file_is_three_lines(atoll: Run, shop: Path, file: str, text: s
     (shop / file).write_text(text)
     done = atoll("init")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {what}\n")
+    assert done.stderr.splitlines()[0].endswith(f"]: {what}")
     assert "  fix: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_folder_without_services_or_within_a_workspace_is_refused(atoll: Run, shop: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "error: no service was found in" in atoll("init", str(tmp_path / "empty")).stderr
+    assert "error[nothing-to-adopt]: no service was found in" in atoll("init", str(tmp_path / "empty")).stderr
     (shop / "atoll.toml").write_text("")
     done = atoll("init", "web")
     assert done.returncode == 2

@@ -131,21 +131,22 @@ def test_errors_become_answers(
 
 def test_every_error_class_has_a_status_and_keeps_its_exit_code() -> None:
     cases: list[tuple[Exception, int]] = [
-        (errors.UserError("w", "y", "f"), 400),
-        (errors.NotFound("w"), 404),
-        (errors.Refused("w"), 422),
-        (errors.Conflict("w"), 409),
-        (errors.BuildFailed("orders", "w"), 422),
-        (errors.DeployFailed("w"), 422),
-        (errors.Unreachable("w"), 502),
-        (errors.Retryable("w"), 503),
-        (errors.Fenced("w"), 503),
-        (errors.Permanent("w"), 500),
+        (errors.UserError("w", "y", "f", id="bug"), 400),
+        (errors.NotFound("w", id="bug"), 404),
+        (errors.Refused("w", id="bug"), 422),
+        (errors.Conflict("w", id="bug"), 409),
+        (errors.BuildFailed("orders", "w", id="bug"), 422),
+        (errors.DeployFailed("w", id="bug"), 422),
+        (errors.Unreachable("w", id="bug"), 502),
+        (errors.Retryable("w", id="bug"), 503),
+        (errors.Fenced("w", id="bug"), 503),
+        (errors.Permanent("w", id="bug"), 500),
         (ValueError("w"), 500),
     ]
     for exc, status in cases:
         assert status_of(exc) == status
-        assert explain(exc).exit_code == getattr(exc, "exit_code", 1)
+        view = explain(exc)
+        assert (view.id, view.exit_code) == ("bug", getattr(exc, "exit_code", 1))
 
 
 def test_a_daemon_that_starts_says_when_to_come_back(tmp_path: Path) -> None:

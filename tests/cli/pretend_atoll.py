@@ -48,7 +48,9 @@ class PretendHooks:
 
         raw = tomllib.loads((root / "atoll.toml").read_text())
         if wrong := raw.get("wrong"):
-            raise InvalidWorkspace([Problem(file=f"{name}/service.toml", what="no `run`", line=2) for name in wrong])
+            raise InvalidWorkspace(
+                [Problem(file=f"{name}/service.toml", id="missing-field", what="no `run`", line=2) for name in wrong]
+            )
         words = {"refused": "refuse", "failing": "fail"}
         services = {
             name: ServiceSpec(name=name, run=Command(shell="./run"), description=words.get(name, ""))
@@ -77,7 +79,9 @@ class PretendHooks:
         for name in services:
             tell(Progress(service=name, phase="building", step=1, steps=1, label="make"))
             if name == "broken":
-                built[name] = BuildFailed(name, "step 1 ended with 1", "no such file: main.go", "look at [build]")
+                built[name] = BuildFailed(
+                    name, "step 1 ended with 1", "no such file: main.go", "look at [build]", id="build-step-failed"
+                )
             else:
                 built[name] = Artifact(key=f"key-{name}", digest="d", builder="command", platform="linux", path="/x")
         return built

@@ -20,6 +20,7 @@ from atoll.cli.group import COMMANDS
 from atoll.cli.help_parts import EXIT_CODES, exits, related
 from atoll.cli.main import cli
 from atoll.model import errors
+from atoll.model.catalogue import PAGES
 from atoll.testing.fake_control import FakeControl, Served
 
 PROGRAM = Path(__file__).with_name("pretend_atoll.py")
@@ -122,7 +123,7 @@ def test_a_mistyped_command_gets_a_suggestion(atoll) -> None:
 def test_a_mistyped_option_is_three_lines(atoll) -> None:
     done = atoll("status", "--jsn")
     assert done.returncode == 2
-    assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == ["error", "why", "fix"]
+    assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == ["error[usage]", "why", "fix"]
 
 
 # --- start-up
@@ -323,3 +324,21 @@ def test_a_socket_that_nobody_can_open_is_said_at_once(atoll) -> None:
     done = atoll("status", ATOLL_PRETEND_SOCKET="/" + "x" * 200)
     assert done.returncode == 7
     assert "too long" in done.stderr
+
+
+def test_explain_needs_no_workspace_and_knows_every_error(atoll, tmp_path: Path) -> None:
+    done = atoll("explain", "gateway-port-taken")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The gateway cannot listen  [gateway-port-taken]\n")
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+    assert json.loads(atoll("explain", "bug", "--json").stdout)[0]["title"] == "Atoll made a mistake"
+    listed = atoll("explain").stdout
+    assert all(page.title in listed for page in PAGES.values())
+    assert len(json.loads(atoll("explain", "--json").stdout)) == len(PAGES)
+
+
+def test_explain_suggests_the_nearest_id(atoll) -> None:
+    done = atoll("explain", "gateway-port", "--json")
+    assert done.returncode == 2
+    assert "did you mean 'gateway-port-taken'?" in done.stderr
+    assert json.loads(done.stdout)["id"] == "usage"

@@ -42,7 +42,7 @@ def test_up_goes_on_with_the_others_and_ends_with_the_failures_code(
     live = [operation["service"] for operation in answer["operations"] if operation["phase"] == "live"]
     assert live == ["payments"]
     assert (service in answer["failures"]) == (service != "failing")
-    assert "error:" in done.stderr or service == "failing"
+    assert "error[" in done.stderr or service == "failing"
 
 
 def test_deploy_shows_a_receipt(atoll, daemon: Served) -> None:
@@ -84,7 +84,7 @@ def test_a_refused_deploy_ends_with_4_and_says_what_why_and_the_fix(atoll, daemo
     assert done.returncode == 4
     assert done.stdout == ""
     assert done.stderr.splitlines()[-3:] == [
-        "error: orders does not fit",
+        "error[does-not-fit]: orders does not fit",
         "  why: it wants 2 GiB, 1 GiB is free",
         "  fix: lower limits.memory",
     ]
@@ -234,7 +234,11 @@ def test_check_shows_all_problems_by_file_and_line(atoll, shop: Path) -> None:
     (shop / "atoll.toml").write_text('name = "shop"\nwrong = ["b", "a"]\n')
     done = atoll("check")
     assert done.returncode == 2
-    assert done.stdout.splitlines() == ["a/service.toml:2: no `run`", "b/service.toml:2: no `run`", "2 problems found"]
+    assert done.stdout.splitlines() == [
+        "a/service.toml:2: no `run`  [missing-field]",
+        "b/service.toml:2: no `run`  [missing-field]",
+        "2 problems found",
+    ]
     assert [problem["file"] for problem in json.loads(atoll("check", "--json").stdout)["problems"]] == [
         "a/service.toml",
         "b/service.toml",

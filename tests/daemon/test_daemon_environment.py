@@ -489,7 +489,7 @@ def test_a_full_disk_stops_decisions_and_they_go_on_when_there_is_space() -> Non
 
     async def scenario() -> None:
         await world.live(spec())
-        world.disk.trouble = Retryable("no space left on device")
+        world.disk.trouble = Retryable("no space left on device", id="disk-full")
         [replica] = world.host.running("orders")
         world.host.kill(replica)
         await world.clock.sleep(5)

@@ -39,9 +39,9 @@ def test_a_starting_replica_is_waited_for_until_its_budget(orders: Any) -> None:
 
 
 def test_a_start_over_its_budget_is_ended_and_counts_as_a_crash(orders: Any) -> None:
-    slow = orders.replica(phase="starting", created=970.0, reason="connection refused")
+    slow = orders.replica(phase="starting", created=970.0, reason="connection refused", reason_id="probe-failed")
     plan = orders.plan(orders.want(ONE), orders.seen(slow))
-    assert plan.actions == (Signal("a", "not ready within 30 s: connection refused"),)
+    assert plan.actions == (Signal("a", "not ready within 30 s: connection refused", "probe-failed"),)
     assert plan.backoff[7, 0].crashes == 1
     assert plan.wake_at_s == plan.backoff[7, 0].until_s
 

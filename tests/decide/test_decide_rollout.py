@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from atoll.decide.rollout import LET_GO, Step, abort, advance, begin, seconds, supersede
-from atoll.model.state import ENDED, Author, Exit
+from atoll.model.state import ENDED, Author, Exit, Reason
 
 NOW = 1000.0
 
@@ -231,13 +231,14 @@ def test_never_ready_is_undone_in_the_probes_words(orders: Any) -> None:
 def test_a_replica_given_up_just_before_still_says_why(orders: Any) -> None:
     why = "not ready within 30 s: nothing listens on 127.0.0.1:20000 yet"
     said = "orders r7 was not ready within 30 s: nothing listens on 127.0.0.1:20000 yet"
-    gone = orders.seen(weights={6: 100}, given_up={7: why})
+    gone = orders.seen(weights={6: 100}, given_up={7: Reason(why, "port-not-used")})
     assert go(orders, orders.rollout("starting"), gone, at_s=1021.0).rollout.reason == said
     ending = orders.seen(orders.replica(phase="stopping", why=why), weights={6: 100})
     assert go(orders, orders.rollout("starting"), ending, at_s=1021.0).rollout.reason == said
     fresh = orders.replica(phase="starting", reason="nothing has been asked yet")
-    after = orders.seen(fresh, weights={6: 100}, given_up={7: why})
-    assert go(orders, orders.rollout("starting"), after, at_s=1021.0).rollout.reason == said
+    after = orders.seen(fresh, weights={6: 100}, given_up={7: Reason(why, "port-not-used")})
+    undoing = go(orders, orders.rollout("starting"), after, at_s=1021.0).rollout
+    assert (undoing.reason, undoing.reason_id) == (said, "port-not-used")
 
 
 def test_a_memory_limit_is_named(orders: Any) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.spec import Probe
 from atoll.model.state import Address
 from atoll.realise.probes import Answer, ask
@@ -61,10 +62,14 @@ async def probed(address: Address, **more: object) -> Answer:
     return await ask(probe, address, FakeHost.__new__(FakeHost), None)
 
 
+def said(text: str, id: ErrorId = "probe-failed") -> Answer:
+    return Answer(ok=False, text=text, id=id)
+
+
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (302, True), (404, False), (503, False)])
 async def test_an_http_probe_judges_by_the_status(status: int, ok: bool) -> None:
     async with serving(answering(f"HTTP/1.1 {status} Whatever\r\n\r\n".encode())) as address:
-        assert await probed(address) == Answer(ok, f"GET /healthz answered {status}")
+        assert await probed(address) == (Answer(ok=True) if ok else said(f"GET /healthz answered {status}"))
 
 
 async def test_it_asks_as_it_was_told() -> None:
@@ -85,7 +90,7 @@ async def test_an_answer_may_come_in_pieces_and_be_long() -> None:
 @pytest.mark.parametrize("nonsense", [b"hello\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 \r\n", b"\r\n", b"x" * 9000])
 async def test_what_is_not_http_is_said_to_be_so(nonsense: bytes) -> None:
     async with serving(answering(nonsense)) as address:
-        assert await probed(address) == Answer(ok=False, text="GET /healthz answered something that is not HTTP")
+        assert await probed(address) == said("GET /healthz answered something that is not HTTP")
 
 
 async def test_a_connection_that_ends_without_an_answer_is_no_answer() -> None:
@@ -100,7 +105,7 @@ async def test_nobody_there_is_told_as_not_yet() -> None:
         bound.bind(("127.0.0.1", 0))
         address = Address("127.0.0.1", bound.getsockname()[1])
         answer = await probed(address)
-    assert answer == Answer(ok=False, text=f"nothing listens on {address} yet")
+    assert answer == said(f"nothing listens on {address} yet", "port-not-used")
 
 
 async def test_silence_ends_at_the_deadline() -> None:
@@ -108,4 +113,4 @@ async def test_silence_ends_at_the_deadline() -> None:
         await reader.read()
 
     async with serving(silent) as address:
-        assert await probed(address, timeout_s=0.1) == Answer(ok=False, text="no answer within 0.1 s")
+        assert await probed(address, timeout_s=0.1) == said("no answer within 0.1 s")

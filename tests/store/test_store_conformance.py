@@ -53,7 +53,7 @@ async def test_a_crashed_memory_store_is_fenced_by_the_next_and_lost_nothing() -
 async def test_a_memory_disk_in_trouble_writes_nothing_until_it_is_well() -> None:
     store = MemoryStore()
     await store.lead()
-    store.disk.trouble = Retryable("no space left")
+    store.disk.trouble = Retryable("no space left", id="disk-full")
     with pytest.raises(Retryable):
         await store.commit(Change(puts=(a_replica(),)))
     assert (await store.load()).replicas == ()

@@ -245,3 +245,22 @@ def test_a_missing_workspace_file_is_told(tmp_path: Path) -> None:
 def test_deep_nesting_is_told_not_a_crash(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, {"a/service.toml": 'run = "x"\nenv = ' + "[" * 5000})
     assert problem.what.startswith("is n")
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("helth = 1", ["unknown-field"]),
+        ("replicas = 0\nport = 8080", ["wrong-value", "wrong-value"]),
+        ("[[publishes]]", ["missing-field"]),
+        ("overlap = false\nreplicas = 2", ["fields-contradict"]),
+        ("= 1", ["not-toml"]),
+        ('env.A = "{prot}"', ["unknown-placeholder"]),
+        ('calls.nobody = "NOBODY"', ["unknown-callee"]),
+        ('env.PORT = "1"', ["variable-twice"]),
+        ('port = "tcp"\nroute = "/a"', ["wrong-protocol"]),
+        ('[env.stagin]\nA = "1"', ["unknown-environment"]),
+    ],
+)
+def test_every_mistake_names_its_page(tmp_path: Path, text: str, ids: list[str]) -> None:
+    assert [problem.id for problem in problems(tmp_path, {"s/service.toml": f'run = "x"\n{text}\n'})] == ids

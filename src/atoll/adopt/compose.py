@@ -49,7 +49,10 @@ def read(tree: Tree, files: str | Sequence[str], profiles: Sequence[str] = ()) -
     whole_project = project(tree, names)
     if not whole_project.services:
         raise UserError(
-            f"{names[0]} has no services", "a Compose file lists them under `services`", "name another file with --from"
+            f"{names[0]} has no services",
+            "a Compose file lists them under `services`",
+            "name another file with --from",
+            id="nothing-to-adopt",
         )
     return _Compose(tree, names[0], whole_project, profiles).all()
 

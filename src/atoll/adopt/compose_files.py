@@ -90,7 +90,12 @@ def extended(tree: Tree, file: str, content: Fields, name: str, depth: int) -> F
     if isinstance(path, str):
         source = join(_folder(file), path)
         if source not in tree:
-            raise UserError(f"{source} is not there", f"service {name} extends one of it", "check out the file")
+            raise UserError(
+                f"{source} is not there",
+                f"service {name} extends one of it",
+                "check out the file",
+                id="file-unreadable",
+            )
         content = load(tree, source)
     under = rebased(extended(tree, source, content, other, depth - 1), _folder(source), _folder(file))
     kept = {key: value for key, value in under.items() if key not in {"depends_on", "profiles"}}

@@ -64,18 +64,27 @@ class Tree:
         """The text of a file that must be complete and UTF-8 to mean anything. Raises UserError."""
         data = self.bytes(path)
         if len(data) > MAX_BYTES:
-            raise UserError(f"{path} cannot be read", "it is larger than 1 MiB", "leave it out, or make it smaller")
+            raise UserError(
+                f"{path} cannot be read",
+                "it is larger than 1 MiB",
+                "leave it out, or make it smaller",
+                id="file-unreadable",
+            )
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as exc:
-            raise UserError(f"{path} cannot be read", f"it is not UTF-8: {exc.reason}", "save it as UTF-8") from exc
+            raise UserError(
+                f"{path} cannot be read", f"it is not UTF-8: {exc.reason}", "save it as UTF-8", id="file-unreadable"
+            ) from exc
 
     def bytes(self, path: str) -> bytes:
         """The first MiB and a byte of a file. Raises UserError when it cannot be read."""
         try:
             return self._read(path)
         except OSError as exc:
-            raise UserError(f"{path} cannot be read", str(exc.strerror or exc), "make it readable") from exc
+            raise UserError(
+                f"{path} cannot be read", str(exc.strerror or exc), "make it readable", id="file-unreadable"
+            ) from exc
 
     def json(self, path: str) -> dict[str, Any]:
         """The object of a JSON file, {} when there is none. Raises UserError for anything else."""
@@ -90,9 +99,13 @@ class Tree:
         try:
             value = parse(text)
         except (ValueError, RecursionError) as exc:
-            raise UserError(f"{path} cannot be read", str(exc)[:300], "correct the file") from exc
+            raise UserError(
+                f"{path} cannot be read", str(exc)[:300], "correct the file", id="file-not-understood"
+            ) from exc
         if not isinstance(value, dict):
-            raise UserError(f"{path} cannot be read", "it is no table of fields", "correct the file")
+            raise UserError(
+                f"{path} cannot be read", "it is no table of fields", "correct the file", id="file-not-understood"
+            )
         return value
 
 

@@ -54,11 +54,15 @@ def load(tree: Tree, path: str) -> Fields:
     try:
         value = _parse(text, path)
     except (ValueError, TypeError, RecursionError) as exc:
-        raise UserError(f"{path} cannot be read", " ".join(str(exc).split())[:300], "correct the file") from exc
+        raise UserError(
+            f"{path} cannot be read", " ".join(str(exc).split())[:300], "correct the file", id="file-not-understood"
+        ) from exc
     if value is None:
         return Fields()
     if not isinstance(value, Fields):
-        raise UserError(f"{path} cannot be read", "it is no mapping of fields", "correct the file")
+        raise UserError(
+            f"{path} cannot be read", "it is no mapping of fields", "correct the file", id="file-not-understood"
+        )
     return value
 
 

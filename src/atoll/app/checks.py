@@ -43,7 +43,8 @@ def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
 
 
 def _warning(spec: ServiceSpec, unable: Unable) -> Problem:
-    return Problem(file=service_file(spec), field="ports", what=unable.what, fix=unable.fix, level="warning")
+    file, id = service_file(spec), unable.id
+    return Problem(file=file, field="ports", what=unable.what, fix=unable.fix, id=id, level="warning")
 
 
 def _networks(workspace: WorkspaceSpec | None) -> DoctorView:

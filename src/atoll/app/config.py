@@ -31,7 +31,9 @@ def read(state: Path) -> Config | None:
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as exc:
-        raise UserError(f"{state / _NAME} cannot be read", str(exc), "delete it and run `atoll up`") from exc
+        raise UserError(
+            f"{state / _NAME} cannot be read", str(exc), "delete it and run `atoll up`", id="file-not-understood"
+        ) from exc
 
 
 def write(state: Path, config: Config) -> bool:

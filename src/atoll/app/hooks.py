@@ -194,7 +194,7 @@ def _refuse_a_taken_gateway(workspace: WorkspaceSpec, keeper: KeeperClient, *, a
         return
     if alone:
         keeper.shutdown(timeout_s=10.0)
-    raise UserError(f"the gateway cannot listen on {gateway}", trouble.why, trouble.fix)
+    raise UserError(f"the gateway cannot listen on {gateway}", trouble.why, trouble.fix, id="gateway-port-taken")
 
 
 @contextmanager
@@ -217,6 +217,7 @@ def _alone(places: EnvironmentPlaces, say: Say) -> Iterator[None]:
                         "this environment is being started or stopped by another `atoll`",
                         f"it did not end within {_OTHER_WITHIN_S:g} s",
                         "look for it with ps, then try again",
+                        id="environment-busy",
                     ) from None
             if not told:
                 say("waiting for another `atoll` that starts or stops this environment")
@@ -234,7 +235,7 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except KeeperError as exc:
-        raise Unreachable(f"{exc}{f' ({exc.fix})' if exc.fix else ''}") from exc
+        raise Unreachable(exc.what, exc.why, exc.fix, id="keeper-unreachable") from exc
 
 
 def _line(places: EnvironmentPlaces) -> Line:
@@ -254,7 +255,7 @@ def _wait_for_api(places: EnvironmentPlaces) -> None:
         log = places.at.state / "logs" / "daemon.log"
         trouble = daemon_trouble(places.at)
         text = trouble.text if trouble else f"the daemon does not answer ({exc}); it said: {last_words(places.at)}"
-        raise Unreachable(f"{text} (its log is {log})") from exc
+        raise Unreachable(text, "", f"its log is {log}", id="daemon-unreachable") from exc
 
 
 def _stop_services(places: EnvironmentPlaces, say: Say) -> None:

@@ -201,6 +201,7 @@ class Client:
                 "look with `atoll status` or `atoll events`, then try again",
                 kind="Unreachable",
                 exit_code=UNREACHABLE,
+                id="daemon-unreachable",
             ) from exc
         if answer.status >= 400:
             raise _refusal(answer.body)
@@ -223,15 +224,24 @@ class Client:
             from atoll.model.suggest import did_you_mean
 
             what, why = f"there is no environment '{self._environment}'", "atoll.toml declares none of that name"
-            return Failed(what, why, did_you_mean(self._environment, known), kind="NotFound")
+            return Failed(what, why, did_you_mean(self._environment, known), id="unknown-environment", kind="NotFound")
         if not exc.why:
-            what = f"the environment '{self._environment}' is not running"
-            why = "it was never started, or was stopped with `atoll down`"
-            fix = "start it with `atoll up`"
-        else:
-            what, why = f"the daemon of '{self._environment}' does not answer", exc.why
-            fix = "see `atoll doctor`; services go on running meanwhile"
-        return Failed(what, why, fix, kind="Unreachable", exit_code=UNREACHABLE)
+            return Failed(
+                f"the environment '{self._environment}' is not running",
+                "it was never started, or was stopped with `atoll down`",
+                "start it with `atoll up`",
+                id="environment-not-running",
+                kind="Unreachable",
+                exit_code=UNREACHABLE,
+            )
+        return Failed(
+            f"the daemon of '{self._environment}' does not answer",
+            exc.why,
+            "see `atoll doctor`; services go on running meanwhile",
+            id="daemon-unreachable",
+            kind="Unreachable",
+            exit_code=UNREACHABLE,
+        )
 
 
 def why_path(subject: str) -> str:
@@ -255,6 +265,7 @@ def _decode(data: bytes, kind: type[_T]) -> _T:
             "client and daemon are of different versions: run `atoll down` and `atoll up` with the new one",
             kind="VersionMismatch",
             exit_code=UNREACHABLE,
+            id="versions-differ",
         ) from exc
 
 
@@ -266,9 +277,17 @@ def _refusal(body: bytes) -> Failed:
             str(view["what"]),
             str(view.get("why", "")),
             str(view.get("fix", "")),
+            id=view["id"],
             kind=str(view.get("kind", "Error")),
             exit_code=int(view.get("exit_code", 1)),
         )
     except (ValueError, KeyError, TypeError):
         text = body[:500].decode(errors="replace")
-        return Failed("the daemon's answer is not understood", text, "see `atoll doctor`", kind="Bug", exit_code=1)
+        return Failed(
+            "the daemon's answer is not understood",
+            text,
+            "see `atoll doctor`",
+            kind="Bug",
+            exit_code=1,
+            id="versions-differ",
+        )

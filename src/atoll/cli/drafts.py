@@ -31,7 +31,11 @@ def chosen(workspace: WorkspaceSpec, named: Sequence[str]) -> list[str]:
         if name not in workspace.services:
             fix = did_you_mean(name, workspace.services) or "write its service.toml"
             raise Failed(
-                f"there is no service '{name}'", f"workspace '{workspace.name}' has none", fix, kind="NotFound"
+                f"there is no service '{name}'",
+                f"workspace '{workspace.name}' has none",
+                fix,
+                kind="NotFound",
+                id="unknown-service",
             )
     return list(dict.fromkeys(named)) or sorted(workspace.services)
 

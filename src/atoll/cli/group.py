@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
         "why": "Explain why a service or a release is as it is.",
+        "explain": "Explain an error by its id: what it means, its causes and their fixes.",
         "doctor": "Check this machine and the environment.",
     },
     "Work": {
@@ -49,7 +50,7 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # its own command does.
 READING = frozenset(
     {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
-    | {"help", "version"}
+    | {"explain", "help", "version"}
 )
 
 

@@ -31,7 +31,7 @@ _ROLLS = (0, 1, 2, 3, 4, 5, 7, 130, 143)
 _BUILDS = (0, 1, 2, 3, 4, 5, 6, 7, 130, 143)
 _LOOKS = (0, 1, 2, 7)
 _CODES: Mapping[str, Sequence[int]] = {
-    **dict.fromkeys(("init", "check", "schema", "completion", "version", "help", "eject"), _OFFLINE),
+    **dict.fromkeys(("init", "check", "schema", "completion", "version", "help", "eject", "explain"), _OFFLINE),
     **dict.fromkeys(("up", "deploy"), _BUILDS),
     **dict.fromkeys(("rollback", "restart"), _ROLLS),
     **dict.fromkeys(("scale", "down"), _CHANGES),
@@ -51,7 +51,8 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "logs": ("events", "why"),
     "events": ("logs", "releases"),
     "releases": ("rollback", "why"),
-    "why": ("logs", "releases", "doctor"),
+    "why": ("explain", "logs", "releases", "doctor"),
+    "explain": ("why", "doctor"),
     "doctor": ("check", "status"),
     "exec": ("logs", "secret"),
     "secret": ("restart", "exec"),

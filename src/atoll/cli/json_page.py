@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
 
 from atoll.cli.outputs import OUTPUTS, comments, schema, structs
+from atoll.model.catalogue.ids import ErrorId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,8 +22,8 @@ Every command that shows or changes something takes `--json`. Then standard outp
 and warnings go to standard error, and `--quiet` silences progress.
 
 - **One document**, indented; `logs`, `events` and `status --watch` print one object a line, each flushed at once.
-- **Errors too.** A command that fails as a whole prints an [error](#error) in one line instead: `kind`, `what`, `why`,
-  `fix`, `exit_code`. Tell the two apart by the exit code: each command says below whether a failing one still
+- **Errors too.** A command that fails as a whole prints an [error](#errorview) in one line instead: `id`, `kind`, `what`,
+  `why`, `fix`, `exit_code`; [Troubleshooting](troubleshooting.md) has a section for each id. Tell the two apart by the exit code: each command says below whether a failing one still
   prints its own document. `deploy`, `rollback` and `restart` of several services tell on standard error of those that
   were refused or did not build, and end with the first one's code.
 - **Every member is always there**, unless it is marked *may be absent*. Times: `wall` is seconds since the epoch, `_s` and
@@ -35,7 +36,7 @@ and warnings go to standard error, and `--quiet` silences progress.
 Within a major version (before 1.0: within a minor one) no member is removed or renamed, none changes its type or unit,
 and none that is always there becomes absent; CHANGELOG.md tells of what a new version breaks. New members may come, and
 new words where a member is one of several words: ignore what you do not know. Texts for people (`text`, `why`, `fix`,
-`reason`, sentences) may change at any time: decide by `kind`, `phase`, `state` and exit codes.
+`reason`, sentences) may change at any time: decide by `id`, `reason_id`, `kind`, `phase`, `state` and exit codes.
 
 """
 
@@ -78,6 +79,8 @@ def _type(shape: Mapping[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "anyOf" in shape:
         return " or ".join(_type(each) for each in shape["anyOf"])
+    if set(get_args(ErrorId)) <= {*shape.get("enum", ())}:
+        return "the id of an [error](troubleshooting.md)"
     if "enum" in shape:
         return " ".join(f"`{word}`" for word in shape["enum"])
     match shape.get("type"):

@@ -66,12 +66,14 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     except click.UsageError as exc:
         return report(_usage(exc), args)
     except click.ClickException as exc:
-        return report(Failed(exc.format_message(), exit_code=USER), args)
+        return report(Failed(exc.format_message(), exit_code=USER, id="usage"), args)
     except Exception as exc:  # noqa: BLE001  the one place where errors become exit codes
         if (failed := taken_over(exc)) is None:
             sys.excepthook(type(exc), exc, exc.__traceback__)
             fix = "please report it with the traceback above"
-            failed = Failed("atoll made a mistake", f"{type(exc).__name__}: {exc}", fix, kind="Bug", exit_code=1)
+            failed = Failed(
+                "atoll made a mistake", f"{type(exc).__name__}: {exc}", fix, kind="Bug", exit_code=1, id="bug"
+            )
         failed.fix = session.here(failed.fix)
         return report(failed, args)
 
@@ -95,17 +97,17 @@ def _complete(session: Session) -> int:
 
 
 def report(failed: Failed, args: Sequence[str]) -> int:
-    """Three lines on stderr (what, why, the fix), with --json also an ErrorView on stdout; returns the exit code."""
+    """Three lines on stderr (what with its id, why, the fix), with --json also an ErrorView on stdout; the exit code."""
     bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr) else ("", "")
-    print(f"{bold}error:{plain} {failed.what}", file=sys.stderr)
+    print(f"{bold}error[{failed.id}]:{plain} {failed.what}", file=sys.stderr)
     for label, text in (("  why:", failed.why), ("  fix:", failed.fix)):
         if text:
             print(label, text.strip().replace("\n", "\n       "), file=sys.stderr)
     own = args[: args.index("--")] if "--" in args else args
     if "--json" in own:
-        import json
+        import msgspec
 
-        print(json.dumps(failed.view(), ensure_ascii=False), flush=True)  # one line: it may follow a stream's
+        print(msgspec.json.encode(failed.view()).decode(), flush=True)  # one line: it may follow a stream's
     return failed.exit_code
 
 
@@ -121,7 +123,7 @@ def _width() -> int:
 def _usage(exc: click.UsageError) -> Failed:
     ctx = exc.ctx
     if ctx is None:
-        return Failed(exc.format_message(), "", "see `atoll --help`", kind="UsageError")
+        return Failed(exc.format_message(), "", "see `atoll --help`", kind="UsageError", id="usage")
     what = " ".join(exc.format_message().split())  # click sets choices in lines of their own
     usage = " ".join(ctx.get_usage().split()).removeprefix("Usage: ")
-    return Failed(what, f"it is used so: {usage}", f"see `{ctx.command_path} --help`", kind="UsageError")
+    return Failed(what, f"it is used so: {usage}", f"see `{ctx.command_path} --help`", kind="UsageError", id="usage")

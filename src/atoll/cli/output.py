@@ -125,14 +125,14 @@ def _fitting(
     return fit
 
 
-def print_screen(what: RenderableType) -> None:
-    """Print a table or a screen on stdout; into a pipe without the blanks that fill its lines."""
+def print_screen(what: RenderableType, *, wrap: bool = False) -> None:
+    """Print a table or a screen on stdout; into a pipe without the blanks that fill its lines, whole unless `wrap`."""
     out = console()
     if out.is_terminal:
         out.print(what)
         return
     with out.capture() as captured:
-        out.print(what)
+        out.print(what, soft_wrap=not wrap)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import inspect as types
 
 from atoll.adopt.found import Left
+from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
 from atoll.model.state import Event
 from atoll.model.wire import (
@@ -126,6 +127,7 @@ OUTPUTS: Mapping[str, Output] = {
     "events": Output(Event, "The ledger.", stream=True),
     "releases": Output(list[ReleaseView], "Newest first."),
     "why": Output(WhyView, "One service or release."),
+    "explain": Output(list[Page], "The page of ID, or all of them. Needs no workspace."),
     "doctor": Output(list[DoctorView], "Each check; the exit code is 1 when one is bad."),
     "exec": Output(ExecView, "How the command ended; the exit code is the command's own."),
     "secret-set": Output(SecretView, "The version that was stored."),
@@ -146,7 +148,11 @@ def schema(name: str) -> dict[str, Any]:
     known = structs(output.type)
     for key, component in components.items():
         _always_there(component, known[key])
-    title = {"plan": "atoll COMMAND --plan --json", "error": "an error with --json"}
+    title = {
+        "plan": "atoll COMMAND --plan --json",
+        "secret-plan": "atoll secret COMMAND --plan --json",
+        "error": "atoll COMMAND --json",
+    }
     line = " One a line." if output.stream else ""
     return {
         "$schema": DIALECT,

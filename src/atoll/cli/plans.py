@@ -40,10 +40,9 @@ def show(session: Session, plans: Iterable[PlanView], failures: Mapping[str, Fai
 
 
 def _refused(service: str, failed: Failed) -> PlanView:
-    from atoll.model.wire import ErrorView, PlanView
+    from atoll.model.wire import PlanView
 
-    error = ErrorView(kind=failed.kind, what=failed.what, why=failed.why, fix=failed.fix, exit_code=failed.exit_code)
-    return PlanView(service=service, kind="deploy", refused=error)
+    return PlanView(service=service, kind="deploy", refused=failed.view())
 
 
 def _show(view: PlanView, out: Console) -> None:
@@ -62,7 +61,7 @@ def _show(view: PlanView, out: Console) -> None:
 
 def _headline(view: PlanView) -> str:
     if view.refused:
-        return f"{view.kind} {view.service}: refused, {view.refused.what}"
+        return f"{view.kind} {view.service}: refused, {view.refused.what}  [{view.refused.id}]"
     if view.unchanged:
         return f"{view.service}: nothing to do"
     now = f", now {view.previous}" if view.previous and view.previous != view.release else ""

@@ -143,7 +143,14 @@ def _watch(client: Client, name: str, inbox: _Inbox) -> None:
             if view.ended:
                 return
         lost = "the daemon no longer reports on this operation"
-        failed = Failed(lost, f"operation {name}", "look with `atoll status`", kind="Lost", exit_code=UNREACHABLE)
+        failed = Failed(
+            lost,
+            f"operation {name}",
+            "look with `atoll status`",
+            kind="Lost",
+            exit_code=UNREACHABLE,
+            id="daemon-unreachable",
+        )
         inbox.put((name, failed))
     except Exception as exc:  # noqa: BLE001  a thread's error belongs to the command: `follow` raises it
         inbox.put((name, exc))

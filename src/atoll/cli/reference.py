@@ -27,8 +27,10 @@ def _lines() -> Iterator[str]:
         yield f"- {section}: {links}"
     yield from ("", "These options may stand before or after the command's name:", "")
     yield from _options(cli, root)
-    yield from ("", "Errors are three lines on stderr: what, why, the fix. With `--json` stdout also gets them as one")
-    yield from ("object: `kind`, `what`, `why`, `fix`, `exit_code`. Progress goes to stderr, results to stdout.", "")
+    yield from ("", "Errors are three lines on stderr: what, with the error's id in brackets, why, the fix.")
+    yield from ("[Troubleshooting](troubleshooting.md) has a section for each id, and `atoll explain ID` prints it.",)
+    yield from ("With `--json` stdout also gets them as one object: `id`, `kind`, `what`, `why`, `fix`, `exit_code`.",)
+    yield from ("Progress goes to stderr, results to stdout.", "")
     yield from ("## Exit codes", "", "| code | meaning |", "|---|---|")
     yield from (f"| {code} | {text} |" for code, text in EXIT_CODES.items())
     yield from ("", "## Variables", "", "| variable | meaning |", "|---|---|")

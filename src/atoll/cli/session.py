@@ -57,6 +57,7 @@ class Session:
             f"there is no atoll.toml {where}",
             "it marks the workspace that every command works on",
             "go into the workspace, or name it with --workspace",
+            id="no-workspace",
         )
 
     @cached_property

@@ -67,16 +67,13 @@ def status_of(exc: Exception) -> int:
 def explain(exc: Exception) -> wire.ErrorView:
     """An error as people and clients get it. Logs what nobody foresaw."""
     kind = type(exc).__name__
-    if isinstance(exc, (errors.UserError, errors.Conflict)):
-        return wire.ErrorView(kind=kind, what=exc.what, why=exc.why, fix=exc.fix, exit_code=exc.exit_code)
-    if isinstance(exc, errors.BuildFailed):
-        return wire.ErrorView(kind=kind, what=str(exc), why=exc.output, fix=exc.fix, exit_code=exc.exit_code)
     if isinstance(exc, errors.AtollError):
-        fix = "try again in a moment" if status_of(exc) in {502, 503} else ""
-        return wire.ErrorView(kind=kind, what=str(exc), why="", fix=fix, exit_code=exc.exit_code)
+        fix = exc.fix or ("try again in a moment" if status_of(exc) in {502, 503} else "")
+        return wire.ErrorView.of(exc, fix)
     _log.error("an answer failed in a way that nobody foresaw; please report this", exc_info=exc)
     fix = "the daemon's log has the traceback; please report it"
-    return wire.ErrorView(kind="Bug", what="the daemon made a mistake", why=f"{kind}: {exc}", fix=fix, exit_code=1)
+    what = "the daemon made a mistake"
+    return wire.ErrorView(id="bug", kind="Bug", what=what, why=f"{kind}: {exc}", fix=fix, exit_code=1)
 
 
 def _failure(exc: Exception) -> Response:
@@ -123,6 +120,7 @@ def _same_service(named: str, body: Any) -> Any:
             f"the draft is of '{body.spec.name}', the address says '{named}'",
             "a release belongs to one service",
             "post it to the address of its own service",
+            id="bad-request",
         )
     return body
 
@@ -131,7 +129,7 @@ def _events(control: Control, _: None, request: Request) -> Any:
     after = request.headers.get("last-event-id") or _query(request, _AFTER)
     if not str(after).isdigit():
         raise errors.UserError(
-            f"'{after}' is no event's number", "events are numbered from 1", "leave it out, or use 0"
+            f"'{after}' is no event's number", "events are numbered from 1", "leave it out, or use 0", id="bad-request"
         )
     return control.events(after=int(after), service=_query(request, _SERVICE), follow=_query(request, _FOLLOW))
 
@@ -280,9 +278,9 @@ class Api:
 
     def _ready(self) -> Control:
         if self.closing.is_set():
-            raise NotReady("the daemon is closing; its successor takes over in a moment")
+            raise NotReady("the daemon is closing; its successor takes over in a moment", id="daemon-not-ready")
         if self.control is None:
-            raise NotReady("the daemon is starting")
+            raise NotReady("the daemon is starting", id="daemon-not-ready")
         return self.control
 
     async def _health(self, _: Request) -> Response:
@@ -296,7 +294,7 @@ async def _no_such_address(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     what = f"{request.method} {request.url.path}: {exc.detail.lower()}"
     fix = "GET /openapi.json lists every address; client and daemon may be of different versions"
-    view = wire.ErrorView(kind="NoSuchAddress", what=what, fix=fix, exit_code=1)
+    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, fix=fix, exit_code=1)
     return _json(view, exc.status_code)
 
 
@@ -307,12 +305,14 @@ async def _decode(request: Request, kind: Any) -> Any:
         raw += chunk
         if len(raw) > MAX_BODY_BYTES:
             limit = f"{MAX_BODY_BYTES // 2**20} MiB is the limit"
-            raise errors.UserError("the request is too large", limit, "deploy fewer services at a time")
+            raise errors.UserError(
+                "the request is too large", limit, "deploy fewer services at a time", id="bad-request"
+            )
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
     except msgspec.MsgspecError as exc:
         fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
-        raise errors.UserError("the request is not understood", str(exc), fix) from exc
+        raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
     if hasattr(body, "author"):
         author = body.author
         if request.client is not None:
@@ -330,4 +330,4 @@ def _query(request: Request, query: Query) -> Any:
     try:
         return msgspec.convert(raw, query.type, strict=False)
     except msgspec.ValidationError as exc:
-        raise errors.UserError(f"{query.name}={raw} is not understood", str(exc), query.doc) from exc
+        raise errors.UserError(f"{query.name}={raw} is not understood", str(exc), query.doc, id="bad-request") from exc

@@ -57,6 +57,7 @@ class Candidates:
                 f"{service} has changed meanwhile",
                 f"generation {request.expect} was expected, it is {intent.generation}",
                 "look at `atoll status` and try again",
+                id="changed-meanwhile",
             )
         return intent
 
@@ -69,6 +70,7 @@ class Candidates:
                 f"{service} is being deployed already",
                 f"r{rollout.candidate} is {rollout.phase}, begun by {rollout.author.actor or 'somebody'}",
                 "wait for it (`atoll status --watch`), then try again",
+                id="already-deploying",
             )
         return intent
 
@@ -82,10 +84,11 @@ class Candidates:
                 f"{service} cannot run {n} replicas",
                 "its file says overlap = false: one at a time",
                 "scale it to 1",
+                id="one-at-a-time",
             )
         if n is not None and not 0 <= n <= _MOST_REPLICAS:
             why = f"a number from 0 to {_MOST_REPLICAS} is expected"
-            raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`")
+            raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`", id="wrong-value")
         return msgspec.structs.replace(intent, replicas=n)
 
     # --- the release that a request would make --------------------------------------------------------------------
@@ -122,7 +125,9 @@ class Candidates:
         if n not in releases:
             raise _no_such_release(service, n, releases, target)
         if n == target:
-            raise Conflict(f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`")
+            raise Conflict(
+                f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`", id="already-current"
+            )
         release = releases[n]
         await self._possible(release.spec)
         newest = await self._secrets.versions_for(release.spec)
@@ -135,13 +140,13 @@ class Candidates:
         """A new release of the same content with the newest secrets. Raises Refused when it is down."""
         current = self._records.releases_of(service).get(self.intent(service).target or 0)
         if current is None:
-            raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`")
+            raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`", id="service-down")
         await self._possible(current.spec)
         return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
 
     async def _possible(self, spec: ServiceSpec) -> None:
         for unable in await self._engine.refusals(spec):
-            raise Refused(f"{spec.name} cannot run here", unable.what, unable.fix)
+            raise Refused(f"{spec.name} cannot run here", unable.what, unable.fix, id=unable.id)
 
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:
         return msgspec.structs.replace(
@@ -221,9 +226,9 @@ def _no_such_release(service: str, n: int, releases: Collection[int], target: in
     others = [known for known in releases if known != target]
     kept = f"kept are {', '.join(f'r{known}' for known in releases)}"
     if n:
-        return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`")
+        return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`", id="unknown-release")
     fix = f"name one: `atoll rollback {service} --to r{max(others)}`" if others else f"see `atoll releases {service}`"
-    return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix)
+    return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix, id="unknown-release")
 
 
 def alike(one: Release, other: Release) -> bool:

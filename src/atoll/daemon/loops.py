@@ -61,6 +61,7 @@ class Loops:
                 f"there is no service '{service}' in environment '{self._environment}'",
                 "it was never deployed here",
                 did_you_mean(service, self._records.services()) or "run `atoll up`",
+                id="unknown-service",
             )
         return self.of(service)
 

@@ -10,7 +10,6 @@ import msgspec
 
 from atoll.daemon.candidates import Candidates, active
 from atoll.daemon.loops import Loops
-from atoll.daemon.planner import error_view
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.service import ServiceLoop
@@ -80,7 +79,7 @@ class Mutations:
                 if isinstance(exc, Conflict) and rollout is not None and active(rollout):
                     operations.append(self._reading.shown(rollout))  # another `up` was a moment faster
                 else:
-                    refused[deploy.spec.name] = error_view(exc)
+                    refused[deploy.spec.name] = ErrorView.of(exc)
         return UpView(operations=tuple(operations), unchanged=tuple(unchanged), edited=tuple(edited), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:

@@ -75,12 +75,14 @@ class Output:
                 f"{service} has no running replica '{request.replica}'",
                 "",
                 did_you_mean(request.replica, [r.id for r in running]),
+                id="unknown-replica",
             )
         if not chosen:
             raise Refused(
                 f"nothing of {service} is running",
                 "a command needs a replica's surroundings",
                 f"see `atoll why {service}`",
+                id="service-down",
             )
         current = self._loops.of(service).intent().target  # not the warm one: its environment is yesterday's
         target = max(chosen, key=lambda r: (is_ready(r), r.record.release == current, -r.record.created_wall))

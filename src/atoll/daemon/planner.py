@@ -51,7 +51,9 @@ class Planner:
                 return [self._scale(service, request)]
             case StopRequest():
                 return [self._stop(service, request)]
-        raise UserError(f"{type(request).__name__} has no plan", "it changes no service", "carry it out")
+        raise UserError(
+            f"{type(request).__name__} has no plan", "it changes no service", "carry it out", id="bad-request"
+        )
 
     async def _up(self, request: UpRequest) -> Sequence[PlanView]:
         """Those that would be deployed know of each other, as they will."""
@@ -74,7 +76,7 @@ class Planner:
             try:
                 plans.append(await self._deploy(deploy, others))
             except AtollError as exc:
-                plans.append(PlanView(service=deploy.spec.name, kind="deploy", refused=error_view(exc)))
+                plans.append(PlanView(service=deploy.spec.name, kind="deploy", refused=ErrorView.of(exc)))
         return sorted(plans, key=lambda each: each.service)
 
     def _left(self, service: str, text: str) -> PlanView:
@@ -120,14 +122,3 @@ class Planner:
         rollout = self._records.rollout_of(service)
         moving = f"r{rollout.candidate}" if rollout is not None and active(rollout) else ""
         return plan.stop(intent, release, moving, self._candidates.live(), self._gateway)
-
-
-def error_view(exc: AtollError) -> ErrorView:
-    """An error as people and clients get it."""
-    return ErrorView(
-        kind=type(exc).__name__,
-        what=getattr(exc, "what", str(exc)),
-        why=getattr(exc, "why", ""),
-        fix=getattr(exc, "fix", ""),
-        exit_code=exc.exit_code,
-    )

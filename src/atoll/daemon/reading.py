@@ -109,7 +109,12 @@ class Reading:
 
     def _rollout(self, id: str) -> Rollout:
         if id not in self._records.rollouts:
-            raise NotFound(f"there is no operation '{id}'", "it may be older than what is kept", "see `atoll releases`")
+            raise NotFound(
+                f"there is no operation '{id}'",
+                "it may be older than what is kept",
+                "see `atoll releases`",
+                id="unknown-operation",
+            )
         return self._records.rollouts[id]
 
     async def watch_operation(self, id: str) -> AsyncIterator[OperationView]:
@@ -173,7 +178,7 @@ class Reading:
         if view.state not in {"up", "down"} or (rollout is not None and rollout.phase not in LIVE):
             because += await self._store_troubles(service, n)
         fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
-        return await self._explained(service, view.state, because, fix, operation, n or 0)
+        return await self._explained(service, view.state, because, fix, operation, n or 0, view.reason_id)
 
     async def _store_troubles(self, service: str, n: int | None) -> Sequence[str]:
         release = self._records.releases_of(service).get(n or 0)
@@ -182,7 +187,7 @@ class Reading:
     async def _why_release(self, service: str, name: str) -> WhyView:
         known = {view.release: view for view in await self.releases(service)}
         if (view := known.get(f"r{name.removeprefix('r')}")) is None:
-            raise NotFound(f"{service} has no release '{name}'", "", did_you_mean(name, known))
+            raise NotFound(f"{service} has no release '{name}'", "", did_you_mean(name, known), id="unknown-release")
         mine = [row for row in self._records.rollouts.values() if (row.service, row.candidate) == (service, view.n)]
         rollout = max(mine, key=lambda row: row.started_wall, default=None)
         operation = self.shown(rollout) if rollout else None
@@ -192,9 +197,16 @@ class Reading:
         return await self._explained(f"{service} {view.release}", view.state, because, "", operation, view.n)
 
     async def _explained(
-        self, subject: str, state: str, because: Sequence[str], fix: str, operation: OperationView | None, n: int
+        self,
+        subject: str,
+        state: str,
+        because: Sequence[str],
+        fix: str,
+        operation: OperationView | None,
+        n: int,
+        page: str = "",
     ) -> WhyView:
-        """With the last crash of release `n`."""
+        """With the last crash of release `n`. `page` explains the state; the operation names its own."""
         service = subject.partition(" ")[0]
         crashed = self._engine.last_crashed(service, n)
         return WhyView(
@@ -202,6 +214,7 @@ class Reading:
             state=state,
             because=tuple(because),
             fix=fix,
+            pages=tuple(dict.fromkeys(id for id in (page, operation.reason_id if operation else "") if id)),
             rollout=operation,
             crash=self._engine.observe(service).last_exit.get(n),
             crash_replica=crashed,

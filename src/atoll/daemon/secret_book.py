@@ -28,6 +28,7 @@ class SecretBook:
                 f"{spec.name} needs the secret '{name}'",
                 "it is not set in this environment",
                 f"run `atoll secret set {name}`" + (f"; {hint}" if (hint := did_you_mean(name, known)) else ""),
+                id="secret-missing",
             )
         return {name: known[name] for name in sorted(wanted)}
 
@@ -54,10 +55,13 @@ class SecretBook:
         """Forget all versions."""
         known = await self._vault.versions()
         if name not in known:
-            raise NotFound(f"there is no secret '{name}'", "", did_you_mean(name, known))
+            raise NotFound(f"there is no secret '{name}'", "", did_you_mean(name, known), id="unknown-secret")
         if used := self._secret(name, known[name]).used_by:
             raise Conflict(
-                f"secret '{name}' is in use", f"by {', '.join(sorted(used))}", "deploy them without it first"
+                f"secret '{name}' is in use",
+                f"by {', '.join(sorted(used))}",
+                "deploy them without it first",
+                id="secret-in-use",
             )
         await self._vault.remove(name)
         await self._tell("secret.removed", f"secret {name} removed", Author())

@@ -41,7 +41,7 @@ async def serve(api: Api, path: Path) -> None:
     running = asyncio.create_task(server.serve(sockets=[listener]), name="api server")
     try:
         await asyncio.shield(running)
-        raise Permanent("the API's server ended by itself")
+        raise Permanent("the API's server ended by itself", id="bug")
     finally:
         api.closing.set()
         with contextlib.suppress(FileNotFoundError):
@@ -64,6 +64,7 @@ def listen(path: Path) -> socket.socket:
             f"the path of the daemon's socket is too long: {path}",
             f"the kernel allows {_PATH_MAX} bytes",
             "set ATOLL_HOME to a shorter folder",
+            id="socket-path-too-long",
         )
     fresh.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

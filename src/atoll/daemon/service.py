@@ -194,6 +194,7 @@ class ServiceLoop:
             previous=rollout.stable,
             outcome="live" if good else "undone",
             reason=rollout.reason,
+            reason_id=rollout.reason_id,
             output=rollout.output,
             changed=changes(old, releases[rollout.candidate]),
             seconds=seconds(rollout),

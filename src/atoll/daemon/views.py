@@ -38,7 +38,7 @@ def service_view(
     current = intent.target if intent.target is not None else active.candidate if active else None
     wanted = next((revision.replicas for revision in want.revisions if revision.release == current), 0)
     ready = sum(1 for replica in seen.replicas if replica.record.release == current and is_ready(replica))
-    state, reason = judge_service(intent, rollout, want, seen)
+    state, reason, reason_id = judge_service(intent, rollout, want, seen)
     spec = releases[current].spec if current is not None and current in releases else None
     return ServiceView(
         name=intent.service,
@@ -55,6 +55,7 @@ def service_view(
         since_wall=_since(rollout, releases, current),
         urls=routes(spec, gateway) if spec and state != "down" else (),
         reason=reason,
+        reason_id=reason_id,
         replicas=tuple(replica_view(replica, seen, usage, now) for replica in seen.replicas),
     )
 
@@ -80,6 +81,7 @@ def replica_view(replica: Replica, seen: Observation, usage: Mapping[str, tuple[
         inflight=replica.inflight,
         since_s=round(max(0.0, now.boot_s - row.phase_since_s), 3) if row.boot_id == now.boot_id else 0.0,
         reason=row.why or replica.reason,
+        reason_id="" if row.why else replica.reason_id,
     )
 
 
@@ -96,6 +98,7 @@ def operation_view(
     spent = dict(receipt.seconds) if receipt else dict(seconds(rollout, now))
     total = spent.pop("total", 0.0)
     ended = rollout.phase in LIVE | ENDED and (receipt is not None or rollout.phase == "superseded")
+    text, reason_id = _text(rollout, seen)
     return OperationView(
         id=rollout.id,
         service=rollout.service,
@@ -109,24 +112,30 @@ def operation_view(
         wanted=wanted,
         requests=receipt.requests if receipt else measured[0],
         failed=receipt.failed if receipt else measured[1],
-        text=rollout.reason or seen.problem or _waiting_for(rollout, seen),
+        text=text,
+        reason_id=reason_id,
         output=rollout.output,
         ended=ended,
         receipt=receipt,
     )
 
 
-def _waiting_for(rollout: Rollout, seen: Observation) -> str:
+def _text(rollout: Rollout, seen: Observation) -> tuple[str, str]:
+    """What went wrong or is waited for, and the page that explains it."""
+    if rollout.reason:
+        return rollout.reason, rollout.reason_id
+    if seen.problem:
+        return seen.problem, seen.problem_id
     if rollout.phase == "starting":
-        words = next((r.reason for r in seen.replicas if r.record.release == rollout.candidate and r.reason), "")
         crashes, end = seen.backoff.get(rollout.candidate, 0), seen.last_exit.get(rollout.candidate)
         if crashes and end is not None:
-            return f"crashed {crashes} time{'' if crashes == 1 else 's'}, last: {end.text}"
-        return words
+            return f"crashed {crashes} time{'' if crashes == 1 else 's'}, last: {end.text}", end.id
+        waits = (r for r in seen.replicas if r.record.release == rollout.candidate and r.reason)
+        return next(((r.reason, r.reason_id) for r in waits), ("", ""))
     if rollout.phase == "draining":
         inflight = sum(r.inflight or 0 for r in seen.replicas if r.record.release == rollout.stable)
-        return f"{inflight} requests in flight at r{rollout.stable}" if inflight else ""
-    return ""
+        return (f"{inflight} requests in flight at r{rollout.stable}" if inflight else ""), ""
+    return "", ""
 
 
 def release_views(

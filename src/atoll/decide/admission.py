@@ -41,6 +41,7 @@ def _refuse_clashes(candidate: Release, live: Mapping[str, Sequence[Release]]) -
                         f"{candidate.service} cannot take the route {_written(route)}",
                         f"{release.name} has it, and a request can go to one service only",
                         f"change the route of {candidate.service}, or deploy {service} without it first (or `atoll down {service}`)",
+                        id="route-taken",
                     )
 
 
@@ -73,6 +74,7 @@ def _memory(
             f"it may use {sizes}",
             f"lower [limits] memory or replicas of {candidate.service}, stop another service, "
             "or set `overlap = false` to stop the old release first",
+            id="does-not-fit",
         )
     if need * 100 > free_bytes * CLOSE_PCT:
         return [f"{candidate.name} may use nearly all free memory: {sizes}"]

@@ -23,6 +23,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
     ready_since_s: float | None = None
     failing_live: bool = False
     reason: str = ""  # why it is not ready (or does not live), in the probe's words
+    reason_id: str = ""
     asked_s: float | None = None  # the last readiness answer
     tries: int = 0  # readiness answers before the first good one
     failed: int = 0  # readiness failures in a row
@@ -39,14 +40,13 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         since_s = min(record.phase_since_s, now.boot_s) if adopted else None
         return cls(health=health, was_ready=adopted, ready=adopted, ready_since_s=since_s)
 
-    def readiness(self, ok: bool, text: str, at_s: float) -> "Judge":
-        """With one more answer of the readiness probe; `text` says why it failed."""
+    def readiness(self, ok: bool, text: str, at_s: float, id: str = "") -> "Judge":
+        """With one more answer of the readiness probe; `text` says why it failed, and `id` where that is explained."""
         if ok:
             since_s = self.ready_since_s if self.ready else at_s
-            reason = self.reason if self.failing_live else ""
-            return replace(
-                self, was_ready=True, ready=True, ready_since_s=since_s, reason=reason, asked_s=at_s, failed=0
-            )
+            reason, page = (self.reason, self.reason_id) if self.failing_live else ("", "")
+            told = replace(self, reason=reason, reason_id=page, asked_s=at_s)
+            return replace(told, was_ready=True, ready=True, ready_since_s=since_s, failed=0)
         failed = self.failed + 1
         keeps = self.ready and failed < self.health.failures
         return replace(
@@ -54,6 +54,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             ready=keeps,
             ready_since_s=self.ready_since_s if keeps else None,
             reason=text,
+            reason_id=id,
             asked_s=at_s,
             tries=self.tries if self.was_ready else self.tries + 1,
             failed=failed,
@@ -68,7 +69,9 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
             return replace(self, failed_live=failed)
         # Lost for good: a replica that must be replaced is not asked back by one good answer.
         reason = text or f"liveness failed {failed} times in a row"
-        return replace(self, failed_live=failed, failing_live=True, reason=reason, asked_s=at_s)
+        return replace(
+            self, failed_live=failed, failing_live=True, reason=reason, reason_id="liveness-lost", asked_s=at_s
+        )
 
     def next_probe_s(self, now_s: float) -> float:
         """When to ask again, in boot seconds: at once, then 20 to 250 ms apart until it is stably ready, then `interval_s`."""

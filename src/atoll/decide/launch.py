@@ -183,6 +183,7 @@ def _filled(text: str, values: Mapping[str, str], release: Release) -> str:
             f"{release.name} cannot be started: no value for {{{missing.args[0]}}}",
             f"{release.service} declares {f'the ports {ports}' if ports else 'no port'}",
             f"declare it in {release.service}'s service.toml, or remove the placeholder",
+            id="unknown-placeholder",
         ) from missing
 
 
@@ -205,6 +206,7 @@ def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[st
             f"{release.name} cannot be started: secret '{ref.name}' has no value",
             "its environment names the secret, but the vault does not have it",
             f"run `atoll secret set {ref.name}`",
+            id="secret-missing",
         )
     value = secrets[ref.name]
     if not ref.part:
@@ -217,4 +219,5 @@ def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[st
             f"{release.name} cannot be started: {variable} cannot be made of the secret '{ref.name}'",
             f"as the URL of a store, {missing}",
             f"run `atoll secret set {ref.name}` with one such as postgres://user:password@db:5432/orders",
+            id="secret-invalid",
         ) from None  # the cause would quote the value in a traceback

@@ -5,6 +5,7 @@ That two services write one database is what most often makes them impossible to
 
 from collections.abc import Iterator, Mapping
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import Problem
 from atoll.model.spec import Plain, SecretRef, ServiceSpec, Store, WorkspaceSpec, service_file
 from atoll.model.store_url import BROKERS, parse
@@ -26,7 +27,7 @@ def shared_data(workspace: WorkspaceSpec) -> Iterator[Problem]:
             ):
                 what = f"stores.{store.name} has its password in a file that people share"
                 fix = f'url = {{ secret = "{store.name}" }}, and `atoll secret set {store.name}`'
-                yield _warning(spec, f"stores.{store.name}", what, fix)
+                yield _warning(spec, f"stores.{store.name}", what, fix, "password-in-file")
         yield from _carriers(spec)
         yield from _consumed(spec, workspace.services)
 
@@ -70,7 +71,7 @@ def _shared_stores(workspace: WorkspaceSpec) -> Iterator[Problem]:
                 " its tables alone"
             )
             fix = f"give each a database of its own, or let {name} ask {first}; if it is meant, {meant}"
-            yield _warning(spec, f"stores.{store_name}", what, fix)
+            yield _warning(spec, f"stores.{store_name}", what, fix, "shared-store")
 
 
 def _carriers(spec: ServiceSpec) -> Iterator[Problem]:
@@ -82,7 +83,7 @@ def _carriers(spec: ServiceSpec) -> Iterator[Problem]:
                 near = nearest(topic.store, names)
                 fix = f"did you mean '{near}'?" if near else f'such as stores.{topic.store} = "BROKER_URL"'
                 what = f"{at} is no store of {spec.name}: '{topic.store}'"
-                yield Problem(file=service_file(spec), field=at, what=what, fix=fix)
+                yield Problem(file=service_file(spec), field=at, what=what, fix=fix, id="unknown-store")
 
 
 def _consumed(spec: ServiceSpec, services: Mapping[str, ServiceSpec]) -> Iterator[Problem]:
@@ -94,8 +95,9 @@ def _consumed(spec: ServiceSpec, services: Mapping[str, ServiceSpec]) -> Iterato
         fix = f"did you mean '{near}'?" if near else (
             f'`publishes = ["{topic.name}"]` in the service that does; one outside: {{ topic = "{topic.name}", external = true }}'
         )  # fmt: skip
-        yield _warning(spec, f"consumes[{index}]", f"consumes: nobody here publishes '{topic.name}'", fix)
+        what = f"consumes: nobody here publishes '{topic.name}'"
+        yield _warning(spec, f"consumes[{index}]", what, fix, "unpublished-topic")
 
 
-def _warning(spec: ServiceSpec, field: str, what: str, fix: str) -> Problem:
-    return Problem(file=service_file(spec), field=field, what=what, fix=fix, level="warning")
+def _warning(spec: ServiceSpec, field: str, what: str, fix: str, id: ErrorId) -> Problem:
+    return Problem(file=service_file(spec), field=field, what=what, fix=fix, id=id, level="warning")

@@ -30,7 +30,7 @@ def unknown(spec: ServiceSpec) -> Iterator[Problem]:
             if name.startswith(SECRET_PREFIX):
                 what = f"has the placeholder {{{name}}}: a command line and plain variables are no place for secrets"
                 fix = f'env.NAME = {{ secret = "{name.removeprefix(SECRET_PREFIX)}" }}, or a file of [files]'
-                yield problem(spec, field, what, fix)
+                yield problem(spec, field, what, fix, id="unknown-placeholder")
             elif name not in known:
                 yield _unknown(spec, field, name, known)
         yield from _paths(spec, field, text)
@@ -83,7 +83,9 @@ def _files(spec: ServiceSpec, known: Collection[str]) -> Iterator[Problem]:
             if found not in inside and not found.startswith(SECRET_PREFIX):
                 yield _of_file(spec, file, line, _unknown(spec, field, found, inside))
         for above in (other for other in spec.files if name.startswith(f"{other}/")):
-            yield problem(spec, field, f"lies below {above}, which is a file itself", "rename one of them")
+            yield problem(
+                spec, field, f"lies below {above}, which is a file itself", "rename one of them", id="fields-contradict"
+            )
 
 
 def _of_file(spec: ServiceSpec, file: RenderedFile, line: int, told: Problem) -> Problem:
@@ -91,7 +93,7 @@ def _of_file(spec: ServiceSpec, file: RenderedFile, line: int, told: Problem) ->
     if file.template is None:
         return told
     what = told.what.removeprefix(f"{told.field} ")
-    return Problem(file=beside(spec, file.template), line=line, what=what, fix=told.fix)
+    return Problem(file=beside(spec, file.template), line=line, what=what, fix=told.fix, id=told.id)
 
 
 def _field(name: str) -> str:
@@ -104,18 +106,38 @@ def _paths(spec: ServiceSpec, field: str, text: str) -> Iterator[Problem]:
         return
     for path in _IN_FILES.findall(text):
         if path not in spec.files and not any(name.startswith(f"{path}/") for name in spec.files):
-            yield problem(spec, field, f"names no file of [files]: {{files}}/{path}", did_you_mean(path, spec.files))
+            yield problem(
+                spec,
+                field,
+                f"names no file of [files]: {{files}}/{path}",
+                did_you_mean(path, spec.files),
+                id="unknown-placeholder",
+            )
 
 
 def _unknown(spec: ServiceSpec, field: str, name: str, known: Collection[str]) -> Problem:
     if not spec.ports and known is not CALL_PLACEHOLDERS and name.partition(".")[0] in PORT_PLACEHOLDERS:
-        return problem(spec, field, f"has the placeholder {{{name}}}, but the service has no port")
+        return problem(
+            spec, field, f"has the placeholder {{{name}}}, but the service has no port", id="unknown-placeholder"
+        )
     if name == "files":
-        return problem(spec, field, "has the placeholder {files}, but the service has no [files]")
+        return problem(
+            spec, field, "has the placeholder {files}, but the service has no [files]", id="unknown-placeholder"
+        )
     if name.startswith("env.") and not field.startswith("files"):
         return problem(
-            spec, field, f"has the placeholder {{{name}}}, which is for [files]", f"a shell takes ${name[4:]}"
+            spec,
+            field,
+            f"has the placeholder {{{name}}}, which is for [files]",
+            f"a shell takes ${name[4:]}",
+            id="unknown-placeholder",
         )
     fix = did_you_mean(name, known)
     text = f"as a text it is written {{{{{name}}}}}"
-    return problem(spec, field, f"has an unknown placeholder {{{name}}}", f"{fix}; {text}" if fix else text)
+    return problem(
+        spec,
+        field,
+        f"has an unknown placeholder {{{name}}}",
+        f"{fix}; {text}" if fix else text,
+        id="unknown-placeholder",
+    )

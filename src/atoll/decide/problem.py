@@ -1,5 +1,6 @@
 """How a check of a specification tells what is wrong: by the service's file and the field. Used by `validate` and its parts."""
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import Problem
 from atoll.model.spec import ServiceSpec, service_file
 
@@ -17,6 +18,6 @@ def env_field(spec: ServiceSpec, variable: str) -> str:
     return f"env.{variable}"
 
 
-def problem(spec: ServiceSpec, field: str, what: str, fix: str = "") -> Problem:
+def problem(spec: ServiceSpec, field: str, what: str, fix: str = "", *, id: ErrorId) -> Problem:
     """An error about a field; `what` goes on after its name. The loader adds the line."""
-    return Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix)
+    return Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix, id=id)

@@ -176,7 +176,8 @@ class _Draft:
             if self.now.boot_s >= record.created_s + budget_s:
                 self._count_crash(replica, self.now.boot_s)
                 because = f": {replica.reason}" if replica.reason else ""
-                self.actions.append(Signal(replica.id, f"not ready within {budget_s:g} s{because}"))
+                page = replica.reason_id or "not-ready-in-time"
+                self.actions.append(Signal(replica.id, f"not ready within {budget_s:g} s{because}", page))
                 return False
             self._wake_at(record.created_s + budget_s)
         self._forgive(replica)

@@ -93,7 +93,7 @@ def advance(
         return Step(anew, wake_at_s=now.boot_s)
     facts = Facts(rollout, seen, want, candidate, stable, wanted, now)
     if reason := failure(facts):
-        return _enter(replace(rollout, reason=reason), "undoing", now, reason)
+        return _enter(replace(rollout, reason=reason.text, reason_id=reason.id), "undoing", now, reason.text)
     if rollout.phase == "starting" and READY not in rollout.entered_s and any(is_ready(one) for one in facts.mine):
         return Step(_marked(rollout, READY, now), wake_at_s=now.boot_s)
     return _PHASES[rollout.phase](facts)
@@ -214,7 +214,7 @@ def _undoing(facts: Facts) -> Step:
         if not _stands(facts, stable):
             if facts.now.boot_s < until_s:
                 return Step(rollout, wake_at_s=until_s)
-            missing = f"{stable.name} did not become ready again{why_not_ready(facts, stable)}"
+            missing = f"{stable.name} did not become ready again{why_not_ready(facts, stable).text}"
             rollout = replace(rollout, reason=f"{rollout.reason}; {missing}")
         return Step(_marked(rollout, LET_GO, facts.now), wake_at_s=facts.now.boot_s)
     if stable.spec.ports and sending(facts.seen.weights) != {stable.n: 100}:
@@ -247,7 +247,7 @@ def _enter(rollout: Rollout, phase: RolloutPhase, now: Now, message: str) -> Ste
     after = replace(rollout, phase=phase, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s=entered)
     data: dict[str, Any] = {"rollout": rollout.id, "from": rollout.phase, "stable": rollout.stable}
     if after.reason:
-        data["reason"] = after.reason
+        data["reason"], data["reason_id"] = after.reason, after.reason_id
     event = Event(
         kind=f"rollout.{phase}",
         service=rollout.service,

@@ -6,7 +6,7 @@ The daemon's views call `judge_service`; nothing else may invent another word fo
 from typing import NamedTuple
 
 from atoll.decide.facts import is_ready
-from atoll.model.state import ENDED, LIVE, Intent, Observation, Replica, Rollout, ServiceDesired
+from atoll.model.state import ENDED, LIVE, Intent, Observation, Reason, Replica, Rollout, ServiceDesired
 from atoll.model.wire import ServiceState
 
 LOOP = 2  # crashes in a row
@@ -16,38 +16,44 @@ class Condition(NamedTuple):
     """The state in a word, and why it is not simply up ('' when it is)."""
 
     state: ServiceState
-    reason: str
+    reason: str = ""
+    reason_id: str = ""
 
 
 def judge_service(intent: Intent, rollout: Rollout | None, want: ServiceDesired, seen: Observation) -> Condition:
     """The condition of a service from what is wanted of it, its newest rollout, and what is seen."""
     if rollout is not None and rollout.phase not in ENDED | LIVE:
-        return Condition("deploying", seen.problem or _deploying(rollout, seen))
-    undone = f"r{rollout.candidate} was undone: {rollout.reason}" if rollout and rollout.phase == "undone" else ""
+        return Condition("deploying", *(_problem(seen) or _deploying(rollout, seen)))
+    undone: tuple[str, str] = ("", "")
+    if rollout is not None and rollout.phase == "undone":
+        undone = f"r{rollout.candidate} was undone: {rollout.reason}", rollout.reason_id
     current = max(want.revisions, key=lambda rev: rev.weight_pct, default=None)
     if intent.target is None or current is None:
-        return Condition("down", undone)
+        return Condition("down", *undone)
     if current.replicas == 0:
         return Condition("down", "scaled to 0 replicas by hand" if intent.replicas == 0 else "its file says 0 replicas")
     mine = [one for one in seen.replicas if one.record.release == current.release]
     ready = sum(1 for one in mine if is_ready(one))
     if ready >= current.replicas:
-        return Condition("up", seen.problem or undone)
-    reason = seen.problem or _missing(current.release, mine, seen)
-    return (
-        Condition("degraded", f"{ready} of {current.replicas} ready; {reason}")
-        if ready
-        else Condition("failing", reason)
-    )
+        return Condition("up", *(_problem(seen) or undone))
+    text, id = _problem(seen) or _missing(current.release, mine, seen)
+    if ready:
+        return Condition("degraded", f"{ready} of {current.replicas} ready; {text}", id)
+    return Condition("failing", text, id)
 
 
-def _deploying(rollout: Rollout, seen: Observation) -> str:
+def _problem(seen: Observation) -> tuple[str, str] | None:
+    return (seen.problem, seen.problem_id) if seen.problem else None
+
+
+def _deploying(rollout: Rollout, seen: Observation) -> tuple[str, str]:
     name = f"r{rollout.candidate}"
     if rollout.reason:
-        return f"going back from {name}: {rollout.reason}"
+        return f"going back from {name}: {rollout.reason}", rollout.reason_id
     mine = [one for one in seen.replicas if one.record.release == rollout.candidate]
     if rollout.phase == "starting" and not any(is_ready(one) for one in mine):
-        return f"{name} is starting: {_missing(rollout.candidate, mine, seen)}"
+        text, id = _missing(rollout.candidate, mine, seen)
+        return f"{name} is starting: {text}", id
     words = {
         "holding": "requests are being held",
         "stopping": "requests are held while the previous release stops",
@@ -56,18 +62,18 @@ def _deploying(rollout: Rollout, seen: Observation) -> str:
         "releasing": "the held requests are let go",
         "draining": "requests at the previous release finish",
     }
-    return f"{name}: {words.get(rollout.phase, rollout.phase)}"
+    return f"{name}: {words.get(rollout.phase, rollout.phase)}", ""
 
 
-def _missing(release: int, mine: list[Replica], seen: Observation) -> str:
+def _missing(release: int, mine: list[Replica], seen: Observation) -> tuple[str, str]:
     """Why a release has fewer ready replicas than it should."""
     crashes, end = seen.backoff.get(release, 0), seen.last_exit.get(release)
     if crashes >= LOOP and end is not None:
-        return f"crash loop: {crashes} crashes in a row, last: {end.text}"
+        return f"crash loop: {crashes} crashes in a row, last: {end.text}", end.id
     if any(one.alive is None for one in mine):
-        return "the host was not asked yet"
-    words = next((one.reason for one in mine if one.reason and not is_ready(one)), "")
-    if words:
-        return words
-    after = seen.given_up.get(release, "") or (end.text if end is not None else "")
-    return f"restarting after: {after}" if crashes and after else "starting"
+        return "the host was not asked yet", ""
+    for one in mine:
+        if one.reason and not is_ready(one):
+            return one.reason, one.reason_id
+    after = seen.given_up.get(release) or (end and Reason(end.text, end.id))
+    return (f"restarting after: {after.text}", after.id) if crashes and after else ("starting", "")

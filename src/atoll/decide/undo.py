@@ -4,7 +4,7 @@
 """
 
 from atoll.decide.facts import Facts, is_ready
-from atoll.model.state import Release
+from atoll.model.state import Reason, Release
 
 CRASHES = 2  # in a row on one slot: a crash loop, not an accident (PaaSTA's number)
 NO_PROGRAM = (126, 127)  # a shell's exit codes for a command that is not executable, or does not exist
@@ -21,40 +21,44 @@ def deadline_s(facts: Facts) -> float:
     return float("inf")
 
 
-def failure(facts: Facts) -> str:
-    """The reason to undo the rollout now, or ""."""
+def failure(facts: Facts) -> Reason | None:
+    """The reason to undo the rollout now, or None."""
     phase = facts.rollout.phase
     if phase in ("starting", "shifting", "releasing", "draining", "live") and (reason := _crash_loop(facts)):
         return reason
     if phase == "shifting" and facts.candidate.spec.ports and facts.seen.problem:
-        return f"the proxy did not take the switch to {facts.candidate.name}: {facts.seen.problem}"
+        return _proxy(f"the proxy did not take the switch to {facts.candidate.name}: {facts.seen.problem}")
     if facts.now.boot_s < deadline_s(facts):
-        return ""
+        return None
     if phase == "starting":
         return _too_slow(facts)
     waited = f"within {facts.candidate.spec.health.start_budget_s:g} s"
     if phase == "holding":
-        return f"the proxy did not acknowledge {waited} that it holds the requests to {facts.candidate.service}"
-    return f"the proxy did not acknowledge the switch to {facts.candidate.name} {waited}"
+        return _proxy(f"the proxy did not acknowledge {waited} that it holds the requests to {facts.candidate.service}")
+    return _proxy(f"the proxy did not acknowledge the switch to {facts.candidate.name} {waited}")
 
 
-def _crash_loop(facts: Facts) -> str:
+def _proxy(text: str) -> Reason:
+    return Reason(text, "proxy-not-acknowledged")
+
+
+def _crash_loop(facts: Facts) -> Reason | None:
     name = facts.candidate.name
     count = facts.seen.backoff.get(facts.candidate.n, 0)
     if count < CRASHES or (facts.stable is None and not _hopeless(facts)):
-        return ""  # on a first deploy services wait for each other: the start budget decides
+        return None  # on a first deploy services wait for each other: the start budget decides
     how = last_end(facts, facts.candidate)
     if facts.rollout.phase == "live":
         if facts.stable is None:
-            return ""
+            return None
         # Only while the previous release is warm and nothing of the new one works is going back sure to help.
         stands_by = any(is_ready(one) and one.record.release == facts.stable.n for one in facts.others)
         if not stands_by or any(is_ready(one) for one in facts.mine):
-            return ""
-        return f"{name} was live, then crashed {_times(count)} in a row{how}"
+            return None
+        return Reason(f"{name} was live, then crashed {_times(count)} in a row{how.text}", how.id)
     if READY in facts.rollout.entered_s or facts.rollout.phase != "starting":
-        return f"{name} was ready, then died {_times(count)} in a row{how}"
-    return f"{name} crashed {_times(count)} before it was ready{how}"
+        return Reason(f"{name} was ready, then died {_times(count)} in a row{how.text}", how.id)
+    return Reason(f"{name} crashed {_times(count)} before it was ready{how.text}", how.id)
 
 
 def _hopeless(facts: Facts) -> bool:
@@ -63,42 +67,43 @@ def _hopeless(facts: Facts) -> bool:
     return end is not None and (bool(end.error) or end.code in NO_PROGRAM)
 
 
-def _too_slow(facts: Facts) -> str:
+def _too_slow(facts: Facts) -> Reason:
     name, health, mine = facts.candidate.name, facts.candidate.spec.health, facts.mine
     count = facts.seen.backoff.get(facts.candidate.n, 0)
     ready = [one for one in mine if is_ready(one)]
     if len(ready) >= facts.wanted and len(facts.reachable) < facts.wanted:
         problem = f": {facts.seen.problem}" if facts.seen.problem else ""
-        return f"{name} is ready, but the proxy did not acknowledge its replicas within its start budget{problem}"
+        return _proxy(
+            f"{name} is ready, but the proxy did not acknowledge its replicas within its start budget{problem}"
+        )
+    because = why_not_ready(facts, facts.candidate)
     if READY in facts.rollout.entered_s:
         if 0 < len(ready) < facts.wanted:
-            return (
-                f"only {len(ready)} of {facts.wanted} replicas of {name} stayed ready "
-                f"within {health.start_budget_s:g} s{why_not_ready(facts, facts.candidate)}"
-            )
-        return f"{name} was ready, but not for {health.stable_for_s:g} s without a break" + (
-            why_not_ready(facts, facts.candidate)
-        )
+            few = f"only {len(ready)} of {facts.wanted} replicas of {name} stayed ready"
+            return Reason(f"{few} within {health.start_budget_s:g} s{because.text}", because.id)
+        text = f"{name} was ready, but not for {health.stable_for_s:g} s without a break{because.text}"
+        return Reason(text, "not-stable")
     crashed = f"; it crashed {_times(count)}" if count and facts.candidate.n in facts.seen.last_exit else ""
-    return f"{name} was not ready within {health.start_budget_s:g} s{crashed}{why_not_ready(facts, facts.candidate)}"
+    return Reason(f"{name} was not ready within {health.start_budget_s:g} s{crashed}{because.text}", because.id)
 
 
-def why_not_ready(facts: Facts, release: Release) -> str:
+def why_not_ready(facts: Facts, release: Release) -> Reason:
     """`: what stands in the way` of a release's replicas: a probe's words, else its last end; "" when not known."""
-    said = facts.seen.given_up.get(release.n, "")  # first: one that has just taken its place has seen nothing yet
+    given_up = facts.seen.given_up.get(release.n)  # first: one that has just taken its place has seen nothing yet
+    said, page = (given_up.text, given_up.id) if given_up else ("", "")
     for replica in facts.seen.replicas:
         text = replica.reason or replica.record.why
         if text and not said and replica.record.release == release.n and not is_ready(replica):
-            said = text
+            said, page = text, replica.reason_id
     too_slow = f"not ready within {release.spec.health.start_budget_s:g} s"  # in the caller's sentence already
     said = said.removeprefix(too_slow).removeprefix(": ")
-    return f": {said}" if said else last_end(facts, release)
+    return Reason(f": {said}", page or "not-ready-in-time") if said else last_end(facts, release)
 
 
-def last_end(facts: Facts, release: Release) -> str:
+def last_end(facts: Facts, release: Release) -> Reason:
     """`: exit code 1`, how its newest crash ended, or ""."""
     end = facts.seen.last_exit.get(release.n)
-    return f": {end.text}" if end else ""
+    return Reason(f": {end.text}", end.id) if end else Reason("", "not-ready-in-time")
 
 
 def _times(count: int) -> str:

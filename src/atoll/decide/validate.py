@@ -58,6 +58,7 @@ def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) ->
             field="gateway",
             what=f"gateway: port {gateway.port} lies within the ports {low}-{high} that replicas get",
             fix="choose a gateway port outside, or move `ports`",
+            id="port-range",
         )
     if ephemeral is not None and low <= ephemeral[1] and ephemeral[0] <= high:
         yield Problem(
@@ -67,6 +68,7 @@ def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) ->
             " ports of outgoing connections: a replica's port may be taken when it starts",
             fix=_outside(ephemeral, high - low),
             level="warning",
+            id="port-range",
         )
     needed = sum(2 * (spec.replicas * len(spec.ports) + len(spec.calls)) for spec in workspace.services.values())
     if needed > high - low + 1:
@@ -75,6 +77,7 @@ def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) ->
             field="ports",
             what=f"ports {low}-{high} are {high - low + 1}, but two releases of every service need {needed}",
             fix=f'such as ports = "{EnvironmentSpec().ports[0]}-{EnvironmentSpec().ports[1]}"',
+            id="port-range",
         )
 
 
@@ -94,13 +97,15 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
     """What its own fields say of each other. `sure`: its ports are what the file means."""
     if not spec.overlap and spec.replicas > 1:
         what = f"= false allows one instance at a time, but replicas is {spec.replicas}"
-        yield problem(spec, "overlap", what, "take `replicas` out, or `overlap`")
+        yield problem(spec, "overlap", what, "take `replicas` out, or `overlap`", id="fields-contradict")
     if spec.health.stable_for_s >= spec.health.start_budget_s:
         what = "must be shorter than health.start_budget: else no start is ever good"
-        yield problem(spec, "health.stable_for", what)
+        yield problem(spec, "health.stable_for", what, id="fields-contradict")
     if _leaves_workspace(spec.folder, spec.build.context):
         what = f'"{spec.build.context}" leads out of the workspace'
-        yield problem(spec, "build.context", what, 'name a folder of the workspace, such as ".."')
+        yield problem(
+            spec, "build.context", what, 'name a folder of the workspace, such as ".."', id="outside-workspace"
+        )
     yield from _variables(spec)
     yield from _numbers(spec)
     if sure:
@@ -134,7 +139,7 @@ def _numbers(spec: ServiceSpec) -> Iterator[Problem]:
     for port in spec.ports:
         if port.number is not None and (other := taken.setdefault(port.number, port.name)) != port.name:
             what = f"= {port.number} is the number of port '{other}', too"
-            yield problem(spec, f"ports.{port.name}.number", what, "give each its own")
+            yield problem(spec, f"ports.{port.name}.number", what, "give each its own", id="fields-contradict")
 
 
 def _leased_numbers(spec: ServiceSpec, environment: EnvironmentSpec) -> Iterator[Problem]:
@@ -143,7 +148,7 @@ def _leased_numbers(spec: ServiceSpec, environment: EnvironmentSpec) -> Iterator
     for port in spec.ports:
         if port.number is not None and low <= port.number <= high:
             what = f"= {port.number} lies within the ports {low}-{high} that Atoll leases"
-            yield problem(spec, f"ports.{port.name}.number", what, f"move `ports` in {WORKSPACE_FILE}")
+            yield problem(spec, f"ports.{port.name}.number", what, f"move `ports` in {WORKSPACE_FILE}", id="port-range")
 
 
 def _leaves_workspace(folder: str, context: str) -> bool:
@@ -166,30 +171,44 @@ def _probe(spec: ServiceSpec, field: str, probe: Probe) -> Iterator[Problem]:
     if probe.kind in {"process", "command"}:
         return
     if not spec.ports:
-        yield problem(spec, field, f"asks by {probe.kind}, but the service has no port", 'use "process", or a command')
+        yield problem(
+            spec,
+            field,
+            f"asks by {probe.kind}, but the service has no port",
+            'use "process", or a command',
+            id="no-such-port",
+        )
         return
     port = spec.port(probe.port)
     if port is None:
-        yield problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports))
+        yield problem(spec, f"{field}.port", *_no_such_port(probe.port, spec.ports), id="no-such-port")
     elif probe.kind not in {"tcp", port.protocol}:
         what = f"asks by {probe.kind}, but port '{port.name}' speaks {port.protocol}"
         fix = f'say port = "{probe.kind}", or ask by "tcp"' if len(spec.ports) == 1 else "name another port"
-        yield problem(spec, field, what, fix)
+        yield problem(spec, field, what, fix, id="wrong-protocol")
 
 
 def _route(spec: ServiceSpec, field: str, route: Route) -> Iterator[Problem]:
     """The gateway speaks HTTP and gRPC."""
     if not spec.ports:
-        yield problem(spec, field, "leads to a service without a port", 'take the route out, or `port = "none"`')
+        yield problem(
+            spec,
+            field,
+            "leads to a service without a port",
+            'take the route out, or `port = "none"`',
+            id="no-such-port",
+        )
         return
     port = spec.port(route.port)
     if port is None:
-        yield problem(spec, f"{field}.port", *_no_such_port(route.port, spec.ports))
+        yield problem(spec, f"{field}.port", *_no_such_port(route.port, spec.ports), id="no-such-port")
     elif port.protocol == "tcp":
         what = f"leads to port '{port.name}', which speaks tcp; the gateway speaks http and grpc"
-        yield problem(spec, field, what, "route to an http or grpc port")
+        yield problem(spec, field, what, "route to an http or grpc port", id="wrong-protocol")
     elif port.protocol == "grpc" and route.strip:
-        yield problem(spec, f"{field}.strip", "would break gRPC, whose path names the method", "take it out")
+        yield problem(
+            spec, f"{field}.strip", "would break gRPC, whose path names the method", "take it out", id="wrong-protocol"
+        )
 
 
 def _variables(spec: ServiceSpec) -> Iterator[Problem]:
@@ -202,17 +221,29 @@ def _variables(spec: ServiceSpec) -> Iterator[Problem]:
             other = sources[port.env]
             what = f"is also the variable of port '{port.name}', whose number Atoll chooses"
             fix = f'take it out, or name the port\'s variable: ports.{port.name} = {{ env = "MY_PORT" }}'
-            yield problem(spec, other, what, fix)
+            yield problem(spec, other, what, fix, id="variable-twice")
         sources[port.env] = f"ports.{port.name}.env"
     for call in spec.calls:
         for name in call.env:
             field = f"calls.{call.callee}.env.{name}"
             if name in sources:
-                yield problem(spec, field, f"is also set by {sources[name]}", "give each a variable of its own")
+                yield problem(
+                    spec,
+                    field,
+                    f"is also set by {sources[name]}",
+                    "give each a variable of its own",
+                    id="variable-twice",
+                )
             sources[name] = field
     for index, name in enumerate(spec.inherit):
         if name in sources:
-            yield problem(spec, f"inherit[{index}]", f"({name}) is also set by {sources[name]}", "take one of them out")
+            yield problem(
+                spec,
+                f"inherit[{index}]",
+                f"({name}) is also set by {sources[name]}",
+                "take one of them out",
+                id="variable-twice",
+            )
 
 
 # --- between services ---------------------------------------------------------------------------------------------
@@ -230,13 +261,26 @@ def _call(
                 f"{field}.url",
                 "is given, but a service of that name is here",
                 "rename the call, or take `url` out",
+                id="fields-contradict",
             )
         if call.protocol:
-            yield problem(spec, f"{field}.protocol", "has no meaning beside url", "the URL's scheme says it")
+            yield problem(
+                spec,
+                f"{field}.protocol",
+                "has no meaning beside url",
+                "the URL's scheme says it",
+                id="fields-contradict",
+            )
         if call.url.startswith("tcp:"):
             yield from _without_url(spec, call, call.url)
         if call.port:
-            yield problem(spec, f"{field}.port", "has no meaning beside url", "write the port into the URL")
+            yield problem(
+                spec,
+                f"{field}.port",
+                "has no meaning beside url",
+                "write the port into the URL",
+                id="fields-contradict",
+            )
         return
     callee = services.get(call.callee)
     if callee is None:
@@ -247,14 +291,14 @@ def _call(
                 if (near := nearest(call.callee, others))
                 else "one that may be absent is `optional = true`, one outside has a `url`"
             )
-            yield problem(spec, field, "names no service of the workspace", fix)
+            yield problem(spec, field, "names no service of the workspace", fix, id="unknown-callee")
         if call.protocol == "tcp":
             yield from _without_url(spec, call, field)
         return
     if callee.name == spec.name:
         what = f"{field} is the service itself: such a request goes to any replica of any live release"
         fix = "a replica reaches itself at its own port"
-        yield Problem(file=service_file(spec), field=field, what=what, fix=fix, level="warning")
+        yield Problem(file=service_file(spec), field=field, what=what, fix=fix, level="warning", id="calls-itself")
     if callee.name not in unsure:
         yield from _callee_port(spec, call, callee)
 
@@ -268,13 +312,14 @@ def _callee_port(spec: ServiceSpec, call: Call, callee: ServiceSpec) -> Iterator
             field,
             f"cannot be called: {callee.name} has no port",
             f"give {callee.name} a port, or take the call out",
+            id="no-such-port",
         )
     elif port is None:
         fix = did_you_mean(call.port, [each.name for each in callee.ports])
-        yield problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix)
+        yield problem(spec, f"{field}.port", f"names no port of {callee.name}: '{call.port}'", fix, id="no-such-port")
     elif call.protocol not in {None, port.protocol}:
         what = f"is {call.protocol}, but port '{port.name}' of {callee.name} speaks {port.protocol}"
-        yield problem(spec, f"{field}.protocol", what, "take it out: the callee says it")
+        yield problem(spec, f"{field}.protocol", what, "take it out: the callee says it", id="wrong-protocol")
     elif port.protocol == "tcp":
         yield from _without_url(spec, call, f"port '{port.name}' of {callee.name}")
 
@@ -284,7 +329,13 @@ def _without_url(spec: ServiceSpec, call: Call, who: str) -> Iterator[Problem]:
     for variable, text in call.env.items():
         if "url" in placeholders_of(text):
             what = f"wants a URL, but {who} speaks tcp"
-            yield problem(spec, f"calls.{call.callee}.env.{variable}", what, "use {address}, or {host} and {port}")
+            yield problem(
+                spec,
+                f"calls.{call.callee}.env.{variable}",
+                what,
+                "use {address}, or {host} and {port}",
+                id="wrong-protocol",
+            )
 
 
 def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:
@@ -299,5 +350,9 @@ def _clashing_routes(services: Collection[ServiceSpec]) -> Iterator[Problem]:
                 at = f'"{route.host or ""}{route.path}"'
                 whose = "this service already" if first is spec else f"{first.name} ({service_file(first)})"
                 yield problem(
-                    spec, f"route[{index}]", f"{at} belongs to {whose}", "a path and host lead to one service"
+                    spec,
+                    f"route[{index}]",
+                    f"{at} belongs to {whose}",
+                    "a path and host lead to one service",
+                    id="route-taken",
                 )

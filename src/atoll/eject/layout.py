@@ -60,7 +60,9 @@ class Layout:
             self.edges += [self._edge(spec, call, next(numbers)) for spec, call in self._inner_calls()]
         except StopIteration:
             why = "every replica and every call needs one of its own"
-            raise UserError(f"the ports {first}-{last} are too few", why, "widen `ports` in atoll.toml") from None
+            raise UserError(
+                f"the ports {first}-{last} are too few", why, "widen `ports` in atoll.toml", id="port-range"
+            ) from None
         self.after, self.circles = _order(self.services, workspace.services)
 
     def _inner_calls(self) -> Iterator[tuple[ServiceSpec, Call]]:

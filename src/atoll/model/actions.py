@@ -25,10 +25,11 @@ class Drain(msgspec.Struct, frozen=True):
 
 
 class Signal(msgspec.Struct, frozen=True):
-    """Phase `stopping`: send the stop signal of its release."""
+    """Phase `stopping`: send the stop signal of its release. `id` is the page of a `why` that is trouble."""
 
     replica: str
     why: str
+    id: str = ""
 
 
 class Kill(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 Adapters translate foreign exceptions at their edge into one of these and chain them (`raise ... from exc`).
 `exit_code` is the one place where exit codes are decided; the API maps the same classes to HTTP statuses in
-`daemon.api`. Anything else is a bug and keeps its traceback.
+`daemon.api`. Anything else is a bug and keeps its traceback. `id` names the page in `model.catalogue` that a person
+should read; `atoll explain ID` prints it.
 """
 
 from collections.abc import Sequence
@@ -10,26 +11,34 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.catalogue.ids import ErrorId
+
 
 class AtollError(Exception):
-    """Base of every error that Atoll raises on purpose."""
+    """Base of every error that Atoll raises on purpose: `what` is wrong, `why`, the `fix`, and the page's `id`."""
 
     exit_code = 1
 
-
-class UserError(AtollError):
-    """Something that a person must change: `what` is wrong, `why`, and the `fix`. Exit code 2."""
-
-    exit_code = 2
-
-    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+    def __init__(self, what: str, why: str = "", fix: str = "", *, id: ErrorId) -> None:
         super().__init__(what)
         self.what, self.why, self.fix = what, why, fix
+        self.id: ErrorId = id
+
+    @property
+    def headline(self) -> str:
+        """What is wrong, where it stands alone."""
+        return self.what
 
     def __str__(self) -> str:
         """`what: why (fix)`, in one line, for logs; the terminal shows the three on lines of their own."""
         text = f"{self.what}: {self.why}" if self.why else self.what
         return f"{text} ({self.fix})" if self.fix else text
+
+
+class UserError(AtollError):
+    """Something that a person must change. Exit code 2."""
+
+    exit_code = 2
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +49,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     file: str
+    id: ErrorId
     what: str
     line: int | None = None
     field: str = ""
@@ -58,6 +68,7 @@ class InvalidWorkspace(UserError):
             f"{count} problem{'s' if count != 1 else ''} in the workspace's files",
             f"{first.file}{f':{first.line}' if first.line else ''}: {first.what}",
             "run `atoll check` for the whole list",
+            id="invalid-files",
         )
 
 
@@ -69,10 +80,6 @@ class Conflict(AtollError):
     """The request contradicts what is going on: another rollout, a newer generation. Exit code 5."""
 
     exit_code = 5
-
-    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
-        super().__init__(what)
-        self.what, self.why, self.fix = what, why, fix
 
 
 class Refused(UserError):
@@ -88,13 +95,22 @@ class DeployFailed(AtollError):
 
 
 class BuildFailed(AtollError):
-    """A build step of one service ended badly. `output` is the end of what it printed. Exit code 6."""
+    """A build step of one service ended badly. `why`, also as `output`, is the end of what it printed. Exit code 6."""
 
     exit_code = 6
 
-    def __init__(self, service: str, what: str, output: str = "", fix: str = "") -> None:
-        super().__init__(f"{service}: {what}")
-        self.service, self.what, self.output, self.fix = service, what, output, fix
+    def __init__(self, service: str, what: str, output: str = "", fix: str = "", *, id: ErrorId) -> None:
+        super().__init__(what, output, fix, id=id)
+        self.service, self.output = service, output
+
+    @property
+    def headline(self) -> str:
+        """With the service, of which `what` says nothing."""
+        return f"{self.service}: {self.what}"
+
+    def __str__(self) -> str:
+        """Without the output, which may be long."""
+        return self.headline
 
 
 class Unreachable(AtollError):
@@ -106,8 +122,8 @@ class Unreachable(AtollError):
 class Retryable(AtollError):
     """Outside trouble that may pass; try again after `after_s` seconds."""
 
-    def __init__(self, what: str, after_s: float = 1.0) -> None:
-        super().__init__(what)
+    def __init__(self, what: str, after_s: float = 1.0, *, id: ErrorId) -> None:
+        super().__init__(what, id=id)
         self.after_s = after_s
 
 

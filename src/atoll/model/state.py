@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.spec import ServiceSpec
 
 
@@ -109,6 +110,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     phase_since_s: float
     entered_s: Mapping[str, float] = {}  # phase -> when it was entered first, on the same boot
     reason: str = ""  # why it is being undone, with the candidate's last output in `output`
+    reason_id: str = ""
     output: str = ""
     started_wall: float = 0.0
     author: Author = Author()
@@ -136,6 +138,16 @@ class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
     phase_since_s: float = 0.0
     created_wall: float = 0.0
     why: str = ""  # why it is draining or stopping
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why something is not as it should be: words for a person, and the id of the page that explains them.
+
+    In rows and views the two stand side by side, as `reason` and `reason_id`; "" is: there is nothing to explain.
+    """
+
+    text: str
+    id: str
 
 
 _SIGNALS = {  # Linux's numbers on every machine that Envoy runs on
@@ -169,6 +181,13 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     wall: float = 0.0
 
     @property
+    def id(self) -> ErrorId:
+        """The page that explains it."""
+        if self.oom:
+            return "out-of-memory"
+        return "program-not-found" if self.error or self.code in _OF_SHELLS else "crashed"
+
+    @property
     def text(self) -> str:
         """What happened, for a person."""
         if self.error:
@@ -193,6 +212,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     in_proxy: Literal["absent", "serving", "draining"] | None = None  # by the last acknowledged table
     inflight: int | None = None  # requests in flight, counted after that acknowledgement
     reason: str = ""  # why it is not ready, for a person
+    reason_id: str = ""
 
     @property
     def id(self) -> str:
@@ -234,9 +254,10 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     backoff: Mapping[int, int] = {}  # release -> crashes in a row, the worst slot's
     last_exit: Mapping[int, Exit] = {}  # release -> the newest crash
     given_up: Mapping[
-        int, str
+        int, Reason
     ] = {}  # release -> why its newest replica that never got ready was ended; after last_exit
     problem: str = ""  # what stands in the way, for a person (e.g. Envoy's refusal)
+    problem_id: str = ""
     at_s: float = 0.0
 
 
@@ -263,6 +284,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     previous: int | None
     outcome: Literal["live", "undone"]
     reason: str = ""
+    reason_id: str = ""
     output: str = ""
     changed: tuple[str, ...] = ()  # sentences: what differs from the previous release
     seconds: Mapping[str, float] = {}  # per phase, plus "total"

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.errors import AtollError
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact, Author, Exit, Receipt, ReplicaPhase, RolloutPhase
 
@@ -104,6 +105,7 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     inflight: int | None = None
     since_s: float = 0.0  # how long it has been in this phase
     reason: str = ""  # why it is not ready
+    reason_id: str = ""  # its page: `atoll explain ID`; "" when there is nothing to explain
 
 
 ServiceState = Literal[
@@ -132,6 +134,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     since_wall: float = 0.0  # since when this release has the traffic
     urls: tuple[str, ...] = ()  # at the gateway
     reason: str = ""  # why it is not up, for a person
+    reason_id: str = ""  # its page
     replicas: tuple[ReplicaView, ...] = ()
 
 
@@ -181,6 +184,7 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0  # to this service since it began
     failed: int = 0
     text: str = ""  # what is going on or went wrong, for a person
+    reason_id: str = ""  # the page of what went wrong
     output: str = ""  # the candidate's last output when it failed
     warnings: tuple[str, ...] = ()  # what a person should know although it was admitted; only in the first answer
     ended: bool = False
@@ -249,6 +253,7 @@ class WhyView(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
     because: tuple[str, ...] = ()  # sentences, the most important first
     fix: str = ""
+    pages: tuple[str, ...] = ()  # what `atoll explain` has about it
     rollout: OperationView | None = None
     crash: Exit | None = None
     crash_replica: str = ""
@@ -281,10 +286,17 @@ class DoctorView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorView(msgspec.Struct, frozen=True, kw_only=True):
-    """An error for people: what, why, the fix; `kind` is the error's class, `exit_code` what a command ends with."""
+    """An error for people: what, why, the fix; `id` names its page, `kind` is the error's class, `exit_code` a command's."""
 
+    id: str  # `atoll explain ID`; a newer daemon may know ids that this client does not
     kind: str
     what: str
     why: str = ""
     fix: str = ""
     exit_code: int = 1
+
+    @classmethod
+    def of(cls, exc: AtollError, fix: str = "") -> "ErrorView":
+        """An error as people and clients get it; `fix` replaces its own."""
+        kind = type(exc).__name__
+        return cls(id=exc.id, kind=kind, what=exc.headline, why=exc.why, fix=fix or exc.fix, exit_code=exc.exit_code)

@@ -285,9 +285,12 @@ def disk_trouble(exc: OSError, root: Path) -> UserError:
     """What a person should know of an error of the file system below `root`."""
     if exc.errno in FULL:
         free = "free some space, or remove old artifacts"
-        return UserError(f"the disk that holds {root} is full", str(exc.strerror), free)
+        return UserError(f"the disk that holds {root} is full", str(exc.strerror), free, id="disk-full")
     if exc.errno in UNWRITABLE:
         return UserError(
-            f"{root} cannot be written", f"{exc.filename}: {exc.strerror}", "make it writable for the user who builds"
+            f"{root} cannot be written",
+            f"{exc.filename}: {exc.strerror}",
+            "make it writable for the user who builds",
+            id="folder-unusable",
         )
-    return UserError(f"{root} cannot be used", str(exc), "look at the file system that holds it")
+    return UserError(f"{root} cannot be used", str(exc), "look at the file system that holds it", id="folder-unusable")

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import BuildFailed, UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact
@@ -150,11 +151,13 @@ class _Build:
         except BuildFailed as exc:
             failed = exc
         except UserError as exc:
-            failed = BuildFailed(self.spec.name, f"{exc.what}: {exc.why}" if exc.why else exc.what, fix=exc.fix)
+            failed = BuildFailed(
+                self.spec.name, f"{exc.what}: {exc.why}" if exc.why else exc.what, fix=exc.fix, id=exc.id
+            )
             failed.__cause__ = exc
         except OSError as exc:
             trouble = disk_trouble(exc, self.artifacts.root)
-            failed = BuildFailed(self.spec.name, f"{trouble.what}: {trouble.why}", fix=trouble.fix)
+            failed = BuildFailed(self.spec.name, f"{trouble.what}: {trouble.why}", fix=trouble.fix, id=trouble.id)
             failed.__cause__ = exc
         self.tell("failed", label=failed.what)
         return failed
@@ -258,6 +261,7 @@ class _Build:
                 self.spec.name,
                 f"another process has been building the same for {patience_s:.0f} s",
                 fix=f"end the process that holds {self.artifacts.lock_path(key)}",
+                id="build-busy",
             ) from exc
         finally:
             waiting.cancel()
@@ -317,10 +321,12 @@ class _Build:
         """A failed build with what it printed last, and with the disk's part in it."""
         disk = os.statvfs(self.artifacts.root)
         said = output.last()
+        id: ErrorId = "build-step-failed"
         if disk.f_bavail * disk.f_frsize < LOW_BYTES or "ENOSPC" in said or "No space left on device" in said:
             trouble = disk_trouble(OSError(errno.ENOSPC, "no space left"), self.artifacts.root)
             what, fix = f"{what}; {trouble.what}", f"{trouble.fix}; "
-        return BuildFailed(self.spec.name, what, said, fix=f"{fix}the whole output is in {output.path}")
+            id = trouble.id
+        return BuildFailed(self.spec.name, what, said, fix=f"{fix}the whole output is in {output.path}", id=id)
 
     def finish(self, order: _Order, folder: Path, seconds: float) -> Artifact:
         """Make it read-only and complete."""

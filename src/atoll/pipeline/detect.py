@@ -57,7 +57,10 @@ def choose(spec: ServiceSpec, files: frozenset[str]) -> Builder:
         if (named := BUILDERS.get(spec.build.builder)) is None:
             known = f"known: {', '.join(BUILDERS)}"
             raise UserError(
-                f"there is no builder {spec.build.builder!r}", known, did_you_mean(spec.build.builder, BUILDERS)
+                f"there is no builder {spec.build.builder!r}",
+                known,
+                did_you_mean(spec.build.builder, BUILDERS),
+                id="builder-unclear",
             )
         return named
     fitting = [each for each in BUILDERS.values() if each is not COMMAND and each.detect(files)]
@@ -68,6 +71,7 @@ def choose(spec: ServiceSpec, files: frozenset[str]) -> Builder:
             f"{spec.name} looks like {names} at once",
             f"its folder holds {marks}",
             f'name one in service.toml: [build] builder = "{fitting[0].name}"',
+            id="builder-unclear",
         )
     return fitting[0] if len(fitting) == 1 else COMMAND
 

@@ -86,16 +86,23 @@ def select(
                 continue  # sockets and pipes are no source
             found.append(Entry(path, kind, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)))
     except PermissionError as exc:
-        raise UserError(f"{exc.filename} cannot be read", str(exc.strerror), "make it readable") from exc
+        raise UserError(
+            f"{exc.filename} cannot be read", str(exc.strerror), "make it readable", id="file-unreadable"
+        ) from exc
     except (FileNotFoundError, NotADirectoryError) as exc:
         if folder.is_dir():
-            raise UserError(f"{base} changed while it was read", str(exc), "build again") from exc
+            raise UserError(f"{base} changed while it was read", str(exc), "build again", id="inputs-changed") from exc
         raise UserError(
-            f"there is no folder {base}", "a service is built from its folder", "check out the files"
+            f"there is no folder {base}", "a service is built from its folder", "check out the files", id="no-inputs"
         ) from exc
     if not found and tuple(patterns) != EVERYTHING:
         shown = ", ".join(patterns)
-        raise UserError("the service has no inputs", f"[build] inputs = {shown} means no file", "correct the patterns")
+        raise UserError(
+            "the service has no inputs",
+            f"[build] inputs = {shown} means no file",
+            "correct the patterns",
+            id="no-inputs",
+        )
     found.sort(key=lambda entry: entry.path)
     return found
 
@@ -121,7 +128,9 @@ def _check_name(path: str) -> None:
     try:
         path.encode()
     except UnicodeEncodeError as exc:
-        raise UserError(f"the file name {os.fsencode(path)!r} is not UTF-8", "artifacts need it", "rename it") from exc
+        raise UserError(
+            f"the file name {os.fsencode(path)!r} is not UTF-8", "artifacts need it", "rename it", id="file-unreadable"
+        ) from exc
 
 
 def _check_link(base: str, path: str) -> None:
@@ -135,6 +144,7 @@ def _check_link(base: str, path: str) -> None:
             f"{path} is a symbolic link out of the service's folder",
             f"it points to {target}, which would not be part of the artifact",
             "copy the file into the folder, or leave the link out with [build] inputs",
+            id="link-outside",
         )
 
 
@@ -211,7 +221,9 @@ def _read(source: Path, target: Path | None, stop: threading.Event) -> str | Non
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise UserError(f"{source} cannot be read", str(exc.strerror), "make it a readable file") from exc
+            raise UserError(
+                f"{source} cannot be read", str(exc.strerror), "make it a readable file", id="file-unreadable"
+            ) from exc
         with file as reading:
             before = os.fstat(reading.fileno())
             if target is None:
@@ -224,7 +236,12 @@ def _read(source: Path, target: Path | None, stop: threading.Event) -> str | Non
         if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
             return content
         time.sleep(0.05)
-    raise UserError(f"{source} keeps changing", f"read {TRIES} times, different each time", "stop what writes it")
+    raise UserError(
+        f"{source} keeps changing",
+        f"read {TRIES} times, different each time",
+        "stop what writes it",
+        id="inputs-changed",
+    )
 
 
 def _pump(reading: int, writing: int | None, stop: threading.Event) -> str:

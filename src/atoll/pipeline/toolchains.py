@@ -73,7 +73,10 @@ class Toolchains:
             if (toolchain := known.get(name)) is None:
                 fix = did_you_mean(name, known) or "correct [build] tool in service.toml"
                 raise UserError(
-                    f"there are no {name} toolchains that Atoll knows", f"known: {', '.join(sorted(known))}", fix
+                    f"there are no {name} toolchains that Atoll knows",
+                    f"known: {', '.join(sorted(known))}",
+                    fix,
+                    id="unknown-toolchain",
                 )
             return _chosen(toolchain, self.pick(toolchain, version))
         if (toolchain := builder.toolchain) is None:
@@ -94,6 +97,7 @@ class Toolchains:
             f"{toolchain.name} {version} is missing",
             f"found {there or 'none'}; looked on the PATH and in {', '.join(toolchain.places)}",
             f"{toolchain.fix.format(version=version)}, or change [build] tool in service.toml",
+            id="tool-missing",
         )
 
     def all(self, toolchain: Toolchain) -> list[Found]:

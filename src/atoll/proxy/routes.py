@@ -81,7 +81,7 @@ def _host(domain: str, routes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _not_found() -> dict[str, Any]:
-    body = "atoll: no service has a route for this path\n"
+    body = "atoll: no service has a route for this path [no-route]\n"
     return {
         "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": body}},
@@ -101,7 +101,7 @@ def target_routes(target: Target) -> list[dict[str, Any]]:
     routes = []
     if policy.max_body_bytes:
         too_long = {"name": "content-length", "range_match": {"start": policy.max_body_bytes + 1, "end": 1 << 62}}
-        body = f"atoll: more than {policy.max_body_bytes} bytes\n"
+        body = f"atoll: more than {policy.max_body_bytes} bytes [body-too-large]\n"
         routes.append(
             {
                 "match": _match(target, (too_long,)),
@@ -119,7 +119,7 @@ def target_routes(target: Target) -> list[dict[str, Any]]:
 def _unavailable(target: Target) -> dict[str, Any]:
     return {
         "match": _match(target, ()),
-        "direct_response": {"status": 503, "body": {"inline_string": f"atoll: {target.reason}\n"}},
+        "direct_response": {"status": 503, "body": {"inline_string": f"atoll: {target.reason} [no-ready-replica]\n"}},
     }
 
 

@@ -23,6 +23,7 @@ from atoll.model.state import (
     Backoff,
     Exit,
     Observation,
+    Reason,
     Release,
     Replica,
     ReplicaRecord,
@@ -60,6 +61,9 @@ class Shared(NamedTuple):
     data: str  # absolute; a service that names {data} has its own folder in it. "" gives none
 
 
+_NO_PROBLEM = Reason("", "")
+
+
 class Cell:
     """Keeps one service as `want` says."""
 
@@ -75,7 +79,7 @@ class Cell:
         self._edges = Edges(service, shared.records, shared.ports, shared.actor, shared.clock)
         self._signalled: set[str] = set()
         self._killed: dict[str, float] = {}  # replica -> when SIGKILL was sent last, boot seconds
-        self._problem = ""
+        self._problem = _NO_PROBLEM
         self._hint = asyncio.Event()
         self._tasks: asyncio.TaskGroup
 
@@ -113,6 +117,8 @@ class Cell:
         """What is known now."""
         shared = self._shared
         acked, wanted = shared.actor.acked(self.service), shared.actor.wanted(self.service)
+        refused = shared.actor.problem(self.service)
+        problem = Reason(refused, "proxy-not-acknowledged") if refused else self._problem
         return Observation(
             service=self.service,
             replicas=tuple(
@@ -124,7 +130,8 @@ class Cell:
             backoff=crashes(self._backoff),
             last_exit=dict(self._ends.exits),
             given_up=dict(self._ends.given_up),
-            problem=shared.actor.problem(self.service) or self._problem,
+            problem=problem.text,
+            problem_id=problem.id,
             at_s=shared.clock.now().boot_s,
         )
 
@@ -148,6 +155,7 @@ class Cell:
             in_proxy=self._in_proxy(record, acked, wanted),
             inflight=self._inflight.of(record.id),
             reason=prober.reason if prober else "",
+            reason_id=prober.reason_id if prober else "",
         )
 
     def _in_proxy(
@@ -171,7 +179,7 @@ class Cell:
                 try:
                     wake_s = await self._step()
                 except (Retryable, Conflict) as exc:
-                    self._problem = str(exc)
+                    self._problem = Reason(str(exc), exc.id)
                     _log.warning("%s: %s", self.service, exc)
                     wake_s = exc.after_s if isinstance(exc, Retryable) else 1.0
                 try:
@@ -198,7 +206,7 @@ class Cell:
         if actions:
             await self._do(actions, releases)
             self._submit(want, releases)
-        self._problem = ""
+        self._problem = _NO_PROBLEM
         self._follow_replicas(releases)
         if await self._count(want):
             waits.append(self._inflight.again_s)

@@ -107,7 +107,12 @@ class HostEngine:
                 return await self._host.run(
                     msgspec.structs.replace(launch, command=Command(argv=tuple(argv))), timeout_s
                 )
-        raise NotFound(f"there is no replica {replica}", "it may just have been replaced", "see `atoll status`")
+        raise NotFound(
+            f"there is no replica {replica}",
+            "it may just have been replaced",
+            "see `atoll status`",
+            id="unknown-replica",
+        )
 
     # --- what the daemon also shows ------------------------------------------------------------------------------
 

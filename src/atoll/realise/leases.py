@@ -21,7 +21,9 @@ class Ports:
             self._next = (self._next + 1) % self._count
             if port not in taken and _free(port):
                 return port
-        raise Retryable(f"no free port in {self._first}-{self._first + self._count - 1}", after_s=5.0)
+        raise Retryable(
+            f"no free port in {self._first}-{self._first + self._count - 1}", after_s=5.0, id="no-free-port"
+        )
 
 
 def _free(port: int) -> bool:

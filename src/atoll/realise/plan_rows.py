@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
-from atoll.model.state import Event, Exit, Now, Release, ReplicaPhase, ReplicaRecord
+from atoll.model.state import Event, Exit, Now, Reason, Release, ReplicaPhase, ReplicaRecord
 from atoll.ports import Change, Lease
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports
@@ -18,7 +18,7 @@ class Ends:
     def __init__(self) -> None:
         self.exits: dict[int, Exit] = {}  # the last crash
         self.crashed: dict[int, str] = {}  # whose that was
-        self.given_up: dict[int, str] = {}  # why the last one was ended that did not get ready
+        self.given_up: dict[int, Reason] = {}  # why the last one was ended that did not get ready
 
 
 class PlanRows:
@@ -58,7 +58,7 @@ class PlanRows:
                 self._move(action.replica, "draining", action.why)
                 self._tell("replica.draining", self._rows[-1], f"{action.replica}: {action.why}")
             case Signal():
-                self._note_slow_start(self._current[action.replica], action.why)
+                self._note_slow_start(self._current[action.replica], Reason(action.why, action.id))
                 self._move(action.replica, "stopping", action.why)
                 self._tell("replica.stopping", self._rows[-1], f"{action.replica}: {action.why}")
             case Kill():
@@ -104,7 +104,7 @@ class PlanRows:
         row = self._current[replica]
         self._rows.append(msgspec.structs.replace(row, phase=phase, why=why, phase_since_s=self._now.boot_s))
 
-    def _note_slow_start(self, row: ReplicaRecord, why: str) -> None:
+    def _note_slow_start(self, row: ReplicaRecord, why: Reason) -> None:
         """Its successor will not know yet why it was ended."""
         release = self._releases.get(row.release)
         budget_s = release.spec.health.start_budget_s if release else float("inf")

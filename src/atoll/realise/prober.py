@@ -55,6 +55,11 @@ class Prober:
         """Why it is not ready."""
         return self._judge.reason
 
+    @property
+    def reason_id(self) -> str:
+        """The page that explains it."""
+        return self._judge.reason_id
+
     def close(self) -> None:
         """Stop asking."""
         if self._task is not None:
@@ -76,7 +81,7 @@ class Prober:
     async def _ask(self) -> None:
         ready = await self._probe(self._spec.health.ready, ready=True)
         now_s = self._clock.now().boot_s
-        self._judge = self._judge.readiness(ready.ok, ready.text, now_s)
+        self._judge = self._judge.readiness(ready.ok, ready.text, now_s, ready.id)
         if self._spec.health.live.kind != "process" and self._judge.was_ready:
             live = await self._probe(self._spec.health.live, ready=False)
             self._judge = self._judge.liveness(live.ok, live.text, self._clock.now().boot_s)
@@ -90,7 +95,7 @@ class Prober:
             launch = await self._cell.surroundings(self._row, probe.command) if probe.kind == "command" else None
             return await self._put_question(probe, self._address(probe), self._host, launch)
         except AtollError as exc:
-            return Answer(ok=False, text=str(exc))
+            return Answer(ok=False, text=str(exc), id=exc.id)
 
     def _address(self, probe: Probe) -> Address | None:
         port = self._spec.port(probe.port)
@@ -111,9 +116,11 @@ class Prober:
             listener = await self._host.listener(self._row.id, port)
             port = self._number(name, port)
             if listener.state == "stranger":
-                return Answer(ok=False, text=f"port {port} ('{name}') is not its own: {listener.text}")
+                text = f"port {port} ('{name}') is not its own: {listener.text}"
+                return Answer(ok=False, text=text, id="port-stranger")
             if listener.state == "none":
-                return Answer(ok=False, text=f"nothing listens on 127.0.0.1:{port} ('{name}') yet")
+                text = f"nothing listens on 127.0.0.1:{port} ('{name}') yet"
+                return Answer(ok=False, text=text, id="port-not-used")
             self.everywhere = listener.everywhere
         self._owned_until_s = now_s + _OWN_AGAIN_S
         return Answer(ok=True)

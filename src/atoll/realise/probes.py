@@ -3,8 +3,9 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import AtollError
 from atoll.model.spec import Probe
 from atoll.model.state import Address
@@ -18,10 +19,15 @@ _SERVING = (
 
 
 class Answer(NamedTuple):
-    """Whether it is well, and what it said in a person's words."""
+    """Whether it is well; if not, what it said in a person's words, and the id of the page that explains it."""
 
     ok: bool
     text: str = ""
+    id: ErrorId | Literal[""] = ""
+
+
+def _ill(text: str, id: ErrorId = "probe-failed") -> Answer:
+    return Answer(ok=False, text=text, id=id)
 
 
 Ask = Callable[[Probe, Address | None, Host, Launch | None], Awaitable[Answer]]
@@ -37,7 +43,7 @@ async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch 
                 case "command":
                     return await _command(host, launch, probe.timeout_s)
                 case _ if address is None:
-                    return Answer(ok=False, text=f"the probe's port '{probe.port}' does not exist")
+                    return _ill(f"the probe's port '{probe.port}' does not exist", "no-such-port")
                 case "tcp":
                     return await _tcp(address)
                 case "http":
@@ -45,21 +51,21 @@ async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch 
                 case "grpc":
                     return await _grpc(probe, address)
     except TimeoutError:
-        return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s")
+        return _ill(f"no answer within {probe.timeout_s:g} s")
     except ConnectionRefusedError:
-        return Answer(ok=False, text=f"nothing listens on {address} yet")
+        return _ill(f"nothing listens on {address} yet", "port-not-used")
     except (OSError, ValueError) as exc:
-        return Answer(ok=False, text=f"{type(exc).__name__}: {exc}")
+        return _ill(f"{type(exc).__name__}: {exc}")
     except AtollError as exc:
-        return Answer(ok=False, text=str(exc))
+        return _ill(str(exc), exc.id)
 
 
 async def _command(host: Host, launch: Launch | None, timeout_s: float) -> Answer:
     if launch is None:
-        return Answer(ok=False, text="its environment is not known yet")
+        return _ill("its environment is not known yet")
     exit_, output = await host.run(launch, timeout_s)
     last = output.strip().splitlines()[-1:] or [""]
-    return Answer(ok=exit_.code == 0, text="" if exit_.code == 0 else f"{exit_.text}: {last[0]}".rstrip(": "))
+    return Answer(ok=True) if exit_.code == 0 else _ill(f"{exit_.text}: {last[0]}".rstrip(": "))
 
 
 async def _tcp(address: Address) -> Answer:
@@ -75,10 +81,10 @@ async def _http(probe: Probe, address: Address) -> Answer:
     said = await _status_line(address, f"GET {probe.path} HTTP/1.1\r\n{lines}\r\n".encode())
     version, _, rest = said.partition(b" ")
     if not version.startswith(b"HTTP/1") or not rest[:3].isdigit():
-        return Answer(ok=False, text=f"GET {probe.path} answered something that is not HTTP")
+        return _ill(f"GET {probe.path} answered something that is not HTTP")
     status = int(rest[:3])
     # 2xx and 3xx, as Kubernetes judges.
-    return Answer(ok=200 <= status < 400, text=f"GET {probe.path} answered {status}")
+    return Answer(ok=True) if 200 <= status < 400 else _ill(f"GET {probe.path} answered {status}")
 
 
 async def _status_line(address: Address, request: bytes) -> bytes:
@@ -110,5 +116,5 @@ async def _grpc(probe: Probe, address: Address) -> Answer:
             reply: bytes = await check(request, timeout=probe.timeout_s)
         except grpc.aio.AioRpcError as exc:
             detail = (exc.details() or "").splitlines()[:1] or [""]
-            return Answer(ok=False, text=f"health Check: {exc.code().name} {detail[0]}".rstrip())
-    return Answer(ok=reply.startswith(_SERVING), text="" if reply.startswith(_SERVING) else "health Check: not serving")
+            return _ill(f"health Check: {exc.code().name} {detail[0]}".rstrip())
+    return Answer(ok=True) if reply.startswith(_SERVING) else _ill("health Check: not serving")

@@ -22,6 +22,7 @@ def admit_name(name: str) -> None:
             f"{name[:MAX_NAME]!r} cannot name a secret",
             f"a name has 1 to {MAX_NAME} of a-z, 0-9, '-', '_' and '.', and begins with a letter or a digit",
             "choose another name, for example 'orders-db'",
+            id="secret-invalid",
         )
 
 
@@ -33,12 +34,14 @@ def admit_value(name: str, value: str) -> bytes:
             f"The secret {name} is too large",
             f"it has {len(encoded)} bytes, the limit is {MAX_VALUE_BYTES}",
             "keep it in a file that the service reads, and put that file's path here",
+            id="secret-invalid",
         )
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise UserError(
             f"The secret {name} is not text",
             "it holds a NUL or bytes that are not UTF-8, which no environment variable can",
             "encode it, for example with base64, and decode it in the service",
+            id="secret-invalid",
         )
     return encoded
 
@@ -48,12 +51,16 @@ def unknown(name: str, known: Iterable[str]) -> NotFound:
     return NotFound(
         f"There is no secret {name[:MAX_NAME]!r}",
         "it was never set in this environment, or was removed",
-        did_you_mean(name, known) or f"set it: `atoll secrets set {name[:MAX_NAME]}`",
+        did_you_mean(name, known) or f"set it: `atoll secret set {name[:MAX_NAME]}`",
+        id="unknown-secret",
     )
 
 
 def unknown_version(name: str, version: int, newest: int) -> NotFound:
     """The error for a version that the secret does not have."""
     return NotFound(
-        f"The secret {name} has no version {version}", f"its newest is {newest}", "name an older one, or none"
+        f"The secret {name} has no version {version}",
+        f"its newest is {newest}",
+        "name an older one, or none",
+        id="unknown-secret",
     )

@@ -49,6 +49,7 @@ def prepare(engine: Engine, path: Path) -> None:
                 f"The database {path} was written by a newer Atoll",
                 f"its schema is {found}, this version knows {HEAD}",
                 "start the newer version; a schema never goes back",
+                id="database-newer",
             )
         if found is not None and (found != HEAD or not _clean(connection)):
             check(connection, path)

@@ -31,6 +31,7 @@ def damaged(path: Path, why: str) -> UserError:
         why,
         f"put back a copy of it, or begin anew: `mv {path} {path}.damaged; rm -f {path}-wal {path}-shm`, "
         "start again, and deploy each service",
+        id="database-damaged",
     )
 
 
@@ -40,6 +41,7 @@ def unusable(folder: Path, exc: OSError) -> UserError:
         f"The state folder {folder} cannot be used",
         exc.strerror or str(exc),
         "give it space and write permission, or choose another state folder",
+        id="folder-unusable",
     )
 
 
@@ -52,7 +54,7 @@ def explain(exc: BaseException, path: Path) -> AtollError | None:
     if code in _DAMAGED:
         return damaged(path, str(cause))
     if code in _PASSING:
-        return Retryable(f"{path} cannot be used now: {_PASSING[code]} ({cause})", after_s=1.0)
+        return Retryable(f"{path} cannot be used now: {_PASSING[code]} ({cause})", after_s=1.0, id="database-busy")
     return None
 
 

@@ -22,17 +22,25 @@ def read_key(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise UserError(f"The vault's key {path} cannot be read", exc.strerror or "", "give its owner access") from exc
+        raise UserError(
+            f"The vault's key {path} cannot be read", exc.strerror or "", "give its owner access", id="vault-key"
+        ) from exc
     with os.fdopen(fd, "rb") as file:
         if os.fstat(fd).st_mode & 0o077:
             raise UserError(
-                f"The vault's key {path} is not private", "others than its owner may read it", f"`chmod 600 {path}`"
+                f"The vault's key {path} is not private",
+                "others than its owner may read it",
+                f"`chmod 600 {path}`",
+                id="vault-key",
             )
         text = file.read(1024)
     key = _decoded(text)
     if key is None:
         raise UserError(
-            f"The vault's key {path} is damaged", "it does not hold a key of 32 bytes", "put back a copy of it"
+            f"The vault's key {path} is damaged",
+            "it does not hold a key of 32 bytes",
+            "put back a copy of it",
+            id="vault-key",
         )
     return key
 

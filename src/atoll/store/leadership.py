@@ -35,6 +35,7 @@ class LeaderLock:
                 "Another daemon leads this environment",
                 f"pid {holder} holds {path}",
                 "use that one, or stop it first",
+                id="second-daemon",
             ) from exc
         except OSError as exc:
             os.close(self._fd)
@@ -58,4 +59,7 @@ def verify_epoch(connection: Connection, epoch: int) -> None:
     """Raise Fenced unless `epoch` still leads."""
     found, pid = connection.execute(select(leader.c.epoch, leader.c.pid)).one()
     if found != epoch:
-        raise Fenced(f"another daemon (pid {pid}) leads this environment now: epoch {found}, this one has {epoch}")
+        raise Fenced(
+            f"another daemon (pid {pid}) leads this environment now: epoch {found}, this one has {epoch}",
+            id="second-daemon",
+        )

@@ -74,6 +74,7 @@ def _event(row: Any) -> Event:
             f"The row {row['seq']} of table ledger cannot be read",
             str(exc),
             "put back a copy of state.db from before",
+            id="database-damaged",
         ) from exc
     author = Author(actor=row["actor"], commit=row["commit"], commit_wall=row["commit_wall"], dirty=bool(row["dirty"]))
     return Event(

@@ -77,5 +77,6 @@ def load(connection: Connection, type_: type[_R]) -> Sequence[_R]:
                 f"The row {name} of table {table.name} cannot be read",
                 str(exc),
                 "start the version of Atoll that wrote it, or put back a copy of state.db from before",
+                id="database-damaged",
             ) from exc
     return rows

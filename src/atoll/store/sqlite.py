@@ -119,7 +119,8 @@ class SqliteStore:
         # A file that was removed or replaced would swallow commits without a sound: SQLite holds the old inode.
         if _inode(self.path) != self._inode:
             raise Fenced(
-                f"{self.path} was removed or replaced while this daemon led; what it did is not in the new one"
+                f"{self.path} was removed or replaced while this daemon led; what it did is not in the new one",
+                id="second-daemon",
             )
         verify_epoch(connection, self._epoch)
 
@@ -198,7 +199,8 @@ def _expect(connection: Connection, service: str, generation: int) -> None:
         raise Conflict(
             f"{service} was changed meanwhile",
             f"its intent is at generation {found}, the request was made for {generation}",
-            f"look at `atoll status {service}`, then ask again",
+            "look at `atoll status`, then ask again",
+            id="changed-meanwhile",
         )
 
 
@@ -211,6 +213,7 @@ def _take_port(connection: Connection, lease: Lease) -> None:
             f"Port {lease.port} cannot be leased to {lease.holder}",
             f"{holder} holds it",
             "this is a mistake in Atoll: please report it with `atoll events`",
+            id="bug",
         )
 
 

@@ -104,6 +104,7 @@ class SqliteVault:
                 f"The vault {self.path} was written by a newer Atoll",
                 f"its schema is {found}, this version knows {_SCHEMA_VERSION}",
                 "start the newer version; a schema never goes back",
+                id="database-newer",
             )
         if found < _SCHEMA_VERSION:
             for statement in filter(str.strip, _TABLES.split(";")):  # executescript would commit first
@@ -139,7 +140,8 @@ class SqliteVault:
             raise UserError(
                 f"The secret {name} (version {version}) cannot be opened",
                 f"its row in {self.path} was changed or is damaged",
-                f"set it again: `atoll secrets set {name}`",
+                f"set it again: `atoll secret set {name}`",
+                id="database-damaged",
             ) from None
 
     def _cipher(self, database: sqlite3.Connection) -> AESGCM:
@@ -151,6 +153,7 @@ class SqliteVault:
                 f"The vault's key {self.key_path} is missing",
                 f"what is in {self.path} is sealed with it",
                 f"put back a copy of it; without one, `rm {self.path}` and set every secret again",
+                id="vault-key",
             )
         cipher = AESGCM(create_key(self.key_path) if key is None else key)
         if check is None:
@@ -163,6 +166,7 @@ class SqliteVault:
                 f"The vault's key {self.key_path} is not the one that {self.path} is sealed with",
                 "one of the two was replaced",
                 f"put back the right key; without it, `rm {self.path}` and set every secret again",
+                id="vault-key",
             ) from None
         return cipher
 

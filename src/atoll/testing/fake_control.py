@@ -89,7 +89,10 @@ class FakeControl:
     async def operation(self, operation_id: str) -> OperationView:
         if operation_id not in self.operations:
             raise NotFound(
-                f"there is no operation '{operation_id}'", "it may be of another environment", "look at events"
+                f"there is no operation '{operation_id}'",
+                "it may be of another environment",
+                "look at events",
+                id="unknown-service",
             )
         return self.operations[operation_id]
 
@@ -195,20 +198,28 @@ class FakeControl:
             if name in self.services:
                 unchanged.append(name)
             elif draft.spec.description == "refuse":
-                refused[name] = ErrorView(kind="Refused", what=f"{name} does not fit", why="memory", exit_code=4)
+                what = f"{name} does not fit"
+                refused[name] = ErrorView(id="does-not-fit", kind="Refused", what=what, why="memory", exit_code=4)
             else:
                 begun.append(self._begin(name, "deploy", draft.spec.description))
         return UpView(operations=tuple(begun), unchanged=tuple(unchanged), refused=refused)
 
     async def deploy(self, request: DeployRequest) -> OperationView:
         if request.note == "refuse":
-            raise Refused(f"{request.spec.name} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+            raise Refused(
+                f"{request.spec.name} does not fit",
+                "it wants 2 GiB, 1 GiB is free",
+                "lower limits.memory",
+                id="does-not-fit",
+            )
         return self._change(request.spec.name, "deploy", request, request.note)
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
         self._find(service)
         if request.to is not None and request.to > int(self.services[service].release[1:]):
-            raise NotFound(f"{service} has no release r{request.to}", "it was never made", "see the releases")
+            raise NotFound(
+                f"{service} has no release r{request.to}", "it was never made", "see the releases", id="unknown-release"
+            )
         return self._change(service, "rollback", request)
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
@@ -235,7 +246,9 @@ class FakeControl:
             return [PlanView(service=name, kind="deploy", unchanged=name in self.services) for name in names]
         if isinstance(request, DeployRequest):
             if request.note == "refuse":
-                raise Refused(f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory")
+                raise Refused(
+                    f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory", id="does-not-fit"
+                )
             running = service in self.services
             return [
                 PlanView(
@@ -272,7 +285,9 @@ class FakeControl:
 
     async def remove_secret(self, name: str) -> None:
         if name not in self.vault:
-            raise NotFound(f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault))
+            raise NotFound(
+                f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault), id="unknown-secret"
+            )
         del self.vault[name]
 
     # --- pretending
@@ -290,7 +305,10 @@ class FakeControl:
     def _find(self, service: str) -> ServiceView:
         if service not in self.services:
             raise NotFound(
-                f"there is no service '{service}'", "none has run here", did_you_mean(service, self.services)
+                f"there is no service '{service}'",
+                "none has run here",
+                did_you_mean(service, self.services),
+                id="unknown-replica",
             )
         return self.services[service]
 
@@ -319,7 +337,10 @@ class FakeControl:
         running = self.services.get(service)
         if request.expect is not None and running is not None and request.expect != running.generation:
             raise Conflict(
-                f"{service} was changed meanwhile", f"generation {running.generation}", "look, then try again"
+                f"{service} was changed meanwhile",
+                f"generation {running.generation}",
+                "look, then try again",
+                id="changed-meanwhile",
             )
         self.requests.append(request)
         view = self._begin(service, kind, note)
@@ -372,6 +393,7 @@ class FakeControl:
             previous=n - 1 or None,
             outcome="live" if good else "undone",
             reason="" if good else f"{view.release} was not ready within 30 s",
+            reason_id="" if good else "not-ready-in-time",
             output="" if good else "Traceback: no module named 'orders'\n",
             changed=("artifact 0123 -> 4567",),
             seconds={"starting": 1.0, "shifting": 0.1, "total": 1.1},

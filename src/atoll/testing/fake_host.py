@@ -79,7 +79,7 @@ class _Exits:
     async def __anext__(self) -> Hosted:
         ended = await self.queue.get()
         if ended is None:
-            raise Retryable("the host is away")
+            raise Retryable("the host is away", id="keeper-unreachable")
         return ended
 
 
@@ -138,12 +138,12 @@ class FakeHost:
         replica = self.at(address.port) if address else launch.id if launch else None
         process = self._running(replica) if replica else None
         if process is None:
-            return Answer(ok=False, text=f"nothing listens on {address} yet")
+            return Answer(ok=False, text=f"nothing listens on {address} yet", id="port-not-used")
         await self._clock.sleep(min(process.behaviour.answer_s, probe.timeout_s))
         if process.behaviour.answer_s > probe.timeout_s:
-            return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s")
+            return Answer(ok=False, text=f"no answer within {probe.timeout_s:g} s", id="probe-failed")
         ok = process.forced_paths.get(probe.path, self.ready(process.launch.id))
-        return Answer(ok=ok, text="" if ok else f"GET {probe.path} answered 503")
+        return Answer(ok=ok, text="" if ok else f"GET {probe.path} answered 503", id="" if ok else "probe-failed")
 
     def alive(self, replica: str) -> bool:
         """Whether it runs."""
@@ -243,7 +243,7 @@ class FakeHost:
         """Send a signal by name. False when it is gone; Permanent when there is no such signal."""
         self._answer()
         if not signal.startswith("SIG") or not hasattr(signals, signal):
-            raise Permanent(f"there is no signal {signal!r}")
+            raise Permanent(f"there is no signal {signal!r}", id="keeper-unreachable")
         process = self._running(replica)
         if process is None:
             return False
@@ -349,7 +349,7 @@ class FakeHost:
 
     def _answer(self) -> None:
         if self._away:
-            raise Retryable("the host is away")
+            raise Retryable("the host is away", id="keeper-unreachable")
 
     def _behaviour(self, launch: Launch) -> Behaviour:
         if launch.id in self._own_scripts:

@@ -71,7 +71,10 @@ class MemoryStore:
             raise RuntimeError("a store leads once; make another one")
         if self.disk.leader is not None:
             raise Conflict(
-                "Another daemon leads this environment", "its store is not closed", "close it, or crash() it"
+                "Another daemon leads this environment",
+                "its store is not closed",
+                "close it, or crash() it",
+                id="second-daemon",
             )
         self.disk.leader = self
         self.disk.epoch += 1
@@ -108,7 +111,8 @@ class MemoryStore:
         if disk.trouble is not None:
             raise disk.trouble
         if disk.epoch != self._epoch:
-            raise Fenced(f"another daemon leads this environment now: epoch {disk.epoch}, this one has {self._epoch}")
+            text = f"another daemon leads this environment now: epoch {disk.epoch}, this one has {self._epoch}"
+            raise Fenced(text, id="second-daemon")
         self._check_expected(change)
         leases = _leased(disk.leases, change)
         for kind, key, body in puts:
@@ -152,7 +156,8 @@ class MemoryStore:
                 raise Conflict(
                     f"{service} was changed meanwhile",
                     f"its intent is at generation {found}, the request was made for {generation}",
-                    f"look at `atoll status {service}`, then ask again",
+                    "look at `atoll status`, then ask again",
+                    id="changed-meanwhile",
                 )
 
     def _all(self, kind: RowKind, type_: type[_R]) -> list[_R]:
@@ -165,7 +170,7 @@ def _leased(leases: Mapping[int, str], change: Change) -> dict[int, str]:
     for lease in change.leases:
         holder = after.setdefault(lease.port, lease.holder)
         if holder != lease.holder:
-            raise Conflict(f"Port {lease.port} cannot be leased to {lease.holder}", f"{holder} holds it")
+            raise Conflict(f"Port {lease.port} cannot be leased to {lease.holder}", f"{holder} holds it", id="bug")
     return {port: holder for port, holder in after.items() if port not in change.freed}
 
 

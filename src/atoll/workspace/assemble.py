@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.spec import Call, EnvValue, Health, Port, Probe, Protocol, Route, SecretRef, ServiceSpec, Store
 from atoll.workspace.fields_edges import USUAL_ADDRESS
 from atoll.workspace.fields_health import UNSAID
@@ -48,14 +49,16 @@ def environment_mistakes(given: Mapping[str, Any], environments: Collection[str]
     mistakes: list[Mistake] = []
     for name, value in given.get("env", {}).items():
         if isinstance(value, dict) and name not in environments:
+            id: ErrorId = "unknown-environment"
             what = "is no environment of atoll.toml"
             fix = f"known: {known}; others are declared there as [environments.{name}]"
             if near := next((key for key in value if key != "secret" and get_close_matches(key, ["secret"])), None):
                 what, fix = f"is no secret: {near} is not its field", f'{name} = {{ secret = "NAME" }}'
-            mistakes.append(Mistake(what, fix, ("env", name)))
+                id = "wrong-value"
+            mistakes.append(Mistake(what, fix, ("env", name), id=id))
         elif isinstance(value, SecretRef) and name in environments:
             what = "is read as a secret, but has the name of an environment"
-            mistakes.append(Mistake(what, "give the variable another name", ("env", name)))
+            mistakes.append(Mistake(what, "give the variable another name", ("env", name), id="variable-twice"))
     return mistakes
 
 

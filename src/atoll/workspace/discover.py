@@ -42,6 +42,7 @@ def _nothing_there(index: int, pattern: str) -> Problem:
         what=f'services: no folder with a {SERVICE_FILE} at "{pattern}"',
         fix=f"add a {SERVICE_FILE} there, or take the entry out",
         level="warning" if wild else "error",
+        id="no-service-there",
     )
 
 
@@ -62,6 +63,7 @@ def _closed(folder: str, exc: OSError) -> Problem:
         file=folder or ".",
         what=f"cannot be looked into: {exc.strerror or exc}",
         fix="allow it to your user, or leave the folder out of `services` in atoll.toml",
+        id="file-unreadable",
     )
 
 

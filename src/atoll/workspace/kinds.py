@@ -9,22 +9,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from atoll.model.catalogue.ids import ErrorId
 from atoll.model.suggest import did_you_mean
 
 Step = str | int  # one step of a path into a TOML document: a key, or an index of an array
 
 
 class Mistake:
-    """One wrong value: where it is, what is wrong with it (a predicate: "must be ..."), and the fix."""
+    """One wrong value: where it is, what is wrong with it (a predicate: "must be ..."), the fix, and its page's id."""
 
-    __slots__ = ("fix", "path", "what")
+    __slots__ = ("fix", "id", "path", "what")
 
-    def __init__(self, what: str, fix: str = "", path: tuple[Step, ...] = ()) -> None:
+    def __init__(self, what: str, fix: str = "", path: tuple[Step, ...] = (), *, id: ErrorId = "wrong-value") -> None:
         self.what, self.fix, self.path = what, fix, path
+        self.id: ErrorId = id
 
     def below(self, step: Step) -> "Mistake":
         """The same mistake as seen from one level up."""
-        return Mistake(self.what, self.fix, (step, *self.path))
+        return Mistake(self.what, self.fix, (step, *self.path), id=self.id)
 
 
 class Wrong(Exception):

@@ -40,13 +40,17 @@ def find_root(start: Path) -> Path:
         found = next((folder for folder in (here, *here.parents) if (folder / WORKSPACE_FILE).is_file()), None)
     except (OSError, RuntimeError) as exc:  # RuntimeError: a circle of links, until Python 3.13
         raise UserError(
-            f"{start} cannot be looked into", str(exc), "start from a folder that exists and is yours"
+            f"{start} cannot be looked into",
+            str(exc),
+            "start from a folder that exists and is yours",
+            id="no-workspace",
         ) from exc
     if found is None:
         raise UserError(
             f"no {WORKSPACE_FILE} in {here} or above",
             "it marks the top of a workspace",
             f"go to your workspace's folder, or make an empty {WORKSPACE_FILE} at its top",
+            id="no-workspace",
         )
     return found
 
@@ -65,6 +69,7 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
             f"no environment '{environment}'",
             f"{WORKSPACE_FILE} does not declare it",
             f"{did_you_mean(environment, environments)}; or add [environments.{environment}]",
+            id="unknown-environment",
         )
     spec, env = _environment(top, environment)
     known = Stores(environment, environments)
@@ -124,7 +129,9 @@ class _Files:
     def mistakes(self, file: str, mistakes: Sequence[Mistake]) -> None:
         """Mistakes become problems: with the file, the field and its line."""
         self.add(
-            Problem(file=file, field=(field := field_text(m.path)), what=f"{field} {m.what}".strip(), fix=m.fix)
+            Problem(
+                file=file, field=(field := field_text(m.path)), what=f"{field} {m.what}".strip(), fix=m.fix, id=m.id
+            )
             for m in mistakes
         )
 
@@ -155,6 +162,7 @@ class _Files:
                         fix=f"put a file there; an empty {WORKSPACE_FILE} will do"
                         if file == WORKSPACE_FILE
                         else "put a file there",
+                        id="file-unreadable",
                     )
                 )
                 return None
@@ -163,25 +171,31 @@ class _Files:
         except OSError as exc:
             why = exc.strerror or str(exc)
             self.problems.append(
-                Problem(file=file, what=f"cannot be read: {why}", fix="make it readable for your user")
+                Problem(
+                    file=file, what=f"cannot be read: {why}", fix="make it readable for your user", id="file-unreadable"
+                )
             )
             return None
         if len(data) > MAX_FILE_BYTES:
-            self.problems.append(Problem(file=file, what="is larger than 1 MiB", fix="it holds settings only"))
+            self.problems.append(
+                Problem(file=file, what="is larger than 1 MiB", fix="it holds settings only", id="file-unreadable")
+            )
             return None
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as exc:
             line = data.count(b"\n", 0, exc.start) + 1
             what = f"is not UTF-8: byte 0x{data[exc.start]:02x} at position {exc.start}"
-            self.problems.append(Problem(file=file, line=line, what=what, fix="save the file as UTF-8"))
+            self.problems.append(
+                Problem(file=file, line=line, what=what, fix="save the file as UTF-8", id="file-unreadable")
+            )
             return None
 
 
 def _syntax_problem(file: str, text: str, exc: Exception) -> Problem:
     """What `tomllib` says, in its words, with its line as ours."""
     if isinstance(exc, RecursionError):
-        return Problem(file=file, what="is nested too deeply", fix="settings are a few levels deep")
+        return Problem(file=file, what="is nested too deeply", fix="settings are a few levels deep", id="not-toml")
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(exc), re.DOTALL)
     said, line = (found[1], found[2]) if found else (str(exc), None)
     number = int(line) if line else text.count("\n") + 1
@@ -192,7 +206,7 @@ def _syntax_problem(file: str, text: str, exc: Exception) -> Problem:
         fix = f'a text stands in quotes: {key.strip()} = "{value.strip()}"'
     elif re.match(r"[A-Za-z_-]+\s*:", shown):
         fix = f"TOML writes `=` where YAML writes `:`: {shown.replace(':', ' =', 1)}"
-    return Problem(file=file, line=number, what=f"is not TOML: {said[:1].lower()}{said[1:]}", fix=fix)
+    return Problem(file=file, line=number, what=f"is not TOML: {said[:1].lower()}{said[1:]}", fix=fix, id="not-toml")
 
 
 def _declared(raw: Mapping[str, Any]) -> set[str]:
@@ -237,11 +251,14 @@ def _services(files: _Files, folders: Sequence[str], around: _Around) -> tuple[d
                 if other != "."
                 else f'name "{name}" is also that of {SERVICE_FILE}'
             )
-            files.add([Problem(file=file, field="name", what=what, fix="each service has a name of its own")])
+            files.add(
+                [Problem(file=file, field="name", what=what, fix="each service has a name of its own", id="name-taken")]
+            )
             continue
         files.mistakes(file, environment_mistakes(given, around.environments))
         if "port" in raw and "ports" in raw:
-            files.mistakes(file, [Mistake("cannot stand beside `ports`", "name each port under `ports`", ("port",))])
+            fix = "name each port under `ports`"
+            files.mistakes(file, [Mistake("cannot stand beside `ports`", fix, ("port",), id="fields-contradict")])
         if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
             unsure.add(name)
         given.setdefault("run", Command(argv=("missing",)))  # told already; the rest of the file is still worth a look
@@ -262,7 +279,9 @@ def _absent_contracts(root: Path, file: str, given: Mapping[str, Any]) -> Iterat
             if topic.contract and not (root / file).parent.joinpath(topic.contract).is_file():
                 at = f"{field}[{index}].contract"
                 what = f'{at} is "{topic.contract}", and there is no such file'
-                yield Problem(file=file, field=at, what=what, fix="it lies relative to the service's folder")
+                yield Problem(
+                    file=file, field=at, what=what, fix="it lies relative to the service's folder", id="no-such-file"
+                )
 
 
 def _name(files: _Files, file: str, folder: str, given: Mapping[str, Any], raw: Mapping[str, Any]) -> str | None:
@@ -275,7 +294,7 @@ def _name(files: _Files, file: str, folder: str, given: Mapping[str, Any], raw: 
     except Wrong:
         if "name" not in raw:
             what = f'name is missing, and the folder\'s own, "{usual}", cannot serve as one'
-            files.add([Problem(file=file, field="name", what=what, fix='such as name = "orders"')])
+            files.add([Problem(file=file, field="name", what=what, fix='such as name = "orders"', id="missing-field")])
         return None
 
 

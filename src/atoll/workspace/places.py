@@ -57,6 +57,7 @@ class Places:
                 f"{folder} is too long a path for sockets",
                 f"the kernel takes {MAX_SOCKET_BYTES} bytes",
                 "set ATOLL_RUN to a shorter folder",
+                id="socket-path-too-long",
             )
         for each in (top, folder) if "ATOLL_RUN" not in os.environ else (folder,):
             _refuse_foreign(each)
@@ -102,7 +103,7 @@ def data_home() -> Path:
     try:
         return Path.home() / ".local/share/atoll"
     except RuntimeError as exc:
-        raise UserError("no home folder to keep data in", str(exc), "set ATOLL_HOME") from exc
+        raise UserError("no home folder to keep data in", str(exc), "set ATOLL_HOME", id="folder-unusable") from exc
 
 
 def run_home() -> Path:
@@ -123,7 +124,12 @@ def _chosen(variable: str) -> Path | None:
     if not value:
         return None
     if not Path(value).is_absolute():
-        raise UserError(f"{variable} must be an absolute path, not '{value}'", "", f"such as {variable}=$PWD/{value}")
+        raise UserError(
+            f"{variable} must be an absolute path, not '{value}'",
+            "",
+            f"such as {variable}=$PWD/{value}",
+            id="folder-unusable",
+        )
     return Path(value)
 
 
@@ -148,7 +154,10 @@ def _make(folder: Path, mode: int, *, parents: bool = False, ours: bool = True) 
     except OSError as exc:
         why = exc.strerror or str(exc)
         raise UserError(
-            f"{folder} cannot be made", why, "set ATOLL_HOME and ATOLL_RUN to folders that you may write"
+            f"{folder} cannot be made",
+            why,
+            "set ATOLL_HOME and ATOLL_RUN to folders that you may write",
+            id="folder-unusable",
         ) from exc
 
 
@@ -160,7 +169,10 @@ def _refuse_foreign(folder: Path) -> None:
         return
     except OSError as exc:
         raise UserError(
-            f"{folder} cannot be used for sockets", exc.strerror or str(exc), "set ATOLL_RUN to a folder of yours"
+            f"{folder} cannot be used for sockets",
+            exc.strerror or str(exc),
+            "set ATOLL_RUN to a folder of yours",
+            id="folder-unusable",
         ) from exc
     if stat.S_ISLNK(there.st_mode):
         why = "it is a link, which somebody else may have made"
@@ -172,4 +184,9 @@ def _refuse_foreign(folder: Path) -> None:
         why = "others may write to it"
     else:
         return
-    raise UserError(f"{folder} cannot be used for sockets", why, "remove it, or set ATOLL_RUN to a folder of yours")
+    raise UserError(
+        f"{folder} cannot be used for sockets",
+        why,
+        "remove it, or set ATOLL_RUN to a folder of yours",
+        id="folder-unusable",
+    )

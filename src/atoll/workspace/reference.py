@@ -38,7 +38,7 @@ route = "/orders"
 An editor that reads TOML through [Taplo](https://taplo.tamasfe.dev) (VS Code's Even Better TOML, Zed, Helix) completes
 and checks while you type: `atoll schema > service.schema.json` at the top of the workspace, and in the first line of a
 `service.toml` one folder below `#:schema ../service.schema.json`. `atoll schema workspace` is for `atoll.toml`. Both are also in
-[schema/](schema).
+[schema/service.schema.json](schema/service.schema.json) and [schema/atoll.schema.json](schema/atoll.schema.json).
 
 ## Values
 
@@ -124,7 +124,7 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         "### Topics",
         (
             "What `publishes` and `consumes` take: names, or tables with these fields. `atoll check` tells of a topic that"
-            " nobody publishes, `atoll graph` draws them. `external` is for `consumes` only."
+            " nobody publishes. `external` is for `consumes` only."
         ),
         CONSUMED_TABLE,
     ),

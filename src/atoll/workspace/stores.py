@@ -78,7 +78,9 @@ class Stores:
         at = ("stores", name, "url")
         for unknown in [each for each in url if each not in self.environments]:
             fix = did_you_mean(unknown, self.environments)
-            self.mistakes.append(Mistake("is no environment of atoll.toml", fix, (*at, unknown)))
+            self.mistakes.append(
+                Mistake("is no environment of atoll.toml", fix, (*at, unknown), id="unknown-environment")
+            )
         if self.environment in url:
             return url[self.environment]
         fix = f'add {self.environment} = "..." or {{ secret = "{name}" }}'
@@ -116,7 +118,9 @@ def _wrong_templates(store: Store) -> Iterator[Mistake]:
         at = ("stores", store.name, "env", variable)
         for name in placeholders(template):
             if name not in known:
-                yield Mistake(f"has an unknown placeholder {{{name}}}", did_you_mean(name, known), at)
+                yield Mistake(
+                    f"has an unknown placeholder {{{name}}}", did_you_mean(name, known), at, id="unknown-placeholder"
+                )
             elif name not in has:
                 yield Mistake(f"wants {{{name}}}, which the store's URL does not have", "write it into the URL", at)
 
@@ -127,7 +131,7 @@ def _wrong_variables(stores: Collection[Store], env: Collection[str]) -> Iterato
         for variable in store.env:
             if variable in taken:
                 what, fix = f"is also set by {taken[variable]}", "give each a variable of its own"
-                yield Mistake(what, fix, ("stores", store.name, "env", variable))
+                yield Mistake(what, fix, ("stores", store.name, "env", variable), id="variable-twice")
             taken[variable] = f"stores.{store.name}.env.{variable}"
 
 

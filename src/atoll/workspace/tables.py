@@ -58,7 +58,7 @@ class Table:
             field = self._by_key.get(key)
             if field is None:
                 fix = self.hints.get(key.lower()) or did_you_mean(key, self._by_key)
-                mistakes.append(Mistake(f"is not a field of {self.title}", fix, (key,)))
+                mistakes.append(Mistake(f"is not a field of {self.title}", fix, (key,), id="unknown-field"))
                 continue
             try:
                 good[field.attribute] = field.kind.read(item)
@@ -69,7 +69,7 @@ class Table:
         for field in self.fields:
             if field.required and field.key not in value:
                 fix = f"such as {field.key} = {field.examples[0]}" if field.examples else ""
-                mistakes.append(Mistake("is missing", fix, (field.key,)))
+                mistakes.append(Mistake("is missing", fix, (field.key,), id="missing-field"))
         return good, mistakes
 
     def read(self, value: object) -> Any:

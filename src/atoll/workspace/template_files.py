@@ -27,7 +27,7 @@ def filled_in(root: Path, spec: ServiceSpec) -> tuple[ServiceSpec, list[Problem]
     if size > MAX_BYTES and not problems:
         what = f"files are {size // 1024} KiB together; they travel with every release, up to {MAX_BYTES // 1024} KiB"
         fix = "what needs no placeholder is read from the artifact, where it lies beside the program"
-        problems.append(Problem(file=service_file(spec), field="files", what=what, fix=fix))
+        problems.append(Problem(file=service_file(spec), field="files", what=what, fix=fix, id="template-unusable"))
     return replace(spec, files=read), problems
 
 
@@ -39,7 +39,9 @@ def _read(root: Path, spec: ServiceSpec, problems: list[Problem]) -> Iterator[tu
         text, what, fix = _text(root / spec.folder, file.template)
         if what:
             field = f"{field_text(('files', name))}.template"
-            problems.append(Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix))
+            problems.append(
+                Problem(file=service_file(spec), field=field, what=f"{field} {what}", fix=fix, id="template-unusable")
+            )
         yield name, replace(file, text=text)
 
 

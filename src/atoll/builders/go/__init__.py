@@ -103,11 +103,13 @@ def _package(spec: ServiceSpec, files: frozenset[str], folder: Path) -> str:
             f"{spec.name} has no main package",
             f"no file in {spec.folder} says `package main`",
             "add one, or name another [build] builder",
+            id="program-unclear",
         )
     raise UserError(
         f"{spec.name} has {len(found)} main packages",
         f"{', '.join(found)}, and none is called {spec.name}",
         f'say which one in service.toml: [build] steps = "go build -o {spec.name} ./{found[0]}"',
+        id="program-unclear",
     )
 
 

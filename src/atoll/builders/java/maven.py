@@ -48,7 +48,9 @@ class MavenBuilder:
         try:
             pom = (folder / "pom.xml").read_text(encoding="utf-8")
         except (FileNotFoundError, UnicodeDecodeError) as exc:
-            raise UserError(f"{spec.folder}/pom.xml cannot be read", str(exc), "correct the file") from exc
+            raise UserError(
+                f"{spec.folder}/pom.xml cannot be read", str(exc), "correct the file", id="file-not-understood"
+            ) from exc
         maven = ("sh", "./mvnw") if _wrapped(files) else ("mvn",)
         goals = ["package"]
         if "<dependencies>" in pom and not any(plugin in pom for plugin in _FAT):

@@ -45,6 +45,7 @@ class JavaBuilder:
                 f"{spec.name} has no Java sources",
                 f"no .java file in {spec.folder} outside of tests",
                 "add one, or name another [build] builder",
+                id="program-unclear",
             )
         jars = any(path.startswith(f"{LIB}/") and path.endswith(".jar") for path in files)
         path = ("-cp", f"{LIB}/*") if jars else ("-cp", CLASSES)

@@ -99,9 +99,11 @@ def _package(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[
     try:
         content = json.loads((folder / "package.json").read_text(encoding="utf-8"))
     except ValueError as exc:
-        raise UserError(f"{where} cannot be read", str(exc), "correct the file") from exc
+        raise UserError(f"{where} cannot be read", str(exc), "correct the file", id="file-not-understood") from exc
     if not isinstance(content, dict):
-        raise UserError(f"{where} cannot be read", "it is not a JSON object", "correct the file")
+        raise UserError(
+            f"{where} cannot be read", "it is not a JSON object", "correct the file", id="file-not-understood"
+        )
     return content
 
 

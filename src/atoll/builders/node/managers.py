@@ -74,5 +74,6 @@ def manager_of(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Manage
                 f"{spec.name} locks its dependencies with bun",
                 f"{spec.folder}/{lock} is there and no package-lock.json; npm would ignore it",
                 'say how to build in service.toml: [build] steps = ["bun install --frozen-lockfile --production"]',
+                id="lockfile-unusable",
             )
     return _npm("install")

@@ -138,4 +138,4 @@ def _pyproject(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mappin
         return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         where = f"{spec.folder}/pyproject.toml"
-        raise UserError(f"{where} cannot be read", str(exc), "correct the file") from exc
+        raise UserError(f"{where} cannot be read", str(exc), "correct the file", id="file-not-understood") from exc

@@ -20,14 +20,24 @@ def write_constraints(spec: ServiceSpec, folder: Path, project: Mapping[str, Any
     where = f"{spec.folder}/poetry.lock"
     poetry = project.get("tool", {}).get("poetry", {})
     if "project" not in project and poetry.get("package-mode") is False:
-        raise UserError(f"{where} cannot be followed", "package-mode is false and there is no [project] table", _FIX)
+        raise UserError(
+            f"{where} cannot be followed",
+            "package-mode is false and there is no [project] table",
+            _FIX,
+            id="lockfile-unusable",
+        )
     try:
         lock = tomllib.loads((folder / "poetry.lock").read_text(encoding="utf-8"))
         packages = lock.get("package", [])
         names = Counter(package["name"] for package in packages)
         lines = [_line(where, package, names) for package in packages]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as exc:
-        raise UserError(f"{where} cannot be read", str(exc) or "it is no lock of Poetry", "run `poetry lock`") from exc
+        raise UserError(
+            f"{where} cannot be read",
+            str(exc) or "it is no lock of Poetry",
+            "run `poetry lock`",
+            id="file-not-understood",
+        ) from exc
     chunk = ""
     for line in lines:
         if len(chunk) + len(line) > _MOST_BYTES:
@@ -45,8 +55,12 @@ def _append(text: str) -> Step:
 def _line(where: str, package: Mapping[str, Any], names: Mapping[str, int]) -> str:
     name, version, marker = package["name"], package["version"], package.get("markers", "")
     if package.get("source", {}).get("type", "legacy") != "legacy":
-        raise UserError(f"{where} cannot be followed", f"{name} does not come from an index", _FIX)
+        raise UserError(
+            f"{where} cannot be followed", f"{name} does not come from an index", _FIX, id="lockfile-unusable"
+        )
     if names[name] > 1 and not (isinstance(marker, str) and marker):
-        raise UserError(f"{where} cannot be followed", f"it holds {name} {names[name]} times", _FIX)
+        raise UserError(
+            f"{where} cannot be followed", f"it holds {name} {names[name]} times", _FIX, id="lockfile-unusable"
+        )
     hashes = "".join(f" --hash={file['hash']}" for file in package.get("files", ()))
     return f"{name}=={version}{f' ; {marker}' if names[name] > 1 else ''}{hashes}\n"

@@ -97,11 +97,13 @@ def _program(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Program:
             f"{spec.name} has no program",
             f"no package in {spec.folder} has a src/main.rs, a src/bin or a [[bin]]",
             "add one, or name another [build] builder",
+            id="program-unclear",
         )
     raise UserError(
         f"{spec.name} has {len(found)} programs",
         f"{', '.join(each.name for each in found)}, and none is called {spec.name}",
         f'set `default-run = "{found[0].name}"` in Cargo.toml, or give one the name {spec.name}',
+        id="program-unclear",
     )
 
 
@@ -140,4 +142,4 @@ def _toml(spec: ServiceSpec, manifest: str, folder: Path) -> Mapping[str, Any]:
         return tomllib.loads((folder / manifest).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         where = f"{spec.folder}/{manifest}"
-        raise UserError(f"{where} cannot be read", str(exc), "correct the file") from exc
+        raise UserError(f"{where} cannot be read", str(exc), "correct the file", id="file-not-understood") from exc

@@ -63,10 +63,11 @@ def _show(session: Session, problems: Sequence[Problem]) -> None:
 
 
 def _tell(problems: Sequence[Problem]) -> None:
-    """Each with its place and its fix; `what` names the field."""
+    """Each with its place, its page and its fix; `what` names the field."""
     for problem in problems:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         level = "warning: " if problem.level == "warning" else ""
-        click.echo(f"{click.style(where, bold=True)}: {level}{problem.what}")
+        page = click.style(f"[{problem.id}]", dim=True)
+        click.echo(f"{click.style(where, bold=True)}: {level}{problem.what}  {page}")
         if problem.fix:
             click.echo(f"    fix: {problem.fix}")

@@ -38,7 +38,9 @@ def command(session: Session, shell: str | None, install: bool) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_script(name) + "\n")
     except OSError as exc:
-        raise Failed(f"{file} cannot be written", exc.strerror or str(exc), f"atoll completion {name} > FILE") from exc
+        raise Failed(
+            f"{file} cannot be written", exc.strerror or str(exc), f"atoll completion {name} > FILE", id="cannot-write"
+        ) from exc
     session.say(f"wrote {file}\n{left}")
 
 
@@ -46,7 +48,9 @@ def _login_shell() -> str:
     name = Path(os.environ.get("SHELL", "")).name
     if name in SHELLS:
         return name
-    raise Failed(f"'{name}' is no shell that completes", "$SHELL names it", f"say which: {', '.join(SHELLS)}")
+    raise Failed(
+        f"'{name}' is no shell that completes", "$SHELL names it", f"say which: {', '.join(SHELLS)}", id="usage"
+    )
 
 
 def _script(shell: str) -> str:

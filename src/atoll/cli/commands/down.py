@@ -105,6 +105,11 @@ def _confirm(session: Session) -> None:
     name = session.environment
     why = f"'{name}' is not local: this stops what others may be using"
     if not sys.stdin.isatty():
-        raise Failed("nobody is there to confirm", why, "add --yes", kind="Refused", exit_code=4)
+        raise Failed("nobody is there to confirm", why, "add --yes", kind="Refused", exit_code=4, id="not-confirmed")
     if click.prompt(f"{why}; its name", err=True) != name:
-        raise Failed("nothing was stopped", "that is not the environment's name", f"type '{name}', or add --yes")
+        raise Failed(
+            "nothing was stopped",
+            "that is not the environment's name",
+            f"type '{name}', or add --yes",
+            id="not-confirmed",
+        )

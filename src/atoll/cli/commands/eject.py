@@ -81,6 +81,7 @@ def _refuse_what_is_there(folder: Path, made: Mapping[str, str]) -> None:
             f"{folder / there[0]} is there already" + (f", and {len(there) - 1} others" if there[1:] else ""),
             "nothing is ever overwritten",
             "name another folder with --to, or move it away",
+            id="would-overwrite",
         )
 
 

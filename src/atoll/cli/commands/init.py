@@ -81,10 +81,20 @@ def command(
 def _root(path: str) -> Path:
     root = Path(path).resolve()
     if not root.is_dir():
-        raise Failed(f"there is no folder {path}", "a workspace is a folder with services", "name a folder that exists")
+        raise Failed(
+            f"there is no folder {path}",
+            "a workspace is a folder with services",
+            "name a folder that exists",
+            id="nothing-to-adopt",
+        )
     above = next((folder for folder in root.parents if (folder / "atoll.toml").is_file()), None)
     if above is not None and not (root / "atoll.toml").is_file():
-        raise Failed(f"{root} lies in a workspace already", f"{above} has an atoll.toml", f"atoll init {above}")
+        raise Failed(
+            f"{root} lies in a workspace already",
+            f"{above} has an atoll.toml",
+            f"atoll init {above}",
+            id="already-a-workspace",
+        )
     return root
 
 
@@ -102,7 +112,7 @@ def _look(root: Path, sources: Sequence[str], no_compose: bool, profiles: Sequen
         left = "; ".join(f"{each.service}: {each.what}" for each in findings.left[:5])
         looked = ", ".join(named) or "build files (pyproject.toml, package.json, go.mod, pom.xml, ...) and Procfiles"
         fix = "write a service.toml in each service's folder: `run` is all it needs"
-        raise Failed(f"no service was found in {root}", left or f"looked for {looked}", fix)
+        raise Failed(f"no service was found in {root}", left or f"looked for {looked}", fix, id="nothing-to-adopt")
     return files, findings
 
 
@@ -110,7 +120,9 @@ def _within(root: Path, source: str) -> str:
     """The Compose file relative to the repository; named from here, or from there."""
     file = next((each for each in (Path(source), root / source) if each.is_file()), None)
     if file is None:
-        raise Failed(f"there is no file {source}", "--from names a Compose file", "name one that exists")
+        raise Failed(
+            f"there is no file {source}", "--from names a Compose file", "name one that exists", id="nothing-to-adopt"
+        )
     try:
         return file.resolve().relative_to(root).as_posix()
     except ValueError as exc:
@@ -118,6 +130,7 @@ def _within(root: Path, source: str) -> str:
             f"{source} lies outside {root}",
             "its paths would lead out of the workspace",
             f"atoll init {file.resolve().parent}",
+            id="outside-workspace",
         ) from exc
 
 
@@ -177,7 +190,9 @@ def _write(root: Path, files: Mapping[str, str]) -> None:
             with file.open("x", encoding="utf-8") as new:
                 new.write(text)
         except OSError as exc:
-            raise Failed(f"{file} cannot be written", str(exc.strerror or exc), "make its folder writable") from exc
+            raise Failed(
+                f"{file} cannot be written", str(exc.strerror or exc), "make its folder writable", id="cannot-write"
+            ) from exc
 
 
 def _refuse(session: Session, problems: Sequence[Problem]) -> int:
@@ -189,11 +204,14 @@ def _refuse(session: Session, problems: Sequence[Problem]) -> int:
         return USER
     for problem in problems:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        click.echo(f"{where}: {problem.what}{f' (fix: {problem.fix})' if problem.fix else ''}", err=True)
+        click.echo(
+            f"{where}: {problem.what}{f' (fix: {problem.fix})' if problem.fix else ''}  [{problem.id}]", err=True
+        )
     raise Failed(
         f"the files would have {counted(len(problems), 'problem')}: nothing was written",
         "together with those that are there they must pass `atoll check`",
         "correct the lines above, or write service.toml yourself where they come from",
+        id="invalid-files",
     )
 
 

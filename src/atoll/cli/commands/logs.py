@@ -58,7 +58,7 @@ def command(
       atoll logs orders payments --since 10m --level warn
     """
     if follow and until is not None:
-        raise Failed("--follow has no end", "--until asks for one", "leave one of them out")
+        raise Failed("--follow has no end", "--until asks for one", "leave one of them out", id="usage")
     now = time.time()
     filtered = any(given is not None for given in (since, until, grep, level))
     lines = session.client.logs(
@@ -88,7 +88,9 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as exc:
-        raise Failed(f"'{text}' is no regular expression", str(exc), "put a backslash before ( [ * + ? .") from exc
+        raise Failed(
+            f"'{text}' is no regular expression", str(exc), "put a backslash before ( [ * + ? .", id="usage"
+        ) from exc
 
 
 def wall(text: str, now: float, option: str = "--since") -> float:
@@ -101,5 +103,8 @@ def wall(text: str, now: float, option: str = "--since") -> float:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError as exc:
         raise Failed(
-            f"'{text}' is no time", f"{option} takes an age or a time", "such as 10m, or 2026-05-01T12:00"
+            f"'{text}' is no time",
+            f"{option} takes an age or a time",
+            "such as 10m, or 2026-05-01T12:00",
+            id="usage",
         ) from exc

@@ -47,5 +47,7 @@ def number(release: str) -> int:
     """7, of `r7` or `7`. Raises Failed."""
     digits = release.removeprefix("r")
     if not digits.isdigit():
-        raise Failed(f"'{release}' is no release", "releases are named r1, r2, ...", "see `atoll releases SERVICE`")
+        raise Failed(
+            f"'{release}' is no release", "releases are named r1, r2, ...", "see `atoll releases SERVICE`", id="usage"
+        )
     return int(digits)

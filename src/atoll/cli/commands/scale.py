@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -14,6 +14,7 @@ from atoll.cli.plans import plan_option, show
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
+    from atoll.model.catalogue.ids import ErrorId
     from atoll.model.wire import ServiceView
 
 POLL_S = 0.25
@@ -69,6 +70,7 @@ def _settled(session: Session, view: ServiceView) -> ServiceView:
                 f"{view.name} has {view.ready} of {wanted} replicas ready after {WAIT_S:.0f} s",
                 view.reason or "the new replicas did not get ready",
                 f"see `atoll why {view.name}`; the daemon goes on trying",
+                id=cast("ErrorId", view.reason_id or "not-ready-in-time"),
                 kind="NotReady",
                 exit_code=1,
             )

@@ -45,6 +45,9 @@ def _show_output(name: str) -> None:
     wanted = name.replace(" ", "-")
     if wanted not in OUTPUTS:
         raise Failed(
-            f"no command '{name}' prints JSON", "--output takes a command's name", did_you_mean(wanted, OUTPUTS)
+            f"no command '{name}' prints JSON",
+            "--output takes a command's name",
+            did_you_mean(wanted, OUTPUTS),
+            id="usage",
         )
     print_json(schema(wanted))

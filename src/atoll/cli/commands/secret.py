@@ -58,7 +58,12 @@ def set_(session: Session, name: str, plan: bool) -> None:
         value = sys.stdin.read()
         value = value.removesuffix("\n").removesuffix("\r")
     if not value:
-        raise Failed(f"the value of '{name}' is empty", "nothing came on standard input", "pipe or type the value")
+        raise Failed(
+            f"the value of '{name}' is empty",
+            "nothing came on standard input",
+            "pipe or type the value",
+            id="secret-invalid",
+        )
     view = session.client.set_secret(name, SecretRequest(value=value, author=author(session.root), key=new_key()))
     if session.json:
         print_json(view)
@@ -106,7 +111,10 @@ def rm(session: Session, name: str, plan: bool) -> None:
     if plan:
         if (known := _known(session, name)) is None:
             raise Failed(
-                f"there is no secret '{name}'", "it was never set", "`atoll secret list` shows those there are"
+                f"there is no secret '{name}'",
+                "it was never set",
+                "`atoll secret list` shows those there are",
+                id="unknown-secret",
             )
         refused = "; refused while a service runs with it" if known.used_by else ""
         _plan(session, name, f"all {counted(known.version, 'version')} would be removed{refused}", known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -19,6 +19,7 @@ from atoll.cli.session import Session, common_options, json_option, service_argu
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
+    from atoll.model.catalogue.ids import ErrorId
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.wire import OperationView, ServiceView, UpView
 
@@ -57,7 +58,7 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
     begun = session.client.up(request)
     failures = dict(drafts.failures)
     for name, error in begun.refused.items():
-        failures[name] = Failed(error.what, error.why, error.fix, kind=error.kind, exit_code=error.exit_code)
+        failures[name] = Failed.told(error)
     operations = list(begun.operations) if detach else follow(session, begun.operations)
     if not detach:
         for view in _not_back(session, {*begun.unchanged, *begun.edited}):
@@ -65,6 +66,7 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
                 f"{view.name} is not up: {view.reason}",
                 "it was deployed before and could not be brought back",
                 f"see `atoll why {view.name}`",
+                id=cast("ErrorId", view.reason_id or "not-ready-in-time"),
                 kind="DeployFailed",
                 exit_code=3,
             )
@@ -116,12 +118,9 @@ def _show(
         failed.fix = session.here(failed.fix)
         report(failed, ())
     if session.json:
-        from msgspec import convert
-
         from atoll.cli.outputs import UpOutput
-        from atoll.model.wire import ErrorView
 
-        told = {name: convert(one.view(), ErrorView) for name, one in failures.items()}
+        told = {name: one.view() for name, one in failures.items()}
         left = {"unchanged": begun.unchanged, "edited": begun.edited}
         print_json(UpOutput(operations=tuple(operations), **left, failures=told))
         return

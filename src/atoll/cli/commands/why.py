@@ -45,6 +45,8 @@ def _show(view: WhyView, out: Console) -> None:
     out.print(Text.assemble((view.subject, "bold"), f" is {view.state}" if view.state else ""))
     for sentence in view.because:
         out.print(Text(f"  {sentence}"))
+    for page in view.pages:
+        out.print(Text(f"  explain: atoll explain {page}", "dim"))
     if view.fix:
         out.print(Text(f"  fix: {view.fix}", "yellow"))
     if view.rollout is not None:

@@ -39,7 +39,7 @@ class KeeperLink:
                 sock = wire.connect(self._socket)
             except FileNotFoundError as exc:
                 if self._was_up:
-                    raise Retryable("the environment's keeper was shut down", 1.0) from exc
+                    raise Retryable("the environment's keeper was shut down", 1.0, id="keeper-unreachable") from exc
             except BlockingIOError:
                 await asyncio.sleep(0.05)
                 continue
@@ -52,8 +52,8 @@ class KeeperLink:
             try:
                 await asyncio.to_thread(start_keeper, self._state_dir, self._run_dir, REVIVE_S)
             except KeeperError as exc:
-                raise Retryable(str(exc), 2.0) from exc
-        raise Retryable("the keeper does not answer", 1.0)
+                raise Retryable(str(exc), 2.0, id="keeper-unreachable") from exc
+        raise Retryable("the keeper does not answer", 1.0, id="keeper-unreachable")
 
     async def call(self, op: str, deadline_s: float, *, again: bool = True, **fields: object) -> Message:
         """One request and its reply; `again` repeats it once when the connection broke (not for what must not twice).
@@ -66,14 +66,16 @@ class KeeperLink:
                     answer = await self._ask(op, fields)
                 except ConnectionError as exc:
                     if not again:
-                        raise Retryable(f"the keeper went away during {op}", 0.2) from exc
+                        raise Retryable(f"the keeper went away during {op}", 0.2, id="keeper-unreachable") from exc
                     answer = await self._ask(op, fields)
         except TimeoutError as exc:
-            raise Retryable(f"the keeper did not answer {op} within {deadline_s:g} s", 1.0) from exc
+            raise Retryable(
+                f"the keeper did not answer {op} within {deadline_s:g} s", 1.0, id="keeper-unreachable"
+            ) from exc
         except ConnectionError as exc:
-            raise Retryable(f"the keeper went away during {op}", 0.5) from exc
+            raise Retryable(f"the keeper went away during {op}", 0.5, id="keeper-unreachable") from exc
         if "error" in answer:
-            raise Permanent(f"the keeper refused {op}: {answer['error']}")
+            raise Permanent(f"the keeper refused {op}: {answer['error']}", id="keeper-unreachable")
         return answer
 
     async def _ask(self, op: str, fields: dict[str, object]) -> Message:

@@ -1,0 +1,117 @@
+"""Why an artifact could not be made."""
+
+from atoll.model.catalogue.page import Chapter, Page
+
+CHAPTER = Chapter(
+    "Building",
+    (
+        Page(
+            "build-step-failed",
+            "A build step failed, or took too long",
+            "error[build-step-failed]: orders: step 1 of 2 (npm ci) ended with exit code 1",
+            "The lines below it are the tool's own; the whole output is in the file that the fix names. A build runs in a "
+            "clean copy of the inputs, so that it depends on nothing that is not named.",
+            (
+                "A file that git ignores is not there. Name it in `[build] inputs`, or make it by a step.",
+                "Your shell's variables are not there. Name what it needs in `[build] env`.",
+                'A folder above the service is not there. Name it with `context = ".."`.',
+                "It takes longer than `[build] timeout`.",
+            ),
+        ),
+        Page(
+            "build-busy",
+            "Another process builds the same",
+            "error[build-busy]: orders: another process has been building the same for 600 s",
+            "What has the same inputs is built once; others wait for it.",
+            ("End the process that holds the lock which the message names, if it hangs; the next one starts afresh.",),
+        ),
+        Page(
+            "tool-missing",
+            "A tool or a version of it is missing",
+            "error[tool-missing]: go 1.24 is missing",
+            "The builder, or `[build] tool`, asks for a program that is not on the `PATH` nor where such toolchains are "
+            "usually put; or the one there does not work.",
+            (
+                "Install it as the fix says; `atoll doctor` lists what every language found.",
+                "Ask for one that is there: `tool` of `[build]`.",
+            ),
+        ),
+        Page(
+            "unknown-toolchain",
+            "There is no toolchain of that name",
+            "error[unknown-toolchain]: there are no golang toolchains that Atoll knows",
+            '`[build] tool` is a language and a version: `"go@1.24"`.',
+            (
+                "The message lists the known ones.",
+                "For any other language leave `tool` out and write `steps`: they may call any program.",
+            ),
+        ),
+        Page(
+            "builder-unclear",
+            "It is not clear how to build the service",
+            "error[builder-unclear]: web looks like node and python at once",
+            "Without `[build]` the files of the folder tell the language. Here they tell two, or `builder` names none that exists.",
+            (
+                'Name one: `builder = "node"` under `[build]`.',
+                "Or say how: `steps` under `[build]` is a list of commands.",
+            ),
+        ),
+        Page(
+            "program-unclear",
+            "It is not clear which program is the service",
+            "error[program-unclear]: orders has 2 main packages",
+            "A compiled service is one program. The folder has none, or several of which none is named like the service.",
+            ("Say which, as the fix shows, or name the program like the service.",),
+        ),
+        Page(
+            "lockfile-unusable",
+            "A lock file cannot be followed",
+            "error[lockfile-unusable]: orders/poetry.lock cannot be followed",
+            "Dependencies are installed exactly as locked. This lock holds something that cannot be installed that way.",
+            (
+                "Write the lock anew with its own tool.",
+                "Or build with that tool itself: `steps` under `[build]`.",
+            ),
+        ),
+        Page(
+            "no-inputs",
+            "The service has no files",
+            "error[no-inputs]: the service has no inputs",
+            "The patterns of `[build] inputs` match nothing, or the folder is not there.",
+            ("Correct the patterns: they are relative to the service's folder, as in `.gitignore`.",),
+        ),
+        Page(
+            "inputs-changed",
+            "Files changed while they were read",
+            "error[inputs-changed]: orders changed while it was read",
+            "An artifact is made of one state of the files. Something writes into the folder meanwhile.",
+            (
+                "Build again.",
+                (
+                    "A program writes there all the time, such as a log or a watcher: leave its files out with "
+                    "`[build] inputs`, or let git ignore them."
+                ),
+            ),
+        ),
+        Page(
+            "link-outside",
+            "A symbolic link leads out of the service's folder",
+            "error[link-outside]: orders/shared is a symbolic link out of the service's folder",
+            "What it points to would not be part of the artifact, so the same release would behave differently later.",
+            (
+                'Build from the folder above, which holds both: `context = ".."`.',
+                "Copy the file, or leave the link out with `[build] inputs`.",
+            ),
+        ),
+        Page(
+            "missing-at-run-time",
+            "It works in the folder, and not when deployed",
+            "FileNotFoundError: templates/index.html",
+            "The artifact holds what the build's `inputs` and `outputs` name, and nothing else.",
+            (
+                "Look into it: `atoll exec orders -- ls -la`.",
+                "Name what is missing in `[build] outputs`; a file that git ignores is not an input unless it is named.",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,114 @@
+"""Why a request was refused before anything was touched."""
+
+from atoll.model.catalogue.page import Chapter, Page
+
+CHAPTER = Chapter(
+    "Deploying",
+    (
+        Page(
+            "already-deploying",
+            "The service is being deployed already",
+            "error[already-deploying]: orders is being deployed already",
+            "One rollout of a service at a time; the rollout is its lock.",
+            (
+                "`atoll status --watch` shows it. One that never gets ready ends by itself after its `start_budget`.",
+                "`atoll rollback orders` undoes it at once.",
+            ),
+        ),
+        Page(
+            "changed-meanwhile",
+            "Somebody changed the service meanwhile",
+            "error[changed-meanwhile]: orders has changed meanwhile",
+            "The request was made for a state that is no longer so. Nothing was done.",
+            ("Look at `atoll status`, then ask again.",),
+        ),
+        Page(
+            "already-current",
+            "That release has the traffic already",
+            "error[already-current]: orders r7 already has the traffic",
+            "There is nothing to go back to: it is where it was asked to go.",
+            (
+                "`atoll releases orders` lists the others. To replace its replicas by fresh ones: `atoll restart orders`.",
+            ),
+        ),
+        Page(
+            "does-not-fit",
+            "The release does not fit into memory",
+            "error[does-not-fit]: orders r7 does not fit into memory",
+            "A deploy runs the new replicas beside the old ones. Together with `limits.memory` of everything that runs "
+            "they would need more than the machine has.",
+            (
+                "Lower `limits.memory` or `replicas`.",
+                "Set `overlap = false`: then the old ones end first, and requests wait meanwhile.",
+                "Stop another service: `atoll down NAME`.",
+            ),
+        ),
+        Page(
+            "not-possible-here",
+            "The service asks for what this machine cannot give",
+            "error[not-possible-here]: legacy cannot run here",
+            "What an environment cannot keep is refused before anything starts, never ignored. A port with a `number`, for "
+            "one, needs a network of its own for each replica.",
+            (
+                "The message says what is missing and what would help; `atoll doctor` checks it.",
+                "Leave out of the file what asks for it: a program that can read `PORT` needs no `number`.",
+            ),
+        ),
+        Page(
+            "one-at-a-time",
+            "The service allows one instance only",
+            "error[one-at-a-time]: orders cannot run 2 replicas",
+            "Its file says `overlap = false`: two instances must never run at once, as for a scheduler or a writer of SQLite.",
+            ("Scale it to 1, or take `overlap` out of its file if two do no harm.",),
+        ),
+        Page(
+            "service-down",
+            "The service is down",
+            "error[service-down]: orders is down",
+            "It was stopped, or scaled to 0. There is no replica to restart or to run a command beside.",
+            ("`atoll up orders` starts it. `atoll why orders` says why it is down.",),
+        ),
+        Page(
+            "secret-missing",
+            "A secret that the service needs is not set",
+            "error[secret-missing]: orders needs the secret 'orders-db'",
+            "Each environment has its own secrets; none is copied from another.",
+            ("Set it: `atoll secret set orders-db`, with `--env production` for that one.",),
+        ),
+        Page(
+            "unknown-secret",
+            "There is no such secret",
+            "error[unknown-secret]: there is no secret 'orders-bd'",
+            "It was never set in this environment, or was removed.",
+            ("`atoll secret list` shows those of this environment; `--env` names another.",),
+        ),
+        Page(
+            "secret-in-use",
+            "The secret is in use",
+            "error[secret-in-use]: secret 'orders-db' is in use",
+            "A release that runs names it; without it no replica could be started again.",
+            ("Deploy the services that the message names without it, then remove it.",),
+        ),
+        Page(
+            "secret-invalid",
+            "A secret's name or value cannot be taken",
+            "error[secret-invalid]: the value of 'orders-db' is empty",
+            "A name has letters, digits, `-`, `_` and `.`, and begins with a letter or a digit. A value is text that fits "
+            "into an environment variable: not empty, no NUL, UTF-8, not larger than the message says.",
+            (
+                "The value comes from standard input: pipe it, or type it when asked.",
+                "Bytes that are no text: encode them with base64, and decode them in the service.",
+            ),
+        ),
+        Page(
+            "requests-failed-meanwhile",
+            "Requests failed during a deploy",
+            "requests  998 requests meanwhile, 3 failed",
+            "The receipt counts every answer of the service that was 5xx or none, also those that failed for reasons of its own.",
+            (
+                "Look at the release before: `atoll status` shows its rate of errors.",
+                "Requests that take longer than `stop.drain` (30 s) are cut.",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,185 @@
+"""Atoll's own parts (keeper, daemon, Envoy, store) and the machine under them."""
+
+from atoll.model.catalogue.page import Chapter, Page
+
+CHAPTER = Chapter(
+    "The environment",
+    (
+        Page(
+            "environment-not-running",
+            "The environment is not running",
+            "error[environment-not-running]: the environment 'local' is not running",
+            "It was never started, or `atoll down` ended it, or the machine was rebooted.",
+            (
+                "`atoll up` starts it and brings back what was wanted: each service at the release that it had.",
+                "Another environment was meant: `--env`, or `ATOLL_ENV`.",
+            ),
+        ),
+        Page(
+            "environment-busy",
+            "Another `atoll` starts or stops this environment",
+            "error[environment-busy]: this environment is being started or stopped by another `atoll`",
+            "Starting and stopping are done by one command at a time: half of each would be neither. This one waited "
+            "and gave up.",
+            ("Wait for the other one. `ps` shows it when it hangs; ending it is safe, `atoll up` mends what it left.",),
+        ),
+        Page(
+            "gateway-port-taken",
+            "The gateway cannot listen",
+            "error[gateway-port-taken]: the gateway cannot listen on 127.0.0.1:8080",
+            "The gateway is the one address at which services with a `route` are reached. Nothing was started, since "
+            "services that nobody reaches are no success.",
+            (
+                (
+                    "Another program has the port; the message names it. If that is `envoy`, it belongs to another "
+                    'workspace: give each a port of its own with `gateway = "127.0.0.1:8090"` in `atoll.toml`.'
+                ),
+                "Ports below 1024 are for root. Use a higher one.",
+                "The address is none of this machine's.",
+            ),
+        ),
+        Page(
+            "daemon-unreachable",
+            "The daemon does not answer",
+            "error[daemon-unreachable]: the daemon of 'local' does not answer",
+            "The daemon decides; it carries no request. Services go on meanwhile, and its keeper starts it again. Whether "
+            "it did what was asked last is not known to this command.",
+            (
+                "`atoll doctor` and the end of `logs/daemon.log` say why it cannot start, most often a full disk.",
+                "Look with `atoll status` or `atoll events` what became of a deploy, then ask again.",
+                "`atoll down`, then `atoll up`, starts everything anew.",
+            ),
+        ),
+        Page(
+            "daemon-not-ready",
+            "The daemon is starting or closing",
+            "error[daemon-not-ready]: the daemon is starting",
+            "It has just been started, or its successor takes over. That takes a second.",
+            ("Try again. If it stays so, `atoll explain daemon-unreachable` has the causes.",),
+        ),
+        Page(
+            "second-daemon",
+            "Another daemon leads this environment",
+            "error[second-daemon]: Another daemon leads this environment",
+            "One daemon writes the state of an environment; a lock and a number that only grows make sure of it. The one "
+            "that lost ends at once and has no further effect.",
+            (
+                "Use the one that runs: the message has its process id.",
+                "`ATOLL_HOME` was removed or replaced while the daemon ran. `atoll down`, then `atoll up`.",
+            ),
+        ),
+        Page(
+            "keeper-unreachable",
+            "The keeper does not answer",
+            "error[keeper-unreachable]: the keeper does not answer",
+            "The keeper starts and supervises the daemon, Envoy and, through one small shim each, the replicas. While it "
+            "is away nothing new is started; what runs goes on.",
+            (
+                "It comes back by itself: the daemon starts it again. Wait a few seconds.",
+                "`logs/keeper.log` says what it met. `atoll up` starts one when there is none.",
+                "It was stopped with SIGSTOP (`ps` shows `T`): `kill -CONT` its process.",
+            ),
+        ),
+        Page(
+            "envoy-missing",
+            "There is no Envoy that can be run",
+            "error[envoy-missing]: there is no Envoy",
+            "Every request goes through Envoy. It comes with Atoll as a Python package, which has no build for some "
+            "platforms, or is the one that `envoy` of the environment names.",
+            (
+                (
+                    "Install Envoy and name it: "
+                    '`envoy = "/usr/local/bin/envoy"` at the top of `atoll.toml`, or under `[environments.NAME]`.'
+                ),
+                "The file is not executable, or for another processor: try it by hand with `--version`.",
+            ),
+        ),
+        Page(
+            "no-free-port",
+            "No port is left for a replica",
+            "no free port in 20000-29999",
+            "Each replica, and each edge of a caller, holds a number of the environment's range from before it starts "
+            "until its release is gone.",
+            (
+                'Widen the range: `ports = "20000-31999"` in `atoll.toml`.',
+                "Fewer releases are kept warm with a shorter `keep_warm`.",
+            ),
+        ),
+        Page(
+            "folder-unusable",
+            "A folder that Atoll needs cannot be used",
+            "error[folder-unusable]: /var/lib/atoll cannot be made",
+            "Atoll keeps state, artifacts and logs below `ATOLL_HOME`, and sockets below `ATOLL_RUN`. Each must be an "
+            "absolute path to a folder that belongs to the user who runs Atoll.",
+            (
+                "Set `ATOLL_HOME` and `ATOLL_RUN` to folders that you may write, the same ones for every call of `atoll`.",
+                "Somebody else owns it, from a run as root: `sudo chown -R` it to you, or remove it.",
+                "The file system is read-only or broken: the message has the kernel's words.",
+            ),
+        ),
+        Page(
+            "disk-full",
+            "The disk is full",
+            "error[disk-full]: the disk that holds /home/ada/.local/share/atoll is full",
+            "Nothing is built, deployed or started again until there is space, since it could not be written down. What "
+            "runs goes on.",
+            (
+                (
+                    "Free some space. Artifacts, logs and dependencies below `ATOLL_HOME` take most of it; `atoll doctor` "
+                    "says how much is left."
+                ),
+                "Move `ATOLL_HOME` to a larger disk: `atoll down`, move the folder, set the variable, `atoll up`.",
+            ),
+        ),
+        Page(
+            "socket-path-too-long",
+            "The path of a socket is too long",
+            "error[socket-path-too-long]: /home/ada/… is too long a path for sockets",
+            "The kernel allows 107 bytes for the path of a socket.",
+            ("Set `ATOLL_RUN` to a short folder of yours, such as `/run/user/1000/a`.",),
+        ),
+        Page(
+            "database-busy",
+            "The environment's database cannot be used now",
+            "state.db cannot be used now: it is locked",
+            "Another program holds it, or the disk is full. The daemon tries again; what runs goes on.",
+            (
+                "Free disk space below `ATOLL_HOME`.",
+                "Do not open `state.db` with a tool that writes while the environment runs; read a copy.",
+            ),
+        ),
+        Page(
+            "database-damaged",
+            "The environment's database, or a row of it, is damaged",
+            "error[database-damaged]: The database /home/ada/…/state.db is damaged",
+            "It cannot be read as what Atoll wrote: a broken disk, or a hand that changed it.",
+            (
+                "Put back a copy from before.",
+                (
+                    "Or begin anew: move `state.db` (and its `-wal` and `-shm`) away, `atoll up`, and deploy each service. "
+                    "Secrets lie in a file of their own and stay."
+                ),
+                "If it is one secret that cannot be opened, set it again: `atoll secret set NAME`.",
+            ),
+        ),
+        Page(
+            "database-newer",
+            "The database was written by a newer Atoll",
+            "error[database-newer]: The database /home/ada/…/state.db was written by a newer Atoll",
+            "A newer version has changed its form. An older one cannot read it, and a form never goes back.",
+            ("Start the newer version; `which -a atoll` shows whether two are installed.",),
+        ),
+        Page(
+            "vault-key",
+            "The vault's key is missing, damaged, foreign or not private",
+            "error[vault-key]: The vault's key /home/ada/…/vault.key is not private",
+            "Secrets are sealed with a key in a file beside them that only its owner may read. Without that key nobody "
+            "can open them.",
+            (
+                "It is readable for others: `chmod 600` it.",
+                "It is gone or another one: put back the right copy.",
+                "There is none: remove the vault that the message names and set every secret again.",
+            ),
+        ),
+    ),
+)

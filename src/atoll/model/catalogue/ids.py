@@ -1,0 +1,118 @@
+"""The id of every error that a person can meet, and of every symptom that has a page though Atoll reports no error.
+
+An id is for ever: people search for it. It names one thing to understand, not one place in the code. mypy checks that
+an id that is raised stands here; `tests/docs` that each has its page in the catalogue, and is used.
+"""
+
+from typing import Literal
+
+ErrorId = Literal[
+    # command.py: the command line and the files that it writes
+    "usage",
+    "bug",
+    "no-workspace",
+    "unknown-environment",
+    "unknown-service",
+    "unknown-release",
+    "unknown-replica",
+    "unknown-operation",
+    "not-confirmed",
+    "nothing-to-adopt",
+    "already-a-workspace",
+    "would-overwrite",
+    "cannot-write",
+    "bad-request",
+    "versions-differ",
+    # environment.py: Atoll's own parts, and the machine under them
+    "environment-not-running",
+    "environment-busy",
+    "gateway-port-taken",
+    "daemon-unreachable",
+    "daemon-not-ready",
+    "second-daemon",
+    "keeper-unreachable",
+    "envoy-missing",
+    "no-free-port",
+    "folder-unusable",
+    "disk-full",
+    "socket-path-too-long",
+    "database-busy",
+    "database-damaged",
+    "database-newer",
+    "vault-key",
+    # files.py: what people write
+    "invalid-files",
+    "not-toml",
+    "file-unreadable",
+    "file-not-understood",
+    "unknown-field",
+    "missing-field",
+    "wrong-value",
+    "fields-contradict",
+    "no-such-port",
+    "wrong-protocol",
+    "variable-twice",
+    "unknown-placeholder",
+    "template-unusable",
+    "unknown-callee",
+    "calls-itself",
+    "name-taken",
+    "route-taken",
+    "port-range",
+    "no-service-there",
+    "outside-workspace",
+    "no-such-file",
+    "unknown-store",
+    "shared-store",
+    "password-in-file",
+    "unpublished-topic",
+    # building.py
+    "build-step-failed",
+    "build-busy",
+    "tool-missing",
+    "unknown-toolchain",
+    "builder-unclear",
+    "program-unclear",
+    "lockfile-unusable",
+    "no-inputs",
+    "inputs-changed",
+    "link-outside",
+    # deploying.py: refused before anything was touched
+    "already-deploying",
+    "changed-meanwhile",
+    "already-current",
+    "does-not-fit",
+    "not-possible-here",
+    "one-at-a-time",
+    "service-down",
+    "secret-missing",
+    "unknown-secret",
+    "secret-in-use",
+    "secret-invalid",
+    # starting.py: why a release was undone, or a replica is not ready
+    "crashed",
+    "program-not-found",
+    "out-of-memory",
+    "port-not-used",
+    "port-stranger",
+    "probe-failed",
+    "not-ready-in-time",
+    "not-stable",
+    "liveness-lost",
+    "proxy-not-acknowledged",
+    # running.py: what callers get from the gateway or the proxy
+    "no-ready-replica",
+    "no-route",
+    "body-too-large",
+]
+
+SymptomId = Literal[
+    "missing-at-run-time",
+    "read-only-artifact",
+    "upstream-timeout",
+    "listens-everywhere",
+    "not-isolated",
+    "requests-failed-meanwhile",
+]
+
+PageId = Literal[ErrorId, SymptomId]
