@@ -128,9 +128,11 @@ def _writable(services: Collection[ServiceSpec]) -> Iterator[Problem]:
                     field,
                     f"is {folder}, which is the system's",
                     f'name one of its own: "/var/lib/{spec.name}"',
+                    id="wrong-value",
                 )
             elif (owner := owners.setdefault(folder, spec.name)) != spec.name:
-                yield problem(spec, field, f"is {folder}, which {owner} has", "each service runs as a user of its own")
+                what = f"is {folder}, which {owner} has"
+                yield problem(spec, field, what, "each service runs as a user of its own", id="fields-contradict")
 
 
 def _numbers(spec: ServiceSpec) -> Iterator[Problem]:
