@@ -1,8 +1,8 @@
 """Start-up of the command line, against the interpreter's own.
 
-`atoll --help` and `atoll status --json` (against a running environment with one service) beside `python -c pass`, which
-is the floor: the same interpreter in the same virtual environment. One of each in turn, 15 rounds; wall time from start
-to exit. The ratio is taken round by round.
+`atoll --help`, `atoll status --json` (against a running environment with one service), `atoll check` (of its files) and what a
+shell asks at a Tab behind `atoll logs ` beside `python -c pass`, which is the floor: the same interpreter in the same virtual
+environment. One of each in turn, 15 rounds; wall time from start to exit. The ratio is taken round by round.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from bench.report import Result
 from bench.site import ATOLL, site
 from bench.stats import Sample, ratio
 
-TARGETS = {"atoll --help": 5.0, "atoll status --json": 8.0}
+TARGETS = {"atoll --help": 5.0, "atoll status --json": 8.0, "atoll check": 10.0, "Tab": 8.0}
+TAB = {"_ATOLL_COMPLETE": "bash_complete", "COMP_WORDS": "atoll logs ", "COMP_CWORD": "2"}
 
 
 def run(*, quick: bool) -> Result:
@@ -31,11 +32,13 @@ def run(*, quick: bool) -> Result:
             "python -c pass": (sys.executable, "-c", "pass"),
             "atoll --help": (*ATOLL, "--help"),
             "atoll status --json": (*ATOLL, "status", "--json"),
+            "atoll check": (*ATOLL, "check"),
+            "Tab": ATOLL,
         }
         times: dict[str, list[float]] = {name: [] for name in commands}
         for count in range(rounds + 1):
             for name, argv in commands.items():
-                spent = _timed(argv, place.root, place.env)
+                spent = _timed(argv, place.root, {**place.env, **TAB} if name == "Tab" else place.env)
                 if count:  # the first round warms the page cache and writes bytecode
                     times[name].append(spent)
     result = Result()

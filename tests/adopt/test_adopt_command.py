@@ -55,6 +55,20 @@ def test_a_repository_becomes_a_workspace_that_passes_check(atoll: Run, shop: Pa
     )
 
 
+def test_a_workspace_with_other_repositories_takes_one_more_service(atoll: Run, shop: Path) -> None:
+    (shop / "atoll.toml").write_text('roots = ["../billing"]\n')
+    (shop / "web" / "service.toml").write_text('run = "node server.js"\ncalls.billing = "BILLING_URL"\n')
+    (shop.parent / "billing").mkdir()
+    (shop.parent / "billing" / "service.toml").write_text('run = "./billing"\n')
+    done = atoll("init")
+    assert done.stdout.splitlines()[:3] == [
+        "wrote api/service.toml",
+        "kept  atoll.toml: it exists, and is not changed",
+        "kept  web/service.toml: it exists, and is not changed",
+    ]
+    assert atoll("check").stdout == "shop: 3 services fine for 'local'\n"
+
+
 @pytest.mark.parametrize("option", ["--plan", "--dry-run"])
 def test_a_plan_shows_the_files_and_writes_none(atoll: Run, shop: Path, option: str) -> None:
     done = atoll("init", option)

@@ -135,8 +135,11 @@ ready = { tcp = true, timeout = "2s" }
 [limits]
 memory = "512MiB"
 
+[stores.redis]
+url = "redis://127.0.0.1:6380/0"  # cache:6379 is 127.0.0.1:6380
+env = "REDIS_URL"
+
 [env]
-REDIS_URL = "redis://127.0.0.1:6380/0"  # cache:6379 is 127.0.0.1:6380
 PEER = "{address}"
 """,
     "services/beat/service.toml": """\

@@ -334,10 +334,13 @@ grace = "30s"
 url = "http://127.0.0.1:4318"
 env = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
+[stores.database]
+url = { secret = "database-url" }
+env = "DATABASE_URL"
+
 [env]
 CACHE_HOST = "127.0.0.1"  # redis-cart is 127.0.0.1
 CACHE_PORT = "6379"
-DATABASE_URL = { secret = "database-url" }
 """,
     "src/shippingservice/service.toml": """\
 run = "./shippingservice"

@@ -100,6 +100,9 @@ def test_a_mistyped_environment_gets_a_suggestion(atoll) -> None:
     assert done.returncode == 2
     assert "there is no environment 'prodution'" in done.stderr
     assert "did you mean 'production'?" in done.stderr
+    done = atoll("down", "--env", "prodution", "--yes", ATOLL_PRETEND_ALIVE="0")
+    assert (done.returncode, "did you mean 'production'?" in done.stderr) == (2, True)
+    assert atoll("down", "--env", "prodution", "--yes").returncode == 0  # it runs: declared or not, it can be ended
 
 
 def test_help_lists_commands_and_exit_codes(atoll) -> None:
@@ -147,6 +150,26 @@ def test_status_as_json_imports_little(environ: dict[str, str], shop: Path, daem
     done = subprocess.run(command, env=environ, cwd=shop, capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout)["workspace"] == "shop"
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("command", [["check"], ["status"]])
+def test_a_command_of_the_real_program_imports_no_adapter(
+    command: list[str], environ: dict[str, str], tmp_path: Path
+) -> None:
+    """`status` of an environment that does not run asks the keeper why, and no more."""
+    (tmp_path / "atoll.toml").touch()
+    (tmp_path / "service.toml").write_text('name = "orders"\nrun = "true"\n')
+    code = (
+        "import sys; from atoll.app.hooks import AppHooks; from atoll.cli.main import run; run(AppHooks(), sys.argv[1:]);"
+        "print(*sorted(m for m in sys.modules if m in {'asyncio', 'grpc', 'google.protobuf', 'sqlalchemy', 'rich'}"
+        " or m.startswith(('atoll.proxy', 'atoll.engines', 'atoll.builders', 'atoll.pipeline', 'atoll.store'))))"
+    )
+    places = {"ATOLL_HOME": str(tmp_path / "h"), "ATOLL_RUN": str(tmp_path / "r")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, env=environ | places, capture_output=True, text=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "", done.stdout
 
 
 def test_the_command_line_imports_no_daemon_nor_adapter() -> None:

@@ -31,6 +31,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "logs": ("logs", "orders"),
     "events": ("events",),
     "releases": ("releases", "orders"),
+    "graph": ("graph",),
     "why": ("why", "orders"),
     "explain": ("explain", "bug"),
     "doctor": ("doctor",),

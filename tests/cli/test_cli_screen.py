@@ -41,10 +41,9 @@ def test_watch_fits_a_narrow_terminal(screen, daemon: Served) -> None:
 
 
 def test_watch_outlives_its_daemon(screen, tmp_path: Path) -> None:
-    with Served(tmp_path / "s"):
-        shown = screen("status", "--watch", columns=120)
-        shown.until("orders")
-    with shown:
+    with screen("status", "--watch", columns=120) as shown:
+        with Served(tmp_path / "s"):
+            shown.until("orders")
         text = shown.until("the page is as it was")
         assert "! the daemon of 'local' does not answer, for " in text
         assert "orders" in text
@@ -73,6 +72,21 @@ def test_no_table_is_wider_than_its_terminal(screen, daemon: Served, columns: in
     with screen(*command, columns=columns, rows=60) as shown:
         assert shown.ended() == 0
         assert shown.widest() <= columns
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_progress_fits_and_is_gone_after_ctrl_c(screen, daemon: Served, columns: int) -> None:
+    daemon.control.held |= {"orders", "catalog"}
+    with screen("deploy", "orders", "catalog", columns=columns) as shown:
+        text = shown.until("catalog r1 → r2")
+        assert [line.split()[1:6] for line in text.splitlines()] == [
+            [name, "r1", "→", "r2", "starting"] for name in ("orders", "catalog")
+        ]
+        shown.press("C-c")
+        assert shown.ended() == 130
+        assert "detached: orders r1 → r2 goes on" in " ".join(shown.text().split())
+        assert "starting" not in shown.text()
+    daemon.control.held.clear()
 
 
 @pytest.mark.parametrize(

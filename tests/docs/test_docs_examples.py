@@ -37,7 +37,11 @@ def around(folder: Path, block: Block) -> None:
     """The workspace that a block of a page is a part of: whom it calls is there, and the environments that it names."""
     table = tomllib.loads(block.text)
     if of_a_workspace(table):
-        (folder / "atoll.toml").write_text(block.text)
+        (folder / "ws").mkdir()
+        (folder / "ws" / "atoll.toml").write_text(block.text)
+        for root in table.get("roots", ()):
+            path = root["path"] if isinstance(root, dict) else root
+            (folder / "ws" / path.replace("~", str(folder))).mkdir(parents=True, exist_ok=True)
         return
     environments = {
         name for name, value in table.get("env", {}).items() if isinstance(value, dict) and "secret" not in value
@@ -66,9 +70,10 @@ def around(folder: Path, block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", FILES, ids=lambda block: block.name)
-def test_a_file_that_is_shown_is_valid(block: Block, tmp_path: Path) -> None:
+def test_a_file_that_is_shown_is_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     around(tmp_path, block)
-    load(tmp_path)
+    load(tmp_path / "ws" if (tmp_path / "ws").is_dir() else tmp_path)
 
 
 def test_a_wrong_file_would_be_found(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ async def test_an_address_that_is_none_is_refused_without_asking_envoy(lab: Lab)
     assert "bank" in outcome.text
 
 
+async def test_tls_without_any_authority_is_refused_with_what_to_do(lab: Lab) -> None:
+    lab.proxy._ca_file = ""
+    await lab.apply(service("web"))
+    outcome = await lab.apply(service("web", edges=(edge("bank", here(), url="https://bank.test"),)))
+    assert isinstance(outcome, Refused)
+    assert "install ca-certificates" in outcome.text
+
+
 async def test_a_new_edge_whose_port_is_taken_is_refused(lab: Lab) -> None:
     port = here()
     await lab.apply(service("web"))

@@ -141,7 +141,7 @@ TOP = [
     ("ports = [3000, 2000]", 1, "ports must be a first and a last port, the first one smaller", 'such as "20000-29999"'),
     ("ports = [2000]", 1, "ports must be a first and a last port, the first one smaller", 'such as "20000-29999"'),
     ('engine = "docker"', 1, 'engine must be "process", not "docker"', ""),
-    ('services = ["/srv"]', 1, 'services[0] must be a folder or a glob below the workspace, without \'..\', not "/srv"', ""),
+    ('services = ["/srv"]', 1, 'services[0] must be a folder or a glob below the workspace, without \'..\' (`roots` are for other repositories), not "/srv"', ""),
     ('[environments.Prod]', 1, 'environments.Prod has a name that must be an environment\'s name of at most 32 lower-case letters, digits and hyphens, not "Prod"', ""),
     ('[environments.prod]\ngateway = "x"', 2, 'environments.prod.gateway must be host:port, not "x"', 'such as "127.0.0.1:8080"'),
     ("[environments.prod]\nreplicas = 1", 2, "environments.prod.replicas is not a field of an environment", "known: engine, env, envoy, gateway, ports"),

@@ -47,16 +47,18 @@ def test_every_example_of_a_service_makes_a_workspace(tmp_path: Path, field: Fie
 
 
 @pytest.mark.parametrize("field", WORKSPACE.fields, ids=[field.key for field in WORKSPACE.fields])
-def test_every_example_of_a_workspace_makes_one(tmp_path: Path, field: Field) -> None:
+def test_every_example_of_a_workspace_makes_one(tmp_path: Path, field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for place in ("shop/gateway", "billing", "src/mail"):  # other repositories beside it and below home
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "service.toml").write_text('run = "x"')
     for example in field.examples:
-        (tmp_path / "gateway").mkdir(exist_ok=True)
-        (tmp_path / "gateway" / "service.toml").write_text('run = "x"')
-        (tmp_path / "atoll.toml").write_text(f"{field.key} = {example}\n")
-        load(tmp_path)
+        (tmp_path / "shop" / "atoll.toml").write_text(f"{field.key} = {example}\n")
+        load(tmp_path / "shop")
 
 
 FROM_ELSEWHERE = {
-    (spec.ServiceSpec, "folder"),  # where the file lies
+    (spec.ServiceSpec, "folder"), (spec.ServiceSpec, "root"),  # where the file lies
     (spec.Call, "callee"), (spec.Port, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
     (spec.RenderedFile, "text"),  # the short form, or what the template holds
     (spec.Store, "name"), (spec.Store, "env"), (spec.Store, "shared"),  # the service's and the workspace's table share it

@@ -159,6 +159,7 @@ def test_two_services_on_one_store_are_told(tmp_path: Path) -> None:
     [
         ('stores.db.url = "postgres://db/x"', 'stores.db.url = "postgres://db/y"', ""),
         ('stores.db.url = "sqlite:{data}/x"', 'stores.db.url = "sqlite:{data}/x"', ""),
+        ('stores.db.url = "sqlite:x.db"', 'stores.db.url = "sqlite:x.db"', ""),
         ('stores.db.url = "postgres://db/{service}"', 'stores.db.url = "postgres://db/{service}"', ""),
         ('stores.db = "A"', 'stores.db = "A"', 'stores.db = { url = "redis://c", shared = true }'),
         ('stores.db.url = "nats://n"', 'stores.db.url = "nats://n"', ""),
@@ -166,6 +167,11 @@ def test_two_services_on_one_store_are_told(tmp_path: Path) -> None:
 )
 def test_two_stores_and_what_is_meant_to_be_shared_are_fine(tmp_path: Path, one: str, other: str, top: str) -> None:
     assert two(tmp_path, one, other, top).warnings == ()
+
+
+def test_one_file_of_the_machine_is_one_store(tmp_path: Path) -> None:
+    text = 'stores.db.url = "sqlite:///srv/x.db"'
+    assert len(two(tmp_path, text, text).warnings) == 1
 
 
 def test_one_secret_is_one_store(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
-"""Takes orders, once each: HTTP and SQLite, nothing but the standard library.
+"""Takes orders, once each, and publishes them: HTTP and SQLite, nothing but the standard library.
 
-    POST   /orders               {"id", "sku", "price_cents"}: 201; 200 when that order is known, 409 when it differs
-    GET    /orders/ID            the order
-    GET    /confirmations        up to 50 orders whose confirmation was not mailed yet, oldest first
-    DELETE /confirmations/ID     it was mailed
-    GET    /healthz              200 when the database answers
+    POST   /orders                      {"id", "sku", "price_cents"}: 201; 200 when that order is known, 409 when it differs
+    GET    /orders/ID                   the order
+    POST   /topics/TOPIC/leases         {"limit", "seconds"}: {"lease", "messages"}, for this caller alone so long
+    DELETE /topics/TOPIC/ID?lease=...   the message is worked on: 200; 409 when the lease had run out
+    GET    /topics/TOPIC                {"waiting"}: how many messages are not worked on yet
+    GET    /healthz                     200 when the database answers
 
-The order and its pending confirmation are one row, written in one transaction: no order without a mail, no mail without
-an order. Several replicas, and two releases at once, share the database file.
+The one topic is orders.placed; how its messages are kept and handed out is in outbox.py. Several replicas, and two
+releases at once, share the database file.
 
 SIGTERM ends this process at once, in the middle of whatever it does: like most services it has no code for draining.
 Deploying it under load without a failed request is the platform's work.
@@ -23,6 +24,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import outbox
+
 VERSION = "1"
 
 SCHEMA = """
@@ -31,10 +34,8 @@ CREATE TABLE IF NOT EXISTS orders (
     sku         TEXT NOT NULL,
     price_cents INTEGER NOT NULL,
     taken_at    REAL NOT NULL,
-    taken_by    TEXT NOT NULL,
-    mailed      INTEGER NOT NULL DEFAULT 0
+    taken_by    TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS to_mail ON orders (taken_at) WHERE NOT mailed;
 """
 
 
@@ -48,15 +49,16 @@ class Orders:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(SCHEMA)
+        self._db.executescript(SCHEMA + outbox.SCHEMA)
+        self.outbox = outbox.Outbox(self.run)
 
-    def _run(self, sql: str, *values: object) -> list[dict[str, Any]]:
+    def run(self, sql: str, *values: object) -> list[dict[str, Any]]:
         with self._lock:
             return [dict(row) for row in self._db.execute(sql, values)]
 
     def take(self, id: str, sku: str, price_cents: int) -> bool:
         """Keep the order; False when it is already there. ValueError when another order has this id."""
-        taken = self._run(
+        taken = self.run(
             "INSERT INTO orders (id, sku, price_cents, taken_at, taken_by) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (id) DO NOTHING RETURNING id",
             id, sku, price_cents, time.time(), VERSION,
@@ -69,17 +71,11 @@ class Orders:
         return False
 
     def find(self, id: str) -> dict[str, Any] | None:
-        found = self._run("SELECT id, sku, price_cents, taken_by, mailed FROM orders WHERE id = ?", id)
+        found = self.run("SELECT id, sku, price_cents, taken_by FROM orders WHERE id = ?", id)
         return found[0] if found else None
 
-    def to_mail(self, limit: int = 50) -> list[dict[str, Any]]:
-        return self._run("SELECT id, sku FROM orders WHERE NOT mailed ORDER BY taken_at LIMIT ?", limit)
-
-    def mailed(self, id: str) -> None:
-        self._run("UPDATE orders SET mailed = 1 WHERE id = ?", id)
-
     def check(self) -> None:
-        self._run("SELECT 1")
+        self.run("SELECT 1")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -95,16 +91,22 @@ class Handler(BaseHTTPRequestHandler):
             case ["orders", id]:
                 order = self.orders.find(id)
                 self.answer(200, order) if order else self.answer(404, {"error": "no such order"})
-            case ["confirmations"]:
-                self.answer(200, self.orders.to_mail())
+            case ["topics", topic]:
+                self.answer(200, {"waiting": self.orders.outbox.waiting(topic)})
             case _:
                 self.answer(404, {"error": "no such page"})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path != "/orders":
-            self.answer(404, {"error": "no such page"})
-            return
+        match self.path.strip("/").split("/"):
+            case ["orders"]:
+                self.take_order(body)
+            case ["topics", topic, "leases"]:
+                self.lease(topic, body)
+            case _:
+                self.answer(404, {"error": "no such page"})
+
+    def take_order(self, body: bytes) -> None:
         try:
             asked = json.loads(body)
             id, sku, price_cents = str(asked["id"]), str(asked["sku"]), int(asked["price_cents"])
@@ -118,11 +120,22 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.answer(201 if new else 200, {"id": id, "version": VERSION})
 
+    def lease(self, topic: str, body: bytes) -> None:
+        try:
+            asked = json.loads(body)
+            limit, seconds = int(asked["limit"]), float(asked["seconds"])
+        except (ValueError, KeyError, TypeError):
+            self.answer(400, {"error": "a lease has limit and seconds"})
+            return
+        taken = self.orders.outbox.take(topic, limit, seconds)
+        self.answer(200, {**taken, "messages": [json.loads(message) for message in taken["messages"]]})
+
     def do_DELETE(self) -> None:
-        match self.path.strip("/").split("/"):
-            case ["confirmations", id]:
-                self.orders.mailed(id)
-                self.answer(200, {"id": id})
+        path, _, query = self.path.partition("?")
+        match path.strip("/").split("/"):
+            case ["topics", topic, id]:
+                known = self.orders.outbox.done(topic, id, query.removeprefix("lease="))
+                self.answer(*((200, {"id": id}) if known else (409, {"error": "the lease is not yours any more"})))
             case _:
                 self.answer(404, {"error": "no such page"})
 

@@ -36,7 +36,7 @@ class OrdersTest(unittest.TestCase):
         order = {"id": "a1", "sku": "lamp", "price_cents": 4900}
         self.assertEqual(self.ask("POST", "/orders", order), (201, {"id": "a1", "version": VERSION}))
         self.assertEqual(self.ask("POST", "/orders", order)[0], 200)
-        self.assertEqual(len(self.ask("GET", "/confirmations")[1]), 1)
+        self.assertEqual(self.ask("GET", "/topics/orders.placed")[1], {"waiting": 1})
 
     def test_another_order_cannot_take_a_known_id(self) -> None:
         self.ask("POST", "/orders", {"id": "a1", "sku": "lamp", "price_cents": 4900})
@@ -45,11 +45,16 @@ class OrdersTest(unittest.TestCase):
     def test_an_order_without_a_sku_is_refused(self) -> None:
         self.assertEqual(self.ask("POST", "/orders", {"id": "a1", "price_cents": 4900})[0], 400)
 
-    def test_a_confirmation_waits_until_it_was_mailed(self) -> None:
+    def test_an_order_is_published_until_somebody_has_worked_on_it(self) -> None:
         self.ask("POST", "/orders", {"id": "a1", "sku": "lamp", "price_cents": 4900})
-        self.assertEqual(self.ask("GET", "/confirmations"), (200, [{"id": "a1", "sku": "lamp"}]))
-        self.ask("DELETE", "/confirmations/a1")
-        self.assertEqual(self.ask("GET", "/confirmations"), (200, []))
+        status, taken = self.ask("POST", "/topics/orders.placed/leases", {"limit": 10, "seconds": 30})
+        self.assertEqual((status, taken["messages"]), (200, [{"id": "a1", "sku": "lamp"}]))
+        self.assertEqual(self.ask("DELETE", "/topics/orders.placed/a1?lease=another")[0], 409)
+        self.assertEqual(self.ask("DELETE", f"/topics/orders.placed/a1?lease={taken['lease']}")[0], 200)
+        self.assertEqual(self.ask("GET", "/topics/orders.placed")[1], {"waiting": 0})
+
+    def test_a_lease_without_its_limits_is_refused(self) -> None:
+        self.assertEqual(self.ask("POST", "/topics/orders.placed/leases", {"limit": 10})[0], 400)
 
     def test_replicas_share_their_orders(self) -> None:
         other = HTTPConnection("127.0.0.1", self.start().server_port, timeout=20)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from atoll.adopt.found import CallFound, Found
+from atoll.adopt.stores import StoreFound, stores_of
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _USUAL_SERVICES = re.compile(r"\.|[^/.][^/]*|services/[^/]+")
@@ -111,9 +112,21 @@ def _tables(found: Found) -> Iterable[str]:
     for name, call in found.calls.items():
         if name not in simple:
             yield from _call(name, call, found.notes.get(f"calls.{name}", ""))
-    if found.env or found.secrets:
-        values = {**found.env, **{name: {"secret": secret} for name, secret in found.secrets.items()}}
+    stores = stores_of(found)
+    for store in stores:
+        yield from _store(store, found.notes.get(f"env.{store.variable}", ""))
+    values = {**found.env, **{name: {"secret": secret} for name, secret in found.secrets.items()}}
+    values = {name: value for name, value in values.items() if name not in {store.variable for store in stores}}
+    if values:
         yield from ("", "[env]", *_rows(values, found.notes, "env."))
+
+
+def _store(store: StoreFound, note: str) -> Iterable[str]:
+    yield from ("", f"[stores.{store.name}]")
+    yield _row("url", {"secret": store.secret} if store.secret else store.url, note)
+    if store.type:
+        yield _row("type", store.type)
+    yield _row("env", store.variable)
 
 
 def _call(name: str, call: CallFound, note: str) -> Iterable[str]:

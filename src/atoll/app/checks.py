@@ -1,4 +1,9 @@
-"""What `atoll doctor` can ask the adapters without a daemon: Envoy, the kernel's limits, toolchains of each language."""
+"""What `atoll doctor` can ask the adapters without a daemon: Envoy, the kernel's limits, toolchains of each language.
+
+Every command that meets a silent daemon, and every `check`, comes through here: adapters are imported where they are used.
+"""
+
+from __future__ import annotations
 
 import os
 import re
@@ -7,19 +12,17 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from atoll.engines.process.host import without_network
 from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, proc, try_network
 from atoll.model.errors import Problem, UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
 from atoll.model.wire import DoctorView
-from atoll.pipeline.detect import TOOLCHAINS
-from atoll.pipeline.environment import build_environment
-from atoll.pipeline.toolchains import Toolchains
-from atoll.ports import Toolchain, Unable
-from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
+
+if TYPE_CHECKING:
+    from atoll.pipeline.toolchains import Toolchains
+    from atoll.ports import Toolchain, Unable
 
 _FAILED_STARTS = 2  # in a row: one may have met its predecessor's lock
 _LEAST_FREE_BYTES = 64 * 2**20  # of the state folder's disk; logs and the ledger are smaller
@@ -29,6 +32,10 @@ _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d [\d:.,]+ +)?([A-Z]+ +)?")
 
 def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
     """Each check of this machine, with the fix where one is needed."""
+    from atoll.pipeline.detect import TOOLCHAINS
+    from atoll.pipeline.environment import build_environment
+    from atoll.pipeline.toolchains import Toolchains
+
     toolchains = Toolchains(build_environment(os.environ, {}, ""))
     languages = [_toolchain(toolchains, TOOLCHAINS[name], workspace) for name in sorted(TOOLCHAINS)]
     machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
@@ -38,8 +45,11 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
 def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
     """What the workspace asks for and this machine cannot give, one warning a service."""
     wanting = [spec for spec in workspace.services.values() if spec.own_network]
-    why = try_network() if wanting else ""
-    return [_warning(spec, without_network(spec, why)) for spec in wanting] if why else []
+    if not wanting or not (why := try_network()):
+        return ()
+    from atoll.engines.process.host import without_network
+
+    return [_warning(spec, without_network(spec, why)) for spec in wanting]
 
 
 def _warning(spec: ServiceSpec, unable: Unable) -> Problem:
@@ -54,6 +64,8 @@ def _networks(workspace: WorkspaceSpec | None) -> DoctorView:
     if not why:
         return DoctorView(check="networks", ok=True, text="a service may have a port of its own (ports.NAME.number)")
     if wanting:
+        from atoll.engines.process.host import without_network
+
         told = without_network(wanting[0], why)
         return DoctorView(check="networks", ok=False, text=f"{wanting[0].name}: {told.what}", fix=told.fix)
     return DoctorView(check="networks", ok=None, text=f"no service can have a fixed port: {why}", fix=INSTALL)
@@ -118,6 +130,8 @@ def _data(places: Places) -> DoctorView:
 
 def _envoy(places: Places | None, workspace: WorkspaceSpec | None) -> DoctorView:
     own = workspace.environment.envoy if workspace else None
+    from atoll.proxy import command as envoy_command
+
     try:
         with TemporaryDirectory() as folder:
             run = places.run if places else Path(folder)

@@ -27,9 +27,9 @@ _MISSED_S = 60.0  # how far apart lines of two services may come
 class Client:
     """One environment's daemon. Every method raises Failed: what the daemon said, or that nobody answers."""
 
-    def __init__(self, line: Line, environment: str, declared: Callable[[], Sequence[str]]) -> None:
-        """`declared` tells the environments of the files, for who mistyped one."""
-        self._line, self._environment, self._declared = line, environment, declared
+    def __init__(self, line: Line, environment: str, mistyped: Callable[[], Failed | None]) -> None:
+        """`mistyped` says that there is no such environment, when nothing of it runs."""
+        self._line, self._environment, self._mistyped = line, environment, mistyped
 
     # --- reading
 
@@ -220,11 +220,8 @@ class Client:
             raise self._silent(exc) from exc
 
     def _silent(self, exc: Silent) -> Failed:
-        if not exc.why and self._environment not in (known := self._declared()):
-            from atoll.model.suggest import did_you_mean
-
-            what, why = f"there is no environment '{self._environment}'", "atoll.toml declares none of that name"
-            return Failed(what, why, did_you_mean(self._environment, known), id="unknown-environment", kind="NotFound")
+        if not exc.why and (failed := self._mistyped()) is not None:
+            return failed
         if not exc.why:
             return Failed(
                 f"the environment '{self._environment}' is not running",

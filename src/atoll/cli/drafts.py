@@ -44,7 +44,9 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
     """Build what changed of these services. One that fails does not stop the others."""
     from atoll.model.errors import BuildFailed
     from atoll.model.wire import Draft
+    from atoll.pipeline.provenance import Provenance
 
+    provenance = Provenance(session.root)
     ready, failures = dict[str, Draft](), dict[str, Failed]()
     with builds_shown(session) as tell:
         results = session.hooks.build(session.places, workspace, services, tell)
@@ -54,7 +56,8 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
             assert failed is not None
             failures[name] = failed
         else:
-            ready[name] = Draft(spec=workspace.services[name], artifact=result)
+            spec = workspace.services[name]
+            ready[name] = Draft(spec=spec, artifact=result, author=provenance.of(spec))
     return Drafts(ready, failures)
 
 

@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "logs": "Show what replicas print.",
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
+        "graph": "Show who calls whom, and which stores and topics they use.",
         "why": "Explain why a service or a release is as it is.",
         "explain": "Explain an error by its id: what it means, its causes and their fixes.",
         "doctor": "Check this machine and the environment.",
@@ -50,7 +51,7 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # its own command does.
 READING = frozenset(
     {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
-    | {"explain", "help", "version"}
+    | {"explain", "graph", "help", "version"}
 )
 
 

@@ -31,7 +31,9 @@ _ROLLS = (0, 1, 2, 3, 4, 5, 7, 130, 143)
 _BUILDS = (0, 1, 2, 3, 4, 5, 6, 7, 130, 143)
 _LOOKS = (0, 1, 2, 7)
 _CODES: Mapping[str, Sequence[int]] = {
-    **dict.fromkeys(("init", "check", "schema", "completion", "version", "help", "eject", "explain"), _OFFLINE),
+    **dict.fromkeys(
+        ("init", "check", "graph", "schema", "completion", "version", "help", "eject", "explain"), _OFFLINE
+    ),
     **dict.fromkeys(("up", "deploy"), _BUILDS),
     **dict.fromkeys(("rollback", "restart"), _ROLLS),
     **dict.fromkeys(("scale", "down"), _CHANGES),
@@ -54,6 +56,7 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "why": ("explain", "logs", "releases", "doctor"),
     "explain": ("why", "doctor"),
     "doctor": ("check", "status"),
+    "graph": ("check", "why"),
     "exec": ("logs", "secret"),
     "secret": ("restart", "exec"),
     "eject": ("init",),

@@ -106,8 +106,12 @@ def level_of(text: str) -> str | None:
     return next((LEVELS[rank] for words, rank in _RANKS if word.startswith(words)), None)
 
 
-def event_line(event: Event, *, color: bool) -> str:
-    """One event of the ledger, coloured by its kind."""
+def event_line(event: Event, *, color: bool, narrow: bool = False) -> str:
+    """One event of the ledger, coloured by its kind; on a `narrow` terminal only when and what."""
+    if narrow:
+        text = event.message or event.kind
+        text = text if event.service in text else f"{event.service}: {text}"
+        return f"{clock(event.wall)} {click.style(text, fg=event_color(event.kind)) if color else text}"
     who = f" ({event.author.actor})" if event.author.actor else ""
     subject = event.service + (f" r{event.release}" if event.release is not None else "")
     kind = f"{event.kind:<20}"

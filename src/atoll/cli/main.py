@@ -17,7 +17,7 @@ import click
 
 from atoll.cli.failed import USER, Failed, taken_over
 from atoll.cli.group import LazyGroup, ReaderGone
-from atoll.cli.output import colored
+from atoll.cli.output import colored, width
 from atoll.cli.session import Session, common_options
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
     try:
         if COMPLETING in os.environ:
             return _complete(session)
-        options: dict[str, Any] = {"obj": session, "terminal_width": _width(), "color": colored(sys.stdout)}
+        options: dict[str, Any] = {
+            "obj": session,
+            "terminal_width": max(38, min(width(), 100) - 2),
+            "color": colored(sys.stdout),
+        }
         code = cli.main(args, prog_name="atoll", standalone_mode=False, **options)
         sys.stdout.flush()
         return int(code or 0)
@@ -109,15 +113,6 @@ def report(failed: Failed, args: Sequence[str]) -> int:
 
         print(msgspec.json.encode(failed.view()).decode(), flush=True)  # one line: it may follow a stream's
     return failed.exit_code
-
-
-def _width() -> int:
-    """Columns for help. click would ask shutil, whose import takes longer than all of our own."""
-    try:
-        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
-    except (OSError, ValueError):
-        columns = 80
-    return max(50, min(columns, 100) - 2)
 
 
 def _usage(exc: click.UsageError) -> Failed:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _GAP = 2  # columns between two cells
+_LEGIBLE = 8  # a text that is cut to less says nothing
 PIPE_WIDTH = 200  # columns when nobody's terminal limits it: a pipe gets whole cells
 
 
@@ -29,6 +30,15 @@ def colored(stream: IO[str]) -> bool:
     if any(os.environ.get(name, "0") not in {"", "0"} for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
         return True
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def width() -> int:
+    """Columns of the terminal on stdout. shutil's answer would cost its import, longer than all of our own."""
+    try:
+        found = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (OSError, ValueError):
+        found = 0
+    return found or 80  # a terminal that was never told its size says 0
 
 
 def console(stream: IO[str] | None = None) -> Console:
@@ -52,26 +62,44 @@ def console(stream: IO[str] | None = None) -> Console:
 def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterator[Console]:
     """A table on stderr, drawn anew several times a second and gone at the end; no row takes more than one line.
 
-    `rows` is called from a thread of its own. What is printed to the yielded console appears above the table.
+    Cells stand in the order of their importance: the first ones are shown whole, the one that does not fit is cut, and
+    those behind it are left out. `rows` is called from a thread of its own. What is printed to the yielded console
+    appears above the table.
     """
     from rich.live import Live
     from rich.table import Table
 
     started: dict[int, RenderableType] = {}  # a spinner turns only when it is the same one at each drawing
+    out = console(sys.stderr)
 
     def drawn() -> Table:
-        made = Table.grid(padding=(0, 2, 0, 0))
-        for number, row in enumerate(rows()):
-            if not made.columns:
-                for _ in row:
-                    made.add_column(no_wrap=True, overflow="ellipsis")
+        cells = [tuple(row) for row in rows()]
+        fit = _whole(cells, out.width - len("^C") - 1)  # its echo must not fold a line: the table would stay
+        made = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
+        for width in fit:
+            made.add_column(no_wrap=True, overflow="ellipsis", min_width=width, max_width=width)
+        for number, row in enumerate(cells):
             first = row[0] if isinstance(row[0], str) else started.setdefault(number, row[0])
-            made.add_row(first, *row[1:])
+            made.add_row(first, *row[1 : len(fit)])
         return made
 
-    out = console(sys.stderr)
     with Live(get_renderable=drawn, console=out, refresh_per_second=8, transient=True):
         yield out
+
+
+def _whole(cells: Sequence[Sequence[RenderableType]], columns: int) -> list[int]:
+    """The widths of the first cells, as far as they fit into so many columns."""
+    from rich.text import Text
+
+    fit: list[int] = []
+    left = columns
+    for column in zip(*cells, strict=True):
+        wide = max(Text.from_markup(cell).cell_len if isinstance(cell, str) else 1 for cell in column)
+        if wide > left:
+            return [*fit, left] if left >= _LEGIBLE else fit
+        fit.append(wide)
+        left -= wide + _GAP
+    return fit
 
 
 def table(

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import inspect as types
 
 from atoll.adopt.found import Left
+from atoll.decide.graph import Graph
 from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
 from atoll.model.state import Event
@@ -126,6 +127,7 @@ OUTPUTS: Mapping[str, Output] = {
     "logs": Output(LogLine, "What replicas printed.", stream=True),
     "events": Output(Event, "The ledger.", stream=True),
     "releases": Output(list[ReleaseView], "Newest first."),
+    "graph": Output(Graph, "From the files; with SERVICE what has to do with it."),
     "why": Output(WhyView, "One service or release."),
     "explain": Output(list[Page], "The page of ID, or all of them. Needs no workspace."),
     "doctor": Output(list[DoctorView], "Each check; the exit code is 1 when one is bad."),

@@ -57,11 +57,13 @@ def builds_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
         yield say
         return
     rows: dict[str, Progress] = {}
-    began = time.monotonic()
-    with live_table(lambda: _build_rows(rows, time.monotonic() - began)) as out:
+    since: dict[str, float] = {}
+    with live_table(lambda: _build_rows(rows, since)) as out:
 
         def tell(progress: Progress) -> None:
             rows[progress.service] = progress
+            if progress.phase in {"building", "waiting"}:
+                since.setdefault(progress.service, time.monotonic())
             if progress.phase == "done":
                 out.print(_build_line(progress), markup=False)
 
@@ -82,13 +84,16 @@ def _build_line(progress: Progress) -> str:
     return f"{progress.service}: {text}"
 
 
-def _build_rows(rows: dict[str, Progress], seconds: float) -> Iterator[Sequence[RenderableType]]:
+def _build_rows(rows: dict[str, Progress], since: dict[str, float]) -> Iterator[Sequence[RenderableType]]:
+    """A row a build; the time is its own, without what it stood in the queue."""
     for name, progress in sorted(rows.items()):
         busy = progress.phase not in BUILT
         mark = _spinner() if busy else _mark(progress.phase != "failed")
-        step = f"{progress.step}/{progress.steps} {progress.label}" if progress.phase == "building" else ""
-        took = duration(seconds) if busy else ""
-        yield mark, escape(name), progress.phase, took, escape(step), f"[dim]{escape(_short(progress.line))}[/]"
+        took = duration(time.monotonic() - since[name]) if busy and name in since else ""
+        text = f"{progress.step}/{progress.steps} {_short(progress.label, 28)}" if progress.phase == "building" else ""
+        text = "for the same, which another build makes" if progress.phase == "waiting" else text
+        line = f"  [dim]{escape(_short(progress.line))}[/]" if progress.line and busy else ""
+        yield mark, escape(name), progress.phase, took, escape(text) + line
 
 
 # --- rollouts -----------------------------------------------------------------------------------------------------
@@ -188,8 +193,8 @@ def _rollout_rows(
             _mark(view.good) if view.ended else _spinner(),
             escape(_title(view)),
             f"[{style}]{view.phase}[/]",
-            f"{view.ready}/{view.wanted} ready" if view.wanted else "",
             duration(view.seconds + since),
+            f"{view.ready}/{view.wanted} ready" if view.wanted else "",
             f"{view.requests} sent, {view.failed} failed" if view.requests else "",
             escape(_short(view.text)),
         )
@@ -235,6 +240,6 @@ def _title(view: OperationView) -> str:
     return f"{view.service} {arrow}{view.release}".strip()
 
 
-def _short(text: str) -> str:
+def _short(text: str, most: int = 100) -> str:
     first = text.partition("\n")[0]
-    return first if len(first) <= 100 else first[:99] + "…"
+    return first if len(first) <= most else first[: most - 1] + "…"

@@ -82,7 +82,17 @@ class Session:
     def _client(self, line: Line) -> Client:
         from atoll.cli.client import Client
 
-        return Client(line, self.environment, lambda: self.hooks.names(self.root).environments)
+        return Client(line, self.environment, self.mistyped)
+
+    def mistyped(self) -> Failed | None:
+        """That there is no such environment; None when atoll.toml declares it. One that runs may be declared no more."""
+        from atoll.model.suggest import did_you_mean
+
+        known = self.hooks.names(self.root).environments
+        if self.environment in known:
+            return None
+        what, why = f"there is no environment '{self.environment}'", "atoll.toml declares none of that name"
+        return Failed(what, why, did_you_mean(self.environment, known), id="unknown-environment", kind="NotFound")
 
     def here(self, text: str) -> str:
         """Commands in a text, such that they work on this environment: the daemon and the files know no --env."""

@@ -232,10 +232,10 @@ def _no_such_release(service: str, n: int, releases: Collection[int], target: in
 
 
 def alike(one: Release, other: Release) -> bool:
-    """Whether two releases would run exactly the same."""
-    return (one.spec, one.artifact.key, one.artifact.digest, dict(one.secrets)) == (
-        other.spec,
-        other.artifact.key,
-        other.artifact.digest,
-        dict(other.secrets),
-    )
+    """Whether two releases would run exactly the same. Where their files lay is no difference."""
+    return _what_runs(one) == _what_runs(other)
+
+
+def _what_runs(release: Release) -> tuple[ServiceSpec, str, str, dict[str, int]]:
+    spec = msgspec.structs.replace(release.spec, folder=".", root=".")
+    return spec, release.artifact.key, release.artifact.digest, dict(release.secrets)

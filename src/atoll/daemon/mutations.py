@@ -17,9 +17,10 @@ from atoll.decide.changes import changes
 from atoll.decide.facts import exclusive
 from atoll.decide.rollout import begin, supersede
 from atoll.model.errors import AtollError, Conflict
-from atoll.model.state import ENDED, Event, Intent, Release
+from atoll.model.state import ENDED, Author, Event, Intent, Release
 from atoll.model.wire import (
     DeployRequest,
+    Draft,
     ErrorView,
     Mutation,
     OperationView,
@@ -64,7 +65,9 @@ class Mutations:
             loop = self._loops.of(service)
             rollout = loop.rollout()
             if loop.intent().target is None and not active(rollout):
-                due.append((DeployRequest(spec=draft.spec, artifact=draft.artifact, author=request.author), loop))
+                due.append(
+                    (DeployRequest(spec=draft.spec, artifact=draft.artifact, author=_author(request, draft)), loop)
+                )
             elif rollout is not None and active(rollout):
                 operations.append(self._reading.shown(rollout))
             else:
@@ -202,3 +205,10 @@ class Mutations:
         loop.apply()
         loop.hint()
         self._pulse.beat(loop.service)
+
+
+def _author(request: UpRequest, draft: Draft) -> Author:
+    """Whoever asks, and the commit of the draft's own repository."""
+    if draft.author is None:
+        return request.author
+    return msgspec.structs.replace(draft.author, actor=request.author.actor)

@@ -53,7 +53,7 @@ async def _trouble(release: Release, store: Store, vault: Vault, reach: Reach) -
         hosts = parse(url, store.type).hosts
     except (NotFound, ValueError):
         return ""  # told where the replica is started
-    answers = [await reach(host.strip("[]"), int(port)) for host, port in hosts if port.isdigit()]
+    answers = await asyncio.gather(*(reach(host.strip("[]"), int(port)) for host, port in hosts if port.isdigit()))
     if not answers or not all(answers):
         return ""  # one member of a cluster is enough
     where = "" if secret else f" at {', '.join(f'{host}:{port}' for host, port in hosts)}"

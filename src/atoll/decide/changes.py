@@ -17,7 +17,7 @@ _LOOKS_SECRET = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)[^/@\s]*(?=@)")  # user:password of an address
 _LONGEST = 60
-_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "description", "inherit", "files"})
+_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "root", "description", "inherit", "files"})
 
 
 def changes(old: Release | None, new: Release) -> tuple[str, ...]:
@@ -132,6 +132,8 @@ def _label(item: dict[str, Any], index: int) -> str:
 
 
 def _shown(name: str, value: str) -> str:
+    if certificates := value.count("-----BEGIN CERTIFICATE-----"):
+        return f"{certificates} certificate{'s' if certificates != 1 else ''}"
     return "(hidden)" if _LOOKS_SECRET.search(name) else _cut(_hide(value))
 
 

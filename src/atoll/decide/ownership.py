@@ -46,7 +46,8 @@ def identity(spec: ServiceSpec, store: Store) -> str:
     if isinstance(store.url, SecretRef):
         return f"secret {store.url.name}"
     address = parse(store.url.value, store.type)
-    if {"data", "service"} & {*placeholders(store.url.value)}:
+    relative = not address.hosts and not address.database.startswith("/")
+    if relative or {"data", "service"} & {*placeholders(store.url.value)}:
         return f"{store.url.value} of {spec.name}"
     where = address.address.replace("localhost:", "127.0.0.1:").lower()
     return f"{address.type} {where} {address.database}"

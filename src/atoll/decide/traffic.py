@@ -105,6 +105,7 @@ def _edges(release: Release, ports: Mapping[str, int], callee_port: Callable[[Ca
             listen=Address(LOOPBACK, ports[key]),
             policy=call.policy,
             url=call.url,
+            ca=call.ca,
         )
 
 

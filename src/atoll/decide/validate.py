@@ -101,11 +101,11 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
     if spec.health.stable_for_s >= spec.health.start_budget_s:
         what = "must be shorter than health.start_budget: else no start is ever good"
         yield problem(spec, "health.stable_for", what, id="fields-contradict")
-    if _leaves_workspace(spec.folder, spec.build.context):
-        what = f'"{spec.build.context}" leads out of the workspace'
-        yield problem(
-            spec, "build.context", what, 'name a folder of the workspace, such as ".."', id="outside-workspace"
-        )
+    below = spec.folder if spec.root == "." else spec.folder.removeprefix(spec.root).strip("/")
+    if _leaves(below, spec.build.context):
+        where = "the workspace" if spec.root == "." else f"its root {spec.root}"
+        what = f'"{spec.build.context}" leads out of {where}'
+        yield problem(spec, "build.context", what, f'name a folder of {where}, such as ".."', id="outside-workspace")
     yield from _variables(spec)
     yield from _numbers(spec)
     if sure:
@@ -153,8 +153,8 @@ def _leased_numbers(spec: ServiceSpec, environment: EnvironmentSpec) -> Iterator
             yield problem(spec, f"ports.{port.name}.number", what, f"move `ports` in {WORKSPACE_FILE}", id="port-range")
 
 
-def _leaves_workspace(folder: str, context: str) -> bool:
-    """Whether `context`, relative to `folder`, climbs above the workspace on its way."""
+def _leaves(folder: str, context: str) -> bool:
+    """Whether `context`, relative to `folder` of a root, climbs above the root on its way."""
     depth = 0
     for part in f"{folder}/{context}".split("/"):
         depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
@@ -283,7 +283,12 @@ def _call(
                 "write the port into the URL",
                 id="fields-contradict",
             )
+        if call.ca and not call.url.startswith(("https:", "grpcs:")):
+            fix = "write https:// or grpcs://, or take it out"
+            yield problem(spec, f"{field}.ca", "is for a url with TLS", fix, id="fields-contradict")
         return
+    if call.ca:
+        yield problem(spec, f"{field}.ca", "is for a callee with a `url`", "take it out", id="fields-contradict")
     callee = services.get(call.callee)
     if callee is None:
         if not call.optional and call.callee not in unsure:

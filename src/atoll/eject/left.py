@@ -82,14 +82,7 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         if port is not None and port.protocol != "http":
             yield f"`route` {route.host or ''}{route.path}: nginx takes gRPC without TLS on a listener of its own only."
         yield from _policy(f"`route` {route.path}", route.policy)
-    for call in spec.calls:
-        name = f"`calls.{call.callee}`"
-        if call.url is not None:
-            yield f"{name}: goes to {call.url} directly; time-outs, retries and TLS are the service's own business."
-            continue
-        if call.callee not in layout.workspace.services:
-            yield f"{name}: is not in this workspace; under systemd it answers 503, in compose the name is unknown."
-        yield from _policy(name, call.policy)
+    yield from _calls(layout, spec)
     yield from _stores(spec)
     for one, other in layout.circles:
         if one == spec.name:
@@ -117,6 +110,19 @@ def _given(spec: ServiceSpec) -> Iterator[str]:
                 f"`ports.{own.name}.number`: under systemd it listens on {own.number} of the machine itself{alone};"
                 " compose gives each container a network."
             )
+
+
+def _calls(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
+    for call in spec.calls:
+        name = f"`calls.{call.callee}`"
+        if call.url is not None:
+            yield f"{name}: goes to {call.url} directly; time-outs, retries and TLS are the service's own business."
+            if call.ca:
+                yield f"{name}: `ca`: tell the program which certificates to trust."
+            continue
+        if call.callee not in layout.workspace.services:
+            yield f"{name}: is not in this workspace; under systemd it answers 503, in compose the name is unknown."
+        yield from _policy(name, call.policy)
 
 
 def _stores(spec: ServiceSpec) -> Iterator[str]:

@@ -128,6 +128,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool = False  # absent is allowed: the address then answers 503, or closes each connection (tcp)
     protocol: Protocol | None = None  # what the address speaks before the callee ever ran; None is http
     url: str | None = None  # an external callee, outside the workspace
+    ca: str = ""  # certificates (PEM) that are trusted for it; "" are the machine's
     policy: EdgePolicy = EdgePolicy()
 
 
@@ -190,7 +191,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     run: Command
-    folder: str = "."  # of service.toml, relative to the workspace, POSIX
+    folder: str = "."  # of service.toml, relative to the workspace, POSIX; absolute where its root is
+    root: str = "."  # the repository that it lies in, as `roots` of atoll.toml names it; "." is the workspace
     owner: str = ""
     description: str = ""
     build: Build = Build()
@@ -238,6 +240,14 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
 def service_file(spec: ServiceSpec) -> str:
     """The path of the service's file, relative to the workspace."""
     return "service.toml" if spec.folder == "." else f"{spec.folder}/service.toml"
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """Another repository with services of the workspace."""
+
+    path: str  # relative to the workspace, absolute, or from `~` on
+    services: tuple[str, ...] = ()  # globs within it; none are the usual ones
+    optional: bool = False  # not everybody has it
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     listen: Address
     policy: EdgePolicy
     url: str | None = None  # an external callee instead of a service
+    ca: str = ""  # certificates (PEM) trusted for it instead of the machine's
 
 
 class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):

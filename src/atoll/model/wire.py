@@ -18,10 +18,14 @@ from atoll.model.state import Artifact, Author, Exit, Receipt, ReplicaPhase, Rol
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """What would become a release: one service as its file says now, and its build."""
+    """What would become a release: one service as its file says now, and its build.
+
+    `author` has the commit of its own repository where several make a workspace; None: as the request says.
+    """
 
     spec: ServiceSpec
     artifact: Artifact
+    author: Author | None = None
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):

@@ -217,15 +217,15 @@ class _Build:
         return self.order(stage.tree, taken, fresh=True)
 
     def select(self) -> list[inputs.Entry]:
-        """The service's files. The workspace's top, or a context above the service, holds others': theirs are no input."""
+        """The service's files. A repository's top, or a context above the service, holds others': theirs are no input."""
         found = inputs.select(
             self.folder,
             self.spec.build.inputs,
-            root=self.shop.root,
+            root=Path(os.path.normpath(self.shop.root / self.spec.root)),
             skip=OURS,
             artifacts=self.artifacts.root,
         )
-        if self.spec.build.context == "." and self.spec.folder != ".":
+        if self.spec.build.context == "." and self.spec.folder != self.spec.root:
             return found
         return [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
 

@@ -61,7 +61,7 @@ def select(
     Args:
         folder: the service's folder, absolute.
         patterns: `build.inputs`.
-        root: the workspace's folder, where .gitignore files begin when there is no git.
+        root: the folder of the workspace, or of the service's root, where .gitignore files begin when there is no git.
         skip: paths that are no inputs.
         artifacts: the artifacts folder, which may lie within `folder`.
 

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Author
 
 BUDGET_S = 2.0  # for all of git's answers: a huge or remote work tree must not delay a deploy
@@ -29,6 +30,23 @@ def author(root: Path) -> Author:
     commit, _, wall = head.strip().partition(" ")
     changes = _git(root, deadline, "status", "--porcelain", "--untracked-files=normal", "--", ".")
     return Author(actor=_actor(), commit=commit, commit_wall=float(wall), dirty=changes is None or bool(changes))
+
+
+class Provenance:
+    """From what commit each service of the workspace `root` is: that of the repository which holds it, asked once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._known: dict[Path, Author] = {}
+
+    def of(self, spec: ServiceSpec) -> Author:
+        """Like `author`. A repository within a root (a submodule, a link) counts for the services in it."""
+        folder, home = (self._root / spec.folder).resolve(), (self._root / spec.root).resolve()
+        top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+        asked = home if top is None or home.is_relative_to(top) else top
+        if asked not in self._known:
+            self._known[asked] = author(asked)
+        return self._known[asked]
 
 
 def _actor() -> str:

@@ -12,6 +12,6 @@ from atoll.pipeline.inputs import select
 def plan_of(spec: ServiceSpec, root: Path) -> Plan:
     """Builder, steps and tools. Raises UserError when the files do not tell."""
     folder = Path(os.path.normpath(root / spec.folder / spec.build.context))
-    found = select(folder, spec.build.inputs, root=root, skip=OURS)
+    found = select(folder, spec.build.inputs, root=Path(os.path.normpath(root / spec.root)), skip=OURS)
     files = frozenset(entry.path for entry in found if entry.path.rpartition("/")[2] not in OURS)
     return plan(spec, files, folder)

@@ -110,7 +110,7 @@ def external(name: str, edge: Edge, ca_file: str) -> Any:
     if target.tls:
         kind = "IP_ADDRESS" if literal else "DNS"
         validation = {
-            "trusted_ca": {"filename": ca_file},
+            "trusted_ca": {"inline_string": edge.ca} if edge.ca else {"filename": ca_file},
             "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": target.host}}],
         }
         alpn = ["h2"] if edge.protocol == "grpc" else ["http/1.1"]

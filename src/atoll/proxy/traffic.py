@@ -43,6 +43,20 @@ STALL_S = 5.0  # without an answer from a connected Envoy a change is taken for 
 UNDO_S = 2.0  # how long the old entries' return is waited for
 
 
+_AUTHORITIES = (  # where Debian, Fedora, SUSE and Alpine keep them; a Python of one's own knows none of these
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def _authorities() -> str:
+    """The file of the authorities that this machine trusts, $SSL_CERT_FILE first; "" when there is none."""
+    known = (ssl.get_default_verify_paths().cafile or "", *_AUTHORITIES)
+    return next((file for file in known if file and Path(file).is_file()), "")
+
+
 class EnvoyProxy(ports.Traffic):
     """The proxy of one environment. `run_dir` holds the sockets, `state_dir` Envoy's bootstrap."""
 
@@ -58,7 +72,7 @@ class EnvoyProxy(ports.Traffic):
         self._lock = asyncio.Lock()
         self._server: grpc.aio.Server | None = None
         self._retrying: asyncio.Task[None] | None = None
-        self._ca_file = ssl.get_default_verify_paths().cafile or ""
+        self._ca_file = _authorities()
 
     async def start(self) -> None:
         """Listen for Envoy. Nothing is answered before the first `apply`. Raises OSError when the socket cannot be made."""
@@ -98,7 +112,7 @@ class EnvoyProxy(ports.Traffic):
 
     async def _first(self, table: Table, deadline: float) -> Outcome:
         """There are no old entries to go back to, so what Envoy refuses now stands, and is tried again until it is good."""
-        refused = untranslatable(table, frozenset(table.services))
+        refused = untranslatable(table, frozenset(table.services), ca_file=self._ca_file)
         table = _with(table, Table(gateway=table.gateway), refused)
         made = translate(table, table.services, ca_file=self._ca_file)
         self._ads.put(made)
@@ -113,7 +127,7 @@ class EnvoyProxy(ports.Traffic):
     async def _change(self, table: Table, changed: frozenset[str], deadline: float) -> Outcome:
         base = self._table
         assert base is not None
-        refused = untranslatable(table, changed)
+        refused = untranslatable(table, changed, ca_file=self._ca_file)
         remaining = changed - refused.keys()
         target = _with(base, table, remaining)
         while True:

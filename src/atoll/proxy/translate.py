@@ -39,16 +39,20 @@ def translate(table: Table, changed: Iterable[str], *, before: Table | None = No
     return made
 
 
-def untranslatable(table: Table, names: frozenset[str]) -> dict[str, str]:
-    """Those of these services whose entries cannot be said in Envoy's words, and why."""
+def untranslatable(table: Table, names: frozenset[str], *, ca_file: str = DEFAULT_CA_FILE) -> dict[str, str]:
+    """Those of these services whose entries cannot be said in Envoy's words, and why. `ca_file` "": there is none."""
     found: dict[str, str] = {}
     for service in sorted(names & table.services.keys()):
         for edge in table.services[service].edges:
             if edge.url is not None:
                 try:
-                    clusters.External.parse(edge.url)
+                    outside = clusters.External.parse(edge.url)
                 except ValueError as exc:
                     found[service] = f"{service} calls {edge.callee}: {exc}"
+                    continue
+                if outside.tls and not edge.ca and not ca_file:
+                    why = "this machine has no certificates of authorities: install ca-certificates, or name a file as `ca`"
+                    found[service] = f"{service} calls {edge.callee} by TLS, and {why}"
     return found
 
 

@@ -11,7 +11,22 @@ from typing import Any
 from msgspec.structs import replace
 
 from atoll.model.catalogue.ids import ErrorId
-from atoll.model.spec import Call, EnvValue, Health, Port, Probe, Protocol, Route, SecretRef, ServiceSpec, Store
+from atoll.model.errors import Problem
+from atoll.model.spec import (
+    Call,
+    EnvValue,
+    Health,
+    Port,
+    Probe,
+    Protocol,
+    Route,
+    SecretRef,
+    ServiceSpec,
+    Store,
+    WorkspaceSpec,
+    service_file,
+)
+from atoll.model.suggest import nearest
 from atoll.workspace.fields_edges import USUAL_ADDRESS
 from atoll.workspace.fields_health import UNSAID
 from atoll.workspace.kinds import Mistake
@@ -65,6 +80,29 @@ def environment_mistakes(given: Mapping[str, Any], environments: Collection[str]
 def address_templates(spec: ServiceSpec, services: Mapping[str, ServiceSpec]) -> ServiceSpec:
     """The calls that only name a variable get the template that fits the callee's port."""
     return replace(spec, calls=tuple(_call(call, services.get(call.callee)) for call in spec.calls))
+
+
+def without_root(workspace: WorkspaceSpec) -> tuple[WorkspaceSpec, list[Problem]]:
+    """While a root is not there, a callee that nobody has may be in it: such calls are optional, and told."""
+    doubts: list[Problem] = []
+    services: dict[str, ServiceSpec] = {}
+    for name, spec in workspace.services.items():
+        calls: list[Call] = []
+        for call in spec.calls:
+            unknown = call.url is None and not call.optional and call.callee not in workspace.services
+            calls.append(replace(call, optional=True) if unknown else call)
+            if unknown:
+                field = f"calls.{call.callee}"
+                what = f"{field} names no service that is here; it may be in the root that is not there, and gets 503 until then"
+                near = nearest(call.callee, workspace.services)
+                fix = f"did you mean '{near}'?" if near else ""
+                doubts.append(
+                    Problem(
+                        file=service_file(spec), field=field, what=what, fix=fix, id="root-missing", level="warning"
+                    )
+                )
+        services[name] = replace(spec, calls=tuple(calls))
+    return replace(workspace, services=services), doubts
 
 
 def _call(call: Call, callee: ServiceSpec | None) -> Call:

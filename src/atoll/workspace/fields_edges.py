@@ -195,9 +195,19 @@ CALL_TABLE = Table(
         Field(
             "url",
             URL,
-            "A callee outside the workspace.",
-            ('"https://api.example.com"',),
+            "A callee outside the workspace: http, https, grpc, grpcs (with TLS) or tcp. The service speaks without TLS to "
+            "the address that it is given; Atoll speaks TLS, verifies the certificate for the URL's host, and sends that "
+            "host. What the URL's path says comes before the request's.",
+            ('"https://api.example.com"', '"tcp://legacy.example.com:9000"'),
             default="none",
+        ),
+        Field(
+            "ca",
+            Text("file", pattern=r"[\s\S]*\S[\s\S]*", must="be the path of a file"),
+            "Certificates (PEM) that are trusted for `url`, instead of the machine's: a file relative to the service's folder, or "
+            "absolute. Its content becomes part of the release.",
+            ('"bank-ca.pem"',),
+            default="the machine's",
         ),
         *POLICY_FIELDS,
     ),

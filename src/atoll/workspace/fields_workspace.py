@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from atoll.model.spec import EnvironmentSpec, Gateway
+from atoll.model.spec import EnvironmentSpec, Gateway, Root
 from atoll.workspace.fields_stores import SHARED_STORES
 from atoll.workspace.fields_values import ENV_VALUES, ENVIRONMENT_NAME, INSIDE
-from atoll.workspace.kinds import Choice, Either, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
+from atoll.workspace.kinds import Choice, Either, Flag, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
 
 DEFAULT_SERVICES = (".", "*", "services/*")
@@ -123,24 +123,67 @@ ENVIRONMENT = Table(
     spec=EnvironmentSpec,
 )
 
+
+def _globs(must: str) -> Either:
+    glob = Text("glob", pattern=INSIDE, must=must)
+    return Either(text=Mapped(glob, lambda one: (one,)), items=ListOf(glob))
+
+
+SERVICES = _globs("be a folder or a glob below the workspace, without '..' (`roots` are for other repositories)")
+ROOT_PATH = Text("path", pattern=r"[^\s].*", must="be a path")
+ROOT_TABLE = Table(
+    "a root",
+    (
+        Field(
+            "path",
+            ROOT_PATH,
+            "Its folder: relative to the workspace, absolute, or from `~` on.",
+            ('"../billing"', '"~/src/mail"'),
+            required=True,
+        ),
+        Field(
+            "services",
+            _globs("be a folder or a glob below the root, without '..'"),
+            "Folders in it that may hold a service.",
+            ('["apps/*"]',),
+            default='`[".", "*", "services/*"]`',
+        ),
+        Field(
+            "optional",
+            Flag(),
+            "Not everybody has it: without it its services are left out, and calls to what is not here get 503.",
+            ("true",),
+        ),
+    ),
+    Root,
+    spec=Root,
+    hints={"url": "Atoll clones nothing; `path` says where it lies"},
+)
+
 WORKSPACE = Table(
     "atoll.toml",
     (
         Field("name", WORKSPACE_NAME, "How the workspace is called.", ('"shop"',), default="the folder's name"),
         Field(
             "services",
-            Either(
-                text=Mapped(
-                    Text("glob", pattern=INSIDE, must="be a folder or a glob below the workspace, without '..'"),
-                    lambda glob: (glob,),
-                ),
-                items=ListOf(
-                    Text("glob", pattern=INSIDE, must="be a folder or a glob below the workspace, without '..'")
-                ),
-            ),
+            SERVICES,
             "Folders that may hold a service: those with a `service.toml` do. `**` is any depth.",
             ('["apps/*", "gateway"]',),
             default='`[".", "*", "services/*"]`',
+        ),
+        Field(
+            "roots",
+            ListOf(
+                Either(
+                    text=Mapped(ROOT_PATH, lambda path: Root(path=path)),
+                    table=ROOT_TABLE,
+                    fix='such as "../billing" or { path = "../billing", optional = true }',
+                ),
+                says="list of paths or tables (see Roots)",
+            ),
+            "Other repositories whose services belong to the workspace.",
+            ('["../billing"]', '["~/src/mail", { path = "../billing", services = ["apps/*"], optional = true }]'),
+            default="none",
         ),
         *_PLACE_FIELDS,
         Field(
@@ -169,6 +212,8 @@ WORKSPACE = Table(
     dict,
     spec=EnvironmentSpec,  # what an environment leaves out is as the file says
     hints={
+        "repositories": "it is called `roots`",
+        "repos": "it is called `roots`",
         "service": "each service has its own service.toml; `services` says in which folders they lie",
         "environment": "it is called `environments`",
         "port": "the gateway's is in `gateway`; those of replicas are `ports`",

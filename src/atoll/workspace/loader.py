@@ -17,13 +17,15 @@ from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
 from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.workspace import template_files
-from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service
-from atoll.workspace.discover import SERVICE_FILE, service_folders
+from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service, without_root
+from atoll.workspace.authorities import read_authorities
+from atoll.workspace.discover import SERVICE_FILE
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_values import SERVICE_NAME
-from atoll.workspace.fields_workspace import DEFAULT_SERVICES, LOCAL, WORKSPACE
+from atoll.workspace.fields_workspace import LOCAL, WORKSPACE
 from atoll.workspace.kinds import Mistake, Wrong
 from atoll.workspace.positions import field_text, key_lines, line_of
+from atoll.workspace.roots import Place, find
 from atoll.workspace.stores import Stores, unread
 from atoll.workspace.tables import Table
 
@@ -76,9 +78,9 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
     shared = known.shared(top.get("stores", {}))
     files.mistakes(WORKSPACE_FILE, known.mistakes)
     untold = unread(files.raw.get(WORKSPACE_FILE, {}), top) | (set(top.get("stores", {})) - set(shared))
-    folders, problems = service_folders(root, top.get("services", DEFAULT_SERVICES), declared="services" in top)
-    files.add(problems)
-    services, unsure = _services(files, folders, _Around(env, shared, untold, environment, environments))
+    found = find(root, top.get("services"), top.get("roots", ()))
+    files.add(found.problems)
+    services, unsure = _services(files, found.places, _Around(env, shared, untold, environment, environments))
     workspace = WorkspaceSpec(
         name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
         root=str(root),
@@ -86,6 +88,9 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
         stores=shared,
         services={name: address_templates(each, services) for name, each in services.items()},
     )
+    if found.absent:
+        workspace, doubts = without_root(workspace)
+        files.add(doubts)
     files.add(check(workspace, unsure=unsure, ephemeral=_ephemeral_ports()))
     if files.errors:
         raise InvalidWorkspace(files.sorted())
@@ -233,11 +238,11 @@ class _Around(NamedTuple):
     environments: set[str]
 
 
-def _services(files: _Files, folders: Sequence[str], around: _Around) -> tuple[dict[str, ServiceSpec], set[str]]:
+def _services(files: _Files, places: Sequence[Place], around: _Around) -> tuple[dict[str, ServiceSpec], set[str]]:
     """Every service by name, and those whose ports are not known for sure because of mistakes in their file."""
     services: dict[str, ServiceSpec] = {}
     unsure: set[str] = set()
-    for folder in folders:
+    for folder, root in places:
         file = SERVICE_FILE if folder == "." else f"{folder}/{SERVICE_FILE}"
         given, parsed = files.read(file, SERVICE)
         raw = files.raw.get(file, {})
@@ -266,7 +271,9 @@ def _services(files: _Files, folders: Sequence[str], around: _Around) -> tuple[d
         stores = known.of_service(given.get("stores", {}), around.stores, own_env(given, around.environment))
         files.mistakes(file, known.mistakes)
         files.add(_absent_contracts(files.root, file, given))
-        spec = service({**given, "name": name}, folder, around.env, around.environment, stores)
+        files.add(read_authorities((files.root / file).parent, file, given))
+        fields = {**given, "name": name, "root": root}
+        spec = service(fields, folder, around.env, around.environment, stores)
         services[name], problems = template_files.filled_in(files.root, spec)
         files.add(problems)
     return dict(sorted(services.items())), unsure

@@ -15,7 +15,7 @@ from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, 
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
-from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, WORKSPACE
+from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, ROOT_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
 
 _HEAD = """\
@@ -131,6 +131,11 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
     ("### Files", "`[files]`, by their path below `{files}`; in short, the text itself.", FILE_TABLE),
     ("### Limits", "`[limits]`, for each replica.", LIMITS),
     ("## atoll.toml", "", WORKSPACE),
+    (
+        "### Roots",
+        "An entry of `roots`; in short, the path. `.gitignore`, commit and `build.context` are those of that repository.",
+        ROOT_TABLE,
+    ),
     (
         "### Shared stores",
         'In atoll.toml `[stores.NAME]`; in short, the URL: `stores.broker = "amqp://broker:5672"`.',

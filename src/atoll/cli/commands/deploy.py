@@ -40,8 +40,8 @@ def command(
       atoll deploy orders payments --markdown
       atoll deploy orders --plan
     """
+    from atoll.model.state import Author
     from atoll.model.wire import DeployRequest
-    from atoll.pipeline.provenance import author
 
     workspace = session.load()
     names = chosen(workspace, services)
@@ -50,12 +50,11 @@ def command(
     failures = dict(drafts.failures)
     begun: list[OperationView] = []
     plans: list[PlanView] = []
-    who = author(session.root)
     for name, draft in drafts.ready.items():
         request = DeployRequest(
             spec=draft.spec,
             artifact=draft.artifact,
-            author=who,
+            author=draft.author or Author(),
             key=new_key(),
             expect=seen.get(name),  # somebody else's deploy during our build is a conflict, not a race
             note=note,

@@ -45,6 +45,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     if session.environment != "local" and not yes:
         _confirm(session)
     if not services:
+        if not session.places.keeper_alive() and (failed := session.mistyped()) is not None:
+            raise failed
         session.hooks.stop_all(session.places, session.say)
         session.say(f"the environment '{session.environment}' is down")
         if session.json:

@@ -7,8 +7,10 @@ import sys
 import click
 
 from atoll.cli.lines import event_line
-from atoll.cli.output import colored, print_line
+from atoll.cli.output import colored, print_line, width
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
+
+NARROW = 70  # columns; below, most events would take three lines
 
 
 @click.command
@@ -30,9 +32,9 @@ def command(session: Session, service: str | None, follow: bool, after: int | No
     """
     if after is None:
         after = max(0, session.client.status().last_event - tail)
-    color = colored(sys.stdout)
+    color, narrow = colored(sys.stdout), sys.stdout.isatty() and width() < NARROW
     for event, raw in session.client.events(after=after, service=service, follow=follow):
         if session.json:
             print_line(raw)
         else:
-            click.echo(event_line(event, color=color), color=color)
+            click.echo(event_line(event, color=color, narrow=narrow), color=color)

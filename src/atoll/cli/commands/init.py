@@ -171,7 +171,8 @@ def _check(session: Session, root: Path, tree: Tree, new: Mapping[str, str]) -> 
         try:
             workspace = session.hooks.load(place, "local")
         except InvalidWorkspace as exc:
-            return exc.problems
+            # The copy lies elsewhere, so that other repositories are not where `roots` says: `atoll check` looks at those.
+            return [each for each in exc.problems if not each.field.startswith("roots[")]
     found = {f"{spec.folder}/service.toml".removeprefix("./") for spec in workspace.services.values()}
     for name in new:
         if name.endswith("service.toml") and name not in found:

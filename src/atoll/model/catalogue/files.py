@@ -204,6 +204,17 @@ CHAPTER = Chapter(
             ("Put a `service.toml` into the folder, or take the entry out. `**` finds them at any depth.",),
         ),
         Page(
+            "root-missing",
+            "A repository of the workspace is not there",
+            'atoll.toml:2: roots: "../billing" is not there',
+            "`roots` of `atoll.toml` names other repositories whose services belong to the workspace. Atoll clones nothing.",
+            (
+                "Clone it to the folder that the message names; relative paths begin at the folder of `atoll.toml`.",
+                'Not everybody needs it: `{ path = "../billing", optional = true }`. Calls to its services then get 503.',
+                "A call that names no service is told as a warning while such a root is away: it may be one of its services.",
+            ),
+        ),
+        Page(
             "outside-workspace",
             "A path leads out of the workspace",
             'orders/service.toml:7: build.context "../.." leads out of the workspace',

@@ -60,6 +60,7 @@ ErrorId = Literal[
     "route-taken",
     "port-range",
     "no-service-there",
+    "root-missing",
     "outside-workspace",
     "no-such-file",
     "unknown-store",
