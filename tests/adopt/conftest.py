@@ -55,7 +55,7 @@ def adopt(tmp_path: Path) -> Adopt:
         found = repository.compose_files(tree)
         findings = compose.read(tree, found, profiles) if found else repository.discover(tree)
         settle(findings, answers or {})
-        made = {"atoll.toml": workspace_text(name, [found.folder for found in findings.services])}
+        made = {"atoll.toml": workspace_text(name, [each.folder for each in findings.services], findings.stores)}
         for found in findings.services:
             made["service.toml" if found.folder == "." else f"{found.folder}/service.toml"] = service_text(found)
         write(root, made)

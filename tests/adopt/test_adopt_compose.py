@@ -96,6 +96,9 @@ def site() -> dict[str, str]:
 SITE_FILES = {
     "atoll.toml": """\
 name = "repo"
+
+[stores]
+db = { url = "postgres://127.0.0.1:5432", shared = true }
 """,
     "service.toml": """\
 name = "web"
@@ -115,11 +118,12 @@ notify = "NOTIFY"
 [calls.search]
 env = { SEARCH_URL = "{url}/v1" }
 
+[stores]
+db = { env = { DATABASE_HOST = "{host}", DATABASE_PORT = "{port}" } }  # db is 127.0.0.1
+
 [env]
 DEBUG = "0"
 DJANGO_SETTINGS_MODULE = "mysite.settings"
-DATABASE_HOST = "127.0.0.1"  # db is 127.0.0.1
-DATABASE_PORT = "5432"
 MEDIA_ROOT = "{data}"
 FEATURE = "{{beta}} and {{{gamma}}} "
 SENTRY_TOKEN = { secret = "sentry-token" }
@@ -135,9 +139,8 @@ ready = { tcp = true, timeout = "2s" }
 [limits]
 memory = "512MiB"
 
-[stores.redis]
-url = "redis://127.0.0.1:6380/0"  # cache:6379 is 127.0.0.1:6380
-env = "REDIS_URL"
+[stores]
+cache = { url = "redis://127.0.0.1:6380/0", env = "REDIS_URL" }  # cache:6379 is 127.0.0.1:6380
 
 [env]
 PEER = "{address}"
@@ -153,11 +156,12 @@ context = "../.."
 [stop]
 signal = "SIGINT"
 
+[stores]
+db = { env = { DATABASE_HOST = "{host}", DATABASE_PORT = "{port}" } }  # db is 127.0.0.1
+
 [env]
 DEBUG = "0"
 PORT = "8000"
-DATABASE_HOST = "127.0.0.1"  # db is 127.0.0.1
-DATABASE_PORT = "5432"
 SENTRY_TOKEN = { secret = "sentry-token" }
 """,
     "services/notify/service.toml": """\
@@ -178,10 +182,12 @@ context = "../.."
 [stop]
 signal = "SIGINT"
 
+[stores]
+db = { env = { DATABASE_HOST = "{host}" } }  # db is 127.0.0.1
+
 [env]
 DEBUG = "0"
 PORT = "8000"
-DATABASE_HOST = "127.0.0.1"  # db is 127.0.0.1
 SENTRY_TOKEN = { secret = "sentry-token" }
 """,
 }

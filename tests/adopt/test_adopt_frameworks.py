@@ -112,3 +112,57 @@ def test_a_renamed_go_program_follows_its_service(adopt) -> None:
     shop, jobs = done.workspace.services["shop"], done.workspace.services["jobs"]
     assert (shop.run.text, [step.shell for step in shop.build.steps]) == ("./shop", ["go build -o shop ./cmd/web"])
     assert (jobs.run.text, jobs.build.steps) == ("./jobs", ())
+
+
+def test_frameworks_that_read_a_port_by_themselves_are_told_it_their_way(adopt) -> None:
+    done = adopt(
+        {
+            "gin/go.mod": "module x/gin\n",
+            "gin/main.go": "package main\n\nfunc main() {\n\tr := gin.Default()\n\tr.Run()\n}\n",
+            "rocket/Cargo.toml": '[package]\nname = "rocket-api"\n[dependencies]\nrocket = "0.5"\n',
+            "rocket/src/main.rs": "#[launch] fn rocket() -> _ { rocket::build() }",
+            "sinatra/Gemfile": "gem 'sinatra'\n",
+            "sinatra/app.rb": "require 'sinatra'\nget '/healthz' do\nend\n",
+            "next/package.json": PACKAGE({"dependencies": {"next": "15"}, "scripts": {"start": "next start -p 3000"}}),
+            "micronaut/build.gradle": "plugins { id('io.micronaut.application') version '4' }\napplication { mainClass = 'x.App' }\n"
+            "dependencies { implementation('io.micronaut:micronaut-management') }",
+            "micronaut/src/main/java/x/App.java": "class App { public static void main(String[] a) { Micronaut.run(); } }",
+        }
+    )
+    told = {name: (spec.run.text, spec.ports[0].env) for name, spec in done.workspace.services.items()}
+    assert told == {
+        "gin": ("./gin", "PORT"),
+        "rocket": ("./rocket", "ROCKET_PORT"),
+        "sinatra": ("bundle exec ruby app.rb -o {host} -p {port}", "PORT"),
+        "next": ("next start -H {host} -p {port}", "PORT"),
+        "micronaut": ("java x.App", "MICRONAUT_SERVER_PORT"),
+    }
+    assert done.workspace.services["micronaut"].health.ready.path == "/health"
+
+
+def test_members_of_a_workspace_that_need_each_other_are_built_from_its_top(adopt) -> None:
+    project = '[project]\nname = "{0}"\nversion = "1"\n'
+    done = adopt(
+        {
+            "go.work": "go 1.22\n\nuse (\n\t./go/api\n\t./go/alone\n\t./go/lib\n)\n",
+            "go/api/go.mod": "module x/api\n\nrequire x/lib v0.0.0\n",
+            "go/api/main.go": 'package main\n\nfunc main() { http.ListenAndServe(":"+os.Getenv("PORT"), nil) }\n',
+            "go/alone/go.mod": "module x/alone\n",
+            "go/alone/main.go": "package main\n\nfunc main() {}\n",
+            "go/lib/go.mod": "module x/lib\n",
+            "pyproject.toml": project.format("top") + '[tool.uv.workspace]\nmembers = ["py/*"]\n',
+            "uv.lock": "",
+            "py/web/pyproject.toml": project.format("web")
+            + 'dependencies = ["fastapi", "uvicorn", "shared"]\n[tool.uv.sources]\nshared = { workspace = true }\n',
+            "py/web/src/web/main.py": "app = FastAPI()\n",
+            "py/shared/pyproject.toml": project.format("shared"),
+        }
+    )
+    services = done.workspace.services
+    built = {name: (spec.build.context, [step.shell for step in spec.build.steps]) for name, spec in services.items()}
+    assert built == {
+        "api": ("../..", ["go build -o api ./go/api"]),
+        "alone": (".", []),
+        "web": ("../..", ["uv sync --frozen --no-dev --no-editable --package web"]),
+    }
+    assert services["web"].run.text == ".venv/bin/uvicorn web.main:app --host {host} --port {port}"

@@ -1,11 +1,12 @@
 """Whatever stands in the files of a repository: services and a list, or one clear error; never a traceback."""
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from atoll.adopt import compose, repository
@@ -14,13 +15,16 @@ from atoll.adopt.compose_values import Values
 from atoll.adopt.dockerfile import parse
 from atoll.adopt.found import Findings, join, slug
 from atoll.adopt.text import service_text, workspace_text
-from atoll.adopt.tree import Tree
+from atoll.adopt.tree import Tree, of_disk
 from atoll.model.errors import InvalidWorkspace, Problem, UserError
 from atoll.model.templates import fill, literal
 from atoll.workspace.fields_values import SERVICE_NAME
 from atoll.workspace.loader import load
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+# Without shrinking: a failing repository is small enough to read, and minutes are worth more.
+FEW = settings(
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.reuse, Phase.generate)
+)
 TEXT = st.text(max_size=40)
 LEAF = TEXT | st.sampled_from(
     [
@@ -87,7 +91,9 @@ def adopted(files: dict[str, str | bytes]) -> None:
     settle(findings, {})
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        (root / "atoll.toml").write_text(workspace_text("shop", [each.folder for each in findings.services]))
+        (root / "atoll.toml").write_text(
+            workspace_text("shop", [each.folder for each in findings.services], findings.stores)
+        )
         for found in findings.services:
             (root / found.folder).mkdir(parents=True, exist_ok=True)
             (root / found.folder / "service.toml").write_text(service_text(found))
@@ -228,3 +234,55 @@ def test_paths_are_joined_without_the_disk(parts: tuple[str, ...], path: str) ->
 
 def test_nothing_found_asks_nothing() -> None:
     assert questions(Findings()) == []
+
+
+MERGES = "x: &x {k: v}\n" + "".join(
+    f"x{n}: &x{n} {{<<: [{', '.join(['*x' + str(n - 1 if n > 1 else '')] * 9)}]}}\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.timeout(60)
+def test_merges_that_multiply_do_not_hang() -> None:
+    findings, error = looked(tree({"compose.yaml": f"{MERGES}services: {{a: *x11}}\n"}))
+    assert findings.services == []
+    assert error is None or error.fix
+
+
+def test_what_is_no_plain_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "package.json").write_text('{"dependencies": {"express": "4"}, "scripts": {"start": "node ."}}')
+    os.mkfifo(tmp_path / "compose.yaml")
+    os.mkfifo(tmp_path / "Procfile")
+    (tmp_path / "web" / "up").symlink_to(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "etc").symlink_to("/etc")
+    with (tmp_path / "pom.xml").open("wb") as file:
+        file.truncate(5 << 30)
+    (tmp_path / "go.mod").write_bytes(b"module \xff\xfe\n")
+    there = of_disk(tmp_path)
+    assert repository.compose_files(there) == []
+    assert [found.name for found in repository.discover(there).services] == ["web"]
+
+
+VALID = {
+    "compose.yaml": "services:\n  web:\n    build: .\n    ports: ['80:8000']\n    environment: {A: b}\n    healthcheck: {test: curl localhost:8000/x}\n",
+    "Procfile": "web: python3 app.py --port $PORT\nworker: python3 worker.py\nrelease: ./migrate\n",
+    "package.json": '{"name": "x", "scripts": {"start": "node ."}, "workspaces": ["a/*"], "dependencies": {"express": "4"}}',
+    "pom.xml": "<project><artifactId>x</artifactId><version>1</version><modules><module>a</module></modules></project>",
+    "go.mod": "module example.com/x\n\ngo 1.22\n\nreplace example.com/y => ../y\n",
+    "pyproject.toml": '[project]\nname = "x"\ndependencies = ["flask"]\n[tool.uv.workspace]\nmembers = ["a"]\n',
+    "Dockerfile": 'FROM python:3.12 AS a\nENV A=b\nFROM a\nEXPOSE 80\nHEALTHCHECK CMD curl localhost\nCMD ["x"]\n',
+    "x.csproj": '<Project Sdk="Microsoft.NET.Sdk.Web"><ProjectReference Include="..\\x.csproj" /></Project>',
+}
+
+
+@FEW
+@given(st.data())
+@pytest.mark.parametrize("name", VALID)
+def test_a_valid_file_that_was_damaged_is_one_clear_error_or_none(name: str, data: st.DataObject) -> None:
+    text = VALID[name].encode()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at, to = sorted(data.draw(st.tuples(st.integers(0, len(text)), st.integers(0, len(text)))))
+        junk = data.draw(st.binary(max_size=6) | st.sampled_from([text[at:to] * 3, b"\n", b"\t", b"{{", b"*a", b"&a "]))
+        text = text[:at] + junk + text[to:]
+    adopted({**SOURCES, "index.js": "app.listen(1)", name: text})

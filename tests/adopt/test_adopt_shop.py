@@ -211,6 +211,9 @@ SHOP_FILES = {
     "atoll.toml": """\
 name = "repo"
 services = ["src/*", "src/cartservice/src"]
+
+[stores]
+redis-cart = "redis://127.0.0.1:6379"
 """,
     "src/adservice/service.toml": """\
 run = "build/install/hipstershop/bin/hipstershop"
@@ -231,8 +234,8 @@ health = "grpc"
 steps = "dotnet publish cartservice.csproj -c Release -o out"
 outputs = ["out"]
 
-[env]
-REDIS_ADDR = "127.0.0.1:6379"  # redis-cart:6379 is 127.0.0.1:6379
+[stores]
+redis-cart = { env = { REDIS_ADDR = "{address}" } }  # redis-cart:6379 is 127.0.0.1:6379
 """,
     "src/checkoutservice/service.toml": """\
 run = "./checkoutservice"
@@ -334,13 +337,9 @@ grace = "30s"
 url = "http://127.0.0.1:4318"
 env = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
-[stores.database]
-url = { secret = "database-url" }
-env = "DATABASE_URL"
-
-[env]
-CACHE_HOST = "127.0.0.1"  # redis-cart is 127.0.0.1
-CACHE_PORT = "6379"
+[stores]
+redis-cart = { env = { CACHE_HOST = "{host}", CACHE_PORT = "{port}" } }  # redis-cart is 127.0.0.1
+db = { url = { secret = "database-url" }, type = "postgres", env = "DATABASE_URL" }
 """,
     "src/shippingservice/service.toml": """\
 run = "./shippingservice"

@@ -35,7 +35,7 @@ class Wired(NamedTuple):
     def mailed(self) -> list[str]:
         """The order of each mail, by both mailers."""
         lines = [line for file in self.mails for line in file.read_text().splitlines()]
-        return [line.split()[6] for line in lines if line.startswith("mailed: thank you")]
+        return [line.split()[5] for line in lines if line.startswith("mailed: thank you")]
 
 
 def free_port() -> int:

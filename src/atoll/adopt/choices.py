@@ -67,7 +67,8 @@ def unsettled(findings: Findings) -> list[Left]:
         Left(
             service=found.name,
             what="nothing shows how it learns its port",
-            fix=f"let it listen on PORT, or put {{port}} into `run` in {join(found.folder, 'service.toml')}",
+            fix=f"let it listen on PORT, or put {{port}} into `run` in {join(found.folder, 'service.toml')}; when it insists"
+            f" on a number: ports.{found.protocol} = {{ number = {found.listens or 3000} }}",
             places=(Place(file=found.source),),
         )
         for found in findings.services

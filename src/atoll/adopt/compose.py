@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.adopt import compose_command, compose_health, compose_ports, compose_volumes
+from atoll.adopt import compose_command, compose_health, compose_ports, compose_stores, compose_volumes
 from atoll.adopt.compose_edges import Edges, Outside, outside_left
 from atoll.adopt.compose_files import Project, project
 from atoll.adopt.compose_rest import beside, rest
@@ -93,6 +93,7 @@ class _Compose:
             around = compose_volumes.Around(self.base, image.workdir if image else "/", shared)
             compose_volumes.take(found, self.filled[name], around, self.told(name))
             compose_ports.unnamed(found, self.told(name))
+        stores = compose_stores.take(self.services, self.outside)
         for name, found in self.services.items():
             self._depends(found, self.filled[name], self.told(name))
             rest(self.filled[name], self.told(name))
@@ -100,7 +101,8 @@ class _Compose:
         self._unset()
         beside(self.beside, self.left, self.unneeded)
         found_all = sorted(self.services.values(), key=lambda each: each.folder)
-        return Findings(services=found_all, left=together(self.left), unneeded=together(self.unneeded))
+        left, unneeded = together(self.left), together(self.unneeded)
+        return Findings(services=found_all, left=left, unneeded=unneeded, stores=stores)
 
     def told(self, name: str) -> Told:
         """Where things are said of a service, under the name that it got."""
@@ -141,11 +143,18 @@ class _Compose:
             self.outside[name] = Outside(name=name, image=image, ports=ports, place=told.place("image"))
             return None
         build = build if isinstance(build, dict) else {"context": build}
-        given = str(build.get("context") or ".")
+        given = build.get("context") or "."
+        if not isinstance(given, str):
+            told.left("build is not understood", "see the Compose specification for what may stand there", "build")
+            return None
         context = join(self.base, given) if not given.startswith("/") else "../"
         if context.startswith("..") or "://" in given or given.startswith("git@"):
             fix = "run `atoll init` where it lies within"
             told.left(f"build context {given} lies outside this folder", fix, "build")
+            return None
+        if not self.tree.below(context):
+            fix = "check it out (a submodule, perhaps), and run `atoll init` again"
+            told.left(f"build context {given} is not there", fix, "build")
             return None
         return context, join(context, str(build.get("dockerfile") or "Dockerfile"))
 

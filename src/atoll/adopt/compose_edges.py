@@ -228,6 +228,8 @@ class Edges:
             self._tell(name, f"{name} holds a secret, which is not copied{where}", f"atoll secret set {known}")
         found.notes.pop(f"env.{name}", "")
         found.secrets[name] = known
+        if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s,;]+", value):
+            found.secret_urls.append(name)
 
     def _tell(self, variable: str, what: str, fix: str) -> None:
         """One line of what is left to do."""

@@ -127,7 +127,11 @@ def rest(raw: Fields, told: Told) -> None:
         elif key in _UNNEEDED:
             told.unneeded(key, _UNNEEDED[key])
         else:
-            told.left(f"{key}{_named(value)} is not carried over", _FIX.get(key, "see docs/howto/adopt.md"), key)
+            told.left(
+                f"{key}{_named(value)} is not carried over",
+                _FIX.get(key, "see what it did, and do it for this machine"),
+                key,
+            )
     if raw.get("expose"):
         told.unneeded("expose", _UNNEEDED["expose"])
     if raw.get("working_dir"):
@@ -195,7 +199,7 @@ def _deploy(deploy: Mapping[str, object], told: Told) -> None:
         elif key in {"restart_policy", "update_config", "rollback_config"}:
             told.unneeded(f"deploy.{key}", "that is what `atoll deploy` and its supervision do")
         elif key != "replicas" and not key.startswith("x-"):
-            told.left(f"deploy.{key} is not carried over", "see docs/howto/adopt.md", "deploy", key)
+            told.left(f"deploy.{key} is not carried over", "see what it did, and do it for this machine", "deploy", key)
 
 
 def beside(fields: Fields, left: list[Left], unneeded: list[Left]) -> None:
@@ -209,7 +213,7 @@ def beside(fields: Fields, left: list[Left], unneeded: list[Left]) -> None:
             what = f"networks{_named(value)}: services meet through the proxy"
             unneeded.append(Left(service="", what=what, places=place))
         else:
-            fix = fixes.get(key, "see docs/howto/adopt.md")
+            fix = fixes.get(key, "see what it did, and do it for this machine")
             left.append(Left(service="", what=f"{key}{_named(value)} are not carried over", fix=fix, places=place))
 
 

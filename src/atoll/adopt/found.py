@@ -45,6 +45,16 @@ class CallFound(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool = False
 
 
+class StoreFound(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a store is, by `url` or by the name of a `secret`, neither when atoll.toml says it; templates by variable."""
+
+    url: str = ""
+    secret: str = ""
+    type: str = ""
+    env: dict[str, str] = {}
+    shared: bool = False  # by processes of one program, so that it is meant
+
+
 class Found(msgspec.Struct, kw_only=True):
     """One service as its `service.toml` will say it. Empty fields are not written; `notes` are comments by field.
 
@@ -78,6 +88,8 @@ class Found(msgspec.Struct, kw_only=True):
     route_hint: str = ""  # a route that is written as a comment
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}  # variable -> the secret's name
+    secret_urls: list[str] = []  # those of them whose value is nothing but a URL
+    stores: dict[str, StoreFound] = {}
     inherit: list[str] = []
     limits: dict[str, str | int] = {}
     stop: dict[str, str] = {}
@@ -105,6 +117,7 @@ class Findings(msgspec.Struct, kw_only=True):
     services: list[Found] = []
     left: list[Left] = []
     unneeded: list[Left] = []
+    stores: dict[str, StoreFound] = {}  # those that several services have
 
 
 SCHEDULER = re.compile(

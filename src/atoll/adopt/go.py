@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from atoll.adopt.found import Found, below, join, slug, up
-from atoll.adopt.sources import any_has, health_path, port_of, texts
+from atoll.adopt.sources import Port, any_has, health_path, port_of, texts
 from atoll.adopt.tree import Tree
 
 _MAIN = re.compile(r"^package main\b.*^func main\(", re.MULTILINE | re.DOTALL)
@@ -18,7 +18,30 @@ _FLAG = re.compile(
 
 
 def read(tree: Tree, folder: str) -> Iterator[Found]:
-    """The services of the module whose go.mod lies in `folder`."""
+    """The services of the module whose go.mod lies in `folder`; from the top of its go.work when it needs others of that."""
+    for found in _programs(tree, folder):
+        top = _workspace(tree, folder)
+        if top is not None:
+            package = f"./{below(join(folder, found.package or '.'), top) or '.'}"
+            found.context, found.package, found.inputs = up(found.folder, top), package, []
+            found.steps = [f"go build -o {found.name} {package}"]
+        yield found
+
+
+def _workspace(tree: Tree, folder: str) -> str | None:
+    """The folder of the go.work that names this module, when the module needs another one that stands there."""
+    for top in [each for each in tree.folders() if tree.has(each, "go.work") and below(folder, each) is not None][::-1]:
+        text = re.sub(r"//.*", "", tree.text(join(top, "go.work")))
+        used = [join(top, path) for path in re.findall(r"(?:^use\s+|^\s+)(\.[\w./-]*)", text, re.MULTILINE)]
+        names = [re.search(r"^module\s+\"?([^\s\"]+)", tree.text(join(each, "go.mod")), re.MULTILINE) for each in used]
+        needs = tree.text(join(folder, "go.mod"))
+        others = [name[1] for each, name in zip(used, names, strict=True) if name and each != folder]
+        if folder in used and any(re.search(rf"\b{re.escape(name)}\s+v", needs) for name in others):
+            return top
+    return None
+
+
+def _programs(tree: Tree, folder: str) -> Iterator[Found]:
     at = "" if folder == "." else f"{folder}/"
     inner = [
         other for other in tree.folders() if other != folder and tree.has(other, "go.mod") and below(other, folder)
@@ -91,6 +114,8 @@ def _look(found: Found, files: Sequence[tuple[str, str]]) -> None:
         found.health, where = health_path(files)
         found.notes["health"] = f"found in {where}" if where else ""
     port = port_of(files)
+    if not port.variable and any_has(files, r"gin\.\w+\(") and any_has(files, r"\.Run\(\s*\)"):
+        port = Port(variable="PORT")  # what Gin reads by itself
     if port.variable:
         found.port_env = "" if port.variable == "PORT" else port.variable
     elif port.address:

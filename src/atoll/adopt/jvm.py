@@ -42,7 +42,10 @@ def read(tree: Tree, folder: str, top: str) -> Iterator[Found]:
     quarkus = "io.quarkus" in build
     grpc = bool(any_has(files, r"ServerBuilder|NettyServerBuilder")) and not boot and not quarkus
     application = bool(
-        re.search(r"id\s*\(?[\"']application[\"']|apply plugin:\s*[\"']application|exec-maven-plugin", build)
+        re.search(
+            r"id\s*\(?[\"'](?:application|io\.micronaut\.application)[\"']|apply plugin:\s*[\"']application|exec-maven-plugin",
+            build,
+        )
     )
     if not (boot or quarkus or (application and any_has(files, r"(?:static void|fun) main\("))):
         return
@@ -64,7 +67,11 @@ def read(tree: Tree, folder: str, top: str) -> Iterator[Found]:
         found.run = str(found.run).replace(" --server.port={port}", "")
     else:
         _health(found, build, files, settings)
-    if not (boot or quarkus):
+    if not (boot or quarkus) and "io.micronaut" in build:
+        found.port_env = "MICRONAUT_SERVER_PORT"  # what Micronaut reads by itself
+        if "micronaut-management" in build:
+            found.health = "/health"
+    elif not (boot or quarkus):
         port = port_of(files)
         found.port_env = "" if port.variable == "PORT" else port.variable
         if not port.variable:

@@ -107,8 +107,8 @@ def _run(
     ):
         if line.startswith("nodemon "):
             line = "node " + line.removeprefix("nodemon ")
-        if re.match(r"next start\b(?!.*-p)", line):
-            line += " -H {host} -p {port}"
+        if re.match(r"next start\b", line):
+            line = re.sub(r"\s(?:-p|--port)[ =]\d+", "", line) + " -H {host} -p {port}"
         if re.match(r"fastify start\b(?!.*-p)", line):
             line = line.replace("fastify start", "fastify start -a {host} -p {port}", 1)
         found.run = line.strip()

@@ -57,6 +57,8 @@ def ruby(tree: Tree, folder: str) -> Iterator[Found]:
     elif tree.has(folder, "config.ru"):
         server = "puma -b tcp://{address}" if "puma" in gems else "rackup -o {host} -p {port}"
         main.run = f"bundle exec {server}"
+    elif "sinatra" in gems and (program := any_has(files, r"require ['\"]sinatra['\"]")):
+        main.run = f"bundle exec ruby {below(program, folder)} -o {{host}} -p {{port}}"
     else:
         return
     if not main.health:
@@ -113,7 +115,9 @@ def _learn(found: Found, files: list[tuple[str, str]]) -> None:
         found.health, where = health_path(files)
         found.notes["health"] = f"found in {where}" if where else ""
     port = port_of(files)
-    if port.variable:
+    if any_has(files, r"rocket::build\(|#\[launch\]"):
+        found.port_env = "ROCKET_PORT"  # what Rocket reads by itself
+    elif port.variable:
         found.port_env = "" if port.variable == "PORT" else port.variable
     elif port.address:
         found.env[port.address] = "{address}"

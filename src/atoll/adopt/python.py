@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
-from atoll.adopt.found import Found, slug
+from atoll.adopt.found import Found, below, join, slug, up
 from atoll.adopt.sources import any_has, health_path, port_of, texts
 from atoll.adopt.tree import Tree, table, words
 
@@ -17,7 +18,37 @@ _LISTENS = r"http\.server|HTTPServer|socketserver|aiohttp|\.listen\(|start_serve
 
 
 def read(tree: Tree, folder: str, nested: Sequence[str]) -> Iterator[Found]:
-    """The services of a Python project in `folder`; `nested` are folders below that are projects of their own."""
+    """The services of a Python project in `folder`; `nested` are folders below that are projects of their own.
+
+    A member of a uv workspace that needs another member is built from the top of the workspace.
+    """
+    top = _workspace(tree, folder)
+    for found in _programs(tree, folder, nested):
+        if top is not None:
+            found.context = up(found.folder, top)
+            package = table(tree.toml(join(folder, "pyproject.toml")).get("project")).get("name")
+            found.steps = [f"uv sync --frozen --no-dev --no-editable --package {package}"]
+            program = re.sub(r"^python3 (?=[\w./-]+\.py)", f"python3 {below(folder, top)}/", str(found.run))
+            found.run = f".venv/bin/{program}"
+        yield found
+
+
+def _workspace(tree: Tree, folder: str) -> str | None:
+    """The folder of the uv workspace that a member belongs to, when it needs others of it."""
+    sources = table(table(table(tree.toml(join(folder, "pyproject.toml")).get("tool")).get("uv")).get("sources"))
+    if not any(table(source).get("workspace") is True for source in sources.values()):
+        return None
+    for top in tree.folders():
+        path = below(folder, top)
+        if path and path != "." and tree.has(top, "pyproject.toml"):
+            uv = table(table(tree.toml(join(top, "pyproject.toml")).get("tool")).get("uv"))
+            members = words(table(uv.get("workspace")).get("members"))
+            if any(fnmatchcase(path, pattern.removeprefix("./").rstrip("/")) for pattern in members):
+                return top
+    return None
+
+
+def _programs(tree: Tree, folder: str, nested: Sequence[str]) -> Iterator[Found]:
     source = next(name for name in MARKERS if tree.has(folder, name))
     prefix = "" if folder == "." else f"{folder}/"
     paths = [

@@ -30,7 +30,7 @@ class StoreFound(NamedTuple):
 
 def stores_of(found: Found) -> list[StoreFound]:
     """The stores of a service, in the order of its variables, each by a name of its own."""
-    used: set[str] = set()
+    used = set(found.stores)  # those that a Compose file told of
     named: list[StoreFound] = []
     for store in _stores(found):
         name = slug(store.name, used)

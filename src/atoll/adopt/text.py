@@ -4,8 +4,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from atoll.adopt.found import CallFound, Found
-from atoll.adopt.stores import StoreFound, stores_of
+from atoll.adopt.found import CallFound, Found, StoreFound
+from atoll.adopt.stores import StoreFound as StoreByUrl
+from atoll.adopt.stores import stores_of
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _USUAL_SERVICES = re.compile(r"\.|[^/.][^/]*|services/[^/]+")
@@ -17,11 +18,13 @@ def service_text(found: Found) -> str:
     return "\n".join(lines) + "\n"
 
 
-def workspace_text(name: str, folders: Sequence[str]) -> str:
+def workspace_text(name: str, folders: Sequence[str], stores: Mapping[str, StoreFound] | None = None) -> str:
     """The whole `atoll.toml`; `services` is said only where the usual folders would not find them all."""
     lines = [f"name = {_text(name)}"]
     if not all(_USUAL_SERVICES.fullmatch(folder) for folder in folders):
         lines.append(f"services = {_value(_globs(folders))}")
+    if stores:
+        lines += ["", "[stores]", *(_row(name, _store(store)) for name, store in stores.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -112,16 +115,19 @@ def _tables(found: Found) -> Iterable[str]:
     for name, call in found.calls.items():
         if name not in simple:
             yield from _call(name, call, found.notes.get(f"calls.{name}", ""))
+    if found.stores:
+        rows = {name: _store(store) for name, store in found.stores.items()}
+        yield from ("", "[stores]", *_rows(rows, found.notes, "stores."))
     stores = stores_of(found)
     for store in stores:
-        yield from _store(store, found.notes.get(f"env.{store.variable}", ""))
+        yield from _by_url(store, found.notes.get(f"env.{store.variable}", ""))
     values = {**found.env, **{name: {"secret": secret} for name, secret in found.secrets.items()}}
     values = {name: value for name, value in values.items() if name not in {store.variable for store in stores}}
     if values:
         yield from ("", "[env]", *_rows(values, found.notes, "env."))
 
 
-def _store(store: StoreFound, note: str) -> Iterable[str]:
+def _by_url(store: StoreByUrl, note: str) -> Iterable[str]:
     yield from ("", f"[stores.{store.name}]")
     yield _row("url", {"secret": store.secret} if store.secret else store.url, note)
     if store.type:
@@ -139,6 +145,18 @@ def _call(name: str, call: CallFound, note: str) -> Iterable[str]:
     yield _row("env", next(iter(call.env)) if usual else call.env)
     if call.optional:
         yield _row("optional", True)
+
+
+def _store(store: StoreFound) -> object:
+    """In its shortest form."""
+    env: object = next(iter(store.env)) if list(store.env.values()) == ["{url}"] else store.env
+    if not (store.url or store.secret):
+        return env if isinstance(env, str) else {"env": env}
+    if store.url and not store.env and not store.shared:
+        return store.url
+    where = {"secret": store.secret} if store.secret else store.url
+    fields: dict[str, object] = {"url": where, "type": store.type, "env": env, "shared": store.shared}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _short(call: CallFound) -> bool:

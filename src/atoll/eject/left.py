@@ -84,6 +84,8 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         yield from _policy(f"`route` {route.path}", route.policy)
     yield from _calls(layout, spec)
     yield from _stores(spec)
+    yield from _topics(spec)
+    yield from _times(spec)
     for one, other in layout.circles:
         if one == spec.name:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
@@ -135,6 +137,27 @@ def _stores(spec: ServiceSpec) -> Iterator[str]:
             yield f"`stores.{store.name}`: in compose its address means the container itself; name the machine, or give the store a container."
 
 
+def _topics(spec: ServiceSpec) -> Iterator[str]:
+    """Nothing of them is needed to run; but nobody checks them any more."""
+    for field, topics in (("publishes", spec.publishes), ("consumes", spec.consumes)):
+        for topic in topics:
+            more = [topic.store and f"in {topic.store}", topic.contract, "from outside" if topic.external else ""]
+            told = ", ".join([topic.name, *filter(None, more)])
+            yield f"`{field}` {told}: nothing checks who publishes what, and who needs it."
+
+
+def _times(spec: ServiceSpec) -> Iterator[str]:
+    """Durations that were chosen, and that mean something to Atoll alone."""
+    usual = ServiceSpec(name="", run=spec.run)
+    for field, seconds, before in (
+        ("health.stable_for", spec.health.stable_for_s, usual.health.stable_for_s),
+        ("stop.drain", spec.stop.drain_s, usual.stop.drain_s),
+        ("keep_warm", spec.keep_warm_s, usual.keep_warm_s),
+    ):
+        if seconds != before:
+            yield f"`{field}` of {seconds:g} s: replicas are replaced without it."
+
+
 def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     recipe = layout.recipes.get(spec.name)
     if recipe is None:
@@ -157,6 +180,8 @@ def _probe(field: str, probe: Probe) -> Iterator[str]:
 def _policy(name: str, policy: EdgePolicy) -> Iterator[str]:
     if policy.retry_on:
         yield f"{name}: `retry_on` {', '.join(policy.retry_on)}."
+    if policy.timeout_s and policy.idle_timeout_s != _USUAL.idle_timeout_s:
+        yield f"{name}: `idle_timeout` of {policy.idle_timeout_s:g} s, since nginx has one time-out for reading."
     for field in ("max_pending", "max_requests", "retry_budget_pct"):
         if getattr(policy, field) != getattr(_USUAL, field):
             yield f"{name}: `{field.removesuffix('_pct')}`."

@@ -152,7 +152,7 @@ def _files(root: Path, findings: Findings) -> dict[str, str]:
     from atoll.adopt.text import service_text, workspace_text
 
     folders = [found.folder for found in findings.services]
-    files = {"atoll.toml": workspace_text(root.name, folders)}
+    files = {"atoll.toml": workspace_text(root.name, folders, findings.stores)}
     for found in findings.services:
         files["service.toml" if found.folder == "." else f"{found.folder}/service.toml"] = service_text(found)
     return files

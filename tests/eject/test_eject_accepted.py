@@ -1,0 +1,226 @@
+"""Every field of a service is carried over by `atoll eject` or told; and Docker's own reader takes what is written."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from atoll.eject import Recipe, files
+from atoll.model.spec import (
+    Call,
+    Command,
+    EdgePolicy,
+    EnvironmentSpec,
+    Limits,
+    Plain,
+    Port,
+    Probe,
+    RenderedFile,
+    Route,
+    SecretRef,
+    ServiceSpec,
+    Store,
+    Topic,
+    WorkspaceSpec,
+)
+
+HERE = Path(__file__).parent
+BASE = ServiceSpec(
+    name="web",
+    folder="web",
+    run=Command(argv=("./web", "{port}")),
+    ports=(Port(env="PORT"), Port(name="admin", env="ADMIN")),
+    calls=(Call(callee="api", env={"API": "{url}"}),),
+    routes=(Route(path="/shop"),),
+    stores=(Store(name="db", url=Plain("postgres://10.0.0.9/x"), env={"DB": "{url}"}),),
+    publishes=(Topic(name="placed"),),
+    consumes=(Topic(name="paid"),),
+    limits=Limits(memory_bytes=1 << 26, cpu_weight=50, open_files=1000),
+    env={"COLOUR": Plain("red"), "DB": Plain("postgres://10.0.0.9/x")},
+    files={"web.conf": RenderedFile(text="listen {port}")},
+)
+BASE = replace(BASE, health=replace(BASE.health, ready=Probe(kind="http", path="/ok", headers={"Host": "x"})))
+API = ServiceSpec(name="api", folder="api", run=Command(shell="./api"), ports=(Port(env="PORT"), Port(name="more")))
+# Another value for every field. A field that is missing here fails a test: carry it over in eject, or tell it in `left`.
+OTHER: dict[str, Any] = {
+    "name": "shop",
+    "folder": "elsewhere",
+    "root": "../other",
+    "owner": "checkout",
+    "description": "sells",
+    "run.argv": ("./other",),
+    "run.shell": "./web | cat",
+    "build.builder": "go",
+    "build.tool": "go@1.24",
+    "build.steps": (Command(shell="make"),),
+    "build.context": "..",
+    "build.inputs": ("src",),
+    "build.outputs": ("dist",),
+    "build.env": {"A": "b"},
+    "build.provide": True,
+    "build.timeout_s": 60.0,
+    "workdir": "app",
+    "ports.name": "main",
+    "ports.protocol": "tcp",
+    "ports.number": 3000,
+    "ports.env": "WEB_PORT",
+    "health.ready.kind": "tcp",
+    "health.ready.port": "admin",
+    "health.ready.path": "/well",
+    "health.ready.headers": {"Host": "y"},
+    "health.ready.service": "shop.Web",
+    "health.ready.command": Command(argv=("true",)),
+    "health.ready.timeout_s": 3.0,
+    "health.live.kind": "http",
+    "health.start_budget_s": 77.0,
+    "health.stable_for_s": 9.0,
+    "health.interval_s": 9.0,
+    "health.failures": 9,
+    "stop.signal": "SIGINT",
+    "stop.grace_s": 44.0,
+    "stop.drain_s": 44.0,
+    "calls.callee": "nobody",
+    "calls.port": "more",
+    "calls.env": {"OTHER_API": "{url}"},
+    "calls.optional": True,
+    "calls.protocol": "grpc",
+    "calls.ca": "company.pem",
+    "calls.url": "https://api.example.com",
+    "routes.path": "/other",
+    "routes.host": "shop.example.com",
+    "routes.port": "admin",
+    "routes.strip": True,
+    "stores.name": "database",
+    "stores.type": "mysql",
+    "stores.url": SecretRef("db"),
+    "stores.env": {"DATABASE": "{url}"},
+    "stores.shared": True,
+    "publishes.name": "cancelled",
+    "publishes.store": "db",
+    "publishes.contract": "events.yaml",
+    "publishes.external": True,
+    "consumes.name": "refunded",
+    "consumes.store": "db",
+    "consumes.contract": "events.yaml",
+    "consumes.external": True,
+    "limits.memory_bytes": 1 << 27,
+    "limits.cpu_weight": 60,
+    "limits.open_files": 2000,
+    "replicas": 2,
+    "overlap": False,
+    "keep_warm_s": 7.0,
+    "env": {"COLOUR": Plain("blue"), "DB": Plain("x")},
+    "inherit": ("LANG",),
+    "files.text": "other {port}",
+    "files.template": "web.conf.tmpl",
+    **{f"{of}.policy.connect_timeout_s": 9.0 for of in ("calls", "routes")},
+    **{f"{of}.policy.timeout_s": 9.0 for of in ("calls", "routes")},
+    **{f"{of}.policy.idle_timeout_s": 9.0 for of in ("calls", "routes")},
+    **{f"{of}.policy.retries": 5 for of in ("calls", "routes")},
+    **{f"{of}.policy.retry_on": ("gateway-error",) for of in ("calls", "routes")},
+    **{f"{of}.policy.retry_budget_pct": 33.0 for of in ("calls", "routes")},
+    **{f"{of}.policy.max_connections": 33 for of in ("calls", "routes")},
+    **{f"{of}.policy.max_pending": 33 for of in ("calls", "routes")},
+    **{f"{of}.policy.max_requests": 33 for of in ("calls", "routes")},
+    **{f"{of}.policy.eject_after": 33 for of in ("calls", "routes")},
+    **{f"{of}.policy.eject_for_s": 33.0 for of in ("calls", "routes")},
+    **{f"{of}.policy.max_body_bytes": 33 for of in ("calls", "routes")},
+}
+# Those that change nothing of what runs, each with its reason.
+NOTHING = {
+    "owner": "nobody reads it without Atoll",
+    "build.builder": "the recipe says how it is built",
+    "files.template": "its text was read already",
+    "build.steps": "the recipe says how it is built",
+    "build.provide": "the image has the toolchain, or the machine",
+    "root": "its folder says where it lies",
+    "build.timeout_s": "a person sees how long a build takes",
+    "health.ready.service": "only of gRPC's check, which is told as a whole",
+    "calls.protocol": "what an absent callee would speak; that it is absent is told",
+    "calls.ca": "of a callee outside: TLS to it is told to be the service's own business",
+    "stores.type": "only `atoll check` and `why` read it",
+    "stores.shared": "only `atoll check` reads it",
+    "stores.url": "its variables have its address",
+    "stores.name": "its variables have its address",
+    "stores.env": "its variables stand in `env`, too",
+}
+
+
+def leaves(value: Any, path: str = "") -> Iterator[str]:
+    """Every field, through structs, the first of a tuple of structs and the first of a table of them."""
+    for field in msgspec.structs.fields(value):
+        inner, name = getattr(value, field.name), f"{path}{field.name}"
+        if isinstance(inner, tuple) and inner and isinstance(inner[0], msgspec.Struct):
+            yield from leaves(inner[0], f"{name}.")
+        elif isinstance(inner, Mapping) and inner and isinstance(next(iter(inner.values())), RenderedFile):
+            yield from leaves(next(iter(inner.values())), f"{name}.")
+        elif isinstance(inner, Plain | SecretRef) or not isinstance(inner, msgspec.Struct):
+            yield name
+        elif name == "health.live":  # a probe like `ready`, whose fields are walked there
+            yield f"{name}.kind"
+        else:
+            yield from leaves(inner, f"{name}.")
+
+
+def altered(value: Any, path: list[str], new: Any) -> Any:
+    """The same with another value at `path`."""
+    if isinstance(value, tuple):
+        return (altered(value[0], path, new), *value[1:])
+    if isinstance(value, Mapping):
+        return {key: altered(item, path, new) for key, item in value.items()}
+    name, *rest = path
+    return replace(value, **{name: altered(getattr(value, name), rest, new) if rest else new})
+
+
+def ejected(web: ServiceSpec) -> dict[str, str]:
+    recipe = Recipe("python")
+    workspace = WorkspaceSpec(name="x", root="/srv", environment=ENVIRONMENT, services={web.name: web, "api": API})
+    return files(workspace, dict.fromkeys(workspace.services, recipe), "/srv/ejected")
+
+
+ENVIRONMENT = EnvironmentSpec()
+
+
+def test_the_table_above_has_every_field() -> None:
+    assert set(leaves(BASE)) <= set(OTHER)
+    assert EdgePolicy() == BASE.calls[0].policy
+
+
+@pytest.mark.parametrize("field", list(leaves(BASE)))
+def test_a_field_is_carried_over_or_told(field: str) -> None:
+    same = ejected(altered(BASE, field.split("."), OTHER[field])) == ejected(BASE)
+    assert same == (field in NOTHING)
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("go") is None, reason="go is not here")
+def test_docker_composes_own_reader_accepts_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "accept").mkdir()
+    for name in ("go.mod", "go.sum", "main.go"):
+        shutil.copy(HERE / "accept" / name, tmp_path / "accept")
+    try:
+        built = subprocess.run(
+            ["go", "build", "-o", str(tmp_path / "reader"), "."],
+            cwd=tmp_path / "accept", capture_output=True, text=True, timeout=150, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        pytest.skip("the reader could not be built in time")
+    if built.returncode:
+        pytest.skip(f"the reader cannot be built here: {built.stderr[-200:]}")
+    secret = replace(BASE, env={**BASE.env, "KEY": SecretRef("the-key")}, replicas=2, inherit=("LANG",))
+    for name, text in ejected(secret).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = [str(tmp_path / "reader"), str(tmp_path / "compose.yaml")]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "required variable THE_KEY is missing a value" in refused.stderr  # it can refuse
+    env = {**os.environ, "THE_KEY": "x"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr) == (["api", "gateway", "web"], "")
