@@ -147,7 +147,7 @@ def _load(proxy: Proxy, seconds: int) -> tuple[int, float]:
 
 async def _read_counters(adapter: EnvoyProxy) -> None:
     while True:
-        await adapter.samples()
+        await adapter.read()
         await asyncio.sleep(1)
 
 

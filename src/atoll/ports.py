@@ -11,12 +11,14 @@ import msgspec
 
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.signals import Counts, EdgeKey, Point, Window
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
     Address,
     Event,
     Exit,
     Intent,
+    JobRun,
     Now,
     Observation,
     Receipt,
@@ -25,7 +27,7 @@ from atoll.model.state import (
     Rollout,
     ServiceDesired,
 )
-from atoll.model.traffic import Outcome, Sample, Table
+from atoll.model.traffic import Outcome, Reading, Sample, Table
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
 
@@ -117,7 +119,10 @@ class Host(Protocol):
         since_wall: float = 0.0,
         until_wall: float | None = None,
     ) -> AsyncIterator[LogLine]:
-        """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`."""
+        """Lines of all kept replicas of a service by time; the last `tail` first, then new ones while `follow`.
+
+        `replica` is an id, or with a dot at its end what ids begin with: the runs of a job (`orders.nightly.`).
+        """
         ...
 
     async def last_output(self, replica: str, lines: int = 20) -> str:
@@ -145,6 +150,10 @@ class Engine(Protocol):
 
     def apply(self, want: ServiceDesired) -> None:
         """Take the newest wish for a service. Accepts, never waits."""
+        ...
+
+    def hint(self, service: str) -> None:
+        """Rows of the service's jobs were written: runs that are to begin or to end."""
         ...
 
     def observe(self, service: str) -> Observation:
@@ -187,8 +196,11 @@ class Traffic(Protocol):
         """Requests in flight per endpoint, summed over every cluster that has it. None when the proxy does not answer."""
         ...
 
-    async def samples(self) -> Sequence[Sample]:
-        """Counts since the last call (one caller: the collector, each second). Empty when the proxy does not answer."""
+    async def read(self) -> Reading | None:
+        """Counts since the last call (one caller: the collector, each second).
+
+        None is no data: the proxy did not answer, or was never asked before. Never a count twice, never a negative one.
+        """
         ...
 
     def generation(self) -> int:
@@ -202,8 +214,8 @@ class Traffic(Protocol):
 
 # --- the stores ---------------------------------------------------------------------------------------------------
 
-Row = Release | Intent | Rollout | ReplicaRecord | Receipt
-RowKind = Literal["release", "intent", "rollout", "replica", "receipt"]
+Row = Release | Intent | Rollout | ReplicaRecord | Receipt | JobRun
+RowKind = Literal["release", "intent", "rollout", "replica", "receipt", "run"]
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,6 +244,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: tuple[Rollout, ...] = ()
     replicas: tuple[ReplicaRecord, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    runs: tuple[JobRun, ...] = ()
     leases: tuple[Lease, ...] = ()
     last_event: int = 0
 
@@ -349,8 +362,52 @@ class Clock(Protocol):
 
 
 class Signals(Protocol):
-    """What the daemon's collector knows of the last hour, for `status` and receipts."""
+    """What the proxy counted, second by second for an hour and minute by minute for longer.
 
-    def totals(self, service: str) -> tuple[int, int]:
-        """(requests, failed) to this service since the daemon started counting."""
+    Times are whole seconds of CLOCK_BOOTTIME (`Now.boot_s`) unless they are called `wall`. What nobody saw is missing from
+    `Window.seconds`; it is never zero. Stable and candidate are compared over the same two times.
+    """
+
+    async def open(self) -> None:
+        """Take up what a daemon before this one saw. Before anything else."""
+        ...
+
+    async def run(self) -> None:
+        """Keep it, for ever. Cancelled, it keeps what is new and ends."""
+        ...
+
+    def record(self, reading: Reading) -> None:
+        """A reading of the proxy that ended just now (one caller: the collector)."""
+        ...
+
+    def edges(self) -> Sequence[EdgeKey]:
+        """Those that the proxy knew within the last hour, sorted."""
+        ...
+
+    def now(self, key: EdgeKey) -> Sample:
+        """The newest reading of an edge: what is in flight, how many replicas are ejected."""
+        ...
+
+    def totals(self) -> Mapping[EdgeKey, Counts]:
+        """Everything counted since the daemon started. Only grows, while an edge is among `edges`."""
+        ...
+
+    def edge(self, key: EdgeKey, from_s: float, to_s: float) -> Window:
+        """One edge."""
+        ...
+
+    def window(
+        self, service: str, release: int | None, from_s: float, to_s: float, *, caller: str | None = None
+    ) -> Window:
+        """A release, or all of them, over all its callers or one ("" is the gateway). Over all it has the replicas, too."""
+        ...
+
+    async def past(
+        self, service: str, release: int | None, from_wall: float, to_wall: float, *, caller: str | None = None
+    ) -> Sequence[Point]:
+        """Minutes of the past, the oldest first, also those of daemons before; one that is not there was not seen."""
+        ...
+
+    def problem(self) -> str:
+        """What stands in the way of keeping it, for a person; "" is nothing."""
         ...

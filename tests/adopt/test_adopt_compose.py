@@ -204,7 +204,7 @@ web: ./nginx.conf was mounted at /etc/nginx/nginx.conf -> point the program at i
 worker, beat: volume media was mounted at /srv/media, and no variable says so -> tell the program {data}, the service's own folder, by variable or argument
 beat: volume without a name was mounted at /var/run, and no variable says so -> tell the program {data}, the service's own folder, by variable or argument
 web: waited for db to be healthy; services start on their own here -> it must try again until they answer
-web: waited for migrate to be done; nothing runs before a service here -> run it before `atoll deploy`, or as the first part of `run`
+web: waited for migrate to be done; what runs once before a release is `before` here -> rollout.before in its service.toml, and take the service migrate out
 search: user is not carried over -> as root Atoll runs each service under a user of its own
 search: cap_add (NET_ADMIN) is not carried over -> give this machine's user what it needs
 search: deploy.resources.limits.cpus is not carried over -> [limits] cpu_weight is the share when the CPU is short

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from atoll import __version__
 from atoll.daemon.api import ENDPOINTS, Api, explain, status_of
@@ -222,7 +223,7 @@ def test_the_document_describes_every_address_that_answers(served: Served) -> No
         (method, route.path)
         for route in Api().app.routes
         for method in getattr(route, "methods", ())
-        if method != "HEAD" and route.path not in {"/openapi.json", "/v1/health"}  # type: ignore[attr-defined]
+        if method != "HEAD" and route.path not in {"/openapi.json", "/v1/health", "/metrics"}  # type: ignore[attr-defined]
     }
     assert described == answering == {(end.method, end.path) for end in ENDPOINTS}
 
@@ -291,7 +292,7 @@ async def test_a_stream_closes_its_iterator_when_the_client_goes() -> None:
 def test_what_changes_a_service_can_be_planned_at_its_own_address(served: Served) -> None:
     planned = {end.path for end in ENDPOINTS if end.plans}
     assert planned == {"/v1/up"} | {
-        f"/v1/services/{{service}}/{what}" for what in ("deploy", "rollback", "restart", "scale", "stop")
+        f"/v1/services/{{service}}/{what}" for what in ("deploy", "rollback", "restart", "scale", "stop", "run")
     }
     with connect(served) as client:
         for what in ("rollback", "restart", "scale", "stop"):
@@ -300,3 +301,44 @@ def test_what_changes_a_service_can_be_planned_at_its_own_address(served: Served
         assert client.post("/v1/services/nobody/stop?plan=true", content=b"{}").status_code == 404
         assert client.post("/v1/services/orders/stop?plan=perhaps", content=b"{}").status_code == 400
     assert served.control.requests == []
+
+
+def test_signals_are_asked_for_by_service_release_and_caller(served: Served) -> None:
+    with connect(served) as client:
+        view = client.get("/v1/signals", params={"service": "orders", "release": 3, "caller": "", "seconds": 20}).json()
+        series = client.get("/v1/services/orders/series", params={"seconds": 120, "step": 60}).json()
+        totals = client.get("/v1/totals").json()
+        wrong = client.get("/v1/signals", params={"seconds": "many"})
+    assert [(row["service"], row["release"], row["seconds"]) for row in view["releases"]] == [("orders", 3, 20)]
+    assert [point["wall"] for point in series["points"]] == [1_700_000_000.0, 1_700_000_060.0]
+    assert {row["edge"]["callee"] for row in totals["edges"]} == {"catalog", "orders"}
+    assert (wrong.status_code, "seconds=many" in wrong.json()["what"]) == (400, True)
+
+
+def test_metrics_are_what_prometheus_reads(served: Served) -> None:
+    with connect(served) as client:
+        answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    labels = {"service": "orders", "release": "r1", "caller": "gateway", "caller_release": ""}
+    counted = {frozenset(one.labels.items()): one.value for one in families["atoll_requests"].samples}
+    assert counted[frozenset(labels.items())] == 100
+    buckets = {
+        one.labels["le"]: one.value
+        for one in families["atoll_request_duration_seconds"].samples
+        if one.name.endswith("_bucket") and one.labels["service"] == "orders"
+    }
+    assert (buckets["0.005"], buckets["0.1"], buckets["0.25"], buckets["+Inf"]) == (90, 90, 100, 100)
+
+
+async def test_the_port_of_metrics_serves_nothing_else_and_no_other_name(served: Served) -> None:
+    api = Api(served.control)
+    transport = httpx.ASGITransport(app=api.metrics_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9464") as client:
+        assert (await client.get("/metrics")).status_code == 200
+        assert (await client.get("/v1/status")).status_code == 404
+        assert (await client.get("/metrics", headers={"host": "evil.example"})).status_code == 400
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=Api().metrics_app), base_url="http://localhost"
+    ) as client:
+        assert (await client.get("/metrics")).status_code == 503

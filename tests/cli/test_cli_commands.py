@@ -23,6 +23,35 @@ def test_status_as_json_is_the_apis_own_answer(atoll, daemon: Served) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("by", "first"),
+    [
+        ("service", ["catalog", "10.0", "1.00%", "4", "ms"]),
+        ("release", ["catalog", "r1", "10.0", "1.00%"]),
+        ("edge", ["gateway", "→", "catalog", "r1", "10.0"]),
+        ("replica", ["catalog-1", "r1"]),
+    ],
+)
+def test_top_shows_lines_of_each_kind(atoll, daemon: Served, by: str, first: list[str]) -> None:
+    done = atoll("top", "--once", "--by", by, "--sort", "requests")
+    assert done.returncode == 0, done.stderr
+    header, line, *_ = (line.split() for line in done.stdout.splitlines())
+    assert header[0] == by
+    assert line[: len(first)] == first
+    assert "\x1b[" not in done.stdout
+
+
+def test_top_of_one_service_as_json_is_the_apis_own_answer(atoll, daemon: Served) -> None:
+    view = json.loads(atoll("top", "orders", "--once", "--json", "--seconds", "30").stdout)
+    assert [(row["service"], row["seconds"]) for row in view["services"]] == [("orders", 30)]
+
+
+def test_top_of_a_service_that_is_not_there_says_which_is_near(atoll, daemon: Served) -> None:
+    done = atoll("top", "order", "--once")
+    assert done.returncode == 2
+    assert "orders" in done.stderr
+
+
 def test_up_deploys_what_is_not_running_and_tells_what_failed(atoll, daemon: Served) -> None:
     done = atoll("up", "orders", "payments")
     assert done.returncode == 0, done.stderr

@@ -40,6 +40,23 @@ def test_watch_fits_a_narrow_terminal(screen, daemon: Served) -> None:
         assert [line.split()[:2] for line in text.splitlines() if line.startswith("orders")] == [["orders", "r1"]]
 
 
+def test_top_is_drawn_anew_and_fits_a_narrow_terminal(screen, daemon: Served) -> None:
+    with screen("top", columns=120, rows=20) as shown:
+        assert "p99" in shown.until("catalog")
+        shown.resize(40, 20)
+        text = shown.until(lambda text: "p99" not in text)
+        assert "…" not in text
+        assert [line.split()[:2] for line in text.splitlines() if line.startswith("orders")] == [["orders", "10.0"]]
+
+
+def test_top_outlives_its_daemon(screen, tmp_path: Path) -> None:
+    with Served(tmp_path / "s"):
+        shown = screen("top", columns=120)
+        shown.until("orders")
+    with shown:
+        assert "orders" in shown.until("the page is as it was")
+
+
 def test_watch_outlives_its_daemon(screen, tmp_path: Path) -> None:
     with screen("status", "--watch", columns=120) as shown:
         with Served(tmp_path / "s"):

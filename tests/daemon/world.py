@@ -11,6 +11,7 @@ from atoll.model.wire import DeployRequest, OperationView, ServiceView
 from atoll.ports import Host, Launch
 from atoll.realise.probes import Answer
 from atoll.realise.records import Records
+from atoll.telemetry import Telemetry
 from atoll.testing.clock import VirtualClock
 from atoll.testing.fake_host import FakeHost
 from atoll.testing.fake_proxy import FakeTraffic
@@ -67,11 +68,13 @@ class World:
     async def start(self) -> None:
         """A daemon begins."""
         await self.store.lead()
+        self.traffic.new_reader()
         records = Records(self.store, await self.store.load())
         self.environment = Environment(
             identity=Identity("shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999), "/data"),
             host=self.host,
             traffic=self.traffic,
+            signals=Telemetry(None, self.clock),
             store=self.store,
             vault=self.vault,
             clock=self.clock,

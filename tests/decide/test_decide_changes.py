@@ -6,7 +6,21 @@ import msgspec
 import pytest
 
 from atoll.decide.changes import changes
-from atoll.model.spec import Call, Command, EdgePolicy, Health, Limits, Plain, Probe, Route, SecretRef, Store
+from atoll.model.spec import (
+    Before,
+    Call,
+    Command,
+    EdgePolicy,
+    Health,
+    Job,
+    Limits,
+    Plain,
+    Probe,
+    RolloutSpec,
+    Route,
+    SecretRef,
+    Store,
+)
 
 
 def between(orders: Any, old: dict[str, Any], new: dict[str, Any]) -> tuple[str, ...]:
@@ -101,3 +115,19 @@ def test_a_part_of_a_secret_is_told_by_its_template(orders: Any) -> None:
 def test_long_values_are_cut(orders: Any) -> None:
     (said,) = between(orders, {}, {"env": {"LONG": Plain("x" * 500)}})
     assert len(said) < 100
+
+
+def test_jobs_and_what_runs_before_a_release_are_told_by_name(orders: Any) -> None:
+    nightly = Job(name="nightly", run=Command(shell="report"), schedule="0 3 * * *", env={"A": Plain("1")})
+    later = msgspec.structs.replace(
+        nightly, schedule="0 4 * * *", env={"A": Plain("2")}, run=Command(shell="report -v")
+    )
+    before = RolloutSpec(before=Before(run=Command(shell="./migrate")))
+    old = {"jobs": (nightly, Job(name="sweep", run=Command(shell="sweep")))}
+    assert between(orders, old, {"jobs": (later,), "rollout": before}) == (
+        "before added: ./migrate",
+        "job nightly: report -> report -v",
+        "job nightly env A: 1 -> 2",
+        "job nightly schedule: 0 3 * * * -> 0 4 * * *",
+        "job sweep removed: sweep",
+    )

@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from atoll.decide.before import needed, run_of
 from atoll.decide.compose import compose
 from atoll.decide.facts import exclusive
 from atoll.decide.reconcile import Plan, crashes, reconcile
 from atoll.decide.rollout import advance, begin, supersede
 from atoll.decide.traffic import callee_port, entry
 from atoll.model.actions import Drain, Forget, Kill, Publish, Signal, Start
-from atoll.model.spec import Command, Health, Port, Route, ServiceSpec, Stop
+from atoll.model.spec import Before, Command, Health, Port, RolloutSpec, Route, ServiceSpec, Stop
 from atoll.model.state import (
     ENDED,
     LIVE,
@@ -28,6 +29,8 @@ from atoll.model.state import (
     Backoff,
     Exit,
     Intent,
+    JobRun,
+    JobState,
     Now,
     Observation,
     Release,
@@ -86,6 +89,7 @@ class World:
     records: dict[str, ReplicaRecord] = field(default_factory=dict)
     intent: Intent = field(default_factory=lambda: Intent(service="orders"))
     rollout: Rollout | None = None
+    run: JobRun | None = None  # what runs before a release
     # the daemon's memory
     host_known: bool = True
     wanted: ServiceTraffic | None = None
@@ -155,12 +159,13 @@ class World:
             candidate = self.releases[self.rollout.candidate]
             stable = None if self.rollout.stable is None else self.releases[self.rollout.stable]
             replicas = next((rev.replicas for rev in want.revisions if rev.release == candidate.n), 0)
-            step = advance(self.rollout, self.observe(), want, candidate, stable, replicas, self.now)
+            step = advance(self.rollout, self.observe(), want, candidate, stable, replicas, self.now, self.run)
             if step.rollout == self.rollout:
                 wakes.append(step.wake_at_s)
                 break
             self._entered(self.rollout, step.rollout, want)
             self.rollout = step.rollout
+            self.prepare()
         else:
             raise AssertionError("a rollout that never comes to rest")
         want = compose(self.intent, self.rollout, self.releases)
@@ -178,6 +183,16 @@ class World:
             self.sent = self.wanted
         known = [at_s for at_s in wakes if at_s is not None]
         return min(known) if known else None
+
+    def prepare(self) -> None:
+        """Begin what must run before the release, as the daemon does in the commit that enters the phase."""
+        rollout = self.rollout
+        if rollout is not None and rollout.phase == "preparing" and (self.run is None or self.run.id != rollout.before):
+            self.run = replace(run_of(rollout, self.releases[rollout.candidate], self.now)[0], state="running")
+
+    def end_run(self, state: JobState) -> None:
+        if self.run is not None and not self.run.ended:
+            self.run = replace(self.run, state=state, reason="" if state == "succeeded" else "exit code 1")
 
     def reconcile(self, want: ServiceDesired) -> Plan:
         return reconcile(want, self.observe(), self.releases, self.backoff, self.now, self._fresh)
@@ -275,6 +290,9 @@ class World:
 
     def _start(self, action: Start) -> None:
         spec = self.releases[action.release].spec
+        if self.rollout is not None and self.rollout.before and action.release == self.rollout.candidate:
+            assert self.run is not None
+            assert self.run.state == "succeeded", "starts a candidate before what must run first"
         self.records[action.replica] = ReplicaRecord(
             id=action.replica,
             service="orders",
@@ -326,6 +344,9 @@ class World:
             if dies_s is not None and dies_s <= to_s:
                 self.end(replica, Exit(code=1, at_s=dies_s))
         self.now_s = to_s
+        preparing = self.rollout is not None and self.rollout.phase == "preparing"
+        if not preparing or (self.run is not None and self.rollout is not None and self.run.id != self.rollout.before):
+            self.end_run("stopped")
 
     def answer(self) -> None:
         """The host answers all that it was asked."""
@@ -363,6 +384,7 @@ class World:
 
     def reboot(self) -> None:
         self.forget_memory()
+        self.end_run("failed")
         self.boot += 1
         self.now_s, self.proxy, self.processes = 20.0, None, {}
 
@@ -376,6 +398,7 @@ class World:
         for _ in range(3000):
             for process in self.processes.values():
                 process.requests = 0
+            self.end_run("succeeded")
             self.move(self.now_s)
             before = msgspec.json.encode([self.intent, self.rollout, list(self.records.values())])
             wake_s = self.turn()
@@ -442,7 +465,7 @@ class Play(RuleBasedStateMachine):
             self.world.acknowledge()
         assert self.world.intent.target == 1
 
-    def _release(self, nature: Nature, replicas: int, overlap: bool, ports: bool) -> int:
+    def _release(self, nature: Nature, replicas: int, overlap: bool, ports: bool, before: bool = False) -> int:
         n = max(self.world.releases, default=0) + 1
         self.world.natures[n] = nature
         self.world.releases[n] = Release(
@@ -458,6 +481,7 @@ class Play(RuleBasedStateMachine):
                 replicas=replicas,
                 overlap=overlap,
                 keep_warm_s=60.0,
+                rollout=RolloutSpec(before=Before(run=Command(argv=("migrate",))) if before else None),
             ),
             artifact=Artifact(key=f"k{n}", digest=f"d{n}", builder="python", platform="any", path="/a"),
         )
@@ -469,7 +493,10 @@ class Play(RuleBasedStateMachine):
             world.rollout = supersede(world.rollout, world.now)
         stable = world.intent.target
         overlap = not exclusive(world.releases[n], world.releases[stable]) if stable else world.releases[n].spec.overlap
-        world.rollout = begin(kind, "orders", f"op{world.ids}", n, stable, overlap, world.now, Author())
+        prepares = needed(kind, world.releases[n], () if world.run is None else (world.run,))
+        world.ids += 1
+        world.rollout = begin(kind, "orders", f"op{world.ids}", n, stable, overlap, world.now, Author(), prepares)
+        world.prepare()
         world.phases = [world.rollout.phase]
 
     def _free(self) -> bool:
@@ -488,9 +515,14 @@ class Play(RuleBasedStateMachine):
         replicas=st.integers(1, 3),
         overlap=st.sampled_from([True, True, False]),
         ports=st.sampled_from([True, True, True, False]),
+        before=st.booleans(),
     )
-    def deploy(self, nature: Nature, replicas: int, overlap: bool, ports: bool) -> None:
-        self._begin("deploy", self._release(nature, replicas, overlap, ports))
+    def deploy(self, nature: Nature, replicas: int, overlap: bool, ports: bool, before: bool) -> None:
+        self._begin("deploy", self._release(nature, replicas, overlap, ports, before))
+
+    @rule(state=st.sampled_from(["succeeded", "succeeded", "failed"]))
+    def migrated(self, state: JobState) -> None:
+        self.world.end_run(state)
 
     @precondition(lambda self: self._free() and self.world.intent.target not in (None, 1))
     @rule()
@@ -517,6 +549,7 @@ class Play(RuleBasedStateMachine):
     def go_well(self, seconds: float, turns: int) -> None:
         for _ in range(turns):
             self.world.answer()
+            self.world.end_run("succeeded")
             self.world.move(self.world.now_s + seconds)
             self.world.turn()
             self.world.acknowledge()

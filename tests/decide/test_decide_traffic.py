@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from atoll.decide.traffic import callee_port, edge_key, edge_keys, entry
-from atoll.model.spec import Call, EdgePolicy, Port, Route
+from atoll.model.spec import Call, EdgePolicy, Failures, Port, Route
 from atoll.model.state import Exit
 from atoll.model.traffic import ServiceTraffic
 
@@ -64,6 +64,13 @@ def test_addresses_are_the_leased_ports_by_name(orders: Any) -> None:
         ("http", "http", "127.0.0.1:21000"),
         ("rpc", "grpc", "127.0.0.1:21001"),
     ]
+
+
+def test_each_release_brings_its_own_definition_of_failure(orders: Any) -> None:
+    strict = Failures(http=("4xx", "5xx"))
+    seen = orders.seen(orders.replica("old", n=6), orders.replica("new", n=7))
+    traffic = made(orders, orders.want((6, 1, 100), (7, 1, 0)), seen, orders.release(7, failures=strict))
+    assert [upstream.failures for upstream in traffic.upstreams] == [Failures(), strict]
 
 
 def test_both_releases_of_a_deploy_have_weights_and_upstreams(orders: Any) -> None:

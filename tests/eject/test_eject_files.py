@@ -50,7 +50,7 @@ url = "https://bank.example.com/v1"
 env = "MISSING_URL"
 optional = true
 """,
-    "worker/service.toml": 'run = "python3 worker.py"\nport = "none"\noverlap = false\ncalls.orders = "ORDERS_URL"',
+    "worker/service.toml": 'run = "python3 worker.py"\nport = "none"\noverlap = false\ncalls.orders = "ORDERS_URL"\nfailures.http = [429]',
 }
 RECIPES = {
     "catalog": Recipe("command", (Step(command=Command(shell="make")),)),
@@ -253,6 +253,7 @@ def test_what_is_not_carried_over_is_listed(tmp_path: Path) -> None:
         "`calls.bank`: goes to https://bank.example.com/v1 directly",
         "`calls.missing`: is not in this workspace; under systemd it answers 503",
         "`overlap = false`: no two replicas run at once",
+        "`failures`: nothing counts them",
         "`inherit` LANG",
         "The image `debian:stable-slim` is a guess",
     ):

@@ -1,13 +1,12 @@
 """gRPC through the real Envoy, on an edge and at the gateway."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 import pytest
-from tests.proxy.lab import Lab, edge, eventually, here, route, service, upstream
+from tests.proxy.lab import Lab, edge, here, route, service, upstream
 
 from atoll.model.state import Address
 from atoll.model.traffic import Ack
@@ -65,7 +64,7 @@ async def refused(where: Address, method: str, request: bytes, timeout_s: float 
     return caught.value.code()
 
 
-async def test_grpc_calls_streams_deadlines_and_failures_pass_and_are_counted(lab: Lab) -> None:
+async def test_grpc_calls_streams_deadlines_and_failures_pass(lab: Lab) -> None:
     echo, port = await Echo().start(), here()
     grpc_port = {"port": "grpc", "protocol": "grpc"}
     entries = (
@@ -77,7 +76,6 @@ async def test_grpc_calls_streams_deadlines_and_failures_pass_and_are_counted(la
         ),
     )
     assert await lab.apply(*entries) == Ack()
-    assert await lab.proxy.samples() == []
     for where in (port, lab.gateway):
         assert await call(where, "Say", b"hello") == b"HELLO"
         async with grpc.aio.insecure_channel(str(where)) as channel:
@@ -87,15 +85,6 @@ async def test_grpc_calls_streams_deadlines_and_failures_pass_and_are_counted(la
         assert await refused(where, "Fail", b"13") == grpc.StatusCode.INTERNAL
         assert await refused(where, "Hang", b"", timeout_s=0.3) == grpc.StatusCode.DEADLINE_EXCEEDED
     assert echo.callers == ["web", ""]
-    failed: Counter[str] = Counter()
-
-    async def counted() -> bool:
-        for sample in await lab.proxy.samples():
-            failed[sample.caller] += sample.failed
-        return failed["web"] >= 1 and failed[""] >= 1
-
-    await eventually(counted)
-    assert max(failed.values()) <= 2  # INTERNAL, and the deadline if Envoy was first to see it; never NOT_FOUND
     await echo.server.stop(0)
 
 

@@ -6,16 +6,18 @@ import msgspec
 import pytest
 from tests.proxy.lab import edge, route, service, upstream
 
+from atoll.model.signals import EdgeKey
+from atoll.model.spec import Failures
 from atoll.model.state import Address
 from atoll.model.traffic import ServiceTraffic, Table
 from atoll.proxy.clusters import External
 from atoll.proxy.protos import message
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Resource
 from atoll.proxy.translate import (
-    cluster_keys,
     endpoint_sets,
     held_choice,
     keys,
+    measured,
     translate,
     untranslatable,
     widened,
@@ -72,8 +74,21 @@ def test_names_say_the_release_on_both_sides() -> None:
         "edge:web-r3->orders.http@r1~20",
         "edge:web-r3->orders.http@r2~20",
     }
-    key = cluster_keys(TWO)["edge:web-r3->orders.http@r2~20"]
-    assert (key.caller, key.caller_release, key.callee, key.callee_release) == ("web", 3, "orders", 2)
+    assert measured(TWO)["edge:web-r3->orders.http@r2~20"].edge == EdgeKey("web", 3, "orders", 2)
+
+
+def test_each_cluster_is_measured_as_the_release_behind_it_says() -> None:
+    strict = msgspec.structs.replace(
+        TWO.services["orders"],
+        upstreams=tuple(
+            msgspec.structs.replace(one, failures=Failures(http=("4xx",))) if one.release == 2 else one
+            for one in TWO.services["orders"].upstreams
+        ),
+    )
+    found = measured(table(TWO.services["web"], strict))
+    by_release = {(one.edge.caller, one.edge.callee_release): one.failures.http for one in found.values()}
+    assert by_release["web", 1] == ("5xx",)
+    assert by_release["web", 2] == ("4xx",)
 
 
 def test_a_weight_of_zero_keeps_its_cluster_in_the_routes() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.signals import Counts, EdgeKey
 from atoll.model.spec import Command, Probe
 from atoll.model.state import Address, Exit
-from atoll.model.traffic import Ack, Disconnected, Endpoint, Refused, Sample, ServiceTraffic, Table, Upstream
+from atoll.model.traffic import Ack, Disconnected, Endpoint, Refused, ServiceTraffic, Table, Upstream
 from atoll.ports import Hosted, Launch, Listener
 from atoll.testing.clock import VirtualClock
 from atoll.testing.fake_host import Behaviour, FakeHost
@@ -338,20 +339,26 @@ def test_a_proxy_that_is_away_answers_nothing_until_it_is_back() -> None:
 
     async def main() -> None:
         traffic.set_inflight(address, 3)
-        traffic.push(Sample(caller="", caller_release=None, callee="orders", callee_release=1, seconds=1.0))
+        edge = EdgeKey("", 0, "orders", 1)
+        assert await traffic.read() is None  # the first time it only remembers
+        traffic.count(edge, Counts(requests=3))
         assert await traffic.inflight([address]) == {address: 3}
         traffic.disconnect("cannot bind :8080")
         assert await traffic.apply(a_table(orders=("a",)), frozenset({"orders"}), 2) == Disconnected(
             "cannot bind :8080"
         )
-        assert (await traffic.inflight([address]), list(await traffic.samples())) == (None, [])
+        assert (await traffic.inflight([address]), await traffic.read()) == (None, None)
         assert (traffic.generation(), traffic.problem()) == (1, "cannot bind :8080")
         waiting = asyncio.create_task(traffic.apply(a_table(orders=("a",)), frozenset({"orders"}), 30))
         await clock.sleep(10)
         traffic.connect()
         assert await waiting == Ack()
         assert (traffic.generation(), traffic.problem()) == (2, "")
-        assert len(await traffic.samples()) == 1
-        assert list(await traffic.samples()) == []
+        reading = await traffic.read()
+        assert reading is not None
+        assert (reading.seconds, reading.edges[edge].counts.requests) == (pytest.approx(12, abs=0.1), 3)
+        after = await traffic.read()
+        assert after is not None
+        assert after.edges[edge].counts == Counts()  # it knows the edge, nobody used it
 
     clock.run(main())

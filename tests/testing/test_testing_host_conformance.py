@@ -38,8 +38,8 @@ class TestFakeHost(HostSuite):
         self.fake = FakeHost(SystemClock())
         return self.fake
 
-    def launch(self, behaviour: Named, *, service: str = "cabin", release: int = 1) -> Launch:
-        launch = super().launch(behaviour, service=service, release=release)
+    def launch(self, behaviour: Named, *, service: str = "cabin", release: int = 1, job: str = "") -> Launch:
+        launch = super().launch(behaviour, service=service, release=release, job=job)
         self.fake.script_one(launch.id, SCRIPTS[behaviour])
         return launch
 

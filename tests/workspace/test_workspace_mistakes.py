@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from atoll.model.errors import InvalidWorkspace, Problem
+from atoll.model.spec import GRPC_CODES
 from atoll.workspace.loader import load
 
 
@@ -25,6 +26,7 @@ def said(root: Path, texts: Mapping[str, str | bytes]) -> list[str]:
 
 
 # Each: the text of s/service.toml after the line `run = "x"`, then the line, what and fix.
+CODES = ", ".join(f'"{code}"' for code in GRPC_CODES[1:])
 SERVICE = [
     ("helth = 1", 2, "helth is not a field of service.toml", "did you mean 'health'?"),
     ("port = 8080", 2, 'port must be one of "http", "grpc", "tcp", "none", not the number 8080', "Atoll chooses the number: listen on $PORT, or write {port} into `run`; a program that insists on one has ports.http = { number = 8080 }"),
@@ -35,6 +37,10 @@ SERVICE = [
     ("\n\n[limits]\nmemory = 256", 5, "limits.memory must be a size with its unit, not the number 256", 'write "256B" if bytes are meant'),
     ("[limits]\nmemory = '1KiB'", 3, 'limits.memory must be from "1MiB" to "1024TiB", not "1KiB"', ""),
     ("[limits]\ncpu = 1", 3, "limits.cpu is not a field of [limits]", "a share of the CPU is `cpu_weight`; 100 is normal"),
+    ("failures.http = ['5x']", 2, 'failures.http[0] must be "5xx" or a status such as 429, not "5x"', ""),
+    ("failures.http = [42]", 2, "failures.http[0] must be from 100 to 599, not the number 42", ""),
+    ("failures.grpc = ['INTERNALS']", 2, f'failures.grpc[0] must be one of {CODES}, not "INTERNALS"', "did you mean 'INTERNAL'?"),
+    ("failures.status = [500]", 2, "failures.status is not a field of [failures]", "statuses are `http`, codes are `grpc`"),
     ("limits = 5", 2, "limits must be a table, not the number 5", ""),
     ('name = "My Service"', 2, 'name must be a name of at most 40 lower-case letters, digits and hyphens, a letter first, not "My Service"', 'did you mean "my-service"?'),
     ("name = 7", 2, "name must be a string, not the number 7", ""),
@@ -144,7 +150,7 @@ TOP = [
     ('services = ["/srv"]', 1, 'services[0] must be a folder or a glob below the workspace, without \'..\' (`roots` are for other repositories), not "/srv"', ""),
     ('[environments.Prod]', 1, 'environments.Prod has a name that must be an environment\'s name of at most 32 lower-case letters, digits and hyphens, not "Prod"', ""),
     ('[environments.prod]\ngateway = "x"', 2, 'environments.prod.gateway must be host:port, not "x"', 'such as "127.0.0.1:8080"'),
-    ("[environments.prod]\nreplicas = 1", 2, "environments.prod.replicas is not a field of an environment", "known: engine, env, envoy, gateway, ports"),
+    ("[environments.prod]\nreplicas = 1", 2, "environments.prod.replicas is not a field of an environment", "known: engine, env, envoy, gateway, metrics, ports"),
     ("[service.a]", 1, "service is not a field of atoll.toml", "each service has its own service.toml; `services` says in which folders they lie"),
     ("[env]\nA = {}", 2, "env.A must be a value, or a secret by its name", 'such as { secret = "orders-db" }'),
 ]  # fmt: skip

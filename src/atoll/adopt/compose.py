@@ -324,9 +324,11 @@ class _Compose:
         if healthy := waits.get("service_healthy"):
             what = f"waited for {', '.join(healthy)} to be healthy; services start on their own here"
             told.left(what, "it must try again until they answer", "depends_on")
-        if done := waits.get("service_completed_successfully"):
-            what = f"waited for {', '.join(done)} to be done; nothing runs before a service here"
-            told.left(what, "run it before `atoll deploy`, or as the first part of `run`", "depends_on")
+        for name in waits.get("service_completed_successfully", ()):
+            run = self.services[name].run if name in self.services else ""
+            said = f'rollout.before = "{run}"' if isinstance(run, str) and run and '"' not in run else "rollout.before"
+            what = f"waited for {name} to be done; what runs once before a release is `before` here"
+            told.left(what, f"{said} in its service.toml, and take the service {name} out", "depends_on")
         for name, how in table(given).items():
             if table(how).get("restart") == "true":
                 told.left(f"was restarted with {name}: services are replaced on their own here", "", "depends_on", name)

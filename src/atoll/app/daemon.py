@@ -20,7 +20,7 @@ from atoll.daemon.api import Api
 from atoll.daemon.clock import SystemClock
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine
-from atoll.daemon.serve import serve
+from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
 from atoll.model.errors import AtollError, Conflict, Fenced
@@ -29,6 +29,7 @@ from atoll.proxy import EnvoyProxy
 from atoll.realise.records import Records
 from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
+from atoll.telemetry import Telemetry
 
 _log = logging.getLogger("atoll.daemon")
 _KEEPER_WITHIN_S = 2.0  # a page without its pid is better than no page
@@ -87,19 +88,24 @@ async def _run(config: Config) -> None:
         known = len(list(records.services()))
         what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
         _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
+        clock = SystemClock()
         environment = Environment(
             identity=_identity(config),
             host=ProcessHost(state, run),
             traffic=proxy,
+            signals=Telemetry(state / "signals.sqlite", clock),
             store=store,
             vault=SqliteVault(state),
-            clock=SystemClock(),
+            clock=clock,
             machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
             records=records,
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
-            group.create_task(_serve(environment, run / "daemon.sock", proxy))
+            api = Api(environment)
+            group.create_task(_serve(api, run / "daemon.sock", proxy))
+            if config.environment.metrics is not None:
+                group.create_task(serve_metrics(api, config.environment.metrics))
             await told.wait()
             running.cancel()
             raise _ToldToEnd
@@ -114,12 +120,12 @@ class _ToldToEnd(Exception):
     """Ends the task group when the keeper says so."""
 
 
-async def _serve(environment: Environment, socket: Path, proxy: EnvoyProxy) -> None:
+async def _serve(api: Api, socket: Path, proxy: EnvoyProxy) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PROXY_WITHIN_S):
             while proxy.generation() == 0:
                 await asyncio.sleep(0.01)
-    await serve(Api(environment), socket)
+    await serve(api, socket)
 
 
 def _identity(config: Config) -> Identity:

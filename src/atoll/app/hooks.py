@@ -274,7 +274,7 @@ def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
         deadline = time.monotonic() + _DRAINED_WITHIN_S
         while time.monotonic() < deadline:
             services = json.loads(line.request("GET", "/v1/status").body)["services"]
-            if not any(service["replicas"] for service in services):
+            if not any(service["replicas"] or service["running_jobs"] for service in services):
                 return
             time.sleep(0.05)
     except (OSError, Silent, ValueError, KeyError) as exc:

@@ -15,7 +15,7 @@ from atoll.cli.http import Line, Silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from atoll.model import wire
+    from atoll.model import wire, wire_signals
     from atoll.model.state import Event
     from atoll.ports import LogLine
 
@@ -43,6 +43,12 @@ class Client:
 
         return _decode(self.raw("/v1/status"), StatusView)
 
+    def signals(self, path: str) -> wire_signals.SignalsView:
+        """Golden signals of now; `path` says over what."""
+        from atoll.model.wire_signals import SignalsView
+
+        return _decode(self.raw(path), SignalsView)
+
     def releases(self, service: str) -> list[wire.ReleaseView]:
         """Newest first."""
         from atoll.model.wire import ReleaseView
@@ -54,6 +60,12 @@ class Client:
         from atoll.model.wire import WhyView
 
         return _decode(self.raw(why_path(subject)), WhyView)
+
+    def jobs(self, service: str | None = None, job: str | None = None) -> list[wire.JobView]:
+        """Jobs of a service, or of all; `job` alone comes with its runs."""
+        from atoll.model.wire import JobView
+
+        return _decode(self.raw(jobs_path(service, job)), list[JobView])
 
     def secrets(self) -> list[wire.SecretView]:
         """Names and versions."""
@@ -114,6 +126,18 @@ class Client:
         answer_s = request.timeout_s + 10
         return _decode(self._change("POST", _of(service, "exec"), request, answer_s=answer_s), ExecView)
 
+    def run(self, service: str, request: wire.RunRequest) -> wire.JobRunView:
+        """Begin a run of a job."""
+        from atoll.model.wire import JobRunView
+
+        return _decode(self._change("POST", _of(service, "run"), request), JobRunView)
+
+    def stop_run(self, run: str, request: wire.StopRunRequest) -> wire.JobRunView:
+        """Want a run ended."""
+        from atoll.model.wire import JobRunView
+
+        return _decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
+
     def set_secret(self, name: str, request: wire.SecretRequest) -> wire.SecretView:
         """Store a new version."""
         from atoll.model.wire import SecretView
@@ -132,6 +156,15 @@ class Client:
 
         for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch"):
             yield (view := _decode(data, OperationView))
+            if view.ended:
+                return
+
+    def watch_run(self, run: str) -> Iterator[wire.JobRunView]:
+        """A run of a job, change by change, until it has ended."""
+        from atoll.model.wire import JobRunView
+
+        for data in self._stream(f"/v1/runs/{quote(run, safe='')}/watch"):
+            yield (view := _decode(data, JobRunView))
             if view.ended:
                 return
 
@@ -239,6 +272,12 @@ class Client:
             kind="Unreachable",
             exit_code=UNREACHABLE,
         )
+
+
+def jobs_path(service: str | None, job: str | None) -> str:
+    """The address of a list of JobView."""
+    query = {name: value for name, value in (("service", service), ("job", job)) if value}
+    return "/v1/jobs" + (f"?{urlencode(query)}" if query else "")
 
 
 def why_path(subject: str) -> str:

@@ -77,6 +77,14 @@ def releases_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str
     return []
 
 
+def jobs_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> Known:
+    """Jobs of the service that stands before."""
+    for service in _named(ctx)[:1]:
+        views = _asked(ctx, f"/v1/jobs?service={quote(service, safe='')}") or []
+        return _fitting({view["job"]: view["schedule"] for view in views}, incomplete)
+    return []
+
+
 def replicas_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> Known:
     """Replicas of the services that stand before; of all without."""
     named = _named(ctx)

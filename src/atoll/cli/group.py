@@ -22,12 +22,15 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "deploy": "Build services and move all traffic to the new releases.",
         "rollback": "Go back to an earlier release.",
         "restart": "Replace every replica by a fresh one of the same release.",
+        "run": "Run a job of a service now, and show what it prints.",
         "scale": "Set the number of replicas by hand, or give it back.",
         "down": "Stop services, or the whole environment.",
     },
     "Look": {
         "status": "Show the environment on one screen.",
-        "logs": "Show what replicas print.",
+        "top": "Show requests, failures and latencies of now, each second until Ctrl-C.",
+        "jobs": "Show jobs: when they run, how they ran last; or the runs of one.",
+        "logs": "Show what replicas and jobs print.",
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
         "graph": "Show who calls whom, and which stores and topics they use.",
@@ -50,8 +53,21 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # What changes nothing of a workspace or an environment; a test sees that every other command has --plan. `exec` is whatever
 # its own command does.
 READING = frozenset(
-    {"check", "status", "logs", "events", "releases", "why", "doctor", "exec", "secret list", "schema", "completion"}
-    | {"explain", "graph", "help", "version"}
+    {
+        "check",
+        "status",
+        "logs",
+        "events",
+        "releases",
+        "why",
+        "doctor",
+        "exec",
+        "jobs",
+        "secret list",
+        "schema",
+        "completion",
+    }
+    | {"explain", "graph", "help", "top", "version"}
 )
 
 

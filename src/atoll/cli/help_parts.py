@@ -11,7 +11,8 @@ EXIT_CODES: Mapping[int, str] = {
     5: "a conflict with what is going on",
     6: "a build failed",
     7: "the daemon does not answer",
-    130: "Ctrl-C; a deploy that was started goes on",
+    8: "a job failed, or was stopped",
+    130: "Ctrl-C; a deploy or a job that was started goes on",
     143: "SIGTERM; the same",
 }
 VARIABLES: Mapping[str, str] = {
@@ -37,7 +38,8 @@ _CODES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys(("up", "deploy"), _BUILDS),
     **dict.fromkeys(("rollback", "restart"), _ROLLS),
     **dict.fromkeys(("scale", "down"), _CHANGES),
-    **dict.fromkeys(("logs", "events", "status"), (*_LOOKS, 130, 143)),
+    "run": (0, 1, 2, 4, 5, 7, 8, 130, 143),
+    **dict.fromkeys(("logs", "events", "status", "top"), (*_LOOKS, 130, 143)),
     "doctor": _OFFLINE,
 }
 _SEE_ALSO: Mapping[str, Sequence[str]] = {
@@ -49,7 +51,10 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "restart": ("scale", "secret"),
     "scale": ("status", "restart"),
     "down": ("up",),
-    "status": ("why", "logs", "events"),
+    "run": ("jobs", "logs", "exec"),
+    "jobs": ("run", "logs", "why"),
+    "status": ("top", "why", "logs", "events"),
+    "top": ("status", "why"),
     "logs": ("events", "why"),
     "events": ("logs", "releases"),
     "releases": ("rollback", "why"),

@@ -27,6 +27,8 @@ from atoll.model.wire import (
     DoctorView,
     ErrorView,
     ExecView,
+    JobRunView,
+    JobView,
     OperationView,
     PlanView,
     ReleaseView,
@@ -35,6 +37,7 @@ from atoll.model.wire import (
     StatusView,
     WhyView,
 )
+from atoll.model.wire_signals import SignalsView
 from atoll.ports import LogLine
 
 if TYPE_CHECKING:
@@ -124,6 +127,9 @@ OUTPUTS: Mapping[str, Output] = {
     "scale": Output(ServiceView, "The service when its replicas are ready; with --detach as it was at once."),
     "down": Output(list[ServiceView], "Each SERVICE that was named; empty when the whole environment was stopped."),
     "status": Output(StatusView, "The environment; with --watch one a line, each second."),
+    "top": Output(SignalsView, "Golden signals; without --once one a line, each second."),
+    "jobs": Output(list[JobView], "Each job; one alone comes with its runs."),
+    "run": Output(JobRunView, "How the run ended; with --detach as it was at once."),
     "logs": Output(LogLine, "What replicas printed.", stream=True),
     "events": Output(Event, "The ledger.", stream=True),
     "releases": Output(list[ReleaseView], "Newest first."),

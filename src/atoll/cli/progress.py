@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEPLOY_FAILED = 3
 REFRESH_S = 0.1
 LASTING_S = 1.0  # a phase that passes faster needs no line of its own
-TOLD_AT_ONCE = frozenset({"starting", "holding", "undoing"})
+TOLD_AT_ONCE = frozenset({"preparing", "starting", "holding", "undoing"})
 BUILT = frozenset({"cached", "done", "failed"})
 
 _Inbox = queue.Queue["tuple[str, OperationView | Exception]"]

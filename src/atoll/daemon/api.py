@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,7 +22,7 @@ from atoll import __version__
 from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query, document
 from atoll.daemon.sse import EventStream
-from atoll.model import errors, wire
+from atoll.model import errors, wire, wire_signals
 from atoll.model.state import Event
 from atoll.ports import LogLine
 
@@ -93,8 +95,14 @@ _AFTER = Query("after", int, "only what came after this event", 0)
 _FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
 _TAIL = Query("tail", int, "that many of the newest lines a service first", 100)
 _SINCE = Query("since", float, "only lines after this time, in seconds since the epoch", 0.0)
+_REPLICA = Query("replica", str, "only of this replica; with a dot at its end, of all whose ids begin so: a job's runs")
+_JOB = Query("job", str, "only this one of the service, with its kept runs")
 _UNTIL = Query("until", float, "only lines up to this time, in seconds since the epoch")
-_REPLICA = Query("replica", str, "only of this replica")
+_RELEASE = Query("release", int, "only of this release, by its number")
+_CALLER = Query("caller", str, "only what this service called; an empty one is the gateway")
+_SECONDS = Query("seconds", int, "so much of the past, at most an hour", 10)
+_SPAN = Query("seconds", int, "so much of the past, at most 30 days", 3600)
+_STEP = Query("step", int, "seconds a point; beyond an hour whole minutes", 60)
 _PLAN = Query("plan", bool, "only say what would be done", False)
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
@@ -111,6 +119,10 @@ def _direct(name: str) -> Call:
 
 def _deploy(control: Control, body: wire.DeployRequest, request: Request) -> Any:
     return control.deploy(_same_service(request.path_params["service"], body))
+
+
+def _jobs(control: Control, _: None, request: Request) -> Any:
+    return control.jobs(_query(request, _SERVICE), _query(request, _JOB))
 
 
 def _same_service(named: str, body: Any) -> Any:
@@ -143,6 +155,30 @@ def _logs(control: Control, _: None, request: Request) -> Any:
         since_wall=_query(request, _SINCE),
         until_wall=_query(request, _UNTIL),
     )
+
+
+def _signals(control: Control, _: None, request: Request) -> Any:
+    return control.signals(
+        service=_query(request, _SERVICE),
+        release=_query(request, _RELEASE),
+        caller=_query(request, _CALLER),
+        seconds=_query(request, _SECONDS),
+    )
+
+
+def _series(control: Control, _: None, request: Request) -> Any:
+    return control.series(
+        request.path_params["service"],
+        release=_query(request, _RELEASE),
+        caller=_query(request, _CALLER),
+        seconds=_query(request, _SPAN),
+        step=_query(request, _STEP),
+    )
+
+
+async def _watch_run(control: Control, _: None, request: Request) -> Any:
+    await control.job_run(request.path_params["id"])  # a 404 before the stream begins
+    return control.watch_run(request.path_params["id"])
 
 
 async def _watch(control: Control, _: None, request: Request) -> Any:
@@ -182,6 +218,35 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
     _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView, plans=False),
     _get(f"{_ONE}/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView]),
+    Endpoint(
+        "GET",
+        "/v1/jobs",
+        "jobs",
+        "Jobs, their schedules and last runs.",
+        list[wire.JobView],
+        _jobs,
+        query=(_SERVICE, _JOB),
+    ),
+    _post(f"{_ONE}/run", "run_job", "Run a job now.", wire.RunRequest, wire.JobRunView, 202),
+    _get("/v1/runs/{id}", "job_run", "A run of a job, in progress or past.", wire.JobRunView),
+    Endpoint(
+        "GET",
+        "/v1/runs/{id}/watch",
+        "watch_run",
+        "A run of a job, change by change, to its end.",
+        wire.JobRunView,
+        _watch_run,
+        stream=True,
+        event="run",
+    ),
+    _post(
+        "/v1/runs/{id}/stop",
+        "stop_run",
+        "End a run before its time.",
+        wire.StopRunRequest,
+        wire.JobRunView,
+        plans=False,
+    ),
     _get("/v1/operations/{id}", "operation", "A rollout, in progress or past.", _OPERATION),
     Endpoint(
         "GET",
@@ -215,6 +280,30 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=(_SERVICES, _REPLICA, _TAIL, _SINCE, _UNTIL, _FOLLOW),
         stream=True,
         event="line",
+    ),
+    Endpoint(
+        "GET",
+        "/v1/signals",
+        "signals",
+        "Golden signals of now: services, releases, edges, replicas.",
+        wire_signals.SignalsView,
+        _signals,
+        query=(_SERVICE, _RELEASE, _CALLER, _SECONDS),
+    ),
+    Endpoint(
+        "GET",
+        f"{_ONE}/series",
+        "series",
+        "Golden signals of a service over time.",
+        wire_signals.SeriesView,
+        _series,
+        query=(_RELEASE, _CALLER, _SPAN, _STEP),
+    ),
+    _get(
+        "/v1/totals",
+        "totals",
+        "Everything counted since the daemon started; /metrics has it as Prometheus reads it.",
+        wire_signals.TotalsView,
     ),
     _get("/v1/why/{subject}", "why", "Why a service or release is as it is.", wire.WhyView),
     _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),
@@ -250,9 +339,14 @@ class Api:
         self.control = control
         self.closing = asyncio.Event()
         routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
-        routes += [Route("/v1/health", self._health), Route("/openapi.json", self._document)]
+        metrics = Route("/metrics", self._metrics)
+        routes += [Route("/v1/health", self._health), Route("/openapi.json", self._document), metrics]
         handlers = {HTTPException: _no_such_address}
         self.app = Starlette(routes=routes, exception_handlers=handlers)
+        # For a port that anybody on this machine may ask: nothing but numbers, and no page of a browser that calls itself
+        # by another name (DNS rebinding).
+        guard = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+        self.metrics_app = Starlette(routes=[metrics], exception_handlers=handlers, middleware=[guard])
 
     def _handler(self, endpoint: Endpoint) -> Callable[[Request], Any]:
         async def handle(request: Request) -> Any:
@@ -282,6 +376,15 @@ class Api:
         if self.control is None:
             raise NotReady("the daemon is starting", id="daemon-not-ready")
         return self.control
+
+    async def _metrics(self, _: Request) -> Response:
+        try:
+            view = await self._ready().totals()
+        except Exception as exc:  # noqa: BLE001  see `_handler`
+            return _failure(exc)
+        from atoll.daemon import exposition  # 45 ms that only a scraped daemon pays
+
+        return Response(exposition.text(view), media_type=exposition.CONTENT_TYPE)
 
     async def _health(self, _: Request) -> Response:
         return _json(Health(self.control is not None and not self.closing.is_set(), __version__))

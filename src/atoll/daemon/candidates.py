@@ -11,10 +11,11 @@ import msgspec
 
 from atoll.daemon.secret_book import SecretBook
 from atoll.decide.admission import admit
+from atoll.decide.before import in_the_way
 from atoll.decide.compose import replicas
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.spec import ServiceSpec
-from atoll.model.state import ENDED, LIVE, Artifact, Intent, Release, Rollout
+from atoll.model.state import ENDED, LIVE, Artifact, Intent, JobRun, Release, Rollout
 from atoll.model.wire import DeployRequest, Mutation, RestartRequest, RollbackRequest, ScaleRequest
 from atoll.ports import Clock, Engine
 from atoll.realise.records import Records
@@ -79,6 +80,13 @@ class Candidates:
         intent = self.expected(service, request)
         n = request.replicas
         release = self._records.releases_of(service).get(intent.target or 0)
+        if n and release is not None and release.spec.run is None:
+            raise Refused(
+                f"{service} cannot run {n} replicas",
+                "it has jobs only",
+                f"see `atoll jobs {service}`",
+                id="not-possible-here",
+            )
         if n is not None and release is not None and n > 1 and not release.spec.overlap:
             raise Refused(
                 f"{service} cannot run {n} replicas",
@@ -129,6 +137,9 @@ class Candidates:
                 f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`", id="already-current"
             )
         release = releases[n]
+        run = in_the_way(release, self._records.runs_of(service))
+        if run is not None and not request.force:
+            raise _over_a_change(service, n, run)
         await self._possible(release.spec)
         newest = await self._secrets.versions_for(release.spec)
         if self._runs(release) or newest == dict(release.secrets):
@@ -150,7 +161,7 @@ class Candidates:
 
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:
         return msgspec.structs.replace(
-            release, n=self._number(release.service), secrets=secrets, note=note,
+            release, n=self._number(release.service), origin=release.made, secrets=secrets, note=note,
             created_wall=self._clock.now().wall, author=request.author,
         )  # fmt: skip
 
@@ -229,6 +240,15 @@ def _no_such_release(service: str, n: int, releases: Collection[int], target: in
         return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`", id="unknown-release")
     fix = f"name one: `atoll rollback {service} --to r{max(others)}`" if others else f"see `atoll releases {service}`"
     return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix, id="unknown-release")
+
+
+def _over_a_change(service: str, n: int, run: JobRun) -> Refused:
+    return Refused(
+        f"{service} r{n} may not work any more: `{run.command.text}` ran before r{run.release}",
+        "that release does not say that earlier code works with what it leaves (rollout.before.backward_compatible)",
+        f"go forward with a release that mends it; or, if you know that it works, `atoll rollback {service} --to r{n} --force`",
+        id="over-a-migration",
+    )
 
 
 def alike(one: Release, other: Release) -> bool:

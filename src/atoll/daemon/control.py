@@ -13,21 +13,30 @@ from atoll.model.wire import (
     DoctorView,
     ExecRequest,
     ExecView,
+    JobRunView,
+    JobView,
     Mutation,
     OperationView,
     PlanView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
+    RunRequest,
     ScaleRequest,
     SecretRequest,
     SecretView,
     ServiceView,
     StatusView,
     StopRequest,
+    StopRunRequest,
     UpRequest,
     UpView,
     WhyView,
+)
+from atoll.model.wire_signals import (
+    SeriesView,
+    SignalsView,
+    TotalsView,
 )
 from atoll.ports import LogLine
 
@@ -72,7 +81,7 @@ class Control(Protocol):
         ...
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
-        """What `up`, `deploy`, `rollback`, `restart`, `scale` or `stop` would do with this request; changes nothing.
+        """What `up`, `deploy`, `rollback`, `restart`, `scale`, `stop` or `run` would do with this request; changes nothing.
 
         One view a service. Raises what the request itself would raise at once; `up` tells refusals in its views.
         """
@@ -107,6 +116,26 @@ class Control(Protocol):
         """Run a command in a replica's surroundings and wait for its end. Raises NotFound, Refused (nothing is running)."""
         ...
 
+    async def jobs(self, service: str | None = None, job: str | None = None) -> Sequence[JobView]:
+        """The jobs of a service, or of all; with `job` that one alone, and its `runs`. Raises NotFound."""
+        ...
+
+    async def run_job(self, service: str, request: RunRequest) -> JobRunView:
+        """Begin a run; never waits for it. Raises NotFound, Refused (the service is down), Conflict (it runs already)."""
+        ...
+
+    async def job_run(self, run_id: str) -> JobRunView:
+        """One run, in progress or past. Raises NotFound."""
+        ...
+
+    def watch_run(self, run_id: str) -> AsyncIterator[JobRunView]:
+        """The run now, then after each change, until it has ended."""
+        ...
+
+    async def stop_run(self, run_id: str, request: StopRunRequest) -> JobRunView:
+        """Want it ended; one that has ended already stays as it is. Raises NotFound."""
+        ...
+
     async def secrets(self) -> Sequence[SecretView]:
         """Names and versions, never values."""
         ...
@@ -117,6 +146,22 @@ class Control(Protocol):
 
     async def remove_secret(self, name: str) -> None:
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
+        ...
+
+    async def signals(
+        self, service: str | None = None, release: int | None = None, caller: str | None = None, seconds: int = 10
+    ) -> SignalsView:
+        """The last `seconds` of each service, release, edge and replica, or of those named. Raises NotFound, UserError."""
+        ...
+
+    async def series(
+        self, service: str, release: int | None = None, caller: str | None = None, seconds: int = 3600, step: int = 60
+    ) -> SeriesView:
+        """The last `seconds` in steps: by the second within an hour, by the minute before. Raises NotFound, UserError."""
+        ...
+
+    async def totals(self) -> TotalsView:
+        """Everything counted since the daemon started, edge by edge: for collectors that difference by themselves."""
         ...
 
     async def doctor(self) -> Sequence[DoctorView]:

@@ -1,7 +1,8 @@
 """One environment, running: its parts put together, and `Control` for the API out of what each of them can do.
 
 `app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
-`daemon.planner`, when they only ask), logs and commands `daemon.output`, secrets `daemon.secret_book`; a rollout is
+`daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
+`daemon.secret_book`, golden signals `daemon.signal_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -11,6 +12,7 @@ import secrets
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
 from atoll.daemon.output import Output
@@ -18,7 +20,8 @@ from atoll.daemon.planner import Planner
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.secret_book import SecretBook
-from atoll.ports import Clock, Host, Store, Traffic, Vault
+from atoll.daemon.signal_book import SignalBook
+from atoll.ports import Clock, Host, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
 from atoll.realise.probes import Ask, ask
@@ -33,6 +36,7 @@ class Environment:
         identity: Identity,
         host: Host,
         traffic: Traffic,
+        signals: Signals,
         store: Store,
         vault: Vault,
         clock: Clock,
@@ -49,23 +53,32 @@ class Environment:
             pulse.beat(service)
 
         engine = HostEngine(host, traffic, records, vault, clock, identity.gateway, ports, changed, ask, identity.data)
-        collector = Collector(traffic, clock)
+        collector = Collector(traffic, signals, clock)
         loops = Loops(identity.environment, records, engine, collector, clock, pulse)
         self._records, self._engine, self._collector, self._loops = records, engine, collector, loops
+        self._signals = signals
 
         book = SecretBook(loops, records, vault, clock, pulse)
         self.secrets, self.set_secret, self.remove_secret = book.secrets, book.set_secret, book.remove_secret
 
+        measured = SignalBook((identity.workspace, identity.environment), loops, engine, signals, collector, clock)
+        self.signals, self.series, self.totals = measured.signals, measured.series, measured.totals
+
         output = Output(loops, records, engine, clock)
         self.logs, self.exec = output.logs, output.exec
 
-        reading = Reading(identity, loops, records, engine, store, traffic, collector, clock, machine, pulse, vault)
+        reading = Reading(
+            identity, loops, records, engine, store, traffic, collector, signals, clock, machine, pulse, vault
+        )
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
         candidates = Candidates(records, book, engine, clock, machine.free_bytes)
-        self.plan = Planner(candidates, loops, records, f"http://{identity.gateway}").plan
+        desk = JobDesk(loops, records, engine, clock, pulse)
+        self.jobs, self.run_job = desk.jobs, desk.run_job
+        self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run
+        self.plan = Planner(candidates, loops, records, desk, f"http://{identity.gateway}").plan
         mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
@@ -74,7 +87,9 @@ class Environment:
         """Keep everything as it is wanted, for ever. Any task's death ends it: the keeper starts a fresh daemon."""
         for service in self._records.services():
             self._loops.of(service).apply()
+        await self._signals.open()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._engine.run())
+            group.create_task(self._signals.run())
             group.create_task(self._collector.run())
             group.create_task(self._loops.run())

@@ -13,6 +13,7 @@ from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.service import ServiceLoop
+from atoll.decide.before import needed, run_of
 from atoll.decide.changes import changes
 from atoll.decide.facts import exclusive
 from atoll.decide.rollout import begin, supersede
@@ -166,6 +167,7 @@ class Mutations:
             not exclusive(release, admitted.stable),
             msgspec.structs.replace(now, wall=self._records.later(service, now.wall)),
             request.author,
+            prepares=needed(kind, release, self._records.runs_of(service)),
         )
         loop.begin(rollout)
         # A first deploy is wanted from the start; otherwise the stable release is what is wanted until the switch.
@@ -184,8 +186,14 @@ class Mutations:
             kind="rollout.started", service=service, release=release.n, message=message,
             author=request.author, data=data, wall=now.wall,
         )  # fmt: skip
-        await self._records.commit(Change(puts=tuple(rows), events=(event,), expect={service: intent.generation}))
+        events = [event]
+        if rollout.phase == "preparing":
+            run, begun = run_of(rollout, release, now)
+            rows.append(run)
+            events.append(begun)
+        await self._records.commit(Change(puts=tuple(rows), events=tuple(events), expect={service: intent.generation}))
         loop.hint()
+        self._engine.hint(service)
         self._engine.hint_callers(service)
         self._pulse.beat(service)
         return msgspec.structs.replace(self._reading.shown(rollout), warnings=tuple(admitted.warnings))

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.daemon.candidates import Candidates, active
+from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.decide import plan
+from atoll.decide.before import needed
 from atoll.model.errors import AtollError, UserError
 from atoll.model.state import Release
 from atoll.model.wire import (
@@ -18,6 +20,7 @@ from atoll.model.wire import (
     PlanView,
     RestartRequest,
     RollbackRequest,
+    RunRequest,
     ScaleRequest,
     StopRequest,
     UpRequest,
@@ -28,8 +31,9 @@ from atoll.realise.records import Records
 class Planner:
     """One environment's. `gateway` is its address, such as `http://127.0.0.1:8080`."""
 
-    def __init__(self, candidates: Candidates, loops: Loops, records: Records, gateway: str) -> None:
+    def __init__(self, candidates: Candidates, loops: Loops, records: Records, job_desk: JobDesk, gateway: str) -> None:
         self._candidates, self._loops, self._records, self._gateway = candidates, loops, records, gateway
+        self._job_desk = job_desk
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
         """One plan a service. Raises what the request itself would raise; `up` tells refusals in its answer."""
@@ -51,6 +55,9 @@ class Planner:
                 return [self._scale(service, request)]
             case StopRequest():
                 return [self._stop(service, request)]
+            case RunRequest():
+                release, job, run, _ = self._job_desk.asked(service, request)
+                return [plan.run(run, job, release, self._candidates.intent(service))]
         raise UserError(
             f"{type(request).__name__} has no plan", "it changes no service", "carry it out", id="bad-request"
         )
@@ -107,6 +114,7 @@ class Planner:
             warnings=admitted.warnings,
             free_bytes=admitted.free_bytes,
             gateway=self._gateway,
+            prepares=needed(kind, release, self._records.runs_of(release.service)),
         )
 
     def _scale(self, service: str, request: ScaleRequest) -> PlanView:

@@ -18,7 +18,7 @@ from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import DoctorView, OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
-from atoll.ports import Clock, Store, Traffic, Vault
+from atoll.ports import Clock, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
@@ -43,6 +43,7 @@ class Reading:
         store: Store,
         traffic: Traffic,
         collector: Collector,
+        signals: Signals,
         clock: Clock,
         machine: Machine,
         pulse: Pulse,
@@ -50,7 +51,8 @@ class Reading:
     ) -> None:
         self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
         self._store, self._traffic, self._collector = store, traffic, collector
-        self._clock, self._machine, self._pulse, self._vault = clock, machine, pulse, vault
+        self._signals, self._clock, self._machine, self._pulse = signals, clock, machine, pulse
+        self._vault = vault
 
     async def status(self) -> StatusView:
         """Everything on one page."""
@@ -70,11 +72,15 @@ class Reading:
                 PartView(name="daemon", pid=os.getpid()),
                 PartView(name="proxy", pid=parts.get("proxy"), problem=problem),
             ),
-            notices=tuple(self._engine.notices()),
+            notices=self._notices(),
             services=tuple(self.service(service, usage) for service in self._records.services()),
             last_event=last[-1].seq if last else 0,
             wall=now.wall,
         )
+
+    def _notices(self) -> tuple[str, ...]:
+        problem = self._signals.problem()
+        return (*self._engine.notices(), *([problem] if problem else ()))
 
     def service(self, service: str, usage: Mapping[str, tuple[int, float]]) -> ServiceView:
         """One service now; `usage` is memory and CPU by replica, empty when nobody asks for them."""
@@ -91,6 +97,7 @@ class Reading:
             usage,
             f"http://{self._identity.gateway}",
             self._clock.now(),
+            self._records.runs_of(service),
         )
 
     def shown(self, rollout: Rollout) -> OperationView:
@@ -101,7 +108,8 @@ class Reading:
         receipt = self._records.receipts.get(rollout.id)
         measured = (0, 0) if receipt or rollout.phase in ENDED else loop.counted(rollout)
         seen = self._engine.observe(rollout.service)
-        return views.operation_view(rollout, seen, wanted, measured, receipt, self._clock.now())
+        run = self._records.runs.get(rollout.before)
+        return views.operation_view(rollout, seen, wanted, measured, receipt, self._clock.now(), run)
 
     async def operation(self, id: str) -> OperationView:
         """A rollout in progress or past."""
@@ -166,9 +174,10 @@ class Reading:
 
     async def _why_service(self, service: str) -> WhyView:
         view, rollout = self.service(service, {}), self._loops.of(service).rollout()
-        because = [f"{view.ready} of {view.wanted} replicas of {view.release} are ready"] if view.state == "up" else []
+        because = [_up(view)] if view.state == "up" else []
         if view.reason:
             because.append(view.reason)
+        because += [f"{sentence}: `atoll jobs {service}`" for sentence in view.failing_jobs]
         operation = self.shown(rollout) if rollout else None
         if operation and operation.text and not any(operation.text in sentence for sentence in because):
             because.append(operation.text)
@@ -225,6 +234,11 @@ class Reading:
         """What only the daemon can see."""
         problem = self._traffic.problem()
         parts = await self._machine.parts()
+        failing_jobs = [
+            DoctorView(check=f"jobs of {name}", ok=False, text=sentence, fix=f"atoll jobs {name}")
+            for name in self._records.services()
+            for sentence in self.service(name, {}).failing_jobs
+        ]
         failing = [
             view
             for name in self._records.services()
@@ -241,6 +255,13 @@ class Reading:
             DoctorView(check="keeper", ok=bool(keeper), text=f"pid {keeper}" if keeper else "does not answer", fix="" if keeper else "atoll up"),
             DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
             *(DoctorView(check=f"service {v.name}", ok=False, text=because[v.name], fix=f"atoll why {v.name}") for v in failing),
-            *(DoctorView(check="notice", ok=None, text=text) for text in self._engine.notices()),
+            *failing_jobs,
+            *(DoctorView(check="notice", ok=None, text=text) for text in self._notices()),
         ]  # fmt: skip
         return tuple(found)
+
+
+def _up(view: ServiceView) -> str:
+    if view.wanted == 0 and view.jobs:
+        return f"nothing of {view.release} runs all the time; its jobs are {', '.join(view.jobs)}"
+    return f"{view.ready} of {view.wanted} replicas of {view.release} are ready"

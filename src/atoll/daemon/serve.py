@@ -1,24 +1,29 @@
-"""The API on a unix socket, mode 0600, never TCP. The daemon's `run` awaits `serve`; cancelling it closes gracefully.
+"""The API on a unix socket, mode 0600, never TCP; only its /metrics may have a port on 127.0.0.1, too. The daemon's `run` awaits `serve`; cancelling it closes gracefully.
 
 It owns the socket file. It knows who is on the other side: the kernel vouches for the peer's uid (SO_PEERCRED).
 """
 
 import asyncio
 import contextlib
+import logging
 import os
 import pwd
 import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from atoll.daemon.api import Api
 from atoll.model.errors import Permanent, UserError
 
+_log = logging.getLogger("atoll.api")
 CLOSE_S = 2.0  # for answers in progress; streams end at once
+METRICS_AGAIN_S = 10.0
 _PATH_MAX = 107  # sun_path of Linux, without its NUL
 
 
@@ -26,18 +31,7 @@ async def serve(api: Api, path: Path) -> None:
     """Serve until cancelled. Raises UserError when the path cannot be a socket's, Permanent when the server dies."""
     listener = listen(path)
     inode = path.stat().st_ino
-    config = uvicorn.Config(
-        api.app,
-        http=_Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=int(CLOSE_S),
-    )
-    server = _Server(config)
+    server = _Server(_config(api.app, http=_Protocol))
     running = asyncio.create_task(server.serve(sockets=[listener]), name="api server")
     try:
         await asyncio.shield(running)
@@ -51,6 +45,41 @@ async def serve(api: Api, path: Path) -> None:
         await asyncio.wait({running}, timeout=CLOSE_S + 1)
         running.cancel()
         listener.close()
+
+
+def _config(app: ASGIApp, **fields: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=int(CLOSE_S),
+        **fields,
+    )
+
+
+async def serve_metrics(api: Api, port: int) -> None:
+    """Serve /metrics on 127.0.0.1 until cancelled. A port that is taken is told and tried again: it costs no daemon."""
+    while True:
+        try:
+            listener = socket.create_server(("127.0.0.1", port))
+        except OSError as exc:
+            _log.warning("metrics are not served on 127.0.0.1:%d: %s", port, exc.strerror)
+            await asyncio.sleep(METRICS_AGAIN_S)
+            continue
+        server = _Server(_config(api.metrics_app))
+        running = asyncio.create_task(server.serve(sockets=[listener]), name="metrics server")
+        try:
+            await asyncio.shield(running)
+            raise Permanent("the server of metrics ended by itself", id="bug")
+        finally:
+            server.should_exit = True
+            await asyncio.wait({running}, timeout=CLOSE_S + 1)
+            running.cancel()
+            listener.close()
 
 
 def listen(path: Path) -> socket.socket:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from atoll.daemon.collector import Collector
+from atoll.daemon.timetable import Timetable
+from atoll.decide.before import run_of
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
 from atoll.decide.rollout import advance, seconds
 from atoll.model.errors import Conflict, Retryable
-from atoll.model.state import ENDED, LIVE, Event, Intent, Receipt, Release, Rollout
+from atoll.model.state import ENDED, LIVE, Event, Intent, JobRun, Receipt, Release, Rollout
 from atoll.ports import Change, Clock, Engine
 from atoll.realise.cell import SOON_S
 from atoll.realise.records import Records
@@ -57,6 +59,7 @@ class ServiceLoop:
         self.lock = asyncio.Lock()
         self._records, self._engine, self._collector = records, engine, collector
         self._clock, self._last_crashed, self._on_change = clock, last_crashed, on_change
+        self._timetable = Timetable(service, records, clock, self._jobs_written)
         self._hint = asyncio.Event()
         self._measures: dict[str, Measure] = {}
 
@@ -82,7 +85,8 @@ class ServiceLoop:
         while True:
             self._hint.clear()
             try:
-                wake_s = await self._step()
+                wakes = [await self._step(), await self._look_at_the_clock()]
+                wake_s = min((each for each in wakes if each is not None), default=None)
             except (Retryable, Conflict) as exc:
                 _log.warning("%s: %s", self.service, exc)
                 wake_s = 1.0
@@ -91,6 +95,15 @@ class ServiceLoop:
                     await self._hint.wait()
             except TimeoutError:
                 pass
+
+    async def _look_at_the_clock(self) -> float | None:
+        """Begin what is due; returns in how many seconds to look again."""
+        async with self.lock:
+            return await self._timetable.step()
+
+    def _jobs_written(self) -> None:
+        self._engine.hint(self.service)
+        self._on_change()
 
     def begin(self, rollout: Rollout) -> None:
         """Start counting for a rollout that is being committed."""
@@ -141,7 +154,8 @@ class ServiceLoop:
             seen = self._engine.observe(self.service)
             stable = None if rollout.stable is None else releases.get(rollout.stable)
             wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
-            step = advance(rollout, seen, want, releases[rollout.candidate], stable, wanted, now)
+            run = self._records.runs.get(rollout.before)
+            step = advance(rollout, seen, want, releases[rollout.candidate], stable, wanted, now, run)
             if step.rollout == rollout:
                 return None if step.wake_at_s is None else max(SOON_S, step.wake_at_s - now.boot_s)
             async with self.lock:
@@ -153,12 +167,12 @@ class ServiceLoop:
     async def _record(self, before: Rollout, after: Rollout, events: tuple[Event, ...]) -> None:
         """One transaction: the phase, and what its entry means for the intent, the receipt and old rows."""
         if after.phase == "undoing" and before.phase != "undoing":
-            crashed = self._last_crashed(self.service, after.candidate)
-            replica = crashed or next(
-                (id for id, row in self._records.replicas(self.service).items() if row.release == after.candidate), ""
-            )
-            after = msgspec.structs.replace(after, output=await self._engine.last_output(replica))
-        puts: list[Rollout | Intent | Receipt] = [after]
+            after = msgspec.structs.replace(after, output=await self._last_output(before))
+        puts: list[Rollout | Intent | Receipt | JobRun] = [after]
+        if after.phase == "preparing" and before.phase != "preparing":
+            run, begun = run_of(after, self._records.releases_of(self.service)[after.candidate], self._clock.now())
+            puts.append(run)
+            events = (*events, begun)
         drops: list[tuple[str, str]] = []
         live = after.phase in LIVE and before.phase not in LIVE
         if live:
@@ -179,6 +193,17 @@ class ServiceLoop:
             for event in events
         )
         await self._records.commit(Change(puts=tuple(puts), drops=tuple(drops), events=stamped))  # type: ignore[arg-type]
+        self._engine.hint(self.service)
+
+    async def _last_output(self, rollout: Rollout) -> str:
+        """What tells most of why a rollout goes wrong: what ran before it, its last crash, what it started last."""
+        if rollout.phase == "preparing" and (run := self._records.runs.get(rollout.before)) is not None:
+            return run.output or await self._engine.last_output(run.process)
+        crashed = self._last_crashed(self.service, rollout.candidate)
+        replica = crashed or next(
+            (id for id, row in self._records.replicas(self.service).items() if row.release == rollout.candidate), ""
+        )
+        return await self._engine.last_output(replica)
 
     async def _receipt(self, rollout: Rollout) -> Receipt:
         await self._collector.collect()
@@ -218,6 +243,7 @@ class ServiceLoop:
         used = {rollout.candidate, rollout.stable} | {
             row.release for row in self._records.replicas(self.service).values()
         }
+        used |= {run.release for run in self._records.runs_of(self.service) if not run.ended}
         keep = set(sorted(releases)[-_KEPT_RELEASES:]) | used
         mine = sorted(
             (row for row in self._records.rollouts.values() if row.service == self.service and row.phase in ENDED),

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 
 from atoll.daemon.collector import Rates
 from atoll.decide.facts import is_ready
+from atoll.decide.jobs import failing
 from atoll.decide.plan import routes
 from atoll.decide.rollout import seconds
+from atoll.decide.schedule import next_due
 from atoll.decide.states import judge_service
+from atoll.model.spec import Job
 from atoll.model.state import (
     ENDED,
     LIVE,
     Intent,
+    JobRun,
     Now,
     Observation,
     Receipt,
@@ -19,7 +23,7 @@ from atoll.model.state import (
     Rollout,
     ServiceDesired,
 )
-from atoll.model.wire import OperationView, ReleaseView, ReplicaView, ServiceView
+from atoll.model.wire import JobRunView, JobView, OperationView, ReleaseView, ReplicaView, ServiceView
 
 
 def service_view(
@@ -32,14 +36,16 @@ def service_view(
     usage: Mapping[str, tuple[int, float]],
     gateway: str,
     now: Now,
+    runs: Sequence[JobRun] = (),
 ) -> ServiceView:
     """One service now."""
     active = rollout if rollout and rollout.phase not in ENDED | LIVE else None
     current = intent.target if intent.target is not None else active.candidate if active else None
     wanted = next((revision.replicas for revision in want.revisions if revision.release == current), 0)
     ready = sum(1 for replica in seen.replicas if replica.record.release == current and is_ready(replica))
-    state, reason, reason_id = judge_service(intent, rollout, want, seen)
     spec = releases[current].spec if current is not None and current in releases else None
+    jobs_only = spec is not None and spec.run is None
+    state, reason, reason_id = judge_service(intent, rollout, want, seen, jobs_only=jobs_only)
     return ServiceView(
         name=intent.service,
         state=state,
@@ -49,15 +55,34 @@ def service_view(
         ready=ready,
         wanted=wanted,
         override=intent.replicas,
-        rps=round(rates.rps, 2),
+        rps=None if rates.rps is None else round(rates.rps, 2),
         error_pct=None if rates.error_pct is None else round(rates.error_pct, 2),
         p95_ms=None if rates.p95_ms is None else round(rates.p95_ms, 2),
         since_wall=_since(rollout, releases, current),
         urls=routes(spec, gateway) if spec and state != "down" else (),
         reason=reason,
+        jobs=tuple(job.name for job in spec.jobs) if spec else (),
+        running_jobs=tuple(run.id for run in runs if not run.ended),
+        failing_jobs=tuple(failing_text(run, now) for _, run in failing(spec, runs))
+        if spec and state != "down"
+        else (),
         reason_id=reason_id,
         replicas=tuple(replica_view(replica, seen, usage, now) for replica in seen.replicas),
     )
+
+
+def failing_text(run: JobRun, now: Now) -> str:
+    """`job nightly failed 3 h ago: exit code 1`."""
+    ago_s = now.wall - (run.ended_wall or run.created_wall)
+    shown = (
+        f"{ago_s / 3600:.0f} h"
+        if ago_s >= 5400
+        else f"{ago_s / 60:.0f} min"
+        if ago_s >= 90
+        else f"{max(0, ago_s):.0f} s"
+    )
+    what = "was missed" if run.state == "missed" else "failed"
+    return f"job {run.job} {what} {shown} ago: {run.reason}"
 
 
 def _since(rollout: Rollout | None, releases: Mapping[int, Release], current: int | None) -> float:
@@ -92,13 +117,14 @@ def operation_view(
     measured: tuple[int, int],
     receipt: Receipt | None,
     now: Now,
+    run: JobRun | None = None,
 ) -> OperationView:
     """A rollout, in progress or ended."""
     ready = sum(1 for r in seen.replicas if r.record.release == rollout.candidate and is_ready(r))
     spent = dict(receipt.seconds) if receipt else dict(seconds(rollout, now))
     total = spent.pop("total", 0.0)
     ended = rollout.phase in LIVE | ENDED and (receipt is not None or rollout.phase == "superseded")
-    text, reason_id = _text(rollout, seen)
+    text, reason_id = _text(rollout, seen, run)
     return OperationView(
         id=rollout.id,
         service=rollout.service,
@@ -120,12 +146,14 @@ def operation_view(
     )
 
 
-def _text(rollout: Rollout, seen: Observation) -> tuple[str, str]:
+def _text(rollout: Rollout, seen: Observation, run: JobRun | None) -> tuple[str, str]:
     """What went wrong or is waited for, and the page that explains it."""
     if rollout.reason:
         return rollout.reason, rollout.reason_id
     if seen.problem:
         return seen.problem, seen.problem_id
+    if rollout.phase == "preparing":
+        return (f"`{run.command.text}` runs", "") if run else ("", "")
     if rollout.phase == "starting":
         crashes, end = seen.backoff.get(rollout.candidate, 0), seen.last_exit.get(rollout.candidate)
         if crashes and end is not None:
@@ -136,6 +164,51 @@ def _text(rollout: Rollout, seen: Observation) -> tuple[str, str]:
         inflight = sum(r.inflight or 0 for r in seen.replicas if r.record.release == rollout.stable)
         return (f"{inflight} requests in flight at r{rollout.stable}" if inflight else ""), ""
     return "", ""
+
+
+def run_view(run: JobRun, now: Now) -> JobRunView:
+    """One run of a job."""
+    until_wall = now.wall if run.ended_wall is None else run.ended_wall
+    took_s = 0.0 if run.started_wall is None else until_wall - run.started_wall
+    return JobRunView(
+        id=run.id,
+        service=run.service,
+        job=run.job,
+        release=f"r{run.release}",
+        trigger=run.trigger,
+        state=run.state,
+        command=run.command.text,
+        attempt=run.attempt,
+        attempts=run.retries + 1,
+        count=run.count,
+        due_wall=run.due_wall,
+        created_wall=run.created_wall,
+        started_wall=run.started_wall,
+        ended_wall=run.ended_wall,
+        seconds=round(max(0.0, took_s), 3),
+        exit=run.exit,
+        reason=run.reason or run.stop,
+        output=run.output,
+        ended=run.ended,
+        author=run.author,
+    )
+
+
+def job_view(job: Job, release: Release, live: bool, runs: Sequence[JobRun], now: Now) -> JobView:
+    """One job of a release; `runs` are the kept ones of this job. It is due only while its service is `live`."""
+    last = max(runs, key=lambda run: run.created_wall, default=None)
+    text = "" if live else f"{release.service} is down: its jobs do not run"
+    return JobView(
+        service=release.service,
+        job=job.name,
+        command=job.run.text,
+        release=f"r{release.n}" if live else "",
+        schedule=job.schedule or "",
+        time_zone=job.time_zone if job.schedule else "",
+        next_wall=next_due(job, max([now.wall, *(run.due_wall or 0.0 for run in runs)])) if live else None,
+        last=None if last is None else run_view(last, now),
+        text=text,
+    )
 
 
 def release_views(

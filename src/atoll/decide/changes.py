@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.model.spec import EnvValue, Plain, SecretRef
+from atoll.model.spec import Before, Command, EnvValue, Job, Plain, SecretRef, ServiceSpec
 from atoll.model.state import Release
 
 _LOOKS_SECRET = re.compile(
@@ -17,7 +17,9 @@ _LOOKS_SECRET = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)[^/@\s]*(?=@)")  # user:password of an address
 _LONGEST = 60
-_SAID_ELSEWHERE = frozenset({"name", "env", "run", "folder", "root", "description", "inherit", "files"})
+_SAID_ELSEWHERE = frozenset(
+    {"name", "env", "run", "folder", "root", "description", "inherit", "files", "jobs", "rollout"}
+)
 
 
 def changes(old: Release | None, new: Release) -> tuple[str, ...]:
@@ -31,6 +33,7 @@ def changes(old: Release | None, new: Release) -> tuple[str, ...]:
         *_pairs("secret", _versions(old), _versions(new)),
         *_pairs("inherited", _masked(old.inherited), _masked(new.inherited), _differ(old.inherited, new.inherited)),
         *_files(old, new),
+        *_jobs(old.spec, new.spec),
         *_spec(old, new),
     )
 
@@ -44,7 +47,11 @@ def _artifact(old: Release, new: Release) -> Iterator[str]:
 
 def _run(old: Release, new: Release) -> Iterator[str]:
     if old.spec.run != new.spec.run:
-        yield f"run: {_cut(_hide(old.spec.run.text))} -> {_cut(_hide(new.spec.run.text))}"
+        yield f"run: {_command(old.spec.run)} -> {_command(new.spec.run)}"
+
+
+def _command(command: Command | None) -> str:
+    return "jobs only" if command is None else _cut(_hide(command.text))
 
 
 def _env(old: Mapping[str, EnvValue], new: Mapping[str, EnvValue]) -> Iterator[str]:
@@ -89,6 +96,32 @@ def _files(old: Release, new: Release) -> Iterator[str]:
         before, after = old.spec.files.get(name), new.spec.files.get(name)
         if before != after:
             yield f"file {name}: {'added' if before is None else 'removed' if after is None else 'changed'}"
+
+
+def _jobs(old: ServiceSpec, new: ServiceSpec) -> Iterator[str]:
+    before, after = _named_jobs(old), _named_jobs(new)
+    for name in sorted({*before, *after}):
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None:
+            made = other or one
+            assert made is not None
+            what = "added" if one is None else "removed"
+            yield f"{name} {what}: {_command(made.run)}"
+            continue
+        if one.run != other.run:
+            yield f"{name}: {_command(one.run)} -> {_command(other.run)}"
+        yield from (f"{name} {each}" for each in _env(one.env, other.env))
+        fields: dict[str, Any] = msgspec.structs.asdict(one)
+        for field in sorted(set(fields) - {"name", "run", "env", "job"}):
+            values = [getattr(each, field) for each in (one, other)]
+            if values[0] != values[1]:
+                shown = ["not set" if value is None else str(value) for value in values]
+                yield f"{name} {field}: {shown[0]} -> {shown[1]}"
+
+
+def _named_jobs(spec: ServiceSpec) -> dict[str, Job | Before]:
+    named: dict[str, Job | Before] = {f"job {job.name}": job for job in spec.jobs}
+    return named | ({"before": spec.rollout.before} if spec.rollout.before else {})
 
 
 def _spec(old: Release, new: Release) -> Iterator[str]:

@@ -30,7 +30,9 @@ def compose(intent: Intent, rollout: Rollout | None, releases: Mapping[int, Rele
 
 
 def replicas(intent: Intent, release: Release) -> int:
-    """How many replicas a release of this service gets."""
+    """How many replicas a release of this service gets; one with jobs only has none, whatever a hand said before."""
+    if release.spec.run is None:
+        return 0
     return release.spec.replicas if intent.replicas is None else intent.replicas
 
 
@@ -48,16 +50,19 @@ def _target(intent: Intent, rollout: Rollout | None) -> int | None:
 def _moving(intent: Intent, rollout: Rollout, candidate: Release, stable: Release | None) -> tuple[Revision, ...]:
     new = _revision(intent, candidate, 100)
     if stable is None:
-        if rollout.phase in ("stopping", "undoing"):
+        if rollout.phase in ("stopping", "preparing", "undoing"):
             return ()
         return (_revision(intent, candidate, 0),) if rollout.phase == "starting" else (new,)
     old = _revision(intent, stable, 100)
     phase = rollout.phase
     if phase in ("holding", "undoing"):
         return (old,)
-    if phase == "stopping":
+    apart = exclusive(candidate, stable)
+    if phase == "stopping" or (phase == "preparing" and apart):
         return (Revision(release=stable.n, replicas=0, weight_pct=100),)
-    if exclusive(candidate, stable):
+    if phase == "preparing":
+        return (old,)
+    if apart:
         return (new,)  # held until it is ready: nothing else could serve
     if phase == "starting":
         return (old, _revision(intent, candidate, 0))
@@ -71,7 +76,7 @@ def _hold(rollout: Rollout, candidate: Release, stable: Release | None) -> bool:
         return False
     if rollout.phase == "undoing":
         return LET_GO not in rollout.entered_s
-    return rollout.phase in ("holding", "stopping", "starting", "shifting")
+    return rollout.phase in ("holding", "stopping", "preparing", "starting", "shifting")
 
 
 def _revision(intent: Intent, release: Release, weight_pct: int) -> Revision:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from atoll.model.state import Now, Observation, Release, Replica, Rollout, ServiceDesired
+from atoll.model.state import JobRun, Now, Observation, Release, Replica, Rollout, ServiceDesired
 
 
 def exclusive(candidate: Release, stable: Release | None) -> bool:
@@ -56,6 +56,7 @@ class Facts(msgspec.Struct, frozen=True):
     stable: Release | None
     wanted: int
     now: Now
+    before: JobRun | None = None
 
     @property
     def exclusive(self) -> bool:

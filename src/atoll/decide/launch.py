@@ -1,20 +1,22 @@
 """From a symbolic release to what a host starts: templates resolved, ports and edges filled in, files rendered.
 
-`realise` calls `launch` right before it starts a replica, and `probe_command` for probes by command. Secret values pass
-through here into `Launch.secrets` and `Launch.files` and nowhere else.
+`realise` calls `launch` right before it starts a replica, `job_launch` before a job, and `probe_command` for probes by
+command. Secret values pass through here into `Launch.secrets` and `Launch.files` and nowhere else.
 """
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
+
+import msgspec
 
 from atoll.decide.traffic import LOOPBACK, edge_key, edge_keys
 from atoll.model.errors import UserError
 from atoll.model.launch import Launch, Network
-from atoll.model.spec import Command, Plain, SecretRef
-from atoll.model.state import Address, Release, ReplicaRecord
+from atoll.model.spec import Command, EnvValue, Plain, SecretRef
+from atoll.model.state import Address, JobRun, Release, ReplicaRecord
 from atoll.model.store_url import parse
-from atoll.model.templates import SECRET_PREFIX, fill, placeholders
+from atoll.model.templates import PORT_PLACEHOLDERS, SECRET_PREFIX, fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
 
@@ -47,43 +49,86 @@ def launch(
     writable for those whose specification names `{data}`. Later entries win: base, inherited, builder, ports, edges,
     `[env]`. Raises UserError for a secret without a value and for an unknown port.
     """
+    if release.spec.run is None:
+        raise UserError(
+            f"{release.name} cannot be started",
+            "it has jobs only",
+            f"`atoll run {release.service} JOB`",
+            id="not-possible-here",
+        )
+    env = _base_env(release, base) | _port_env(release, record) | _edge_env(release, leases)
+    values = _values(release, record.id, _numbers(release, record), leases, folders)
+    made = _launch(record.id, release, release.spec.run, env, release.spec.env.items(), values, secrets, folders)
+    return msgspec.structs.replace(made, ports=dict(record.ports), network=_network(release, record, leases))
+
+
+def job_launch(
+    release: Release,
+    run: JobRun,
+    leases: Mapping[str, int],
+    secrets: Mapping[str, str],
+    base: Mapping[str, str] | None = None,
+    folders: Folders = NOWHERE,
+) -> Launch:
+    """What to start for one run of a job: as `launch`, with the job's own variables on top, and without a port.
+
+    Variables and files of the service that name a port of its own are left out: nothing of a job listens there.
+    """
+    env = _base_env(release, base) | _edge_env(release, leases)
+    own = [(name, value) for name, value in release.spec.env.items() if not _names_port(value, release)]
+    values = _values(release, run.process, {}, leases, folders, listens=False)
+    return _launch(run.process, release, run.command, env, [*own, *run.env.items()], values, secrets, folders)
+
+
+def _launch(
+    id: str,
+    release: Release,
+    command: Command,
+    env: dict[str, str],
+    own: Iterable[tuple[str, EnvValue]],
+    values: Mapping[str, str],
+    secrets: Mapping[str, str],
+    folders: Folders,
+) -> Launch:
+    """With `own` variables on top of `env`, and the files that can be rendered of what there is."""
+    hidden: dict[str, str] = {}
+    for name, value in own:
+        env.pop(name, None)
+        hidden.pop(name, None)
+        if isinstance(value, SecretRef):
+            hidden[name] = _secret(release, name, value, secrets)
+        else:
+            env[name] = _filled(value.value, values, release)
+    inside = {**values, **{f"env.{name}": text for name, text in (env | hidden).items()}}
+    inside |= {
+        f"{SECRET_PREFIX}{name}": _secret(release, "a file", SecretRef(name), secrets)
+        for name in release.spec.file_secrets
+    }
+    files = release.spec.files.items()
+    return Launch(
+        id=id,
+        service=release.service,
+        release=release.n,
+        command=_resolved(command, values, release),
+        folder=posixpath.normpath(posixpath.join(release.artifact.path, release.spec.workdir)),
+        env=env,
+        secrets=hidden,
+        limits=release.spec.limits,
+        writable=(*((folders.data,) if folders.data and _names_data(release) else ()), *release.spec.writable),
+        files={name: _filled(f.text, inside, release) for name, f in files if _can_be_filled(f.text, inside, release)},
+        files_hold_secrets=_holds_secrets(release),
+        files_folder=values.get("files", ""),
+    )
+
+
+def _base_env(release: Release, base: Mapping[str, str] | None) -> dict[str, str]:
     env = {"PATH": DEFAULT_PATH, **(base or {}), **release.inherited}
     for name, text in release.artifact.command_env.items():
         if name.endswith("+"):
             env[name[:-1]] = ":".join(part for part in (text, env.get(name[:-1], "")) if part)
         else:
             env[name] = text
-    values = _values(release, record, leases, folders)
-    env |= _port_env(release, record)
-    env |= _edge_env(release, leases)
-    hidden: dict[str, str] = {}
-    for name, value in release.spec.env.items():
-        env.pop(name, None)
-        if isinstance(value, SecretRef):
-            hidden[name] = _secret(release, name, value, secrets)
-        else:
-            env[name] = _filled(value.value, values, release)
-    inside = values | {f"env.{name}": text for name, text in (env | hidden).items()}
-    inside |= {
-        f"{SECRET_PREFIX}{name}": _secret(release, "a file", SecretRef(name), secrets)
-        for name in release.spec.file_secrets
-    }
-    return Launch(
-        id=record.id,
-        service=release.service,
-        release=release.n,
-        command=_resolved(release.spec.run, values, release),
-        folder=posixpath.normpath(posixpath.join(release.artifact.path, release.spec.workdir)),
-        env=env,
-        secrets=hidden,
-        ports=dict(record.ports),
-        network=_network(release, record, leases),
-        limits=release.spec.limits,
-        writable=(*((folders.data,) if folders.data and _names_data(release) else ()), *release.spec.writable),
-        files={name: _filled(file.text, inside, release) for name, file in release.spec.files.items()},
-        files_hold_secrets=_holds_secrets(release),
-        files_folder=values.get("files", ""),
-    )
+    return env
 
 
 def probe_command(
@@ -94,7 +139,7 @@ def probe_command(
     folders: Folders = NOWHERE,
 ) -> Command:
     """A command with its templates resolved for one replica. Raises UserError for an unknown port."""
-    return _resolved(command, _values(release, record, leases, folders), release)
+    return _resolved(command, _values(release, record.id, _numbers(release, record), leases, folders), release)
 
 
 def _resolved(command: Command, values: Mapping[str, str], release: Release) -> Command:
@@ -104,17 +149,25 @@ def _resolved(command: Command, values: Mapping[str, str], release: Release) -> 
     )
 
 
-def _values(release: Release, record: ReplicaRecord, leases: Mapping[str, int], folders: Folders) -> dict[str, str]:
-    """What every template of one replica may name."""
+def _values(
+    release: Release,
+    id: str,
+    ports: Mapping[str, int],
+    leases: Mapping[str, int],
+    folders: Folders,
+    *,
+    listens: bool = True,
+) -> dict[str, str]:
+    """What every template of one replica, or of one job, may name; a job listens nowhere."""
     values = {**_identity(release), "host": LOOPBACK}
     if folders.data:
         values["data"] = folders.data
     if folders.files and release.spec.files:
-        values["files"] = f"{folders.files}/{record.id}"
-    first, numbers = release.spec.port(""), _numbers(release, record)
-    if first is not None:
-        values |= _address_values(Address(LOOPBACK, numbers[first.name]))
-    values |= {f"port.{name}": str(number) for name, number in numbers.items()}
+        values["files"] = f"{folders.files}/{id}"
+    first = release.spec.port("")
+    if first is not None and listens:
+        values |= _address_values(Address(LOOPBACK, ports[first.name]))
+    values |= {f"port.{name}": str(number) for name, number in ports.items()}
     for call in release.spec.calls:
         port = leases.get(edge_key(release.service, release.n, call))
         if port is not None:
@@ -159,7 +212,8 @@ def _edge_env(release: Release, leases: Mapping[str, int]) -> dict[str, str]:
 
 
 def _holds_secrets(release: Release) -> bool:
-    hidden = {f"env.{name}" for name, value in release.spec.env.items() if isinstance(value, SecretRef)}
+    every = ((name, value) for env in release.spec.every_env for name, value in env.items())
+    hidden = {f"env.{name}" for name, value in every if isinstance(value, SecretRef)}
     named = {name for file in release.spec.files.values() for name in placeholders(file.text)}
     return any(name in hidden or name.startswith(SECRET_PREFIX) for name in named)
 
@@ -169,9 +223,23 @@ def _names_data(release: Release) -> bool:
 
 
 def _texts(release: Release) -> Iterator[str]:
-    yield release.spec.run.text
-    yield from (value.value for value in release.spec.env.values() if isinstance(value, Plain))
+    yield from (command.text for command in release.spec.every_command)
+    yield from (value.value for env in release.spec.every_env for value in env.values() if isinstance(value, Plain))
     yield from (file.text for file in release.spec.files.values())
+
+
+def _names_port(value: EnvValue, release: Release) -> bool:
+    """Whether a variable tells where the service itself listens."""
+    names = placeholders(value.value) if isinstance(value, Plain) and release.spec.ports else ()
+    return any(name in PORT_PLACEHOLDERS or name.startswith("port.") for name in names)
+
+
+def _can_be_filled(text: str, values: Mapping[str, str], release: Release) -> bool:
+    """All but a file that names a port, or a variable that does, where nothing listens: a job's."""
+    own = {f"env.{name}" for name, value in release.spec.env.items() if _names_port(value, release)}
+    own |= {f"env.{port.env}" for port in release.spec.ports}
+    own |= {*PORT_PLACEHOLDERS, *(f"port.{port.name}" for port in release.spec.ports)}
+    return not any(name in own and name not in values for name in placeholders(text))
 
 
 def _filled(text: str, values: Mapping[str, str], release: Release) -> str:

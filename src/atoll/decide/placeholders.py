@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 
 from atoll.decide.problem import beside, env_field, problem
 from atoll.model.errors import Problem
-from atoll.model.spec import Call, Plain, RenderedFile, ServiceSpec
+from atoll.model.spec import Call, Command, Plain, RenderedFile, ServiceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.model.templates import (
     CALL_PLACEHOLDERS,
@@ -25,14 +25,21 @@ _IN_FILES = re.compile(r"\{files\}/([A-Za-z0-9._/-]*[A-Za-z0-9_-])")
 def unknown(spec: ServiceSpec) -> Iterator[Problem]:
     """Placeholders without a value, and paths below `{files}` at which no file is."""
     known = _known(spec)
-    for field, text in _texts(spec):
+    own = {*PORT_PLACEHOLDERS, *(f"port.{port.name}" for port in spec.ports)}
+    portless = [name for name in known if name not in own]
+    for field, text in (*_texts(spec), *_of_jobs(spec)):
+        in_job = field.startswith(("jobs.", "rollout."))
         for name in placeholders(text):
-            if name.startswith(SECRET_PREFIX):
+            if in_job and name in own and spec.ports:
+                what = f"has the placeholder {{{name}}}, but a job has no port"
+                fix = "it reaches its service as any caller does: declare it in `calls`"
+                yield problem(spec, field, what, fix, id="unknown-placeholder")
+            elif name.startswith(SECRET_PREFIX):
                 what = f"has the placeholder {{{name}}}: a command line and plain variables are no place for secrets"
                 fix = f'env.NAME = {{ secret = "{name.removeprefix(SECRET_PREFIX)}" }}, or a file of [files]'
                 yield problem(spec, field, what, fix, id="unknown-placeholder")
-            elif name not in known:
-                yield _unknown(spec, field, name, known)
+            elif name not in (portless if in_job else known):
+                yield _unknown(spec, field, name, portless if in_job else known)
         yield from _paths(spec, field, text)
     for call in spec.calls:
         for variable, text in call.env.items():
@@ -62,11 +69,24 @@ def _tcp(call: Call) -> bool:
 
 
 def _texts(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
-    yield from (("run", text) for text in (*spec.run.argv, spec.run.shell or ""))
+    yield from (("run", text) for text in _words(spec.run))
     yield from ((env_field(spec, name), value.value) for name, value in spec.env.items() if isinstance(value, Plain))
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         if probe.command is not None:
-            yield from ((f"{field}.command", text) for text in (*probe.command.argv, probe.command.shell or ""))
+            yield from ((f"{field}.command", text) for text in _words(probe.command))
+
+
+def _words(command: Command | None) -> tuple[str, ...]:
+    return () if command is None else (*command.argv, command.shell or "")
+
+
+def _of_jobs(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
+    yield from ((f"jobs.{job.name}.run", text) for job in spec.jobs for text in _words(job.run))
+    for job in spec.jobs:
+        yield from ((f"jobs.{job.name}.env.{n}", v.value) for n, v in job.env.items() if isinstance(v, Plain))
+    before = spec.rollout.before
+    if before is not None and not before.job:
+        yield from (("rollout.before", text) for text in _words(before.run))
 
 
 def _files(spec: ServiceSpec, known: Collection[str]) -> Iterator[Problem]:

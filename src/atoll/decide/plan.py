@@ -9,8 +9,8 @@ from typing import Literal
 from atoll.decide.changes import changes
 from atoll.decide.compose import replicas
 from atoll.decide.facts import exclusive, held, warm_s
-from atoll.model.spec import ServiceSpec
-from atoll.model.state import Intent, Release
+from atoll.model.spec import Job, ServiceSpec
+from atoll.model.state import Intent, JobRun, Release
 from atoll.model.wire import PlanView
 
 
@@ -24,15 +24,17 @@ def rollout(
     warnings: Sequence[str],
     free_bytes: int | None,
     gateway: str,
+    prepares: bool = False,
 ) -> PlanView:
-    """A deploy, rollback or restart. `warm`: the candidate's replicas run already."""
+    """A deploy, rollback or restart. `warm`: the candidate's replicas run already. `prepares`: as for `rollout.begin`."""
     count = replicas(intent, candidate)
     limit = candidate.spec.limits.memory_bytes
+    first = list(_preparing(candidate)) if prepares else []
     if exclusive(candidate, stable):
         assert stable is not None
-        steps = _one_after_the_other(candidate, stable, count)
+        steps = [*_one_after_the_other(candidate, stable, count, first)]
     else:
-        steps = _side_by_side(kind, candidate, stable, count, warm)
+        steps = [*first, *_side_by_side(kind, candidate, stable, count, warm)]
     return PlanView(
         service=candidate.service,
         kind=kind,
@@ -83,6 +85,25 @@ def scale(before: Intent, after: Intent, release: Release | None, free_bytes: in
     )
 
 
+def run(run: JobRun, job: Job, release: Release, intent: Intent) -> PlanView:
+    """A run of a job, by hand."""
+    begins = "when the run before it has ended" if run.state == "queued" else "at once"
+    steps = [f"run `{run.command.text}` {begins}, in r{release.n}, at most {_time(job.timeout_s)}"]
+    if run.state == "queued" and run.replaces:
+        steps.insert(0, f"stop the run of {job.name} that has not ended")
+    if job.retries:
+        steps.append(f"try it again when it fails, at most {job.retries} time{'' if job.retries == 1 else 's'}")
+    name = f"r{release.n}"
+    return PlanView(
+        service=release.service,
+        kind="run",
+        release=name,
+        previous=name,
+        steps=tuple(steps),
+        generation=intent.generation,
+    )
+
+
 def stop(
     intent: Intent, release: Release | None, moving: str, live: Mapping[str, Sequence[Release]], gateway: str
 ) -> PlanView:
@@ -92,6 +113,8 @@ def stop(
         count = replicas(intent, release)
         steps += _finish(release, f"r{release.n}")
         steps.append(f"stop {_replicas(count)} of r{release.n}")
+        if release.spec.jobs:
+            steps.append("stop the jobs of it that run, and start no more")
         steps.append("keep its releases: `atoll up` starts it again")
     callers = {
         other.service
@@ -124,7 +147,17 @@ def routes(spec: ServiceSpec, gateway: str) -> tuple[str, ...]:
 # --- sentences ----------------------------------------------------------------------------------------------------
 
 
+def _preparing(new: Release) -> Iterator[str]:
+    """What runs once before the release."""
+    before = new.spec.rollout.before
+    if before is not None:
+        yield f"run `{before.run.text}`, at most {_time(before.timeout_s)}; r{new.n} starts only when it succeeds"
+
+
 def _side_by_side(kind: str, new: Release, old: Release | None, count: int, warm: bool) -> Iterator[str]:
+    if new.spec.run is None:
+        yield f"start nothing: r{new.n} has jobs only, and they run as they are due"
+        return
     ready = f"when they have been ready for {_time(new.spec.health.stable_for_s)}"
     if warm:
         yield f"start nothing: the {_replicas(count)} of r{new.n} still run"
@@ -142,13 +175,14 @@ def _side_by_side(kind: str, new: Release, old: Release | None, count: int, warm
         yield f"keep r{old.n} warm for {_time(warm_for_s)}, then stop it" if warm_for_s else f"stop r{old.n}"
 
 
-def _one_after_the_other(new: Release, old: Release, count: int) -> Iterator[str]:
+def _one_after_the_other(new: Release, old: Release, count: int, first: Sequence[str]) -> Iterator[str]:
     """Two releases never run at once."""
     holds = held(new, old)
     if holds:
         yield "hold requests at the proxy"
     yield from _finish(old, f"r{old.n}")
     yield f"stop r{old.n}: two releases of it never run at once"
+    yield from first
     ready = f"wait until it has been ready for {_time(new.spec.health.stable_for_s)}"
     yield f"start {_replicas(count)} of r{new.n} and {ready}"
     if holds:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec.structs import replace
 
+from atoll.decide import before
 from atoll.decide.facts import Facts, is_ready, sending, slots, warm_s
 from atoll.decide.undo import READY, deadline_s, failure, why_not_ready
 from atoll.model.state import (
@@ -18,6 +19,7 @@ from atoll.model.state import (
     LIVE,
     Author,
     Event,
+    JobRun,
     Now,
     Observation,
     Release,
@@ -48,12 +50,14 @@ def begin(
     overlap: bool,
     now: Now,
     author: Author,
+    prepares: bool = False,
 ) -> Rollout:
     """A new rollout of `service` to release `candidate`.
 
     `overlap` is whether both releases allow it (`not facts.exclusive(...)`); `stable` is None when the service is down.
+    `prepares` is whether something must run once before the candidate starts (`before.needed`).
     """
-    phase: RolloutPhase = "starting"
+    phase: RolloutPhase = "preparing" if prepares else "starting"
     if not overlap:
         # Down is not gone: replicas of an earlier release may still be ending, and may not overlap either.
         phase = "stopping" if stable is None else "holding"
@@ -69,6 +73,7 @@ def begin(
         entered_s={phase: now.boot_s},
         started_wall=now.wall,
         author=author,
+        before=before.run_id(service, rollout_id) if prepares else "",
     )
 
 
@@ -80,20 +85,22 @@ def advance(
     stable: Release | None,
     wanted: int,
     now: Now,
+    run: JobRun | None = None,
 ) -> Step:
     """The rollout's next phase, or the same rollout when it has to wait; at most one change a call.
 
-    `want` is the last composed state, `wanted` the number of candidate replicas. A candidate that fails sends the
-    rollout to `undoing` with the reason. After a reboot the current phase starts anew.
+    `want` is the last composed state, `wanted` the number of candidate replicas, `run` what `Rollout.before`
+    names. A candidate that fails sends the rollout to `undoing` with the reason. After a reboot the current phase starts anew.
     """
     if rollout.phase in ENDED:
         return Step(rollout)
     if rollout.boot_id != now.boot_id:
         anew = replace(rollout, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s={rollout.phase: now.boot_s})
         return Step(anew, wake_at_s=now.boot_s)
-    facts = Facts(rollout, seen, want, candidate, stable, wanted, now)
+    facts = Facts(rollout, seen, want, candidate, stable, wanted, now, run)
     if reason := failure(facts):
-        return _enter(replace(rollout, reason=reason.text, reason_id=reason.id), "undoing", now, reason.text)
+        text = reason.text + before.stays(candidate, run)
+        return _enter(replace(rollout, reason=text, reason_id=reason.id), "undoing", now, text)
     if rollout.phase == "starting" and READY not in rollout.entered_s and any(is_ready(one) for one in facts.mine):
         return Step(_marked(rollout, READY, now), wake_at_s=now.boot_s)
     return _PHASES[rollout.phase](facts)
@@ -145,6 +152,12 @@ def _holding(facts: Facts) -> Step:
 def _stopping(facts: Facts) -> Step:
     if facts.others:
         return Step(facts.rollout)
+    return _enter(facts.rollout, "preparing" if facts.rollout.before else "starting", facts.now, _beginning(facts))
+
+
+def _preparing(facts: Facts) -> Step:
+    if facts.before is None or facts.before.state != "succeeded":
+        return Step(facts.rollout)  # its own timeout ends it
     return _enter(facts.rollout, "starting", facts.now, f"starting {facts.candidate.name}")
 
 
@@ -203,7 +216,7 @@ def _live(facts: Facts) -> Step:
 
 def _undoing(facts: Facts) -> Step:
     stable = facts.stable
-    if facts.mine:
+    if facts.mine or (facts.before is not None and not facts.before.ended):
         return Step(facts.rollout)
     if stable is None:
         return _enter(facts.rollout, "undone", facts.now, f"{facts.candidate.name} was undone: {facts.rollout.reason}")
@@ -227,6 +240,7 @@ def _undoing(facts: Facts) -> Step:
 _PHASES: Mapping[RolloutPhase, Callable[[Facts], Step]] = {
     "holding": _holding,
     "stopping": _stopping,
+    "preparing": _preparing,
     "starting": _starting,
     "shifting": _shifting,
     "releasing": _releasing,
@@ -258,6 +272,13 @@ def _enter(rollout: Rollout, phase: RolloutPhase, now: Now, message: str) -> Ste
         wall=now.wall,
     )
     return Step(after, (event,), None if phase in ENDED else now.boot_s)
+
+
+def _beginning(facts: Facts) -> str:
+    policy = facts.candidate.spec.rollout.before
+    if facts.rollout.before and policy is not None:
+        return f"running {policy.job or policy.run.text} before {facts.candidate.name}"
+    return f"starting {facts.candidate.name}"
 
 
 def _marked(rollout: Rollout, mark: str, now: Now) -> Rollout:

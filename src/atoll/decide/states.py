@@ -20,8 +20,12 @@ class Condition(NamedTuple):
     reason_id: str = ""
 
 
-def judge_service(intent: Intent, rollout: Rollout | None, want: ServiceDesired, seen: Observation) -> Condition:
-    """The condition of a service from what is wanted of it, its newest rollout, and what is seen."""
+def judge_service(
+    intent: Intent, rollout: Rollout | None, want: ServiceDesired, seen: Observation, jobs_only: bool = False
+) -> Condition:
+    """The condition of a service from what is wanted of it, its newest rollout, and what is seen. One with `jobs_only` is
+    up without a replica.
+    """
     if rollout is not None and rollout.phase not in ENDED | LIVE:
         return Condition("deploying", *(_problem(seen) or _deploying(rollout, seen)))
     undone: tuple[str, str] = ("", "")
@@ -30,6 +34,8 @@ def judge_service(intent: Intent, rollout: Rollout | None, want: ServiceDesired,
     current = max(want.revisions, key=lambda rev: rev.weight_pct, default=None)
     if intent.target is None or current is None:
         return Condition("down", *undone)
+    if jobs_only:
+        return Condition("up", *(_problem(seen) or undone))
     if current.replicas == 0:
         return Condition("down", "scaled to 0 replicas by hand" if intent.replicas == 0 else "its file says 0 replicas")
     mine = [one for one in seen.replicas if one.record.release == current.release]
@@ -57,6 +63,7 @@ def _deploying(rollout: Rollout, seen: Observation) -> tuple[str, str]:
     words = {
         "holding": "requests are being held",
         "stopping": "requests are held while the previous release stops",
+        "preparing": "what runs before it has not ended",
         "starting": "is ready; it must stay so for its stability window",
         "shifting": "the proxy takes the switch",
         "releasing": "the held requests are let go",

@@ -3,7 +3,7 @@
 A cell of `realise` calls `entry` for its service after every change. Nothing here speaks to a proxy or leases a port.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from atoll.model.spec import Call, Port, Protocol, Route
@@ -20,21 +20,24 @@ def entry(
     releases: Mapping[int, Release],
     edge_ports: Mapping[str, int],
     callee_port: Callable[[Call], Port],
+    callers: Collection[int] = (),
 ) -> ServiceTraffic:
     """All of the table that changes with one service.
 
     `edge_ports` maps `edge_key` to the leased port of each outward edge; an edge without a lease is left out.
-    `callee_port` is the port that a call means now, by its callee's live release.
+    `callee_port` is the port that a call means now, by its callee's live release; `callers` are releases with jobs that
+    run, whose edges listen, too.
     """
     planned = [rev.release for rev in desired.revisions if rev.replicas > 0 or rev.weight_pct > 0]
     running = [one.record.release for one in seen.replicas if _may_live(one)]
     live = [releases[n] for n in sorted({*planned, *running}) if n in releases]
+    calling = [releases[n] for n in sorted({*planned, *running, *callers}) if n in releases]
     weights = {rev.release: rev.weight_pct for rev in desired.revisions if rev.release in planned}
     return ServiceTraffic(
         service=desired.service,
         weights=weights,
         upstreams=tuple(upstream for release in live for upstream in _upstreams(release, seen)),
-        edges=tuple(edge for release in live for edge in _edges(release, edge_ports, callee_port)),
+        edges=tuple(edge for release in calling for edge in _edges(release, edge_ports, callee_port)),
         routes=_routes([release for release in live if release.n in planned], weights),
         hold=desired.hold,
     )
@@ -79,7 +82,13 @@ def _upstreams(release: Release, seen: Observation) -> Iterable[Upstream]:
     draining = [one for one in mine if one.record.phase == "draining"]
     for port in release.spec.ports:
         endpoints = (*_endpoints(serving, port, "serving"), *_endpoints(draining, port, "draining"))
-        yield Upstream(release=release.n, port=port.name, protocol=port.protocol, endpoints=endpoints)
+        yield Upstream(
+            release=release.n,
+            port=port.name,
+            protocol=port.protocol,
+            endpoints=endpoints,
+            failures=release.spec.failures,
+        )
 
 
 def _endpoints(replicas: Iterable[Replica], port: Port, state: Literal["serving", "draining"]) -> Iterable[Endpoint]:

@@ -3,6 +3,7 @@
 `decide.rollout` asks `failure` before it goes on. Nothing here changes a rollout.
 """
 
+from atoll.decide import before
 from atoll.decide.facts import Facts, is_ready
 from atoll.model.state import Reason, Release
 
@@ -24,6 +25,9 @@ def deadline_s(facts: Facts) -> float:
 def failure(facts: Facts) -> Reason | None:
     """The reason to undo the rollout now, or None."""
     phase = facts.rollout.phase
+    if phase == "preparing":
+        failed = before.failure(facts.candidate.spec.rollout.before, facts.before, facts.candidate.name)
+        return Reason(failed, "before-failed") if failed else None
     if phase in ("starting", "shifting", "releasing", "draining", "live") and (reason := _crash_loop(facts)):
         return reason
     if phase == "shifting" and facts.candidate.spec.ports and facts.seen.problem:

@@ -112,6 +112,7 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
         yield from _probe(spec, "health.ready", spec.health.ready)
         yield from _probe(spec, "health.live", spec.health.live)
         yield from placeholders.unknown(spec)
+        yield from _jobs_only(spec)
         for index, route in enumerate(spec.routes):
             yield from _route(spec, f"route[{index}]", route)
 
@@ -246,6 +247,27 @@ def _variables(spec: ServiceSpec) -> Iterator[Problem]:
                 "take one of them out",
                 id="variable-twice",
             )
+
+
+def _jobs_only(spec: ServiceSpec) -> Iterator[Problem]:
+    """Without `run` nothing could listen, or be there twice."""
+    if spec.run is None and spec.ports:
+        what = "is given, but nothing runs that could listen: the service has no `run`"
+        yield problem(
+            spec,
+            "ports" if len(spec.ports) > 1 else "port",
+            what,
+            "say what runs, or take the port out",
+            id="fields-contradict",
+        )
+    if spec.run is None and spec.replicas:
+        yield problem(
+            spec,
+            "replicas",
+            "is given, but the service has no `run`",
+            "say what runs, or take it out",
+            id="fields-contradict",
+        )
 
 
 # --- between services ---------------------------------------------------------------------------------------------

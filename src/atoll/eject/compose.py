@@ -18,7 +18,7 @@ from atoll.eject.layout import (
     turned,
     variable,
 )
-from atoll.model.spec import Port, Probe, ServiceSpec
+from atoll.model.spec import Command, Job, Port, Probe, ServiceSpec
 
 IMAGES: Mapping[str, str] = {  # what has the tools of each builder; a person pins the version
     "python": "python:3-slim",
@@ -41,7 +41,10 @@ def compose_file(layout: Layout) -> str:
     if layout.routed:
         services[gateway_name(layout)] = _gateway(layout)
     for spec in layout.services:
-        services[spec.name] = _service(layout, spec)
+        if spec.run is not None:
+            services[spec.name] = _service(layout, spec, spec.run)
+        for job in layout.jobs_of(spec):
+            services[layout.job_name(spec, job)] = _job(layout, spec, job)
     volumes: dict[str, Any] = {
         volume: {} for spec in layout.services for volume, _ in _volumes(layout.in_container(spec))
     }
@@ -68,8 +71,12 @@ def compose_nginx(layout: Layout) -> str:
 
 def example_env(layout: Layout) -> str:
     """Secrets by the names that compose.yaml uses; never a value."""
-    names = {name for spec in layout.services for name in layout.in_container(spec).secrets.values()}
-    names |= {name for spec in layout.services for name in spec.file_secrets}
+    names: set[str] = set()
+    for spec in layout.services:
+        started = layout.in_container(spec)
+        for each in (started, *(started.as_job(job) for job in layout.jobs_of(spec))):
+            names |= set(each.secrets.values())
+        names |= spec.file_secrets
     lines = ["# Copy to .env and fill in. Written by `atoll eject`, which never writes a secret's value."]
     lines += [f"# the secret {name}\n{variable(name)}=" for name in sorted(names)] or ["# No service has a secret."]
     return "\n".join(lines) + "\n"
@@ -92,30 +99,18 @@ def _gateway(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _service(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:
+def _service(layout: Layout, spec: ServiceSpec, run: Command) -> dict[str, Any]:
     started = layout.in_container(spec)
-    folder = posixpath.normpath(posixpath.join(layout.workspace.root, spec.folder, spec.build.context))
-    made: dict[str, Any] = {
-        "build": {"context": posixpath.relpath(folder, layout.folder), "dockerfile_inline": _dockerfile(layout, spec)},
-        "working_dir": started.workdir,
-        "command": [_dollars(word) for word in started.filled(spec.run)],
-        "environment": {name: _dollars(text) for name, text in started.env.items()},
-    }
-    for name, secret in started.secrets.items():
-        made["environment"][name] = f"${{{variable(secret)}:?set it in .env}}"
-    made["environment"] |= {name: f"${{{name}:-}}" for name in spec.inherit}
-    if layout.after[spec.name]:
-        callees = layout.after[spec.name]
-        made["depends_on"] = {name: _condition(layout, name) for name in callees}
+    made = _container(layout, started, run)
+    if spec.rollout.before:
+        before = next(job for job in layout.jobs_of(spec) if job.name == "before")
+        made.setdefault("depends_on", {})[layout.job_name(spec, before)] = {
+            "condition": "service_completed_successfully"
+        }
     if check := _health(layout, started):
         made["healthcheck"] = check
-    volumes = [f"{volume}:{at}" for volume, at in _volumes(started)]
-    if volumes:
-        made["volumes"] = volumes
-    if spec.files:
-        made["configs"] = [
-            {"source": _config(spec, name), "target": f"{CONTAINER_FILES}/{name}"} for name, _ in _files(layout, spec)
-        ]
+    made |= _mounts(started)
+    made |= _configs(layout, spec)
     if spec.replicas != 1:
         made["deploy"] = {"replicas": spec.replicas}
     made |= _limits(spec)
@@ -127,12 +122,53 @@ def _service(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:
     return {key: value for key, value in made.items() if value != {}}
 
 
+def _job(layout: Layout, spec: ServiceSpec, job: Job) -> dict[str, Any]:
+    """A container that ends. `docker compose run NAME` starts it; what runs before a release `up` does."""
+    started = layout.in_container(spec).as_job(job)
+    made = _container(layout, started, job.run) | _mounts(started) | _configs(layout, spec)
+    if job.name != "before":
+        made["profiles"] = ["jobs"]
+    made |= _limits(spec)
+    made |= {"stop_signal": spec.stop.signal, "restart": "no"}
+    return {key: value for key, value in made.items() if value != {}}
+
+
+def _container(layout: Layout, started: Started, run: Command) -> dict[str, Any]:
+    """What replicas and jobs have in common."""
+    spec = started.spec
+    folder = posixpath.normpath(posixpath.join(layout.workspace.root, spec.folder, spec.build.context))
+    made: dict[str, Any] = {
+        "build": {"context": posixpath.relpath(folder, layout.folder), "dockerfile_inline": _dockerfile(layout, spec)},
+        "working_dir": started.workdir,
+        "command": [_dollars(word) for word in started.filled(run)],
+        "environment": {name: _dollars(text) for name, text in started.env.items()},
+    }
+    for name, secret in started.secrets.items():
+        made["environment"][name] = f"${{{variable(secret)}:?set it in .env}}"
+    made["environment"] |= {name: f"${{{name}:-}}" for name in spec.inherit}
+    callees = [name for name in layout.after[spec.name] if layout.workspace.services[name].run is not None]
+    if callees:
+        made["depends_on"] = {name: _condition(layout, name) for name in callees}
+    return made
+
+
+def _mounts(started: Started) -> dict[str, Any]:
+    volumes = [f"{volume}:{at}" for volume, at in _volumes(started)]
+    return {"volumes": volumes} if volumes else {}
+
+
 def _volumes(started: Started) -> Iterator[tuple[str, str]]:
     """Named volumes and where they are in the container."""
     if started.keeps_data:
         yield f"{started.spec.name}-data", CONTAINER_DATA
     for folder in started.spec.writable:
         yield _config(started.spec, folder.strip("/")), folder
+
+
+def _configs(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:
+    names = [name for name, _ in _files(layout, spec)]
+    targets = [{"source": _config(spec, name), "target": f"{CONTAINER_FILES}/{name}"} for name in names]
+    return {"configs": targets} if targets else {}
 
 
 def _config(spec: ServiceSpec, name: str) -> str:

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from atoll.model.errors import UserError
-from atoll.model.spec import Call, Command, Plain, Port, SecretRef, ServiceSpec, WorkspaceSpec
-from atoll.model.templates import SECRET_PREFIX, fill, placeholders
+from atoll.model.spec import Call, Command, Job, Plain, Port, SecretRef, ServiceSpec, WorkspaceSpec
+from atoll.model.templates import PORT_PLACEHOLDERS, SECRET_PREFIX, fill, placeholders
 from atoll.ports import Step
 
 LOOPBACK = "127.0.0.1"
@@ -85,6 +85,19 @@ class Layout:
     def upstream(self, spec: ServiceSpec, port: Port) -> Sequence[str]:
         """Where the replicas of a service listen on a host."""
         return [f"{LOOPBACK}:{self.ports[spec.name, n, port.name]}" for n in range(1, spec.replicas + 1)]
+
+    # --- jobs -----------------------------------------------------------------------------------------------------
+
+    def jobs_of(self, spec: ServiceSpec) -> Iterator[Job]:
+        """A service's jobs, and what runs before its releases as one more, `before`."""
+        yield from spec.jobs
+        if before := spec.rollout.before:
+            yield Job(name="before", run=before.run, env=before.env, timeout_s=before.timeout_s)
+
+    def job_name(self, spec: ServiceSpec, job: Job) -> str:
+        """`orders-nightly`; unlike any service's."""
+        name = f"{spec.name}-{job.name}"
+        return f"{name}-job" if name in self.workspace.services else name
 
     # --- what a service is started with ---------------------------------------------------------------------------
 
@@ -180,10 +193,31 @@ class Started(NamedTuple):
             return ["/bin/sh", "-c", fill(command.shell, self.values)]
         return [fill(word, self.values) for word in command.argv]
 
+    def as_job(self, job: Job) -> "Started":
+        """The same without a port, and with the job's own variables."""
+        ported = {port.env for port in self.spec.ports}
+        ported |= {
+            name
+            for name, value in self.spec.env.items()
+            if isinstance(value, Plain)
+            and any(each.partition(".")[0] in PORT_PLACEHOLDERS for each in placeholders(value.value))
+        }
+        env = {name: text for name, text in self.env.items() if name not in ported}
+        secrets = dict(self.secrets)
+        for name, value in job.env.items():
+            env.pop(name, None)
+            secrets.pop(name, None)
+            if isinstance(value, SecretRef):
+                secrets[name] = value.name
+            else:
+                env[name] = fill(value.value, self.values)
+        return self._replace(env=env, secrets=secrets)
+
     @property
     def keeps_data(self) -> bool:
         """Whether it names its own folder, `{data}`."""
-        texts = [self.spec.run.text, *(v.value for v in self.spec.env.values() if isinstance(v, Plain))]
+        texts = [command.text for command in self.spec.every_command]
+        texts += [v.value for env in self.spec.every_env for v in env.values() if isinstance(v, Plain)]
         texts += [file.text for file in self.spec.files.values()]
         return any("data" in placeholders(text) for text in texts)
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from atoll.eject.calendar import on_calendar
 from atoll.eject.compose import image
 from atoll.eject.layout import UNIT_FILES, Layout, Recipe
-from atoll.model.spec import EdgePolicy, Probe, SecretRef, ServiceSpec
+from atoll.eject.units import secret_files, timers
+from atoll.model.spec import EdgePolicy, Failures, Job, Probe, SecretRef, ServiceSpec
 
 _USUAL = EdgePolicy()
 
@@ -33,7 +35,7 @@ def read_me(layout: Layout) -> str:
         "```sh",
         "./build.sh                # copies and builds every service below build/",
         *(f"cp systemd/{each}.env.example systemd/{each}.env   # then fill in" for each in _with_secrets(layout)),
-        f"sudo cp systemd/{name}*.service systemd/{name}.target /etc/systemd/system/",
+        f"sudo cp systemd/{name}*.service systemd/{name}.target{_timers(layout)} /etc/systemd/system/",
         f"sudo systemctl daemon-reload && sudo systemctl enable --now {name}.target",
         "```",
         "",
@@ -51,12 +53,12 @@ def read_me(layout: Layout) -> str:
 
 
 def _with_secrets(layout: Layout) -> Iterator[str]:
-    return (spec.name for spec in layout.services if layout.on_host(spec, 1).secrets)
+    return (path.removeprefix("systemd/").removesuffix(".env.example") for path in secret_files(layout))
 
 
 def _of_atoll(layout: Layout) -> Iterator[str]:
     yield "Deploys without a failed request: a new build replaces replicas while they serve."
-    yield "Releases, rollback, receipts, the ledger, rates and `why`."
+    yield "Releases, rollback, receipts, the ledger, golden signals (`top`, `/metrics`) and `why`."
     yield "Draining: a replica that is stopped is not taken out of nginx first."
     yield "Liveness probes: compose marks a replica unhealthy and leaves it; systemd only sees that a process ended."
     yield (
@@ -74,6 +76,7 @@ def _of_atoll(layout: Layout) -> Iterator[str]:
 def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     """Sentences."""
     yield from _build(layout, spec)
+    yield from _failures(spec.failures)
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         yield from _probe(field, probe)
     yield from _given(spec)
@@ -89,6 +92,7 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     for one, other in layout.circles:
         if one == spec.name:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
+    yield from _jobs(layout, spec)
     if not spec.overlap:
         yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
     for name, text in layout.on_host(spec, 1).files.items():
@@ -112,6 +116,31 @@ def _given(spec: ServiceSpec) -> Iterator[str]:
                 f"`ports.{own.name}.number`: under systemd it listens on {own.number} of the machine itself{alone};"
                 " compose gives each container a network."
             )
+
+
+def _jobs(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
+    for job in spec.jobs:
+        yield from _job(layout, spec, job)
+    if before := spec.rollout.before:
+        unit = f"{layout.name}-{spec.name}-before.service"
+        yield (
+            f"`rollout.before` {before.run.text}: compose runs it at each `up`; with systemd start `{unit}` after "
+            "`build.sh`, and restart the replicas when it succeeded. Nothing goes back by itself when it fails."
+        )
+
+
+def _job(layout: Layout, spec: ServiceSpec, job: Job) -> Iterator[str]:
+    field = f"`jobs.{job.name}`"
+    if job.schedule:
+        yield f"{field}: compose has no schedule; `docker compose run --rm {layout.job_name(spec, job)}` runs it."
+        deadline = f"within {job.starting_deadline_s / 60:g} min" if job.starting_deadline_s else "not at all"
+        yield f"{field}: a timer runs what passed while the machine was down however late; it was to run {deadline}."
+        if not on_calendar(job):
+            yield f"{field}: systemd cannot say the schedule {job.schedule}; its unit has no timer."
+    if job.schedule and job.overlap != "skip":
+        yield f'{field}: `overlap = "{job.overlap}"`; a timer leaves out what is due while the job runs.'
+    if job.retries:
+        yield f"{field}: `retries`; compose tries nothing again, the unit does so every 10 s."
 
 
 def _calls(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
@@ -177,6 +206,11 @@ def _probe(field: str, probe: Probe) -> Iterator[str]:
         yield f"`{field}`: nothing restarts a replica that answers badly."
 
 
+def _failures(failures: Failures) -> Iterator[str]:
+    if failures != Failures():
+        yield "`failures`: nothing counts them; nginx passes to another server when the connection fails or times out."
+
+
 def _policy(name: str, policy: EdgePolicy) -> Iterator[str]:
     if policy.retry_on:
         yield f"{name}: `retry_on` {', '.join(policy.retry_on)}."
@@ -185,3 +219,7 @@ def _policy(name: str, policy: EdgePolicy) -> Iterator[str]:
     for field in ("max_pending", "max_requests", "retry_budget_pct"):
         if getattr(policy, field) != getattr(_USUAL, field):
             yield f"{name}: `{field.removesuffix('_pct')}`."
+
+
+def _timers(layout: Layout) -> str:
+    return f" systemd/{layout.name}-*.timer" if any(timers(layout)) else ""

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2s
 
 from atoll.eject import nginx
+from atoll.eject.calendar import on_calendar
 from atoll.eject.layout import LOOPBACK, UNIT_FILES, Layout, Started, turned
-from atoll.model.spec import ServiceSpec
+from atoll.model.spec import Job, ServiceSpec
 
 _USER_CHARS = 31
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,6 +25,11 @@ def units(layout: Layout) -> dict[str, str]:
     for spec in layout.services:
         for replica in range(1, spec.replicas + 1):
             made[f"systemd/{unit_name(layout, spec.name, replica)}"] = _unit(layout, spec, replica)
+        for job in layout.jobs_of(spec):
+            name = f"systemd/{layout.name}-{layout.job_name(spec, job)}"
+            made[f"{name}.service"] = _job_unit(layout, spec, job)
+            if job.schedule and (times := on_calendar(job)):
+                made[f"{name}.timer"] = _timer(layout, spec, job, times)
     return made
 
 
@@ -45,7 +51,11 @@ def secret_files(layout: Layout) -> dict[str, str]:
     """For each service with secrets, the variables that a person fills in; never a value."""
     made = {}
     for spec in layout.services:
-        if secrets := layout.on_host(spec, 1).secrets:
+        started = layout.on_host(spec, 1)
+        secrets = dict(started.secrets)
+        for job in layout.jobs_of(spec):
+            secrets |= started.as_job(job).secrets
+        if secrets:
             lines = [f"# Copy to {spec.name}.env (chmod 600) and fill in. Written by `atoll eject`."]
             lines += [f"# the secret {secret}\n{name}=" for name, secret in secrets.items()]
             made[f"systemd/{spec.name}.env.example"] = "\n".join(lines) + "\n"
@@ -57,7 +67,7 @@ def rendered_files(layout: Layout) -> dict[str, str]:
     return {
         f"{UNIT_FILES}/{spec.name}-{replica}/{name}": turned(text, lambda kind, of: f"<{kind} {of}>")
         for spec in layout.services
-        for replica in range(1, spec.replicas + 1)
+        for replica in range(1, max(1, spec.replicas) + 1)  # jobs use the first one's
         for name, text in layout.on_host(spec, replica).files.items()
     }
 
@@ -110,6 +120,7 @@ def _identifier(name: str) -> str:
 
 def _target(layout: Layout) -> str:
     wanted = [unit_name(layout, spec.name, n) for spec in layout.services for n in range(1, spec.replicas + 1)]
+    wanted += [f"{layout.name}-{layout.job_name(spec, job)}.timer" for spec, job in timers(layout)]
     if layout.needs_nginx:
         wanted.insert(0, f"{layout.name}-nginx.service")
     lines = ["[Unit]", f"Description=All services of {_one_line(layout.workspace.name)}"]
@@ -143,6 +154,41 @@ def _nginx_unit(layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
+def timers(layout: Layout) -> Iterator[tuple[ServiceSpec, Job]]:
+    """Every job with a schedule that systemd can say."""
+    return ((spec, job) for spec in layout.services for job in spec.jobs if job.schedule and on_calendar(job))
+
+
+def _job_unit(layout: Layout, spec: ServiceSpec, job: Job) -> str:
+    started = layout.on_host(spec, 1).as_job(job)
+    about = f"Runs before a new build of {spec.name}" if job.name == "before" else f"Job {job.name} of {spec.name}"
+    lines = ["[Unit]", f"Description={_one_line(about)}", "After=network.target"]
+    if any(edge.caller is spec for edge in layout.edges):
+        lines[-1] += f" {layout.name}-nginx.service"
+        lines.append(f"Wants={layout.name}-nginx.service")
+    if job.retries:
+        lines += ["StartLimitIntervalSec=1h", f"StartLimitBurst={job.retries + 1}"]
+    lines += ["", "[Service]", "Type=oneshot", *_surroundings(layout, started)]
+    lines.append(f"ExecStart={_command(started.filled(job.run))}")
+    lines += [f"TimeoutStartSec={_time(job.timeout_s)}", *_ending(spec)]
+    if job.retries:
+        lines += ["Restart=on-failure", "RestartSec=10"]
+    return "\n".join([*lines, *_confinement(layout, started)]) + "\n"
+
+
+def _timer(layout: Layout, spec: ServiceSpec, job: Job, times: Sequence[str]) -> str:
+    lines = [
+        "[Unit]",
+        f"Description=When {job.name} of {spec.name} runs ({job.schedule})",
+        f"PartOf={layout.name}.target",
+    ]
+    lines += ["", "[Timer]", *(f"OnCalendar={time}" for time in times), "AccuracySec=1s"]
+    if job.starting_deadline_s > 0:
+        lines.append("Persistent=true")
+    lines += ["", "[Install]", f"WantedBy={layout.name}.target"]
+    return "\n".join(lines) + "\n"
+
+
 def _unit(layout: Layout, spec: ServiceSpec, replica: int) -> str:
     started = layout.on_host(spec, replica)
     callees = [
@@ -165,7 +211,22 @@ def _unit(layout: Layout, spec: ServiceSpec, replica: int) -> str:
 
 def _service(layout: Layout, started: Started) -> Iterator[str]:
     spec = started.spec
+    assert spec.run is not None  # a service with jobs only has no replica
     yield "Type=exec"
+    yield from _surroundings(layout, started)
+    yield f"ExecStart={_command(started.filled(spec.run))}"
+    if check := _ready(started):
+        yield f"ExecStartPost={_command(['/bin/sh', '-c', f'until {check}; do sleep 0.2; done'])}"
+    yield f"TimeoutStartSec={_time(spec.health.start_budget_s)}"
+    yield from _ending(spec)
+    yield "Restart=always"
+    yield "RestartSec=1"
+    yield from _confinement(layout, started)
+
+
+def _surroundings(layout: Layout, started: Started) -> Iterator[str]:
+    """Where it runs, with which variables."""
+    spec = started.spec
     yield f"WorkingDirectory={started.workdir.replace('%', '%%')}"
     env = dict(started.env)
     for name, text in started.before.items():
@@ -176,16 +237,18 @@ def _service(layout: Layout, started: Started) -> Iterator[str]:
         yield f"EnvironmentFile={layout.folder.replace('%', '%%')}/systemd/{spec.name}.env"
     if spec.inherit:
         yield f"PassEnvironment={' '.join(spec.inherit)}"
-    yield f"ExecStart={_command(started.filled(spec.run))}"
-    if check := _ready(started):
-        yield f"ExecStartPost={_command(['/bin/sh', '-c', f'until {check}; do sleep 0.2; done'])}"
-    yield f"TimeoutStartSec={_time(spec.health.start_budget_s)}"
+
+
+def _ending(spec: ServiceSpec) -> Iterator[str]:
     yield f"KillSignal={spec.stop.signal}"
     yield f"TimeoutStopSec={_time(max(1.0, spec.stop.grace_s))}"
-    yield "Restart=always"
-    yield "RestartSec=1"
+
+
+def _confinement(layout: Layout, started: Started) -> Iterator[str]:
+    """Its user and its limits."""
+    spec = started.spec
     yield "DynamicUser=yes"
-    yield f"User={_user(layout, spec.name)}"  # the same for all replicas, who may share a folder
+    yield f"User={_user(layout, spec.name)}"  # the same for all replicas and jobs, who may share a folder
     if started.keeps_data:
         yield f"StateDirectory={layout.name}/{spec.name}"
     for folder in spec.writable:

@@ -113,6 +113,12 @@ class BuildFailed(AtollError):
         return self.headline
 
 
+class JobFailed(AtollError):
+    """A job ended badly, whatever its own exit code was. Exit code 8."""
+
+    exit_code = 8
+
+
 class Unreachable(AtollError):
     """The daemon (or another part that must run) does not answer. Exit code 7."""
 

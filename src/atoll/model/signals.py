@@ -139,12 +139,43 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 _COUNTED = tuple(name for name in Counts.__struct_fields__ if name != "latency")
 
 
-class ReplicaCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one replica got, retries included, over all callers. `failures` are as the proxy judges: 5xx, resets."""
+class ReplicaKey(msgspec.Struct, frozen=True, order=True):
+    """One replica of a release."""
 
+    service: str
+    release: int
+    replica: str  # its id
+
+
+class ReplicaCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one replica got, retries included, over all callers. `failures` are as the proxy judges: 5xx, resets.
+
+    Replicas are read every few seconds only, so that `seconds` is what these counts cover, at both ends a little off.
+    """
+
+    seconds: float = 0.0
     requests: int = 0
     failures: int = 0
     inflight_s: float = 0.0  # requests in flight, summed over the seconds seen
+
+    def __add__(self, other: "ReplicaCounts") -> "ReplicaCounts":
+        """Both together."""
+        return ReplicaCounts(
+            seconds=self.seconds + other.seconds,
+            requests=self.requests + other.requests,
+            failures=self.failures + other.failures,
+            inflight_s=self.inflight_s + other.inflight_s,
+        )
+
+    @property
+    def rps(self) -> float | None:
+        """Tries per second; None without data."""
+        return self.requests / self.seconds if self.seconds else None
+
+    @property
+    def inflight(self) -> float | None:
+        """Tries in flight on average; None without data."""
+        return self.inflight_s / self.seconds if self.seconds else None
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,3 +206,12 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     def inflight(self) -> float | None:
         """Requests in flight on average; None without data."""
         return self.inflight_s / self.seconds if self.seconds else None
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of the past: a step of a series."""
+
+    wall: float  # its beginning, seconds since the epoch
+    seconds: int = 0  # seen; 0 is no data
+    counts: Counts = Counts()
+    inflight_s: float = 0.0

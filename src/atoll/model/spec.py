@@ -173,6 +173,38 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int | None = None
 
 
+GRPC_CODES = (  # by number
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
+# What the proxy itself answers for a service that is gone, broken, over its limits or too slow. It counts for every
+# service: the proxy's counters do not tell its own answer from the same one of the service.
+PROXY_STATUSES = frozenset({502, 503, 504})
+PROXY_CODES = frozenset({GRPC_CODES.index("DEADLINE_EXCEEDED"), GRPC_CODES.index("UNAVAILABLE")})
+
+
+class Failures(msgspec.Struct, frozen=True, kw_only=True):
+    """Which answers of a service are failures of it, not of whoever asked. Deploys, rates and verdicts all use it."""
+
+    http: tuple[str, ...] = (
+        "5xx",
+    )  # statuses, or classes of them; RFC 9110 15.6: "the server is aware that it has erred"
+    # OpenTelemetry's server errors. UNKNOWN is what a handler that threw answers, UNIMPLEMENTED a release that lost a
+    # method. RESOURCE_EXHAUSTED is not among them: like 429 it mostly says that the caller asked too much.
+    grpc: tuple[str, ...] = (
+        *("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    )
+
+    def status_fails(self, status: int) -> bool:
+        """Whether an HTTP status is a failure."""
+        return status in PROXY_STATUSES or str(status) in self.http or f"{status // 100}xx" in self.http
+
+    def code_fails(self, code: int) -> bool:
+        """Whether a gRPC code is a failure; one that gRPC does not know is."""
+        return code in PROXY_CODES or code >= len(GRPC_CODES) or GRPC_CODES[code] in self.grpc
+
+
 class Build(msgspec.Struct, frozen=True, kw_only=True):
     """How the artifact is made. Without `steps` a builder is detected from the files (python, node, go, ...)."""
 
@@ -186,11 +218,44 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 900.0
 
 
+Overlap = Literal["skip", "queue", "replace", "allow"]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that ends: run by hand, and by `schedule` when it has one. It runs in its service's release."""
+
+    name: str
+    run: Command
+    schedule: str | None = None  # a cron expression; see `decide.schedule`
+    time_zone: str = "UTC"  # the same on every machine
+    timeout_s: float = 3600.0  # Heroku's for its release phase; without one a job that hangs is never told of
+    overlap: Overlap = "skip"  # two at once is what nobody thought of (Nomad's prohibit_overlap, Kubernetes' Forbid)
+    retries: int = 0  # a job that failed half-way is not always safe to repeat: its file must say so
+    starting_deadline_s: float = 3600.0  # late by a reboot is welcome, by a weekend is not (Kubernetes' field)
+    env: Mapping[str, EnvValue] = {}  # on top of the service's
+
+
+class Before(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs once for a release, before its first replica, and stops it when it fails: a migration."""
+
+    run: Command
+    job: str = ""  # the job that it is, when it was given by name
+    timeout_s: float = 300.0  # somebody waits for the deploy; without overlap, requests do, too
+    env: Mapping[str, EnvValue] = {}
+    backward_compatible: bool = False  # the releases before work with what it leaves: rolling code back is safe
+
+
+class RolloutSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a release of the service takes over from the one before."""
+
+    before: Before | None = None
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One service in one environment, all short forms expanded and the environment's values merged in."""
 
     name: str
-    run: Command
+    run: Command | None = None  # None: nothing runs all the time, the service is its jobs
     folder: str = "."  # of service.toml, relative to the workspace, POSIX; absolute where its root is
     root: str = "."  # the repository that it lies in, as `roots` of atoll.toml names it; "." is the workspace
     owner: str = ""
@@ -202,6 +267,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     stop: Stop = Stop()
     calls: tuple[Call, ...] = ()
     routes: tuple[Route, ...] = ()
+    failures: Failures = Failures()
     stores: tuple[Store, ...] = ()
     publishes: tuple[Topic, ...] = ()
     consumes: tuple[Topic, ...] = ()
@@ -209,6 +275,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int = 1
     overlap: bool = True  # False: two releases must never run at once
     keep_warm_s: float = 600.0  # how long the previous release idles, for an instant rollback
+    jobs: tuple[Job, ...] = ()
+    rollout: RolloutSpec = RolloutSpec()
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
     writable: tuple[str, ...] = ()  # absolute folders that are made and given to the service's user; they outlive it
@@ -219,6 +287,18 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         if not name:
             return self.ports[0] if self.ports else None
         return next((port for port in self.ports if port.name == name), None)
+
+    @property
+    def every_env(self) -> tuple[Mapping[str, EnvValue], ...]:
+        """The service's own variables, and those of each job."""
+        before = (self.rollout.before.env,) if self.rollout.before else ()
+        return (self.env, *(job.env for job in self.jobs), *before)
+
+    @property
+    def every_command(self) -> tuple[Command, ...]:
+        """What ever runs of it, but for probes."""
+        before = (self.rollout.before.run,) if self.rollout.before else ()
+        return (*((self.run,) if self.run else ()), *(job.run for job in self.jobs), *before)
 
     @property
     def own_network(self) -> bool:
@@ -233,8 +313,9 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def secret_names(self) -> frozenset[str]:
-        """Every secret that it names, in its environment and in its files."""
-        return self.file_secrets | {value.name for value in self.env.values() if isinstance(value, SecretRef)}
+        """Every secret that it names, in its environment, its jobs' and its files."""
+        named = {value.name for env in self.every_env for value in env.values() if isinstance(value, SecretRef)}
+        return self.file_secrets | named
 
 
 def service_file(spec: ServiceSpec) -> str:
@@ -268,6 +349,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: Literal["process"] = "process"
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
+    metrics: int | None = None  # a port on 127.0.0.1 for Prometheus; None: on the API's socket only
     ports: tuple[int, int] = (20000, 29999)  # leased to replicas and edges; outside Linux's ephemeral 32768-60999
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from atoll.model.catalogue.ids import ErrorId
-from atoll.model.spec import ServiceSpec
+from atoll.model.spec import Command, EnvValue, ServiceSpec
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -64,11 +64,17 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     created_wall: float = 0.0
     author: Author = Author()
     note: str = ""  # "restart of r7"
+    origin: int = 0  # the release whose content this one repeats (restart, rollback with new secrets); 0 is itself
 
     @property
     def name(self) -> str:
         """`orders r7`, as people say it."""
         return f"{self.service} r{self.n}"
+
+    @property
+    def made(self) -> int:
+        """The number under which its content was released first."""
+        return self.origin or self.n
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +89,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 RolloutPhase = Literal[
     "holding",  # overlap = false only: requests are being held at the proxy
     "stopping",  # overlap = false only: the stable release is being stopped
+    "preparing",  # what must run once before the release does so
     "starting",  # candidates start, get ready, stay so through the stability window
     "shifting",  # endpoints and weights sent, not yet acknowledged
     "releasing",  # overlap = false only: held requests are let go
@@ -114,6 +121,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     output: str = ""
     started_wall: float = 0.0
     author: Author = Author()
+    before: str = ""  # the job run that must succeed before the candidate starts; "" is none
 
 
 ReplicaPhase = Literal[
@@ -197,6 +205,63 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
         if self.signal is not None:
             return f"killed by {_SIGNALS.get(self.signal, f'signal {self.signal}')}"
         return f"exit code {self.code}{_OF_SHELLS.get(self.code or 0, '')}"
+
+
+JobState = Literal[
+    "queued",  # waits: for another run of the job to end, or to be tried again
+    "starting",  # recorded, then started
+    "running",
+    "stopping",  # the stop signal was sent; SIGKILL follows after the grace
+    "succeeded",
+    "failed",
+    "stopped",  # ended because somebody wanted it: by hand, by a newer run, with its service
+    "skipped",  # an occurrence that did not run, since the one before still ran
+    "missed",  # an occurrence that nobody was there to start within its deadline
+]
+JOB_ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "stopped", "skipped", "missed"})
+Trigger = Literal["schedule", "manual", "before"]
+
+
+class JobRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a job with all its attempts; written before its process is started. `command` holds its templates."""
+
+    id: str  # "orders.nightly.20261126T030000": unique for ever, and the same for the same occurrence
+    service: str
+    job: str
+    release: int
+    trigger: Trigger
+    command: Command
+    env: Mapping[str, EnvValue] = {}
+    timeout_s: float
+    retries: int = 0
+    state: JobState = "starting"
+    attempt: int = 1
+    due_wall: float | None = None  # of a scheduled one
+    count: int = 1  # occurrences that this row tells of; more than one only when they were missed together
+    boot_id: str = ""
+    state_since_s: float = 0.0
+    started_s: float = 0.0  # of this attempt
+    until_s: float = 0.0  # queued: not tried again before
+    replaces: bool = False  # the runs of the job before it end for it
+    backward_compatible: bool = False  # of one before a release: releases before that work with what it leaves
+    created_wall: float = 0.0
+    started_wall: float | None = None  # since when its first attempt is being started
+    ended_wall: float | None = None
+    stop: str = ""  # why it is to end before its time
+    exit: Exit | None = None  # of the last attempt
+    reason: str = ""  # why it is not simply a success, for a person
+    output: str = ""  # the end of what it printed, when it failed
+    author: Author = Author()
+
+    @property
+    def process(self) -> str:
+        """The host's id of this attempt."""
+        return f"{self.id}.{self.attempt}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in JOB_ENDED
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):

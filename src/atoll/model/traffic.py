@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from atoll.model.spec import EdgePolicy, Protocol
+from atoll.model.signals import Counts, EdgeKey, ReplicaCounts, ReplicaKey
+from atoll.model.spec import EdgePolicy, Failures, Protocol
 from atoll.model.state import Address
 
 
@@ -27,6 +28,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     port: str
     protocol: Protocol
     endpoints: tuple[Endpoint, ...] = ()
+    failures: Failures = Failures()  # which of its answers count as such
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,16 +95,16 @@ Outcome = Ack | Refused | Disconnected
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of one second or so of one edge towards one callee release. Caller "" is the gateway."""
+    """What one edge did towards one callee release since the last reading."""
 
-    caller: str
-    caller_release: int | None
-    callee: str
-    callee_release: int
-    seconds: float  # that the sample covers
-    requests: int = 0
-    failed: int = 0  # 5xx, gRPC codes shown as such, resets, time-outs
-    retries: int = 0
-    overflow: int = 0  # refused by a breaker
-    active: int = 0
-    latency_ms: tuple[tuple[float, float, int], ...] = ()  # (bucket's lower bound, width, count)
+    counts: Counts = Counts()
+    inflight: int = 0  # now; open connections of TCP
+    ejected: int = 0  # replicas taken out now
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What the proxy counted since the last reading. An edge that it knows and nobody used is there, with zeros."""
+
+    seconds: float  # covered, at most those since the last reading
+    edges: Mapping[EdgeKey, Sample] = {}
+    replicas: Mapping[ReplicaKey, ReplicaCounts] = {}  # read every few seconds only; empty in between

@@ -12,7 +12,7 @@ import msgspec
 
 from atoll.model.errors import AtollError
 from atoll.model.spec import ServiceSpec
-from atoll.model.state import Artifact, Author, Exit, Receipt, ReplicaPhase, RolloutPhase
+from atoll.model.state import Artifact, Author, Exit, JobState, Receipt, ReplicaPhase, RolloutPhase, Trigger
 
 # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -57,9 +57,12 @@ class UpRequest(Mutation, frozen=True, kw_only=True):
 
 
 class RollbackRequest(Mutation, frozen=True, kw_only=True):
-    """Go back to release `to`; None is the release before the current one."""
+    """Go back to release `to`; None is the release before the current one. `force`: also over what ran before a release
+    that does not say that earlier code works with it.
+    """
 
     to: int | None = None
+    force: bool = False
 
 
 class RestartRequest(Mutation, frozen=True, kw_only=True):
@@ -82,6 +85,17 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     replica: str = ""  # an id; "" is the oldest ready one of the current release
     timeout_s: float = 60.0
+
+
+class RunRequest(Mutation, frozen=True, kw_only=True):
+    """Run a job now, with further arguments. Its `key` makes the run's id."""
+
+    job: str
+    args: tuple[str, ...] = ()
+
+
+class StopRunRequest(Mutation, frozen=True, kw_only=True):
+    """End a run before its time: its stop signal, then SIGKILL after the service's grace."""
 
 
 class SecretRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +136,7 @@ ServiceState = Literal[
 
 
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
-    """One service now. Rates are of the last 60 s; None when there was no request to measure."""
+    """One service now. Rates are of what was seen of the last 60 s; None when there was nothing to measure."""
 
     name: str
     state: ServiceState
@@ -132,13 +146,16 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     ready: int = 0
     wanted: int = 0
     override: int | None = None  # replicas set by hand
-    rps: float = 0.0
+    rps: float | None = None
     error_pct: float | None = None
     p95_ms: float | None = None
     since_wall: float = 0.0  # since when this release has the traffic
     urls: tuple[str, ...] = ()  # at the gateway
     reason: str = ""  # why it is not up, for a person
     reason_id: str = ""  # its page
+    jobs: tuple[str, ...] = ()  # their names
+    running_jobs: tuple[str, ...] = ()  # ids of runs that have not ended
+    failing_jobs: tuple[str, ...] = ()  # sentences: scheduled jobs whose last run was no success
     replicas: tuple[ReplicaView, ...] = ()
 
 
@@ -217,7 +234,7 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     service: str
-    kind: Literal["deploy", "rollback", "restart", "scale", "stop"]
+    kind: Literal["deploy", "rollback", "restart", "scale", "stop", "run"]
     release: str = ""  # "r8": what would have the traffic; "" when nothing would
     previous: str = ""  # "r7": what has it now; "" when it is down
     unchanged: bool = False  # nothing would happen; the step says why
@@ -231,6 +248,54 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     generation: int = 0  # of the intent now
     refused: "ErrorView | None" = None  # `up` only: why this one would not be admitted
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+class JobRunView(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a job, with all its attempts. What it prints is in the logs, by `replica=ID.` with a dot at the end."""
+
+    id: str
+    service: str
+    job: str  # "before": what runs before a release and is none of the jobs
+    release: str  # "r7"
+    trigger: Trigger
+    state: JobState
+    command: str = ""
+    attempt: int = 1
+    attempts: int = 1  # that it may take
+    count: int = 1  # occurrences that were missed together
+    due_wall: float | None = None
+    created_wall: float = 0.0
+    started_wall: float | None = None
+    ended_wall: float | None = None
+    seconds: float = 0.0  # from its start to its end, or to now
+    exit: Exit | None = None
+    reason: str = ""  # why it is no success, or not yet one
+    output: str = ""  # the end of what it printed, when it failed
+    ended: bool = False
+    author: Author = Author()
+
+    @property
+    def good(self) -> bool:
+        """Whether it ended well."""
+        return self.state == "succeeded"
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job of a service's live release: its schedule, its last run. `before` is what runs before its releases."""
+
+    service: str
+    job: str
+    command: str = ""
+    release: str = ""  # "r7"; "" while the service is down
+    schedule: str = ""
+    time_zone: str = ""
+    next_wall: float | None = None  # None: not scheduled, or the service is down
+    last: JobRunView | None = None  # the newest run, ended or not
+    text: str = ""  # what a person should know: "orders is down: its jobs do not run"
+    runs: tuple[JobRunView, ...] = ()  # the kept ones, newest first; only where one job was asked for
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -14,18 +14,13 @@ from typing import Any
 
 from atoll.model.errors import UserError
 from atoll.proxy.listeners import HOLD_CLUSTER
+from atoll.proxy.scrape import CLUSTER_STATS, LISTENER_STATS
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 MAX_SOCKET_PATH = 107  # bytes; Linux's sun_path
 MAX_WORKERS = 2  # each worker has connection pools and memory of its own; one does 10,000 requests a second
 ALLOW_PATHS_SINCE = (1, 36)  # the admin interface's allow list
 ADMIN_PATHS = ("/ready", "/stats", "/clusters", "/server_info", "/listeners")
-STATS = (
-    r"cluster\.(edge_|gateway->).*\.("
-    r"upstream_rq_(completed|total|5xx|active|retry|pending_overflow|active_overflow|rx_reset|time)"
-    r"|upstream_cx_(total|active|connect_fail|overflow|destroy_remote_with_active_rq)"
-    r"|grpc\.\d+|outlier_detection\.ejections_(active|enforced_total)|membership_(healthy|total))"
-)
 
 
 def xds_socket(run_dir: Path) -> Path:
@@ -73,11 +68,9 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
             "stats_matcher": {
                 "inclusion_list": {
                     "patterns": [
-                        {"safe_regex": {"regex": STATS}},
-                        {"safe_regex": {"regex": r"http\..*\.downstream_rq_tx_reset"}},
-                        {"prefix": "listener_manager."},
-                        {"prefix": "cluster_manager."},
-                        {"prefix": "server."},
+                        {"safe_regex": {"regex": CLUSTER_STATS}},
+                        {"safe_regex": {"regex": LISTENER_STATS}},
+                        {"exact": "server.uptime"},
                     ]
                 }
             }

@@ -6,6 +6,8 @@ connections survive it. Pure.
 
 import msgspec
 
+from atoll.model.signals import EdgeKey
+from atoll.model.spec import Failures, Protocol
 from atoll.model.traffic import Edge
 
 GATEWAY = "gateway"
@@ -41,6 +43,23 @@ class ClusterKey(msgspec.Struct, frozen=True, kw_only=True):
     def endpoints(self) -> str:
         """The endpoint set that it uses, shared by all callers."""
         return endpoint_set(self.callee, self.port, self.callee_release)
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster as it is measured."""
+
+    key: ClusterKey
+    protocol: Protocol
+    failures: Failures
+
+    @property
+    def edge(self) -> EdgeKey:
+        """What it counts for. Only of a cluster with one release behind it."""
+        return self.edge_to(self.key.callee_release or 0)
+
+    def edge_to(self, release: int) -> EdgeKey:
+        """The edge towards a release, of a TCP cluster with several."""
+        return EdgeKey(self.key.caller, self.key.caller_release or 0, self.key.callee, release)
 
 
 def endpoint_set(callee: str, port: str, release: int | None) -> str:

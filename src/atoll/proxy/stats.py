@@ -1,38 +1,31 @@
-"""What went through: samples from differences of Envoy's counters, and requests in flight. `EnvoyProxy` alone calls it.
+"""What went through: differences of Envoy's counters, edge by edge, and requests in flight. `EnvoyProxy` alone calls it.
 
-Counters are live; histograms are merged each second (`stats_flush_interval`), so latencies may come a sample late.
+Never a negative number, and no spike: an Envoy that was started anew, or a cluster that was made anew, counts from 0;
+the first reading of a daemon only remembers. Counters are live; latencies are merged each second
+(`stats_flush_interval`), so that they may come a reading late.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-import msgspec
-
+from atoll.model.signals import Counts, EdgeKey, Histogram, ReplicaCounts, ReplicaKey
+from atoll.model.spec import GRPC_CODES, PROXY_STATUSES
 from atoll.model.state import Address
-from atoll.model.traffic import Sample
+from atoll.model.traffic import Reading, Sample
 from atoll.proxy.admin import Admin
-from atoll.proxy.names import ClusterKey, stat_name
+from atoll.proxy.names import ClusterKey, Measured, stat_name
+from atoll.proxy.scrape import Buckets, HostCounters, Scrape, buckets, grown, latency_since, parse, parse_hosts
 
-# UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: OpenTelemetry's server errors
-GRPC_FAILURES = (2, 4, 12, 13, 14, 15)
-_CUT_OFF = "downstream_rq_tx_reset"
-_FILTER = (
-    r"^cluster\.(edge_|gateway->).*\.(upstream_rq_(completed|5xx|active|retry|pending_overflow|active_overflow"
-    rf"|rx_reset|time)|upstream_cx_destroy_remote_with_active_rq|grpc\.\d+)$|^http\..*\.{_CUT_OFF}$|^server\.uptime$"
-)
-Buckets = Mapping[tuple[float, float], int]
-
-
-class Scrape(msgspec.Struct):
-    """One reading: counters and gauges by name, histograms by name and bucket."""
-
-    values: dict[str, int]
-    histograms: dict[str, Buckets]
-    at_s: float
-    pid: int = 0  # of the Envoy that was read
+REPLICAS_EVERY_S = 5.0  # /clusters is ten times the bytes of /stats
+_CLUSTER_GAUGES = frozenset({"upstream_rq_active", "outlier_detection.ejections_active"})
+_HOST_GAUGES = frozenset({"rq_active", "cx_active"})
+_DEADLINE_EXCEEDED = GRPC_CODES.index("DEADLINE_EXCEEDED")
+_STATUS = re.compile(r"upstream_rq_\d{3}")
+_CODE = re.compile(r"grpc\.\d+")
+_ZERO = Sample()
+Latency = Mapping[str, tuple[str, Buckets]]  # cluster -> as Envoy wrote it, and taken apart
+_UNREAD: tuple[str, Buckets] = ("", {})
 
 
 class Statistics:
@@ -41,27 +34,45 @@ class Statistics:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._last: Scrape | None = None
-        self._last_hosts: dict[tuple[str, Address], dict[str, int]] = {}
+        self._last_at_s = 0.0
+        self._last_pid = 0
+        self._latency: Latency = {}
+        self._tcp: HostCounters = {}
+        self._hosts: HostCounters = {}
+        self._hosts_at_s = 0.0
 
-    async def samples(self, clusters: Mapping[str, ClusterKey], releases: Mapping[Address, int]) -> list[Sample]:
-        """What went through these clusters since the last call; the first one only remembers. Empty without Envoy."""
-        now = await self._scrape()
-        if now is None:
-            return []
-        before, self._last = self._last, now
-        tcp = [key for key in clusters.values() if key.callee_release is None]
-        hosts = await self._hosts(tcp, releases) if tcp else {}
-        if before is None:
-            self._last_hosts = hosts
-            return []
-        uptime = "server.uptime"
-        if now.pid != before.pid or now.values.get(uptime, 0) < before.values.get(uptime, 0):  # another Envoy: from 0
-            before = Scrape({}, {}, before.at_s)
-            self._last_hosts = {}
-        found = _http_samples(before, now, clusters)
-        found += _tcp_samples(self._last_hosts, hosts, clusters, releases, now.at_s - before.at_s)
-        self._last_hosts = hosts
-        return found
+    async def read(self, clusters: Mapping[str, Measured], replicas: Mapping[Address, ReplicaKey]) -> Reading | None:
+        """What came since the last call; None without Envoy, and the first time, which only remembers."""
+        at_s = time.monotonic()
+        body = await self._admin.get("/stats", usedonly="", histogram_buckets="detailed")
+        pid = self._admin.pid
+        if body is None:
+            return None
+        now = parse(body)
+        before, was_at_s = self._last, self._last_at_s
+        if before is not None and (pid != self._last_pid or now.uptime_s < before.uptime_s):  # another Envoy: from 0
+            before, was_at_s = Scrape({}, {}, {}, 0), max(was_at_s, at_s - now.uptime_s)
+            self._latency, self._tcp, self._hosts = {}, {}, {}
+            self._hosts_at_s = max(self._hosts_at_s, was_at_s) if self._hosts_at_s else 0.0
+        tcp = {name: one for name, one in clusters.items() if one.key.callee_release is None}
+        tcp_hosts = await self._clusters(one.key for one in tcp.values())
+        hosts = await self._clusters() if at_s - self._hosts_at_s >= REPLICAS_EVERY_S - 0.5 else None
+        latency = {
+            name: old if (old := self._latency.get(name)) and old[0] == text else (text, buckets(text))
+            for name, text in now.latency.items()
+        }
+        edges = {} if before is None else self._edges(before, now, clusters, latency)
+        self._last, self._last_at_s, self._last_pid, self._latency = now, at_s, pid, latency
+        if tcp_hosts is not None:
+            if before is not None:
+                edges |= _tcp_edges(self._tcp, tcp_hosts, tcp, replicas)
+            self._tcp = tcp_hosts
+        counted: Mapping[ReplicaKey, ReplicaCounts] = {}
+        if hosts is not None:
+            if before is not None and self._hosts_at_s:
+                counted = _replicas(self._hosts, hosts, clusters, replicas, at_s - self._hosts_at_s)
+            self._hosts, self._hosts_at_s = hosts, at_s
+        return None if before is None else Reading(seconds=at_s - was_at_s, edges=edges, replicas=counted)
 
     async def inflight(self, addresses: Sequence[Address], keys: Iterable[ClusterKey]) -> dict[Address, int] | None:
         """Requests in flight (connections of TCP) at each address, over the clusters of these keys; None without Envoy."""
@@ -74,127 +85,122 @@ class Statistics:
                 counts[address] += values.get("cx_active" if "@tcp~" in cluster else "rq_active", 0)
         return counts
 
-    async def _scrape(self) -> Scrape | None:
-        query = {"usedonly": "", "format": "json", "histogram_buckets": "detailed", "filter": _FILTER}
-        at_s = time.monotonic()
-        body = await self._admin.get("/stats", **query)
-        if body is None:
-            return None
-        scrape = parse(body, at_s)
-        scrape.pid = self._admin.pid
-        return scrape
-
-    async def _hosts(
-        self, keys: Iterable[ClusterKey], releases: Mapping[Address, int]
-    ) -> dict[tuple[str, Address], dict[str, int]]:
-        found = await self._clusters(keys) or {}
-        return {place: values for place, values in found.items() if place[1] in releases}
-
-    async def _clusters(self, keys: Iterable[ClusterKey]) -> dict[tuple[str, Address], dict[str, int]] | None:
-        targets = sorted({re.escape(key.endpoints) for key in keys})
-        if not targets:
-            return {}
-        body = await self._admin.get("/clusters", format="json", filter=rf"->({'|'.join(targets)})~[^~]*$")
+    async def _clusters(self, keys: Iterable[ClusterKey] | None = None) -> HostCounters | None:
+        """The hosts of the clusters of these keys; of all without."""
+        if keys is None:
+            body = await self._admin.get("/clusters")
+        else:
+            targets = sorted({re.escape(key.endpoints) for key in keys})
+            if not targets:
+                return {}
+            body = await self._admin.get("/clusters", filter=rf"->({'|'.join(targets)})~[^~]*$")
         return None if body is None else parse_hosts(body)
 
-
-def parse(body: bytes, at_s: float) -> Scrape:
-    """Envoy's /stats in JSON with detailed buckets."""
-    scrape = Scrape({}, {}, at_s)
-    for stat in json.loads(body)["stats"]:
-        if "histograms" in stat:
-            for detail in stat["histograms"].get("details", ()):
-                buckets = {(b["lower_bound"], b["width"]): b["count"] for b in detail["totals"]}
-                scrape.histograms[detail["name"]] = buckets
-        elif isinstance(stat.get("value"), int):
-            scrape.values[stat["name"]] = stat["value"]
-    return scrape
-
-
-def parse_hosts(body: bytes) -> dict[tuple[str, Address], dict[str, int]]:
-    """Envoy's /clusters in JSON: the counters of each host of each cluster."""
-    found: dict[tuple[str, Address], dict[str, int]] = {}
-    for cluster in json.loads(body).get("cluster_statuses", ()):
-        for host in cluster.get("host_statuses", ()):
-            where: Any = host["address"].get("socket_address")
-            if where:
-                values = {stat["name"]: int(stat.get("value", 0)) for stat in host["stats"] if "name" in stat}
-                found[cluster["name"], Address(where["address"], where["port_value"])] = values
-    return found
-
-
-def _http_samples(before: Scrape, now: Scrape, clusters: Mapping[str, ClusterKey]) -> list[Sample]:
-    found = []
-    cut_off = {
-        name: _grown(before, now, f"http.{name}.{_CUT_OFF}")
-        for name in {stat_name(k.listener) for k in clusters.values()}
-    }
-    for name, key in clusters.items():
-        if key.callee_release is None:
-            continue
-        stem = f"cluster.{stat_name(name)}."
-
-        def grown(what: str, stem: str = stem) -> int:
-            return _grown(before, now, stem + what)
-
-        answered = max(grown("upstream_rq_5xx"), sum(grown(f"grpc.{code}") for code in GRPC_FAILURES))
-        # An answer cut off in the middle counts for the edge only: it belongs to a release that lost a connection.
-        lost = grown("upstream_rq_rx_reset") + grown("upstream_cx_destroy_remote_with_active_rq")
-        cut = min(cut_off[stat_name(key.listener)], lost)
-        cut_off[stat_name(key.listener)] -= cut
-        sample = Sample(
-            caller=key.caller,
-            caller_release=key.caller_release,
-            callee=key.callee,
-            callee_release=key.callee_release,
-            seconds=now.at_s - before.at_s,
-            requests=grown("upstream_rq_completed"),
-            failed=answered + cut,
-            retries=grown("upstream_rq_retry"),
-            overflow=grown("upstream_rq_pending_overflow") + grown("upstream_rq_active_overflow"),
-            active=now.values.get(stem + "upstream_rq_active", 0),
-            latency_ms=_latency(before, now, stem + "upstream_rq_time"),
-        )
-        if sample.requests or sample.failed or sample.active or sample.latency_ms:
-            found.append(sample)
-    return found
+    def _edges(
+        self, before: Scrape, now: Scrape, clusters: Mapping[str, Measured], latency: Latency
+    ) -> dict[EdgeKey, Sample]:
+        cut_off = {name: max(0, count - before.cut_off.get(name, 0)) for name, count in now.cut_off.items()}
+        found: dict[EdgeKey, Sample] = {}
+        for name, one in clusters.items():
+            if one.key.callee_release is None:
+                continue
+            stem = stat_name(name)
+            values = now.clusters.get(stem)
+            if values is None:
+                found.setdefault(one.edge, _ZERO)
+                continue
+            since = grown(before.clusters.get(stem, {}), values, _CLUSTER_GAUGES)
+            # An answer cut off in the middle counts for the listener only: it belongs to a release that lost a connection.
+            resets = since.get("upstream_rq_rx_reset", 0) + since.get("upstream_cx_destroy_remote_with_active_rq", 0)
+            listener = stat_name(one.key.listener)
+            cut = min(cut_off.get(listener, 0), resets)
+            if cut:
+                cut_off[listener] -= cut
+            old, new = self._latency.get(stem, _UNREAD), latency.get(stem, _UNREAD)
+            took = Histogram() if new is old else latency_since(old[1], new[1])
+            counts = _counts(since, one, resets, cut, took)
+            sample = Sample(
+                counts=counts,
+                inflight=values.get("upstream_rq_active", 0),
+                ejected=values.get("outlier_detection.ejections_active", 0),
+            )
+            found[one.edge] = _together(found[one.edge], sample) if one.edge in found else sample
+        return found
 
 
-def _grown(before: Scrape, now: Scrape, name: str) -> int:
-    return max(0, now.values.get(name, 0) - before.values.get(name, 0))
+def _together(one: Sample, other: Sample) -> Sample:
+    """Several clusters of one edge: its ports, or routes whose policies differ."""
+    return Sample(
+        counts=one.counts + other.counts,
+        inflight=one.inflight + other.inflight,
+        ejected=one.ejected + other.ejected,
+    )
 
 
-def _latency(before: Scrape, now: Scrape, name: str) -> tuple[tuple[float, float, int], ...]:
-    old = before.histograms.get(name, {})
-    grown = ((place, count - old.get(place, 0)) for place, count in now.histograms.get(name, {}).items())
-    return tuple((lower, width, count) for (lower, width), count in grown if count > 0)
+def _counts(since: Mapping[str, int], one: Measured, resets: int, cut: int, latency: Histogram) -> Counts:
+    if not (latency.counts or any(since.values())):
+        return _ZERO.counts
+    statuses = {int(name[-3:]): n for name, n in since.items() if n and _STATUS.fullmatch(name)}
+    timeouts = since.get("upstream_rq_timeout", 0)
+    if one.protocol == "grpc":
+        # By what a call ended with, since its status is 200 from the beginning; an answer without a code is a status.
+        codes = {int(name[5:]): n for name, n in since.items() if n and _CODE.fullmatch(name)}
+        proxy = sum(n for status, n in statuses.items() if status in PROXY_STATUSES)
+        requests = max(since.get("grpc.total", 0), proxy) + cut
+        failures = max(sum(n for code, n in codes.items() if one.failures.code_fails(code)), proxy) + cut
+        timeouts += codes.get(_DEADLINE_EXCEEDED, 0)
+    else:
+        requests = sum(statuses.values())
+        failures = sum(n for status, n in statuses.items() if one.failures.status_fails(status)) + cut
+    return Counts(
+        requests=requests,
+        failures=failures,
+        timeouts=timeouts,
+        resets=resets,
+        overflows=since.get("upstream_rq_pending_overflow", 0) + since.get("upstream_rq_active_overflow", 0),
+        retries=since.get("upstream_rq_retry", 0),
+        retries_won=since.get("upstream_rq_retry_success", 0),
+        ejections=since.get("outlier_detection.ejections_enforced_total", 0),
+        latency=latency,
+    )
 
 
-def _tcp_samples(
-    before: Mapping[tuple[str, Address], Mapping[str, int]],
-    now: Mapping[tuple[str, Address], Mapping[str, int]],
-    clusters: Mapping[str, ClusterKey],
-    releases: Mapping[Address, int],
-    seconds: float,
-) -> list[Sample]:
-    sums: dict[tuple[str, int], list[int]] = {}
+def _tcp_edges(
+    before: HostCounters, now: HostCounters, tcp: Mapping[str, Measured], replicas: Mapping[Address, ReplicaKey]
+) -> dict[EdgeKey, Sample]:
+    """Connections instead of requests; by host, since a TCP cluster has the replicas of all releases."""
+    found: dict[EdgeKey, Sample] = {}
     for (name, address), values in now.items():
-        old = before.get((name, address), {})
-        row = sums.setdefault((name, releases[address]), [0, 0, 0])
-        row[0] += max(0, values.get("cx_total", 0) - old.get("cx_total", 0))
-        row[1] += max(0, values.get("cx_connect_fail", 0) - old.get("cx_connect_fail", 0))
-        row[2] += values.get("cx_active", 0)
-    return [
-        Sample(
-            caller=clusters[name].caller,
-            caller_release=clusters[name].caller_release,
-            callee=clusters[name].callee,
-            callee_release=release,
-            seconds=seconds,
-            requests=total,
-            failed=failed,
-            active=active,
-        )
-        for (name, release), (total, failed, active) in sums.items()
-        if name in clusters and (total or failed or active)
-    ]
+        if name not in tcp or address not in replicas:
+            continue
+        since = grown(before.get((name, address), {}), values, _HOST_GAUGES)
+        failed = since.get("cx_connect_fail", 0)
+        counts = Counts(requests=since.get("cx_total", 0), failures=failed)
+        sample = Sample(counts=counts, inflight=values.get("cx_active", 0))
+        edge = tcp[name].edge_to(replicas[address].release)
+        found[edge] = _together(found[edge], sample) if edge in found else sample
+    return found
+
+
+def _replicas(
+    before: HostCounters,
+    now: HostCounters,
+    clusters: Mapping[str, Measured],
+    replicas: Mapping[Address, ReplicaKey],
+    seconds: float,
+) -> dict[ReplicaKey, ReplicaCounts]:
+    sums: dict[ReplicaKey, list[int]] = {}  # over all callers: requests, failures, in flight
+    for (name, address), values in now.items():
+        replica, one = replicas.get(address), clusters.get(name)
+        if replica is None or one is None:
+            continue
+        since = grown(before.get((name, address), {}), values, _HOST_GAUGES)
+        row = sums.setdefault(replica, [0, 0, 0])
+        tcp = one.protocol == "tcp"
+        row[0] += since.get("cx_total" if tcp else "rq_total", 0)
+        row[1] += since.get("cx_connect_fail" if tcp else "rq_error", 0)
+        row[2] += values.get("cx_active" if tcp else "rq_active", 0)
+    return {
+        replica: ReplicaCounts(seconds=seconds, requests=requests, failures=failures, inflight_s=inflight * seconds)
+        for replica, (requests, failures, inflight) in sums.items()
+    }

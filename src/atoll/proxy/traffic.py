@@ -16,23 +16,24 @@ from pathlib import Path
 import grpc.aio
 
 from atoll import ports
+from atoll.model.signals import ReplicaKey
 from atoll.model.state import Address
-from atoll.model.traffic import Ack, Disconnected, Outcome, Refused, Sample, ServiceTraffic, Table
+from atoll.model.traffic import Ack, Disconnected, Outcome, Reading, Refused, ServiceTraffic, Table
 from atoll.proxy import refusals
 from atoll.proxy.admin import Admin
 from atoll.proxy.ads import Ads, Verdict
 from atoll.proxy.envoy import admin_socket, xds_socket
 from atoll.proxy.hold import Holder
 from atoll.proxy.listening import not_listening
-from atoll.proxy.names import ClusterKey
+from atoll.proxy.names import Measured
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, listen_port
 from atoll.proxy.stats import Statistics
 from atoll.proxy.translate import (
-    cluster_keys,
     endpoint_sets,
     endpoints_at,
     held_choice,
     keys,
+    measured,
     translate,
     untranslatable,
     widened,
@@ -67,7 +68,7 @@ class EnvoyProxy(ports.Traffic):
         self._admin = Admin(admin_socket(run_dir))
         self._statistics = Statistics(self._admin)
         self._table: Table | None = None
-        self._named: tuple[Table | None, dict[str, ClusterKey]] = (None, {})
+        self._measured: tuple[Table | None, dict[str, Measured]] = (None, {})
         self._listening: set[tuple[int, str, str]] = set()  # generation, listener, version: seen to listen
         self._lock = asyncio.Lock()
         self._server: grpc.aio.Server | None = None
@@ -259,20 +260,23 @@ class EnvoyProxy(ports.Traffic):
             for service, upstream, point in endpoints_at(self._table)
             if point.address in wanted
         }
-        chosen = [key for key in self._clusters().values() if (key.callee, key.port) in places]
-        return await self._statistics.inflight(addresses, chosen)
+        keys = (one.key for one in self._clusters().values())
+        return await self._statistics.inflight(addresses, [k for k in keys if (k.callee, k.port) in places])
 
-    async def samples(self) -> Sequence[Sample]:
+    async def read(self) -> Reading | None:
         """What went through every edge since the last call."""
         if self._table is None:
-            return ()
-        releases = {point.address: upstream.release for _, upstream, point in endpoints_at(self._table)}
-        return await self._statistics.samples(self._clusters(), releases)
+            return None
+        replicas = {
+            point.address: ReplicaKey(service, upstream.release, point.replica)
+            for service, upstream, point in endpoints_at(self._table)
+        }
+        return await self._statistics.read(self._clusters(), replicas)
 
-    def _clusters(self) -> Mapping[str, ClusterKey]:
-        if self._table is not None and self._named[0] is not self._table:
-            self._named = (self._table, cluster_keys(self._table))
-        return self._named[1]
+    def _clusters(self) -> Mapping[str, Measured]:
+        if self._table is not None and self._measured[0] is not self._table:
+            self._measured = (self._table, measured(self._table))
+        return self._measured[1]
 
     def generation(self) -> int:
         """How often an Envoy has connected."""

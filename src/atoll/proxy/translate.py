@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from atoll.model.spec import Protocol
+from atoll.model.spec import Failures, Protocol
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
 from atoll.proxy import clusters, listeners, routes
-from atoll.proxy.names import GATEWAY, ClusterKey, edge_name, endpoint_set
+from atoll.proxy.names import GATEWAY, ClusterKey, Measured, edge_name, endpoint_set
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, Resource
 
 DEFAULT_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
@@ -75,14 +75,25 @@ def keys(table: Table, names: frozenset[str]) -> set[Key]:
     return found
 
 
-def cluster_keys(table: Table) -> dict[str, ClusterKey]:
+def measured(table: Table) -> dict[str, Measured]:
     """Every cluster of the table by name, for statistics."""
-    found: dict[str, ClusterKey] = {}
+    found: dict[str, Measured] = {}
     for service, entry in table.services.items():
-        found |= {key.name: key for _, key in _gateway_keys(service, entry)}
+        for _, key in _gateway_keys(service, entry):
+            found[key.name] = _measured(key, "http", entry)
     for caller, edge in _edges(table, frozenset(table.services)):
-        found |= {key.name: key for key in _edge_keys(table, caller, edge)}
+        callee = None if edge.url is not None else table.services.get(edge.callee)
+        for key in _edge_keys(table, caller, edge):
+            found[key.name] = _measured(key, edge.protocol, callee)
     return found
+
+
+def _measured(key: ClusterKey, protocol: Protocol, callee: ServiceTraffic | None) -> Measured:
+    """As the release behind it says; one outside the workspace says nothing."""
+    for upstream in callee.upstreams if callee else ():
+        if (upstream.release, upstream.port) == (key.callee_release, key.port):
+            return Measured(key=key, protocol=upstream.protocol, failures=upstream.failures)
+    return Measured(key=key, protocol=protocol, failures=Failures())
 
 
 def widened(old: Table, new: Table, names: frozenset[str]) -> Table:

@@ -34,6 +34,7 @@ from atoll.ports import Clock, Host, Launch, Vault
 from atoll.realise.edges import Edges
 from atoll.realise.facts import Facts
 from atoll.realise.inflight import Inflight
+from atoll.realise.job_runs import JobRuns
 from atoll.realise.leases import Ports
 from atoll.realise.plan_rows import Ends, PlanRows
 from atoll.realise.prober import Prober
@@ -77,6 +78,9 @@ class Cell:
         self._launches: dict[str, Launch] = {}
         self._inflight = Inflight(service, shared.actor)
         self._edges = Edges(service, shared.records, shared.ports, shared.actor, shared.clock)
+        self._jobs = JobRuns(
+            service, shared.host, shared.facts, shared.records, shared.vault, shared.clock, self._edges, self._folders
+        )
         self._signalled: set[str] = set()
         self._killed: dict[str, float] = {}  # replica -> when SIGKILL was sent last, boot seconds
         self._problem = _NO_PROBLEM
@@ -194,7 +198,7 @@ class Cell:
         if want is None or not self._shared.facts.known:
             return None
         releases = self._shared.records.releases_of(self.service)
-        await self._edges.lease(want, releases)
+        await self._edges.lease(want, releases, self._jobs.releases())
         self._submit(want, releases)
         now = self._shared.clock.now()
         plan = reconcile(want, self.observe(), releases, self._backoff, now, self._fresh)
@@ -208,6 +212,8 @@ class Cell:
             self._submit(want, releases)
         self._problem = _NO_PROBLEM
         self._follow_replicas(releases)
+        if (wait_s := await self._jobs.step(releases, self._tasks.create_task)) is not None:
+            waits.append(wait_s)
         if await self._count(want):
             waits.append(self._inflight.again_s)
         self._shared.on_change(self.service)
@@ -230,7 +236,9 @@ class Cell:
     # --- traffic --------------------------------------------------------------------------------------------------
 
     def _submit(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        traffic = entry(want, self.observe(), releases, self._edges.ports(), self._shared.callee_port)
+        traffic = entry(
+            want, self.observe(), releases, self._edges.ports(), self._shared.callee_port, self._jobs.releases()
+        )
         if traffic != self._shared.actor.wanted(self.service):
             self._inflight.reset()
         self._shared.actor.submit(traffic)
@@ -294,7 +302,9 @@ class Cell:
             launch = await self.resolve(row, release)
         except AtollError as exc:  # a secret that is gone, a vault that does not answer
             now = self._shared.clock.now()
-            self._shared.facts.failed(row, Exit(error=str(exc), at_s=now.boot_s, wall=now.wall))
+            self._shared.facts.failed(
+                row.id, self.service, row.release, Exit(error=str(exc), at_s=now.boot_s, wall=now.wall)
+            )
             return
         self._launches[row.id] = launch
         await self._shared.facts.start(launch)

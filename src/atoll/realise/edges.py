@@ -3,7 +3,7 @@
 Its cell leases before it submits traffic and asks `are_up` before it starts a replica. Nothing here speaks to the proxy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from atoll.decide.traffic import edge_keys
 from atoll.model.state import Release, ServiceDesired
@@ -23,9 +23,9 @@ class Edges:
         self._actor, self._clock = actor, clock
         self._since: dict[int, float] = {}
 
-    async def lease(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        """Ports for the edges of every release that runs or shall run; those of releases that are gone are freed."""
-        running = {row.release for row in self._records.replicas(self._service).values()}
+    async def lease(self, want: ServiceDesired, releases: Mapping[int, Release], jobs: Collection[int]) -> None:
+        """Ports for the edges of every release that runs or shall run, or has `jobs`; the others are freed."""
+        running = {row.release for row in self._records.replicas(self._service).values()} | set(jobs)
         wanted = {revision.release for revision in want.revisions if revision.replicas > 0} | running
         needed = {key for n in wanted if n in releases for key in edge_keys(releases[n])}
         held = {holder: port for holder, port in self.ports().items() if self._is_mine(holder)}

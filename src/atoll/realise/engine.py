@@ -69,6 +69,10 @@ class HostEngine:
         """Take the newest wish for a service."""
         self._cell(want.service).apply(want)
 
+    def hint(self, service: str) -> None:
+        """A row of the service's jobs was written: look at it."""
+        self._cell(service).hint()
+
     def observe(self, service: str) -> Observation:
         """What is known of it now."""
         return self._cell(service).observe()
@@ -156,6 +160,7 @@ class HostEngine:
         for cell in self._cells.values():
             cell.hint()
         known = {id for name in self._records.services() for id in self._records.replicas(name)}
+        known |= {run.process for run in self._records.runs.values() if not run.ended}
         for stray in self._facts.strays(known):
             # Its row is gone: a daemon was killed between dropping the row and telling the host.
             self._tasks.create_task(self._facts.forget(stray))

@@ -1,4 +1,4 @@
-"""What the host says of its replicas, kept fresh: pushed exits at once, a full list now and then as the truth."""
+"""What the host says of its replicas and jobs, kept fresh: pushed exits at once, a full list now and then as the truth."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
-from atoll.model.state import Exit, ReplicaRecord
+from atoll.model.state import Exit
 from atoll.ports import Clock, Host, Hosted, Launch
 
 _LIST_EVERY_S = 10.0  # exits are pushed; the list heals what a push missed
@@ -65,11 +65,11 @@ class Facts:
             self._early.pop(launch.id, None)
         self._on_change(launch.service)
 
-    def failed(self, row: ReplicaRecord, exit_: Exit) -> None:
+    def failed(self, replica: str, service: str, release: int, exit_: Exit) -> None:
         """It could not even be tried: its secret or template does not resolve."""
-        self._busy.discard(row.id)
-        self._hosted[row.id] = Hosted(id=row.id, pid=None, service=row.service, release=row.release, exit=exit_)
-        self._on_change(row.service)
+        self._busy.discard(replica)
+        self._hosted[replica] = Hosted(id=replica, pid=None, service=service, release=release, exit=exit_)
+        self._on_change(service)
 
     async def forget(self, replica: str) -> None:
         """Tell the host that nobody needs this one any more; tried again with the next list if it is away."""

@@ -3,14 +3,15 @@
 The daemon and the cells share one `Records`. A row is changed here only after the store has it for good.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from atoll.model.state import Event, Intent, Receipt, Release, ReplicaRecord, Rollout
+from atoll.model.state import Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
 
 _log = logging.getLogger(__name__)
-_BAD = frozenset({"replica.crashed", "replica.killed", "rollout.undoing", "rollout.undone"})
+_BAD = frozenset({"replica.crashed", "replica.killed", "rollout.undoing", "rollout.undone", "job.failed", "job.missed"})
 
 
 class Records:
@@ -22,9 +23,11 @@ class Records:
         self.intents: dict[str, Intent] = {}
         self.rollouts: dict[str, Rollout] = {}
         self.receipts: dict[str, Receipt] = {}
+        self.runs: dict[str, JobRun] = {}
         self.leases: dict[int, str] = {}
         self._replicas: dict[str, dict[str, ReplicaRecord]] = {}
-        for rows in (saved.releases, saved.intents, saved.rollouts, saved.replicas, saved.receipts):
+        self._runs_locks: dict[str, asyncio.Lock] = {}
+        for rows in (saved.releases, saved.intents, saved.rollouts, saved.replicas, saved.receipts, saved.runs):
             for row in rows:
                 self._put(row)
         for lease in saved.leases:
@@ -50,6 +53,15 @@ class Records:
         """The replica rows of one service by id."""
         return self._replicas.get(service, {})
 
+    def runs_of(self, service: str) -> list[JobRun]:
+        """The kept job runs of a service, the oldest first."""
+        mine = (run for run in self.runs.values() if run.service == service)
+        return sorted(mine, key=lambda run: (run.created_wall, run.id))
+
+    def runs_lock(self, service: str) -> asyncio.Lock:
+        """Held by whoever changes a run's row, from reading it to its commit."""
+        return self._runs_locks.setdefault(service, asyncio.Lock())
+
     def services(self) -> Iterable[str]:
         """Every service that was ever deployed here."""
         return sorted({*self.releases, *self.intents})
@@ -62,6 +74,12 @@ class Records:
         """The newest rollout of a service, ended or not."""
         found = [row for row in self.rollouts.values() if row.service == service]
         return max(found, key=lambda row: row.started_wall) if found else None
+
+    def live_since(self, service: str, release: int) -> float:
+        """Since when a release has the traffic (wall); when it was made, where nothing tells."""
+        mine = [row for row in self.receipts.values() if row.service == service and row.outcome == "live"]
+        newest = max((row.wall for row in mine if row.release == release), default=0.0)
+        return newest or self.releases[service][release].created_wall
 
     def later(self, service: str, wall: float) -> float:
         """`wall`, or just after the newest rollout or receipt: they are told apart by it, and clocks are set back."""
@@ -85,6 +103,8 @@ class Records:
                 self._replicas.setdefault(row.service, {})[row.id] = row
             case Receipt():
                 self.receipts[row.rollout] = row
+            case JobRun():
+                self.runs[row.id] = row
 
     def _drop(self, kind: RowKind, key: str) -> None:
         match kind:
@@ -100,6 +120,8 @@ class Records:
                     rows.pop(key, None)
             case "receipt":
                 self.receipts.pop(key, None)
+            case "run":
+                self.runs.pop(key, None)
 
 
 def _tell(event: Event) -> None:

@@ -8,6 +8,7 @@ DAY_S: Final = 86_400.0
 # decisions are few, and the delivery metrics open them years later. What comes and goes with every restart is not.
 KEEP_S: Final = {
     "replica.": 30 * DAY_S,
+    "job.": 90 * DAY_S,
     "proxy.": 30 * DAY_S,
     "daemon.": 90 * DAY_S,
 }

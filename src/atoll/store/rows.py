@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Delete, Table, delete, select
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from atoll.model.errors import UserError
-from atoll.model.state import Intent, Receipt, Release, ReplicaRecord, Rollout
+from atoll.model.state import Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Row, RowKind
 from atoll.store import schema
 
@@ -18,6 +18,7 @@ TABLES: Final[dict[RowKind, Table]] = {
     "rollout": schema.rollouts,
     "replica": schema.replicas,
     "receipt": schema.receipts,
+    "run": schema.job_runs,
 }
 _KINDS: Final[dict[type[Row], RowKind]] = {
     Release: "release",
@@ -25,8 +26,9 @@ _KINDS: Final[dict[type[Row], RowKind]] = {
     Rollout: "rollout",
     ReplicaRecord: "replica",
     Receipt: "receipt",
+    JobRun: "run",
 }
-_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt)
+_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt, JobRun)
 
 
 def _upsert(table: Table) -> Insert:

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
 
-HEAD: Final = "0001"  # the newest revision in migrations/versions; revisions are ordered by their name
+HEAD: Final = "0002"  # the newest revision in migrations/versions; revisions are ordered by their name
 
 metadata = MetaData()
 
@@ -63,6 +63,19 @@ receipts = Table(
     Column("release", Integer, nullable=False),
     Column("outcome", String, nullable=False),
     Column("wall", Float, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("service", String, nullable=False),
+    Column("job", String, nullable=False),
+    Column("release", Integer, nullable=False),
+    Column("trigger", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_wall", Float, nullable=False),
     Column("body", Text, nullable=False),
 )
 

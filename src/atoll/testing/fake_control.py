@@ -1,7 +1,8 @@
 """An environment of pretend behind the real API: answers like `daemon.environment`, runs nothing.
 
 For tests of the API, of the command line and of other clients. `Served` puts it on a unix socket in a thread of its own.
-A deploy whose note is `fail` is undone, one whose note is `refuse` is refused; secret values are never given out.
+A deploy whose note is `fail` is undone, one whose note is `refuse` is refused; secret values are never given out. Every
+service has the jobs `reindex` and `nightly`; a run with the argument `fail` fails, one with `hang` runs until it is stopped.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import msgspec
 from atoll.daemon.api import Api
 from atoll.daemon.serve import serve
 from atoll.model.errors import Conflict, NotFound, Refused
+from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase
 from atoll.model.suggest import did_you_mean
@@ -27,6 +29,8 @@ from atoll.model.wire import (
     ErrorView,
     ExecRequest,
     ExecView,
+    JobRunView,
+    JobView,
     Mutation,
     OperationView,
     PartView,
@@ -35,6 +39,7 @@ from atoll.model.wire import (
     ReplicaView,
     RestartRequest,
     RollbackRequest,
+    RunRequest,
     ScaleRequest,
     SecretRequest,
     SecretView,
@@ -42,9 +47,19 @@ from atoll.model.wire import (
     ServiceView,
     StatusView,
     StopRequest,
+    StopRunRequest,
     UpRequest,
     UpView,
     WhyView,
+)
+from atoll.model.wire_signals import (
+    ReplicaRow,
+    SeriesPoint,
+    SeriesView,
+    SignalRow,
+    SignalsView,
+    TotalRow,
+    TotalsView,
 )
 from atoll.ports import LogLine
 
@@ -61,6 +76,7 @@ class FakeControl:
         self.operations: dict[str, OperationView] = {}
         self.requests: list[object] = []  # every change that was asked for and not merely repeated
         self.answers: dict[str, OperationView] = {}  # idempotency key -> the first answer
+        self.job_runs: dict[str, JobRunView] = {}
         self.ledger: list[Event] = []
         self.vault: dict[str, int] = {}
         self.streams = 0  # open ones
@@ -175,12 +191,100 @@ class FakeControl:
             for name in services or sorted(self.services)
             for number, text in enumerate(self.texts)
         ]
+        lines += [
+            LogLine(
+                service=run.service, replica=f"{run.id}.1", wall=_WALL, stream="stdout", text=f"output of {run.id}",
+                cursor="0",
+            )
+            for run in self.job_runs.values()
+            if run.service in (services or self.services)
+        ]  # fmt: skip
         until = _WALL * 2 if until_wall is None else until_wall
-        chosen = [line for line in lines if since_wall <= line.wall <= until and replica in {None, line.replica}]
+        chosen = [line for line in lines if since_wall <= line.wall <= until and _is_of(line, replica)]
         for line in chosen[-tail:] if tail else []:
             yield line
         while follow:
             await asyncio.sleep(3600)
+
+    async def signals(
+        self, service: str | None = None, release: int | None = None, caller: str | None = None, seconds: int = 10
+    ) -> SignalsView:
+        """Ten requests a second through the gateway to each service, one in a hundred failed."""
+        names = sorted(self.services) if service is None else [self._find(service).name]
+
+        def row(name: str, n: int | None, who: str | None) -> SignalRow:
+            return SignalRow(
+                service=name,
+                release=n,
+                caller=who,
+                seconds=seconds,
+                requests=10 * seconds,
+                failures=seconds // 10,
+                rps=10.0,
+                failure_pct=1.0,
+                p50_ms=4.0,
+                p95_ms=9.5,
+                p99_ms=120.0,
+                inflight=2,
+            )
+
+        return SignalsView(
+            wall=time.time(),
+            boot_s=time.monotonic(),
+            seconds=seconds,
+            services=tuple(row(name, None, caller) for name in names),
+            releases=tuple(row(name, release or 1, caller) for name in names),
+            edges=tuple(row(name, release or 1, caller or "") for name in names),
+            replicas=tuple(
+                ReplicaRow(service=name, release=1, replica=f"{name}-1", memory_bytes=2**24, cpu_s=1.5)
+                for name in names
+            ),
+        )
+
+    async def series(
+        self, service: str, release: int | None = None, caller: str | None = None, seconds: int = 3600, step: int = 60
+    ) -> SeriesView:
+        self._find(service)
+        points = tuple(
+            SeriesPoint(wall=_WALL + step * n, seconds=step, requests=step, rps=1.0)
+            for n in range(min(3, seconds // step))
+        )
+        return SeriesView(service=service, release=release, caller=caller, step_s=step, points=points)
+
+    async def totals(self) -> TotalsView:
+        counts = Counts(requests=100, failures=1, latency=Histogram.of({4: 90, 100: 10}))
+        edges = tuple(
+            TotalRow(edge=EdgeKey("", 0, name, 1), counts=counts, inflight=2) for name in sorted(self.services)
+        )
+        return TotalsView(workspace="shop", environment="local", age_s=0.5, edges=edges)
+
+    async def jobs(self, service: str | None = None, job: str | None = None) -> Sequence[JobView]:
+        if job is not None:
+            self._find_job(service or "", job)
+            view = self._job(service or "", job)
+            runs = [run for run in reversed(self.job_runs.values()) if (run.service, run.job) == (service, job)]
+            return [msgspec.structs.replace(view, runs=tuple(runs))]
+        names = sorted(self.services) if service is None else [self._find(service).name]
+        return [self._job(name, job) for name in names for job in ("nightly", "reindex")]
+
+    async def job_run(self, run_id: str) -> JobRunView:
+        if run_id not in self.job_runs:
+            raise NotFound(
+                f"there is no run '{run_id}'", "it may be older than what is kept", "see `atoll jobs`", id="unknown-run"
+            )
+        return self.job_runs[run_id]
+
+    async def watch_run(self, run_id: str) -> AsyncIterator[JobRunView]:
+        self.streams += 1
+        try:
+            while True:
+                view = await self.job_run(run_id)
+                yield view
+                if view.ended:
+                    return
+                await self._until(partial(self._went_on, view))
+        finally:
+            self.streams -= 1
 
     async def secrets(self) -> Sequence[SecretView]:
         return [SecretView(name=name, version=version) for name, version in sorted(self.vault.items())]
@@ -266,6 +370,9 @@ class FakeControl:
                 )
             ]
         view = self._find(service)
+        if isinstance(request, RunRequest):
+            self._find_job(service, request.job)
+            return [PlanView(service=service, kind="run", release=view.release, steps=(f"run {request.job}",))]
         kinds = {RollbackRequest: "rollback", RestartRequest: "restart", ScaleRequest: "scale", StopRequest: "stop"}
         kind = kinds[type(request)]
         steps = (f"{kind} {service}",)
@@ -277,6 +384,45 @@ class FakeControl:
             raise ZeroDivisionError("a bug of pretend")
         code = int(request.argv[1]) if request.argv[0] == "exit" else 0
         return ExecView(exit=Exit(code=code), output=" ".join(request.argv) + "\n", replica=f"{service}-r1-0-aaaa")
+
+    async def run_job(self, service: str, request: RunRequest) -> JobRunView:
+        self._find_job(service, request.job)
+        known = next((run for run in self.job_runs.values() if request.key and run.id.endswith(request.key)), None)
+        if known is not None:
+            return known
+        if self.services[service].state == "down":
+            raise Refused(
+                f"{service} is down", "its jobs do not run then", f"start it: `atoll up {service}`", id="service-down"
+            )
+        self.requests.append(request)
+        view = JobRunView(
+            id=f"{service}.{request.job}.{request.key or len(self.job_runs) + 1}",
+            service=service,
+            job=request.job,
+            release=self.services[service].release,
+            trigger="manual",
+            state="running",
+            command=" ".join(["./run", request.job, *request.args]),
+            created_wall=_WALL,
+            started_wall=_WALL,
+        )
+        self.job_runs[view.id] = view
+        if "hang" not in request.args:
+            task = asyncio.create_task(self._finish(view.id, "fail" not in request.args), name=view.id)
+            self._rolling.add(task)
+            task.add_done_callback(self._rolling.discard)
+        return view
+
+    async def stop_run(self, run_id: str, request: StopRunRequest) -> JobRunView:
+        view = await self.job_run(run_id)
+        if not view.ended:
+            self.requests.append(request)
+            view = msgspec.structs.replace(
+                view, state="stopped", ended=True, reason="stopped by ada", ended_wall=_WALL + 1
+            )
+            self.job_runs[run_id] = view
+            await self.record("job.stopped", view.service, f"{view.job} was stopped")
+        return view
 
     async def set_secret(self, name: str, request: SecretRequest) -> SecretView:
         self.requests.append(request)
@@ -294,6 +440,45 @@ class FakeControl:
 
     def _moved(self, seen: OperationView) -> bool:
         return self.operations[seen.id] is not seen
+
+    def _went_on(self, seen: JobRunView) -> bool:
+        return self.job_runs[seen.id] is not seen
+
+    async def _finish(self, run_id: str, good: bool) -> None:
+        await asyncio.sleep(self.step_s)
+        self.job_runs[run_id] = msgspec.structs.replace(
+            self.job_runs[run_id],
+            state="succeeded" if good else "failed",
+            ended=True,
+            exit=Exit(code=0 if good else 4),
+            reason="" if good else "exit code 4",
+            output="" if good else "no such index\n",
+            ended_wall=_WALL + 1,
+            seconds=1.0,
+        )
+        await self.record("job.succeeded" if good else "job.failed", run_id.partition(".")[0], f"{run_id} ended")
+
+    def _find_job(self, service: str, job: str) -> None:
+        self._find(service)
+        if job not in ("nightly", "reindex"):
+            known = ("nightly", "reindex")
+            raise NotFound(
+                f"{service} has no job '{job}'", "it has nightly, reindex", did_you_mean(job, known), id="unknown-job"
+            )
+
+    def _job(self, service: str, job: str) -> JobView:
+        runs = [run for run in self.job_runs.values() if (run.service, run.job) == (service, job)]
+        scheduled = job == "nightly"
+        return JobView(
+            service=service,
+            job=job,
+            command=f"./run {job}",
+            release=self.services[service].release,
+            schedule="0 3 * * *" if scheduled else "",
+            time_zone="Europe/Berlin" if scheduled else "",
+            next_wall=_WALL + 3600 if scheduled else None,
+            last=runs[-1] if runs else None,
+        )
 
     def _grew(self, after: int) -> bool:
         return len(self.ledger) > after
@@ -317,7 +502,15 @@ class FakeControl:
         url = f"http://127.0.0.1:8080/{name}"
         replica = ReplicaView(id=f"{name}-r{n}-0-aaaa", release=f"r{n}", phase="serving", ready=True, pid=100 + n)
         return ServiceView(
-            name=name, state=state, release=f"r{n}", generation=n, ready=1, wanted=1, urls=(url,), replicas=(replica,)
+            name=name,
+            state=state,
+            release=f"r{n}",
+            generation=n,
+            ready=1,
+            wanted=1,
+            rps=0.0,
+            urls=(url,),
+            replicas=(replica,),
         )
 
     def _record(self, kind: str, service: str, message: str) -> None:
@@ -401,6 +594,11 @@ class FakeControl:
             failed=0,
             undo=f"atoll rollback {view.service}" if good else "",
         )
+
+
+def _is_of(line: LogLine, replica: str | None) -> bool:
+    begins = replica is not None and replica.endswith(".") and line.replica.startswith(replica)
+    return replica is None or begins or replica == line.replica
 
 
 def spec_of(name: str) -> ServiceSpec:

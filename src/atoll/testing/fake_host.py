@@ -57,6 +57,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     run_output: str = ""
 
 
+_JOB: Final = Behaviour(ready_s=None, exits_after_s=0.5, exit=Exit(code=0))
+
+
 class _Process:
     """One replica, running or ended."""
 
@@ -90,6 +93,7 @@ class FakeHost:
         self._clock = clock
         self._scripts: dict[tuple[str, int | None], Behaviour] = {}
         self._own_scripts: dict[str, Behaviour] = {}
+        self._job_scripts: dict[tuple[str, str], Behaviour] = {}
         self._processes: dict[str, _Process] = {}
         self._lines: list[LogLine] = []
         self._readers: weakref.WeakSet[_Exits] = weakref.WeakSet()  # a daemon that is gone reads no more
@@ -105,6 +109,10 @@ class FakeHost:
     def script(self, service: str, behaviour: Behaviour, *, release: int | None = None) -> None:
         """How replicas of a service (or of one release of it, which counts more) behave from their next start on."""
         self._scripts[service, release] = behaviour
+
+    def script_job(self, service: str, job: str, behaviour: Behaviour) -> None:
+        """How the runs of a job behave from the next start on; `before` is what runs before releases. Else each ends well."""
+        self._job_scripts[service, job] = behaviour
 
     def script_one(self, replica: str, behaviour: Behaviour) -> None:
         """How the launch with this id behaves; counts most. For a test that makes the ids itself."""
@@ -304,8 +312,9 @@ class FakeHost:
         self._answer()
 
         def wanted(line: LogLine) -> bool:
+            whole = replica is None or (replica.endswith(".") and line.replica.startswith(replica))
             in_time = since_wall <= line.wall and (until_wall is None or line.wall <= until_wall)
-            return line.service == service and replica in {None, line.replica} and in_time
+            return line.service == service and (whole or replica == line.replica) and in_time
 
         seen = len(self._lines)
         found = [line for line in self._lines if wanted(line)]
@@ -354,6 +363,8 @@ class FakeHost:
     def _behaviour(self, launch: Launch) -> Behaviour:
         if launch.id in self._own_scripts:
             return self._own_scripts[launch.id]
+        if len(parts := launch.id.split(".")) > 1:  # a run of a job
+            return self._job_scripts.get((launch.service, parts[1]), _JOB)
         of_all = self._scripts.get((launch.service, None), Behaviour())
         return self._scripts.get((launch.service, launch.release), of_all)
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from atoll.model.signals import Counts, EdgeKey, ReplicaCounts, ReplicaKey
 from atoll.model.state import Address
-from atoll.model.traffic import Ack, Disconnected, Endpoint, Outcome, Refused, Sample, ServiceTraffic, Table
+from atoll.model.traffic import Ack, Disconnected, Endpoint, Outcome, Reading, Refused, Sample, ServiceTraffic, Table
 from atoll.ports import Clock
 
 
@@ -40,7 +41,9 @@ class FakeTraffic:
         self._clock, self._alive = clock, alive
         self._refused: dict[str, str] = {}
         self._inflight: dict[Address, int] = {}
-        self._samples: list[Sample] = []
+        self._edges: dict[EdgeKey, Sample] = {}  # that were ever used
+        self._replicas: dict[ReplicaKey, ReplicaCounts] = {}
+        self._read_s: float | None = None
         self._generation = 1
         self._connected = asyncio.Event()
         self._connected.set()
@@ -73,9 +76,18 @@ class FakeTraffic:
         """How many requests are in flight at an endpoint, until said otherwise."""
         self._inflight[address] = requests
 
-    def push(self, *samples: Sample) -> None:
-        """Have these counted: the next call of `samples` returns them."""
-        self._samples.extend(samples)
+    def count(self, edge: EdgeKey, counts: Counts, *, inflight: int = 0) -> None:
+        """Have these counted: the next call of `read` returns them. From then on it knows the edge."""
+        old = self._edges.get(edge, Sample())
+        self._edges[edge] = Sample(counts=old.counts + counts, inflight=inflight)
+
+    def count_replica(self, replica: ReplicaKey, counts: ReplicaCounts) -> None:
+        """The same for one replica."""
+        self._replicas[replica] = self._replicas.get(replica, ReplicaCounts()) + counts
+
+    def new_reader(self) -> None:
+        """Another daemon reads from now on: its first reading only remembers."""
+        self._read_s = None
 
     def entry(self, service: str) -> ServiceTraffic | None:
         """What the proxy does for a service now."""
@@ -120,12 +132,16 @@ class FakeTraffic:
             return None
         return {address: self._inflight.get(address, 0) for address in addresses}
 
-    async def samples(self) -> Sequence[Sample]:
-        """What was pushed since the last call; nothing while disconnected."""
+    async def read(self) -> Reading | None:
+        """What was counted since the last call; None while disconnected, and the first time, as the real one's."""
         if not self._connected.is_set():
-            return []
-        found, self._samples = self._samples, []
-        return found
+            return None
+        before_s, self._read_s = self._read_s, self._clock.now().boot_s
+        seconds = 0.0 if before_s is None else self._read_s - before_s
+        reading = Reading(seconds=seconds, edges=self._edges, replicas=self._replicas)
+        self._edges = {edge: Sample(inflight=sample.inflight) for edge, sample in self._edges.items()}
+        self._replicas = {}
+        return None if before_s is None else reading
 
     def generation(self) -> int:
         """1, and one more with each `connect`."""

@@ -69,11 +69,12 @@ async def eventually(
 class HostSuite:
     """The tests. Named so that pytest collects subclasses called Test... only."""
 
-    def launch(self, behaviour: Behaviour, *, service: str = "cabin", release: int = 1) -> Launch:
-        """A launch with a fresh id that behaves as named."""
+    def launch(self, behaviour: Behaviour, *, service: str = "cabin", release: int = 1, job: str = "") -> Launch:
+        """A launch with a fresh id that behaves as named; of a run of `job`."""
+        number = next(_numbers)
         missing = behaviour == "missing"
         return Launch(
-            id=f"{service}-r{release}-{next(_numbers)}",
+            id=f"{service}.{job}.{number}.1" if job else f"{service}-r{release}-{number}",
             service=service,
             release=release,
             command=Command(argv=("./no-such-program",)) if missing else Command(shell=LINES[behaviour]),
@@ -290,6 +291,14 @@ class HostSuite:
         assert [line.text for line in lines] == ["line 297", "line 298", "line 299", "line 300", "ready"]
         assert {(line.service, line.replica, line.stream) for line in lines} == {("cabin", launch.id, "stdout")}
         assert [line.wall for line in lines] == sorted(line.wall for line in lines)
+
+    async def test_logs_of_a_job_are_those_of_all_ids_that_begin_so(self, host: Host) -> None:
+        launches = [self.launch("exits-3", job=job) for job in ("nightly", "nightly", "nightly-2")]
+        for launch in (*launches, self.launch("exits-3")):
+            await host.start(launch)
+            await self.ended(host, launch.id)
+        lines = await self.collect(host.logs("cabin", replica="cabin.nightly.", tail=5))
+        assert [(line.replica, line.text) for line in lines] == [(each.id, "failing") for each in launches[:2]]
 
     async def test_logs_follow_and_tell_the_streams_apart(self, host: Host) -> None:
         first = await self.begin(host, "waits")

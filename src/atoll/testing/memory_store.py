@@ -12,11 +12,11 @@ from typing import TypeVar
 import msgspec
 
 from atoll.model.errors import Conflict, Fenced
-from atoll.model.state import Event, Intent, Receipt, Release, ReplicaRecord, Rollout
+from atoll.model.state import Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Change, Lease, Row, RowKind, Saved
 from atoll.store.admission import admit_name, admit_value, unknown, unknown_version
 
-_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt)
+_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt, JobRun)
 
 _TYPES: dict[RowKind, type[Row]] = {
     "release": Release,
@@ -24,6 +24,7 @@ _TYPES: dict[RowKind, type[Row]] = {
     "rollout": Rollout,
     "replica": ReplicaRecord,
     "receipt": Receipt,
+    "run": JobRun,
 }
 _KINDS = {type_: kind for kind, type_ in _TYPES.items()}
 
@@ -96,6 +97,7 @@ class MemoryStore:
             rollouts=tuple(self._all("rollout", Rollout)),
             replicas=tuple(self._all("replica", ReplicaRecord)),
             receipts=tuple(self._all("receipt", Receipt)),
+            runs=tuple(self._all("run", JobRun)),
             leases=tuple(Lease(port=port, holder=holder) for port, holder in sorted(self.disk.leases.items())),
             last_event=len(self.disk.events),
         )

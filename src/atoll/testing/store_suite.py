@@ -14,7 +14,19 @@ import pytest
 
 from atoll.model.errors import Conflict, NotFound, UserError
 from atoll.model.spec import Command, Plain, Port, SecretRef, ServiceSpec
-from atoll.model.state import Artifact, Author, Event, Intent, Receipt, Release, ReplicaRecord, Rollout
+from atoll.model.state import (
+    Artifact,
+    Author,
+    Event,
+    Exit,
+    Intent,
+    JobRun,
+    JobState,
+    Receipt,
+    Release,
+    ReplicaRecord,
+    Rollout,
+)
 from atoll.ports import Change, Lease, RowKind, Saved, Store, Vault
 
 AUTHOR = Author(actor="kim", commit="c0ffee", commit_wall=17.5, dirty=True)
@@ -60,6 +72,25 @@ def a_receipt() -> Receipt:
     )
 
 
+def a_job_run(state: JobState = "running") -> JobRun:
+    """A run of a job, with all that one may hold."""
+    return JobRun(
+        id="orders.nightly.20261126T030000",
+        service="orders",
+        job="nightly",
+        release=1,
+        trigger="schedule",
+        command=Command(argv=("./orders", "report")),
+        env={"LOG_LEVEL": Plain("debug"), "TOKEN": SecretRef("report")},
+        timeout_s=600.0,
+        retries=2,
+        state=state,
+        due_wall=1_800_000_000.0,
+        exit=Exit(code=3),
+        output="no database",
+    )
+
+
 def events(count: int, service: str = "orders") -> tuple[Event, ...]:
     """Numbered events."""
     return tuple(Event(kind="rollout.live", service=service, message=f"event {n}", wall=1.0 + n) for n in range(count))
@@ -82,7 +113,14 @@ class StoreSuite:
         await store.close()
 
     async def test_every_kind_of_row_comes_back_as_it_was_after_a_restart(self, opened: Callable[[], Store]) -> None:
-        rows = (a_release(), Intent(service="orders", generation=1, target=1), a_rollout(), a_replica(), a_receipt())
+        rows = (
+            a_release(),
+            Intent(service="orders", generation=1, target=1),
+            a_rollout(),
+            a_replica(),
+            a_receipt(),
+            a_job_run(),
+        )
         lease = Lease(port=20000, holder="orders-r1-0-k3x9")
         store = opened()
         await store.lead()
@@ -98,6 +136,7 @@ class StoreSuite:
             rollouts=(rows[2],),
             replicas=(rows[3],),
             receipts=(rows[4],),
+            runs=(rows[5],),
             leases=(lease,),
             last_event=last,
         )
@@ -113,13 +152,22 @@ class StoreSuite:
     async def test_rows_are_dropped_by_their_key_and_unknown_keys_are_fine(self, opened: Callable[[], Store]) -> None:
         store = opened()
         await store.lead()
-        rows = (a_release(n=1), a_release(n=2), Intent(service="orders"), a_rollout(), a_replica(), a_receipt())
+        rows = (
+            a_release(n=1),
+            a_release(n=2),
+            Intent(service="orders"),
+            a_rollout(),
+            a_replica(),
+            a_receipt(),
+            a_job_run(),
+        )
         await store.commit(Change(puts=rows))
         drops: tuple[tuple[RowKind, str], ...] = (
             ("release", "orders/1"),
             ("intent", "orders"),
             ("rollout", "ro-1"),
             ("replica", "nobody"),
+            ("run", "orders.nightly.20261126T030000"),
         )
         await store.commit(Change(drops=(*drops, ("replica", "orders-r1-0-k3x9"), ("receipt", "ro-1"))))
         assert await store.load() == Saved(releases=(a_release(n=2),))

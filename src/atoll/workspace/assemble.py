@@ -29,6 +29,7 @@ from atoll.model.spec import (
 from atoll.model.suggest import nearest
 from atoll.workspace.fields_edges import USUAL_ADDRESS
 from atoll.workspace.fields_health import UNSAID
+from atoll.workspace.fields_jobs import settled
 from atoll.workspace.kinds import Mistake
 from atoll.workspace.stores import variables
 
@@ -42,6 +43,11 @@ def service(
     are its own as they are there.
     """
     fields = dict(given)
+    jobs = fields.get("jobs", {})
+    fields["jobs"] = tuple(jobs.values())
+    fields["rollout"] = settled(fields.get("rollout"), jobs)[0]
+    if "run" not in fields:  # its jobs are all of it
+        fields = {"port": "none", "replicas": 0, **fields}
     ports = _ports(fields.pop("port", None), fields.pop("ports", None))
     fields["stores"] = stores
     fields["env"] = {**env, **variables(stores), **own_env(given, environment)}

@@ -8,7 +8,9 @@ import re
 
 from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
+from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH
+from atoll.workspace.fields_jobs import JOBS, ROLLOUT
 from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
 from atoll.workspace.fields_values import (
     COMMAND,
@@ -193,9 +195,10 @@ SERVICE = Table(
         Field(
             "run",
             COMMAND,
-            "What runs one replica: a line for `/bin/sh -c`, or a list. See [Templates](#templates).",
+            "What runs one replica: a line for `/bin/sh -c`, or a list. See [Templates](#templates). A service with `jobs`"
+            " may go without: nothing of it runs all the time then, and it has no port.",
             ('"node server.js"', '["./orders", "--listen", "127.0.0.1:{port}"]'),
-            required=True,
+            default="must be there, unless there are `jobs`",
         ),
         Field("owner", Text(), "Who is asked about it.", ('"checkout"',)),
         Field("description", Text(), "What it is for.", ('"Takes orders."',)),
@@ -252,6 +255,13 @@ SERVICE = Table(
             default="nothing",
         ),
         Field(
+            "failures",
+            FAILURES,
+            "Which answers of this service count as its failures, in rates, receipts and verdicts.",
+            ('{ http = ["5xx", 429] }', '{ grpc = ["UNKNOWN", "INTERNAL"] }'),
+            default="5xx, and the gRPC codes that say the same",
+        ),
+        Field(
             "stores",
             STORES,
             "The databases, caches and brokers that the service uses, each by its name, and the variables that tell where.",
@@ -289,6 +299,21 @@ SERVICE = Table(
             "How long the previous release stays up after a deploy, for an instant rollback.",
             ('"1h"',),
             into="keep_warm_s",
+        ),
+        Field(
+            "jobs",
+            JOBS,
+            "Commands that end, each by its name: run by hand (`atoll run`) or by a schedule, with the release's artifact,"
+            " variables, secrets and calls.",
+            ('{ reindex = "./orders reindex" }', '{ nightly = { run = "./orders report", schedule = "0 3 * * *" } }'),
+            default="none",
+        ),
+        Field(
+            "rollout",
+            ROLLOUT,
+            "How a release takes over.",
+            ('{ before = "./orders migrate" }',),
+            default="the usual way",
         ),
         Field(
             "env",
@@ -342,6 +367,11 @@ SERVICE = Table(
         "signal": "it belongs to [stop]",
         "cwd": "it is called `workdir`",
         "timeout": "a timeout belongs to a call, a route, a probe or the build",
+        "cron": 'a job with a schedule: jobs.nightly = { run = "...", schedule = "0 3 * * *" }',
+        "schedule": "it belongs to a job: [jobs.NAME]",
+        "before": "it belongs to [rollout]",
+        "migrate": 'it is `before` in [rollout]: rollout.before = "./migrate"',
+        "release": "what runs before a release is `before` in [rollout]",
         "store": "it is called `stores`",
         "databases": "it is called `stores`",
         "database": 'it belongs to `stores`: stores.orders-db = { url = "postgres://db:5432/orders", env = "DATABASE_URL" }',
@@ -357,5 +387,5 @@ SERVICE = Table(
         "configs": "a configuration file that is rendered for each replica is in [files]",
         "templates": "a template that is rendered for each replica is in [files]",
     },
-    shape={"not": {"required": ["port", "ports"]}},
+    shape={"not": {"required": ["port", "ports"]}, "anyOf": [{"required": ["run"]}, {"required": ["jobs"]}]},
 )

@@ -92,6 +92,13 @@ _PLACE_FIELDS = (
         default="the one that comes along",
     ),
     Field(
+        "metrics",
+        Integer(1024, 65_535),
+        "A port on 127.0.0.1 where Prometheus may scrape `/metrics`.",
+        ("9464",),
+        default="on the socket of the API only",
+    ),
+    Field(
         "ports",
         _PortRange(
             text=Mapped(Text(), _port_range_text, says='`"first-last"`', shape={"pattern": r"^\d{1,5}\s*-\s*\d{1,5}$"}),

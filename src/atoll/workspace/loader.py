@@ -20,6 +20,7 @@ from atoll.workspace import template_files
 from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service, without_root
 from atoll.workspace.authorities import read_authorities
 from atoll.workspace.discover import SERVICE_FILE
+from atoll.workspace.fields_jobs import settled
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_values import SERVICE_NAME
 from atoll.workspace.fields_workspace import LOCAL, WORKSPACE
@@ -261,12 +262,18 @@ def _services(files: _Files, places: Sequence[Place], around: _Around) -> tuple[
             )
             continue
         files.mistakes(file, environment_mistakes(given, around.environments))
+        files.mistakes(file, settled(given.get("rollout"), given.get("jobs", {}))[1])
         if "port" in raw and "ports" in raw:
             fix = "name each port under `ports`"
             files.mistakes(file, [Mistake("cannot stand beside `ports`", fix, ("port",), id="fields-contradict")])
         if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
             unsure.add(name)
-        given.setdefault("run", Command(argv=("missing",)))  # told already; the rest of the file is still worth a look
+        if "run" not in given and ("run" in raw or not given.get("jobs")):
+            if parsed and "run" not in raw and "jobs" not in raw:
+                files.mistakes(
+                    file, [Mistake("is missing", 'such as run = "node server.js"', ("run",), id="missing-field")]
+                )
+            given["run"] = Command(argv=("missing",))  # told already; the rest of the file is still worth a look
         known = Stores(around.environment, around.environments, around.unread | unread(raw, given))
         stores = known.of_service(given.get("stores", {}), around.stores, own_env(given, around.environment))
         files.mistakes(file, known.mistakes)

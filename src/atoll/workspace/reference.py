@@ -12,7 +12,9 @@ import msgspec
 
 from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
+from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
+from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE, ROLLOUT
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, ROOT_TABLE, WORKSPACE
@@ -53,7 +55,7 @@ and checks while you type: `atoll schema > service.schema.json` at the top of th
 
 ## Templates
 
-In `run`, in `env`, in `files` and in a probe's command:
+In `run`, in `env`, in `files`, in a probe's command and (but for ports) in jobs:
 
 | Template | Value |
 |---|---|
@@ -113,6 +115,14 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         Table("a policy", POLICY_FIELDS, EdgePolicy, spec=EdgePolicy),
     ),
     (
+        "### Failures",
+        (
+            "`[failures]`: which answers say that the service failed, and not that somebody asked it wrongly. A connection "
+            "that broke, an answer that was cut off, a breaker and a time-out always do. See [signals](howto/signals.md)."
+        ),
+        FAILURES,
+    ),
+    (
         "### Stores",
         (
             "`[stores.NAME]`; in short, the variable that gets the URL of the store of that name in atoll.toml:"
@@ -129,7 +139,14 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         CONSUMED_TABLE,
     ),
     ("### Files", "`[files]`, by their path below `{files}`; in short, the text itself.", FILE_TABLE),
-    ("### Limits", "`[limits]`, for each replica.", LIMITS),
+    ("### Limits", "`[limits]`, for each replica and each run of a job.", LIMITS),
+    (
+        "### Jobs",
+        '`[jobs.NAME]`; in short, a command: `jobs.reindex = "./orders reindex"`. See [Jobs](howto/jobs.md).',
+        JOB_TABLE,
+    ),
+    ("### Rollout", "`[rollout]`.", ROLLOUT),
+    ("#### Before", "`[rollout.before]`; in short, a command or the name of a job.", BEFORE_TABLE),
     ("## atoll.toml", "", WORKSPACE),
     (
         "### Roots",

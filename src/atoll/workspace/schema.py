@@ -241,7 +241,7 @@ def _forms(kind: Kind) -> list[Schema]:
 def _is_of(form: Schema, json_type: str) -> bool:
     """Whether a form is of a type; references are tables, choices are texts."""
     usual = "object" if "$ref" in form else "string"
-    types = form.get("type", usual)
+    types = "number" if form.get("type") == "integer" else form.get("type", usual)
     return json_type in types if isinstance(types, list) else json_type == types
 
 

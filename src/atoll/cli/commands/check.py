@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from atoll.model.errors import Problem
+    from atoll.model.spec import WorkspaceSpec
+
+_SHOWN = 3
 
 
 @click.command
@@ -45,11 +48,30 @@ def command(session: Session) -> int:
     else:
         _tell(warnings)
         click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
+        _tell_schedules(workspace)
         if not names:
             click.echo(
                 f"    no service.toml was found below {session.root}; `services` in atoll.toml says where to look"
             )
     return 0
+
+
+def _tell_schedules(workspace: WorkspaceSpec) -> None:
+    """When each scheduled job would run next, three times: a mistaken expression shows."""
+    scheduled = [(name, job) for name, spec in workspace.services.items() for job in spec.jobs if job.schedule]
+    if not scheduled:
+        return
+    import time
+
+    from atoll.cli.commands.jobs import when
+    from atoll.decide.schedule import next_due
+
+    for name, job in scheduled:
+        due, wall = list[str](), time.time()
+        while len(due) < _SHOWN and (following := next_due(job, wall)) is not None:
+            wall = following
+            due.append(when(wall, job.time_zone))
+        click.echo(f"    {name} {job.name} ({job.schedule}): {', '.join(due)}")
 
 
 def _show(session: Session, problems: Sequence[Problem]) -> None:

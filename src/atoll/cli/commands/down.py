@@ -32,7 +32,7 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     """Stop services, or the whole environment.
 
     Without SERVICE: every service, the proxy, the daemon and its keeper. Releases, secrets and the ledger stay. Requests
-    in flight finish first; it returns when all is down. Outside `local` it asks for the environment's name. With --json:
+    in flight finish first, jobs are stopped; it returns when all is down. Outside `local` it asks for the environment's name. With --json:
     the API's ServiceView of each SERVICE.
 
     Example:
@@ -70,7 +70,7 @@ def _wait(session: Session, names: list[str]) -> None:
     deadline = time.monotonic() + _WITHIN_S
     while names:
         views = {view.name: view for view in session.client.status().services}
-        for name in [name for name in names if name not in views or not views[name].replicas]:
+        for name in [name for name in names if name not in views or not _runs(views[name])]:
             session.say(f"{name} is down")
             names.remove(name)
         if time.monotonic() > deadline:
@@ -78,6 +78,10 @@ def _wait(session: Session, names: list[str]) -> None:
                 session.warn(f"{name} is still being stopped{_why(views[name])}; `atoll status` shows when it is down")
             return
         time.sleep(_LOOK_S if names else 0.0)
+
+
+def _runs(view: ServiceView) -> bool:
+    return bool(view.replicas or view.running_jobs)
 
 
 def _why(view: ServiceView) -> str:

@@ -27,6 +27,12 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @click.option("--since", metavar="TIME", help="Only lines since then: 90s, 10m, 2h, 1d, or an ISO 8601 time.")
 @click.option("--until", metavar="TIME", help="Only lines up to then; the same forms.")
 @click.option("--replica", metavar="ID", shell_complete=completing("replicas"), help="Only of this replica.")
+@click.option(
+    "--job",
+    metavar="JOB",
+    shell_complete=completing("jobs"),
+    help="Only of the runs of this job; needs one SERVICE. `before`: before releases.",
+)
 @click.option("-g", "--grep", metavar="REGEX", help="Only lines of which a part matches; `(?i)` first ignores case.")
 @click.option("--level", type=click.Choice(LEVELS), help="Only JSON lines of this level or a graver one.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was printed.")
@@ -41,11 +47,12 @@ def command(
     since: str | None,
     until: str | None,
     replica: str | None,
+    job: str | None,
     grep: str | None,
     level: str | None,
     timestamps: bool,
 ) -> None:
-    """Show what replicas print.
+    """Show what replicas and jobs print.
 
     Without SERVICE: of all services. Lines of ended replicas are kept, too. On a terminal each service has its colour, and
     a line that is a JSON object is shown as level, message and fields; a pipe gets it as it was printed. --grep and
@@ -56,9 +63,15 @@ def command(
       atoll logs orders -f
       atoll logs -f --grep '(?i)error|timeout'
       atoll logs orders payments --since 10m --level warn
+      atoll logs orders --job nightly
     """
     if follow and until is not None:
         raise Failed("--follow has no end", "--until asks for one", "leave one of them out", id="usage")
+    if job is not None:
+        if len(services) != 1 or replica is not None:
+            fix = "such as `atoll logs orders --job nightly`"
+            raise Failed("--job needs one service", "a job belongs to a service", fix, id="usage")
+        replica = f"{services[0]}.{job}."
     now = time.time()
     filtered = any(given is not None for given in (since, until, grep, level))
     lines = session.client.logs(

@@ -19,16 +19,20 @@ from atoll.cli.session import Session, common_options, completing, json_option, 
     shell_complete=completing("releases"),
     help="Which release, such as r7. Default: the one before.",
 )
+@click.option("--force", is_flag=True, help="Also over a change that earlier code may not work with.")
 @receipt_options
 @plan_option
 @common_options
 @json_option
 @takes_session
-def command(session: Session, service: str, to: str | None, detach: bool, markdown: bool, plan: bool) -> int:
+def command(
+    session: Session, service: str, to: str | None, force: bool, detach: bool, markdown: bool, plan: bool
+) -> int:
     """Go back to an earlier release.
 
     Artifact, configuration, policy and contracts go back together; secrets stay at their newest version. While the
-    previous release is warm it is a change of weights only.
+    previous release is warm it is a change of weights only. What ran before a release (`rollout.before`) is not taken
+    back: unless that said that it is backward compatible, going back over it is refused without --force.
 
     Example:
       atoll rollback orders
@@ -37,7 +41,9 @@ def command(session: Session, service: str, to: str | None, detach: bool, markdo
     from atoll.model.wire import RollbackRequest
     from atoll.pipeline.provenance import author
 
-    request = RollbackRequest(to=None if to is None else number(to), author=author(session.root), key=new_key())
+    request = RollbackRequest(
+        to=None if to is None else number(to), force=force, author=author(session.root), key=new_key()
+    )
     if plan:
         return show(session, session.client.plan(request, service))
     return finish(session, [session.client.rollback(service, request)], detach=detach, markdown=markdown)

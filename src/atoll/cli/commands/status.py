@@ -8,31 +8,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.failed import Failed
-from atoll.cli.output import age, console, duration, escape, print_json, print_line, print_screen, size, table
+from atoll.cli.output import age, duration, escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.cli.watch import WATCH_S, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from atoll.model.wire import ServiceView, StatusView
 
-WATCH_S = 1.0
-LOOK_S = 0.1  # for a new size of the window
-ANSWER_S = 2.0  # a page that stands still says so
 _SPARE = ("since", "route", "p95", "errors", "req/s", "release", "ready")  # what a narrow terminal goes without
 _STYLE = {"up": "green", "deploying": "cyan", "degraded": "yellow", "failing": "bold red", "down": "dim"}
 
 
 @click.command
-@click.option("--watch", is_flag=True, help="Show it anew each second until Ctrl-C.")
+@click.option("--watch", "watched", is_flag=True, help="Show it anew each second until Ctrl-C.")
 @click.option("--replicas", is_flag=True, help="Show every replica.")
 @common_options
 @json_option
 @takes_session
-def command(session: Session, watch: bool, replicas: bool) -> None:
+def command(session: Session, watched: bool, replicas: bool) -> None:
     """Show the environment on one screen.
 
     Rates are of the last minute. With --json it is the API's StatusView; with --watch one a line.
@@ -42,7 +39,7 @@ def command(session: Session, watch: bool, replicas: bool) -> None:
       atoll status --watch
       atoll status --json
     """
-    if watch:
+    if watched:
         _watch(session, replicas)
     elif session.json:
         print_json(session.client.raw("/v1/status"))
@@ -59,31 +56,10 @@ def _watch(session: Session, replicas: bool) -> None:
                 print_screen(screen(session.client.status(), replicas))
             sys.stdout.flush()
             time.sleep(WATCH_S)
-    from rich.live import Live
-
-    status = session.client.status()  # an environment that does not run is an error, as without --watch
-    client = session.client_within(ANSWER_S)
-    out = console()
-    silent_since, trouble = 0.0, ""
-    with Live(console=out, screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(_page(status, replicas, out.height, trouble), refresh=True)
-            _pause(out)
-            try:
-                status, silent_since, trouble = client.status(), 0.0, ""
-            except Failed as exc:
-                silent_since = silent_since or time.monotonic()
-                trouble = f"{exc.what}, for {duration(time.monotonic() - silent_since)}; the page is as it was"
+    watch(session, lambda client: client.status(), lambda *drawn: _page(*drawn, replicas=replicas))
 
 
-def _pause(out: Console) -> None:
-    """A second, or until the window has another size."""
-    size_, until = out.size, time.monotonic() + WATCH_S
-    while time.monotonic() < until and out.size == size_:
-        time.sleep(LOOK_S)
-
-
-def _page(status: StatusView, replicas: bool, height: int, trouble: str) -> RenderableType:
+def _page(status: StatusView, height: int, trouble: str, *, replicas: bool) -> RenderableType:
     """What fits on a screen: services that are not well come before those that are, and the rest is counted."""
     from msgspec.structs import replace
     from rich.console import Group
@@ -95,7 +71,9 @@ def _page(status: StatusView, replicas: bool, height: int, trouble: str) -> Rend
     room = max(1, height - len(head) - notes - 5)  # two lines above the table, its header, the count, one to spare
     if replicas or len(status.services) <= room:
         return Group(*head, screen(status, replicas))
-    first = sorted(status.services, key=lambda service: (service.state == "up", service.state == "down", -service.rps))
+    first = sorted(
+        status.services, key=lambda service: (service.state == "up", service.state == "down", -(service.rps or 0.0))
+    )
     names = {service.name for service in first[:room]}
     shown = tuple(service for service in status.services if service.name in names)
     states = [service.state for service in first[room:]]
@@ -132,6 +110,8 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
             yield Text(
                 f"! {service.name}: {service.reason}", _STYLE[service.state] if service.state != "up" else "yellow"
             )
+        for sentence in service.failing_jobs:
+            yield Text(f"! {service.name}: {sentence}", "yellow")
     if replicas:
         fields = ("replica", "release", "phase", "ready", ">pid", "ports", ">memory", ">restarts", ">since", "")
         yield Text("")
@@ -145,13 +125,24 @@ def _row(service: ServiceView, gateway: str) -> tuple[str, ...]:
         f"[bold]{escape(service.name)}[/]",
         release,
         f"[{_STYLE.get(service.state, '')}]{service.state}[/]" if service.state in _STYLE else service.state,
-        f"{service.ready}/{service.wanted}{by_hand}",
-        f"{service.rps:.1f}",
+        "-" if _jobs_only(service) else f"{service.ready}/{service.wanted}{by_hand}",
+        "-" if service.rps is None else f"{service.rps:.1f}",
         "-" if service.error_pct is None else f"{service.error_pct:.2f}%",
         "-" if service.p95_ms is None else f"{service.p95_ms:.0f} ms",
         age(service.since_wall),
-        escape(" ".join(url.removeprefix(gateway).removeprefix("http://") for url in service.urls)),
+        escape(_route(service, gateway)),
     )
+
+
+def _jobs_only(service: ServiceView) -> bool:
+    return bool(service.jobs) and service.wanted == 0 and service.state == "up"
+
+
+def _route(service: ServiceView, gateway: str) -> str:
+    """Its addresses; of a service that has none and only jobs, those."""
+    if _jobs_only(service):
+        return f"jobs: {', '.join(service.jobs)}"
+    return " ".join(url.removeprefix(gateway).removeprefix("http://") for url in service.urls)
 
 
 def _replicas(service: ServiceView) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """Reading what replicas printed, from the files that their shims write (see `atoll.keeper.linelog` for the format)."""
 
 import asyncio
+import glob
 import heapq
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -133,6 +134,8 @@ class Tail:
 
 
 def _files(folder: Path, replica: str | None) -> list[Path]:
+    if replica is not None and replica.endswith("."):
+        return sorted(folder.glob(f"{glob.escape(replica)}*.log"))
     if replica is not None:
         return [folder / f"{replica}.log"]
     return sorted(folder.glob("*.log"))

@@ -6,7 +6,7 @@ An error, a new one too, needs the id of the thing that a person must understand
 
 from collections.abc import Mapping
 
-from atoll.model.catalogue import building, command, deploying, environment, files, running, starting
+from atoll.model.catalogue import building, command, deploying, environment, files, jobs, running, starting
 from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -16,6 +16,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     building.CHAPTER,
     deploying.CHAPTER,
     starting.CHAPTER,
+    jobs.CHAPTER,
     running.CHAPTER,
 )
 

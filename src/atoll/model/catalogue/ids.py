@@ -101,6 +101,13 @@ ErrorId = Literal[
     "not-stable",
     "liveness-lost",
     "proxy-not-acknowledged",
+    # jobs.py: jobs, and what runs before a release
+    "unknown-job",
+    "unknown-run",
+    "job-running",
+    "job-not-running",
+    "before-failed",
+    "over-a-migration",
     # running.py: what callers get from the gateway or the proxy
     "no-ready-replica",
     "no-route",
