@@ -163,7 +163,7 @@ def _watch(client: Client, name: str, inbox: _Inbox) -> None:
 
 def _say_detached(session: Session, view: OperationView) -> None:
     session.warn(
-        f"detached: {_title(view)} goes on; `atoll status` shows it, `atoll rollback {view.service}` undoes it"
+        f"detached: {_title(view)} goes on; `atoll status` shows it, `atoll rollback {view.service}` undoes it once it is live"
     )
 
 

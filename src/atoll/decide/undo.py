@@ -86,7 +86,8 @@ def _too_slow(facts: Facts) -> Reason:
             few = f"only {len(ready)} of {facts.wanted} replicas of {name} stayed ready"
             return Reason(f"{few} within {health.start_budget_s:g} s{because.text}", because.id)
         text = f"{name} was ready, but not for {health.stable_for_s:g} s without a break{because.text}"
-        return Reason(text, "not-stable")
+        end = facts.seen.last_exit.get(facts.candidate.n)
+        return Reason(text, end.id if end is not None and because.id == end.id else "not-stable")
     crashed = f"; it crashed {_times(count)}" if count and facts.candidate.n in facts.seen.last_exit else ""
     return Reason(f"{name} was not ready within {health.start_budget_s:g} s{crashed}{because.text}", because.id)
 
