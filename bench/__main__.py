@@ -13,7 +13,7 @@ from bench import report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAMES = ("deploy", "respawn", "faults", "startup", "newcomer", "idle", "endpoints", "proxy", "signals")
+NAMES = ("deploy", "respawn", "faults", "startup", "newcomer", "idle", "endpoints", "proxy", "verdicts", "signals")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -173,6 +173,10 @@ class Engine(Protocol):
         """See `Host.logs`."""
         ...
 
+    async def signal(self, replica: str, signal: str) -> bool:
+        """Send a signal by name to a replica, for injected faults. False when it is gone, or cannot get one here."""
+        ...
+
     async def last_output(self, replica: str) -> str:
         """See `Host.last_output`."""
         ...

@@ -292,7 +292,8 @@ async def test_a_stream_closes_its_iterator_when_the_client_goes() -> None:
 def test_what_changes_a_service_can_be_planned_at_its_own_address(served: Served) -> None:
     planned = {end.path for end in ENDPOINTS if end.plans}
     assert planned == {"/v1/up"} | {
-        f"/v1/services/{{service}}/{what}" for what in ("deploy", "rollback", "restart", "scale", "stop", "run")
+        f"/v1/services/{{service}}/{what}"
+        for what in ("deploy", "fault", "rollback", "run", "restart", "scale", "steer", "stop")
     }
     with connect(served) as client:
         for what in ("rollback", "restart", "scale", "stop"):

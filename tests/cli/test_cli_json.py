@@ -25,6 +25,12 @@ CALLS: dict[str, tuple[str, ...]] = {
     "deploy": ("deploy", "orders"),
     "rollback": ("rollback", "orders", "--to", "r1"),
     "restart": ("restart", "orders"),
+    "fault": ("fault", "orders", "--abort", "503"),
+    "rollout-show": ("rollout", "show", "orders"),
+    **{
+        f"rollout-{word}": ("rollout", word, "orders")
+        for word in ("pause", "resume", "promote", "abort", "keep", "retry")
+    },
     "scale": ("scale", "orders", "2"),
     "down": ("down", "orders"),
     "status": ("status",),

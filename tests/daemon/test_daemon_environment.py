@@ -6,7 +6,7 @@ import pytest
 from world import World, spec
 
 from atoll.model.errors import Conflict, NotFound
-from atoll.model.spec import Health, Probe, SecretRef
+from atoll.model.spec import Health, Probe, RolloutSpec, SecretRef
 from atoll.model.state import Address, Exit
 from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, SecretRequest, StopRequest, UpRequest
 from atoll.ports import Hosted, Launch
@@ -223,11 +223,11 @@ def test_the_old_release_is_drained_before_it_is_stopped() -> None:
     world = World()
 
     async def scenario() -> None:
-        await world.live(spec(keep_warm_s=0.0))
+        await world.live(spec(rollout=RolloutSpec(bake_s=0.0)))
         view = await world.of()
         address = Address("127.0.0.1", next(iter(view.replicas[0].ports.values())))
         world.traffic.set_inflight(address, 3)
-        operation = await world.deploy(spec(version="v2", keep_warm_s=0.0))
+        operation = await world.deploy(spec(version="v2", rollout=RolloutSpec(bake_s=0.0)))
         await world.clock.sleep(4)
         assert (await world.environment.operation(operation.id)).phase == "draining"
         assert world.host.running("orders", 1)

@@ -6,7 +6,7 @@ from world import ARTIFACT, World, spec
 
 from atoll.decide import plan
 from atoll.model.errors import AtollError, Conflict, NotFound, Refused
-from atoll.model.spec import Call, Limits, Plain, Route, SecretRef
+from atoll.model.spec import Call, Limits, Plain, RolloutSpec, Route, SecretRef
 from atoll.model.state import Intent, Release
 from atoll.model.wire import (
     DeployRequest,
@@ -66,8 +66,8 @@ def test_the_next_deploy_says_what_differs_and_is_what_then_happens() -> None:
     world = World()
 
     async def scenario() -> None:
-        await world.live(spec(keep_warm_s=600.0))
-        wanted = spec(version="v2", keep_warm_s=600.0)
+        await world.live(spec(rollout=RolloutSpec(bake_s=600.0)))
+        wanted = spec(version="v2", rollout=RolloutSpec(bake_s=600.0))
         view = await ask(world, deploy(wanted))
         assert (view.release, view.previous, view.generation) == ("r2", "r1", (await world.of()).generation)
         assert view.changed == ("env VERSION: v1 -> v2",)

@@ -7,7 +7,7 @@ import pytest
 from world import ARTIFACT, World, spec
 
 from atoll.model.errors import NotFound
-from atoll.model.spec import Call, Plain, SecretRef, Store
+from atoll.model.spec import Call, Plain, RolloutSpec, SecretRef, Store
 from atoll.model.state import Exit
 from atoll.model.wire import (
     Draft,
@@ -49,8 +49,8 @@ def test_a_warm_release_that_ends_meanwhile_is_nobodys_doing() -> None:
     world = World()
 
     async def scenario() -> None:
-        await world.live(spec("web", keep_warm_s=20.0))
-        await world.live(spec("web", "v2", keep_warm_s=20.0))
+        await world.live(spec("web", rollout=RolloutSpec(bake_s=20.0)))
+        await world.live(spec("web", "v2", rollout=RolloutSpec(bake_s=20.0)))
         await world.live(spec())
         world.host.script("orders", Behaviour(ready_s=9.0), release=2)
         await world.clock.sleep(15)

@@ -6,6 +6,7 @@ import pytest
 
 from atoll.decide.compose import compose
 from atoll.decide.rollout import LET_GO
+from atoll.model.spec import RolloutSpec
 
 
 def composed(orders: Any, intent: Any, rollout: Any, **facts: Any) -> tuple[list[tuple[int, int, int]], bool]:
@@ -86,7 +87,7 @@ def test_a_first_deploy_whose_target_is_set_when_it_is_live(orders: Any, phase: 
         ("rollback", {}),
         ("restart", {}),
         ("deploy", {"candidate": {"ports": ()}}),
-        ("deploy", {"candidate": {"keep_warm_s": 0.0}}),
+        ("deploy", {"candidate": {"rollout": RolloutSpec(bake_s=0.0)}}),
     ],
 )
 def test_nothing_is_kept_warm_where_it_has_no_use(orders: Any, kind: str, facts: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ What must always hold is asserted at every turn; at the end the world calms down
 nothing but the decisions' own `wake_at_s` and facts that change.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,11 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from atoll.decide.before import needed, run_of
 from atoll.decide.compose import compose
-from atoll.decide.facts import exclusive
+from atoll.decide.facts import exclusive, is_ready
 from atoll.decide.reconcile import Plan, crashes, reconcile
 from atoll.decide.rollout import advance, begin, supersede
+from atoll.decide.steering import Word, steer
+from atoll.decide.strategies import choose
 from atoll.decide.traffic import callee_port, entry
 from atoll.model.actions import Drain, Forget, Kill, Publish, Signal, Start
+from atoll.model.analysis import Outcome, Verdict
+from atoll.model.errors import Conflict
 from atoll.model.spec import Before, Command, Health, Port, RolloutSpec, Route, ServiceSpec, Stop
 from atoll.model.state import (
     ENDED,
@@ -53,6 +58,7 @@ NATURES: tuple[Nature, ...] = (
     "slow",
     "deaf",
 )
+USUAL = RolloutSpec(bake_s=60.0)
 READY_AFTER_S = {"good": 0.2, "slow": 8.0, "deaf": 0.2, "ready, then dies": 0.3, "live, then dies": 0.3}
 DIES_AFTER_S = {"dies at once": 0.1, "ready, then dies": 0.7, "live, then dies": 2.0}
 
@@ -102,6 +108,7 @@ class World:
     slow_host: bool = False
     ids: int = 0
     phases: list[str] = field(default_factory=list)
+    outcome: Outcome | None = None  # of the analysis
 
     @property
     def now(self) -> Now:
@@ -116,6 +123,7 @@ class World:
             replicas=tuple(self._see(record) for record in self.records.values()),
             weights=weights,
             holding=None if self.acked is None else self.acked.hold,
+            header=None if self.acked is None else self.acked.header,
             backoff=crashes(self.backoff),
             last_exit=dict(self.last_exit),
             problem=self.problem,
@@ -149,17 +157,30 @@ class World:
 
     # --- one turn of the daemon ---
 
+    def composed(self) -> ServiceDesired:
+        rollout = self.rollout
+        mine = [one for one in self.observe().replicas if rollout and one.record.release == rollout.candidate]
+        ready = any(is_ready(one) for one in mine)
+        want = compose(self.intent, rollout, self.releases, ready=ready)
+        weights = {rev.release: rev.weight_pct for rev in want.revisions}
+        assert sum(weights.values()) in (0, 100)
+        if rollout is not None and rollout.phase == "stepping" and self.intent.target is not None:
+            assert ready or not weights[rollout.candidate], "a step sends requests to a candidate that is not ready"
+            assert weights[rollout.candidate] <= max(step.weight_pct for step in rollout.steps)
+        return want
+
     def turn(self) -> float | None:
         """Advance, compose, reconcile, do; returns when it wants to be woken."""
         wakes: list[float | None] = []
         for _ in range(20):
             if self.rollout is None or self.rollout.phase in ENDED:
                 break
-            want = compose(self.intent, self.rollout, self.releases)
+            want = self.composed()
             candidate = self.releases[self.rollout.candidate]
             stable = None if self.rollout.stable is None else self.releases[self.rollout.stable]
             replicas = next((rev.replicas for rev in want.revisions if rev.release == candidate.n), 0)
-            step = advance(self.rollout, self.observe(), want, candidate, stable, replicas, self.now, self.run)
+            verdict = Verdict(outcome=self.outcome) if self.outcome else None
+            step = advance(self.rollout, self.observe(), want, candidate, stable, replicas, self.now, self.run, verdict)
             if step.rollout == self.rollout:
                 wakes.append(step.wake_at_s)
                 break
@@ -168,8 +189,7 @@ class World:
             self.prepare()
         else:
             raise AssertionError("a rollout that never comes to rest")
-        want = compose(self.intent, self.rollout, self.releases)
-        assert sum(rev.weight_pct for rev in want.revisions) in (0, 100)
+        want = self.composed()
         self.submit(want)
         if self.host_known:
             plan = self.reconcile(want)
@@ -204,6 +224,7 @@ class World:
     def _entered(self, before: Rollout, after: Rollout, want: ServiceDesired) -> None:
         if after.phase != before.phase:
             self.phases.append(after.phase)
+        self._stepped(before, after)
         if after.phase == "shifting" and before.phase != "shifting":
             revision = next(rev for rev in want.revisions if rev.release == after.candidate)
             ready = [one for one in self.observe().replicas if one.record.release == after.candidate and one.ready]
@@ -212,6 +233,31 @@ class World:
             self.intent = replace(self.intent, target=after.candidate)
         if after.phase == "undone" and self.intent.target == after.candidate:
             self.intent = replace(self.intent, target=after.stable)
+
+    def _stepped(self, before: Rollout, after: Rollout) -> None:
+        """No step is skipped or taken twice, none is left without what its file asks for."""
+        if before.phase != "stepping" or before.boot_id != after.boot_id:
+            return
+        step, order = before.steps[before.step], ("filling", "moving", "watching")
+        if after.asked == before.asked == "promote" and after.step == before.step:
+            return
+        if before.asked == "promote" and before.step < len(before.steps) - 1:
+            assert (after.phase, after.step) in (("stepping", len(before.steps) - 1), ("undoing", before.step))
+            return
+        if after.phase == "stepping" and after.step == before.step:
+            assert order.index(after.stage) - order.index(before.stage) in (0, 1)
+            return
+        if after.phase == "undoing":
+            return
+        assert before.stage == "watching"
+        assert after.step == before.step + 1 if after.phase == "stepping" else after.phase == "shifting"
+        if after.phase == "shifting":
+            assert before.step + 1 == len(before.steps)
+        if not before.asked:
+            policy = self.releases[after.candidate].spec.rollout
+            unmeasured = policy.on_inconclusive if self.outcome == "inconclusive" else policy.on_no_data
+            assert not step.judged or self.outcome == "pass" or unmeasured == "promote", "goes on unmeasured"
+            assert not step.approve
 
     def submit(self, want: ServiceDesired) -> None:
         table = entry(want, self.observe(), self.releases, {}, lambda call: callee_port(call, {}, None))
@@ -401,6 +447,8 @@ class World:
             self.end_run("succeeded")
             self.move(self.now_s)
             before = msgspec.json.encode([self.intent, self.rollout, list(self.records.values())])
+            if self.rollout is not None and self.rollout.paused:
+                self.rollout = steer(self.rollout, "promote", "ada", self.now)
             wake_s = self.turn()
             unsettled = self.sent is not None
             self.acknowledge()
@@ -420,7 +468,7 @@ class World:
         target = self.intent.target
         if target is not None and self.natures[target] not in ("good", "slow", "deaf"):
             return self.now_s < 0  # a target that never settles: a crash loop goes on for ever
-        want = compose(self.intent, self.rollout, self.releases)
+        want = self.composed()
         held = {(record.release, record.slot) for record in self.records.values() if record.phase == "serving"}
         due = {(rev.release, slot) for rev in want.revisions for slot in range(rev.replicas)}
         return held != due or len(held) != len(self.records)
@@ -431,7 +479,7 @@ class World:
         target = self.intent.target
         if target is None or self.natures[target] not in ("good", "slow", "deaf"):
             return
-        want = compose(self.intent, self.rollout, self.releases)
+        want = self.composed()
         if self.releases[target].spec.ports and want.revisions[0].replicas:
             assert self.proxy is not None
             assert self.proxy.weights == {target: 100}
@@ -446,6 +494,18 @@ def place(replica: str, table: ServiceTraffic) -> Literal["absent", "serving", "
             if endpoint.replica == replica:
                 return endpoint.state
     return "absent"
+
+
+ROLLOUTS = st.builds(
+    RolloutSpec,
+    strategy=st.sampled_from(["canary", "rolling", "header", "auto", "blue-green"]),
+    on_no_data=st.sampled_from(["hold", "extend", "fail", "promote"]),
+    on_inconclusive=st.sampled_from(["hold", "extend", "fail", "promote"]),
+    countdown_s=st.sampled_from([0.0, 0.0, 20.0]),
+    bake_s=st.just(60.0),
+    deadline_s=st.just(30.0),
+)
+OUTCOMES = st.sampled_from([None, "pass", "pass", "fail", "inconclusive", "no data", "error"])
 
 
 class Play(RuleBasedStateMachine):
@@ -465,7 +525,15 @@ class Play(RuleBasedStateMachine):
             self.world.acknowledge()
         assert self.world.intent.target == 1
 
-    def _release(self, nature: Nature, replicas: int, overlap: bool, ports: bool, before: bool = False) -> int:
+    def _release(
+        self,
+        nature: Nature,
+        replicas: int,
+        overlap: bool,
+        ports: bool,
+        rollout: RolloutSpec = USUAL,
+        before: bool = False,
+    ) -> int:
         n = max(self.world.releases, default=0) + 1
         self.world.natures[n] = nature
         self.world.releases[n] = Release(
@@ -480,8 +548,7 @@ class Play(RuleBasedStateMachine):
                 stop=Stop(drain_s=5.0, grace_s=2.0),
                 replicas=replicas,
                 overlap=overlap,
-                keep_warm_s=60.0,
-                rollout=RolloutSpec(before=Before(run=Command(argv=("migrate",))) if before else None),
+                rollout=replace(rollout, before=Before(run=Command(argv=("migrate",))) if before else None),
             ),
             artifact=Artifact(key=f"k{n}", digest=f"d{n}", builder="python", platform="any", path="/a"),
         )
@@ -493,9 +560,11 @@ class Play(RuleBasedStateMachine):
             world.rollout = supersede(world.rollout, world.now)
         stable = world.intent.target
         overlap = not exclusive(world.releases[n], world.releases[stable]) if stable else world.releases[n].spec.overlap
+        choice = choose(world.releases[n], world.releases.get(stable or 0), world.releases[n].spec.replicas, None)
+        how = (choice.strategy, choice.why, choice.steps) if kind == "deploy" else ()
         prepares = needed(kind, world.releases[n], () if world.run is None else (world.run,))
         world.ids += 1
-        world.rollout = begin(kind, "orders", f"op{world.ids}", n, stable, overlap, world.now, Author(), prepares)
+        world.rollout = begin(kind, "orders", f"op{world.ids}", n, stable, overlap, world.now, Author(), prepares, *how)
         world.prepare()
         world.phases = [world.rollout.phase]
 
@@ -515,10 +584,34 @@ class Play(RuleBasedStateMachine):
         replicas=st.integers(1, 3),
         overlap=st.sampled_from([True, True, False]),
         ports=st.sampled_from([True, True, True, False]),
+        rollout=ROLLOUTS,
         before=st.booleans(),
     )
-    def deploy(self, nature: Nature, replicas: int, overlap: bool, ports: bool, before: bool) -> None:
-        self._begin("deploy", self._release(nature, replicas, overlap, ports, before))
+    def deploy(
+        self, nature: Nature, replicas: int, overlap: bool, ports: bool, rollout: RolloutSpec, before: bool
+    ) -> None:
+        self._begin("deploy", self._release(nature, replicas, overlap, ports, rollout, before))
+
+    @precondition(lambda self: self._free() and self.world.natures.get(self.world.intent.target) in ("good", "slow"))
+    @rule(rollout=ROLLOUTS, replicas=st.integers(1, 3), outcome=OUTCOMES, turns=st.integers(3, 12))
+    def deploy_as_far_as_it_goes(
+        self, rollout: RolloutSpec, replicas: int, outcome: Outcome | None, turns: int
+    ) -> None:
+        self.world.outcome = None
+        self._begin("deploy", self._release("good", replicas, True, True, rollout))
+        self._go_well(1.1, 4)
+        self.world.outcome = outcome
+        self._go_well(1.1, turns)
+
+    @rule(outcome=OUTCOMES)
+    def measure(self, outcome: Outcome | None) -> None:
+        self.world.outcome = outcome
+
+    @precondition(lambda self: self.world.rollout is not None)
+    @rule(word=st.sampled_from(["pause", "resume", "promote", "abort", "keep"]))
+    def steer(self, word: Word) -> None:
+        with contextlib.suppress(Conflict):
+            self.world.rollout = steer(self.world.rollout, word, "ada", self.world.now)
 
     @rule(state=st.sampled_from(["succeeded", "succeeded", "failed"]))
     def migrated(self, state: JobState) -> None:
@@ -547,6 +640,9 @@ class Play(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.05, 0.3, 1.1, 1.1, 4.0]), turns=st.integers(1, 6))
     def go_well(self, seconds: float, turns: int) -> None:
+        self._go_well(seconds, turns)
+
+    def _go_well(self, seconds: float, turns: int) -> None:
         for _ in range(turns):
             self.world.answer()
             self.world.end_run("succeeded")

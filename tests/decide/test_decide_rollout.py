@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from atoll.decide.rollout import LET_GO, Step, abort, advance, begin, seconds, supersede
+from atoll.model.spec import RolloutSpec
 from atoll.model.state import ENDED, Author, Exit, Reason
 
 NOW = 1000.0
@@ -154,16 +155,15 @@ def test_a_first_deploy_goes_straight_through(orders: Any) -> None:
     [
         ("deploy", {}, 990.0 + 599.0, "live"),
         ("deploy", {}, 990.0 + 600.0, "certified"),
-        ("deploy", {"candidate": {"keep_warm_s": 5.0}}, 995.0, "certified"),
+        ("deploy", {"candidate": {"rollout": RolloutSpec(bake_s=5.0)}}, 995.0, "certified"),
         ("rollback", {}, NOW, "certified"),
         ("restart", {}, NOW, "certified"),
-        ("deploy", {"candidate": {"ports": ()}}, NOW, "certified"),
-        ("deploy", {"stable": {"ports": ()}}, NOW, "certified"),
-        ("deploy", {"candidate": {"overlap": False}}, NOW, "certified"),
-        ("deploy", {"stable": {"overlap": False}}, NOW, "certified"),
+        ("deploy", {"candidate": {"ports": ()}}, NOW, "live"),
+        ("deploy", {"candidate": {"overlap": False}}, NOW, "live"),
+        ("deploy", {"stable": {"overlap": False}}, 990.0 + 600.0, "certified"),
     ],
 )
-def test_the_old_release_is_kept_warm_where_that_helps(
+def test_a_deploy_is_watched_through_its_bake_whether_or_not_the_old_release_is_warm(
     orders: Any, kind: str, facts: dict[str, Any], at_s: float, phase: str
 ) -> None:
     seen = orders.seen(orders.replica(), orders.replica("old", n=6))
@@ -191,6 +191,14 @@ def test_a_crash_loop_goes_back_while_the_old_release_is_warm(orders: Any) -> No
 def test_a_live_release_stays_when_going_back_would_not_help(orders: Any, replicas: Any) -> None:
     seen = orders.seen(*replicas(orders), backoff={7: 2}, last_exit={7: Exit(code=1)})
     assert go(orders, orders.rollout("live"), seen).rollout.phase == "live"
+
+
+@pytest.mark.parametrize("facts", [{"candidate": {"ports": ()}}, {"candidate": {"overlap": False}}])
+def test_a_crash_loop_in_the_bake_goes_back_to_an_old_release_that_cannot_be_warm(
+    orders: Any, facts: dict[str, Any]
+) -> None:
+    seen = orders.seen(backoff={7: 2}, last_exit={7: Exit(code=1)})
+    assert go(orders, orders.rollout("live"), seen, **facts).rollout.phase == "undoing"
 
 
 # --- failures ---
@@ -367,7 +375,7 @@ def test_held_requests_are_let_go_before_it_is_live(orders: Any) -> None:
     step = rest(orders, orders.rollout("shifting"), orders.seen(new, holding=True), **SINGLE)
     assert step.rollout.phase == "releasing"
     step = rest(orders, step.rollout, orders.seen(new, holding=False), **SINGLE)
-    assert [event.kind for event in step.events] == ["rollout.live", "rollout.certified"]
+    assert [event.kind for event in step.events] == ["rollout.live"]
 
 
 def test_going_back_lets_go_only_when_the_old_release_is_ready_again(orders: Any) -> None:

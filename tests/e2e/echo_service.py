@@ -1,10 +1,12 @@
 """A small HTTP service for the end-to-end tests: answers who it is, dies at once on SIGTERM, misbehaves on request.
 
-Environment: PORT, VERSION, START_S (delay before listening), READY_THEN_DIE_S, UPSTREAM (a URL that /call fetches).
+Environment: PORT, VERSION, START_S (delay before listening), READY_THEN_DIE_S, UPSTREAM (a URL that /call fetches),
+FAIL_SHARE (0 to 1, of the requests that answer 500), WAIT_MS (that each request waits, more or less).
 """
 
 import json
 import os
+import random
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 VERSION = os.environ.get("VERSION", "v1")
+FAIL_SHARE, WAIT_MS = float(os.environ.get("FAIL_SHARE", "0")), float(os.environ.get("WAIT_MS", "0"))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -33,11 +36,20 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith("/healthz") and Path(os.environ.get("SICK_FILE", "/nonexistent")).exists():
             self.answer(503, {"version": VERSION})
             return
-        self.answer(200, {"version": VERSION, "pid": os.getpid(), "env": os.environ.get("SHOWN", "")})
+        if path.endswith("/healthz"):
+            self.answer(200, {"version": VERSION})
+            return
+        self.work({"version": VERSION, "pid": os.getpid(), "env": os.environ.get("SHOWN", "")})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.answer(200, {"version": VERSION, "pid": os.getpid(), "bytes": len(body)})
+        self.work({"version": VERSION, "pid": os.getpid(), "bytes": len(body)})
+
+    def work(self, body: dict[str, object]) -> None:
+        """An ordinary request: waits its time, fails its share."""
+        if WAIT_MS:
+            time.sleep(WAIT_MS / 1000 * random.lognormvariate(0, 0.3))
+        self.answer(500 if random.random() < FAIL_SHARE else 200, body)
 
     def call(self) -> None:
         try:

@@ -54,6 +54,8 @@ class Lab:
             lines.append('health = { ready = "/healthz", stable_for = "300ms", start_budget = "20s" }')
         if path is not None:
             lines.append(f'route = "{path}"')
+        if "rollout" not in text:  # these tests are about the switch itself: their load must not make it a canary
+            lines.append('rollout = "blue-green"')
         lines.append(text)
         values = {"VERSION": "v1", **(env or {})}
         lines.append("[env]")
@@ -89,6 +91,10 @@ class Lab:
     def of(self, name: str) -> Any:
         """One service of the status."""
         return next(service for service in self.status()["services"] if service["name"] == name)
+
+    def events(self, name: str) -> list[Any]:
+        """A service's ledger, the oldest first."""
+        return [json.loads(line) for line in self.atoll("events", name, "--json").splitlines()]
 
     def pid(self, part: str) -> int:
         """The pid of keeper, daemon or proxy."""

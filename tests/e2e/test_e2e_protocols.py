@@ -13,7 +13,7 @@ import pytest
 from lab import HERE, Lab
 from steady import Steady
 
-_STOP = 'stop = { drain = "2s", grace = "2s" }\nkeep_warm = "0s"\n'
+_STOP = 'stop = { drain = "2s", grace = "2s" }\nrollout.bake = "0s"\n'
 
 
 def _service(lab: Lab, name: str, kind: str, text: str = "", *, version: str = "v1", health: str = "tcp") -> None:

@@ -24,6 +24,7 @@ from atoll.model.spec import (
     Plain,
     Port,
     Probe,
+    RolloutSpec,
     Route,
     SecretRef,
     ServiceSpec,
@@ -91,7 +92,7 @@ description = "Takes orders."
 run = ["./orders", "--listen", "127.0.0.1:{port}", "--admin", "{port.admin}"]
 workdir = "bin"
 replicas = 3
-keep_warm = "1h"
+rollout.bake = "1h"
 inherit = ["HOME", "LANG"]
 
 [build]
@@ -185,7 +186,7 @@ def test_the_fullest_file_is_read_whole(write: Write) -> None:
         folder="orders",
         workdir="bin",
         replicas=3,
-        keep_warm_s=3600,
+        rollout=RolloutSpec(bake_s=3600),
         inherit=("HOME", "LANG"),
         build=Build(
             builder="command",

@@ -59,7 +59,7 @@ def test_every_example_of_a_workspace_makes_one(tmp_path: Path, field: Field, mo
 
 FROM_ELSEWHERE = {
     (spec.ServiceSpec, "folder"), (spec.ServiceSpec, "root"),  # where the file lies
-    (spec.Call, "callee"), (spec.Port, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
+    (spec.Call, "callee"), (spec.Port, "name"), (spec.Check, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
     (spec.Job, "name"), (spec.Before, "env"),  # the table's name; that of the job
     (spec.RenderedFile, "text"),  # the short form, or what the template holds
     (spec.Store, "name"), (spec.Store, "env"), (spec.Store, "shared"),  # the service's and the workspace's table share it

@@ -130,7 +130,7 @@ def test_what_the_loader_refuses_for_its_shape_does_not_fit(of: str, text: str) 
         ("service", 'run = "x"\nenv.pre-production = { A = [1] }'),
         ("service", 'run = "x"\nhealth = []'),
         ("service", 'run = "x"\nlimits.memory = "1GiB "'),
-        ("service", 'run = "x"\nkeep_warm = ""'),
+        ("service", 'run = "x"\nrollout.bake = ""'),
         ("service", 'run = "x"\ncalls.a = { env = "A", retry_budget = "101%" }'),
         ("workspace", "ports = [2000, 3000, 4000]"),
         ("workspace", 'environments.production.gatway = "0.0.0.0:80"'),

@@ -136,6 +136,10 @@ def _identity(config: Config) -> Identity:
         root=config.root,
         gateway=Address(spec.gateway.host, spec.gateway.port),
         ports=spec.ports,
+        freezes=spec.freezes,
+        notify=spec.notify,
+        faults=spec.name == "local" if spec.faults is None else spec.faults,
+        state=config.state,
         data=f"{config.state}/data",
     )
 

@@ -103,6 +103,28 @@ class Client:
         """Begin a rollback."""
         return self._operation(_of(service, "rollback"), request)
 
+    def steer(self, service: str, request: wire.SteerRequest) -> wire.OperationView:
+        """Say a word to the rollout under way."""
+        return self._operation(_of(service, "steer"), request)
+
+    def inject(self, service: str, request: wire.FaultRequest) -> wire.FaultView:
+        """Begin a fault. Never sent twice: a kill is one kill."""
+        from atoll.model.wire import FaultView
+
+        return _decode(self._change("POST", _of(service, "fault"), request), FaultView)
+
+    def faults(self) -> list[wire.FaultView]:
+        """Those in force."""
+        from atoll.model.wire import FaultView
+
+        return _decode(self.raw("/v1/faults"), list[FaultView])
+
+    def clear(self, service: str) -> list[wire.FaultView]:
+        """End those of a service."""
+        from atoll.model.wire import FaultView, Mutation
+
+        return _decode(self._change("POST", f"{_of(service, 'fault')}/clear", Mutation()), list[FaultView])
+
     def restart(self, service: str, request: wire.RestartRequest) -> wire.OperationView:
         """Begin a restart."""
         return self._operation(_of(service, "restart"), request)
@@ -150,13 +172,13 @@ class Client:
 
     # --- following
 
-    def watch(self, operation: str) -> Iterator[wire.OperationView]:
-        """An operation, change by change, until it has ended."""
+    def watch(self, operation: str, until: str = "live") -> Iterator[wire.OperationView]:
+        """An operation, change by change, until it is live (or certified) or has ended otherwise."""
         from atoll.model.wire import OperationView
 
-        for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch"):
+        for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch?until={until}"):
             yield (view := _decode(data, OperationView))
-            if view.ended:
+            if view.settled(until):
                 return
 
     def watch_run(self, run: str) -> Iterator[wire.JobRunView]:

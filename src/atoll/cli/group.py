@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "up": "Start the environment and deploy what is not running.",
         "deploy": "Build services and move all traffic to the new releases.",
         "rollback": "Go back to an earlier release.",
+        "rollout": "See and steer the rollout of a service that is under way.",
         "restart": "Replace every replica by a fresh one of the same release.",
         "run": "Run a job of a service now, and show what it prints.",
         "scale": "Set the number of replicas by hand, or give it back.",
@@ -39,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "doctor": "Check this machine and the environment.",
     },
     "Work": {
+        "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
@@ -64,6 +66,7 @@ READING = frozenset(
         "exec",
         "jobs",
         "secret list",
+        "rollout show",
         "schema",
         "completion",
     }

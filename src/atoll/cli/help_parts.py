@@ -12,6 +12,7 @@ EXIT_CODES: Mapping[int, str] = {
     6: "a build failed",
     7: "the daemon does not answer",
     8: "a job failed, or was stopped",
+    9: "undecided: what was measured does not say whether it may go on; it waits for a person",
     130: "Ctrl-C; a deploy or a job that was started goes on",
     143: "SIGTERM; the same",
 }

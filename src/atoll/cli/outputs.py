@@ -27,6 +27,7 @@ from atoll.model.wire import (
     DoctorView,
     ErrorView,
     ExecView,
+    FaultView,
     JobRunView,
     JobView,
     OperationView,
@@ -123,6 +124,12 @@ OUTPUTS: Mapping[str, Output] = {
     "up": Output(UpOutput, "Also when some services failed; the exit code is the first failure's."),
     "deploy": _OPERATIONS,
     "rollback": _OPERATIONS,
+    "fault": Output(FaultView | list[FaultView], "The fault; without SERVICE, or with --clear, a list of them."),
+    "rollout-show": Output(OperationView, "The newest rollout of the service."),
+    **{
+        f"rollout-{word}": Output(OperationView, "The rollout with that word taken.")
+        for word in ("pause", "resume", "promote", "abort", "keep", "retry")
+    },
     "restart": _OPERATIONS,
     "scale": Output(ServiceView, "The service when its replicas are ready; with --detach as it was at once."),
     "down": Output(list[ServiceView], "Each SERVICE that was named; empty when the whole environment was stopped."),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atoll.pipeline.build import Progress
 
 DEPLOY_FAILED = 3
+UNDECIDED = 9
 REFRESH_S = 0.1
 LASTING_S = 1.0  # a phase that passes faster needs no line of its own
 TOLD_AT_ONCE = frozenset({"preparing", "starting", "holding", "undoing"})
@@ -99,16 +100,16 @@ def _build_rows(rows: dict[str, Progress], since: dict[str, float]) -> Iterator[
 # --- rollouts -----------------------------------------------------------------------------------------------------
 
 
-def follow(session: Session, operations: Sequence[OperationView]) -> list[OperationView]:
-    """Wait until all have ended; returns them in the same order. Raises what went wrong on the way, and KeyboardInterrupt."""
+def follow(session: Session, operations: Sequence[OperationView], until: str = "live") -> list[OperationView]:
+    """Wait until all are live (or `until` "certified"), or have ended otherwise; returns them in the same order. Raises what went wrong on the way, and KeyboardInterrupt."""
     for operation in operations:
         for warning in operation.warnings:
             session.warn(f"warning: {warning}")
     views = {operation.id: operation for operation in operations}
-    waiting = {operation.id for operation in operations if not operation.ended}
+    waiting = {operation.id for operation in operations if not operation.settled(until)}
     inbox: _Inbox = queue.Queue()
     for name in waiting:  # daemon threads: each only reads from its own connection, and Ctrl-C may abandon them
-        threading.Thread(target=_watch, args=(session.client, name, inbox), daemon=True).start()
+        threading.Thread(target=_watch, args=(session.client, name, inbox, until), daemon=True).start()
     problem: Exception | None = None
     try:
         with _rollouts_shown(session, views) as show:
@@ -124,7 +125,9 @@ def follow(session: Session, operations: Sequence[OperationView]) -> list[Operat
                     waiting.discard(name)
                 else:
                     views[name] = news
-                    if news.ended:
+                    if news.settled(until) or (
+                        held(news) and not session.lively
+                    ):  # a machine must not wait for a person
                         waiting.discard(name)
                 show()
     except KeyboardInterrupt:
@@ -137,15 +140,22 @@ def follow(session: Session, operations: Sequence[OperationView]) -> list[Operat
 
 
 def exit_code(operations: Sequence[OperationView]) -> int:
-    """0 when all are good, else that of a failed deploy."""
-    return 0 if all(operation.good for operation in operations) else DEPLOY_FAILED
+    """0 when all are good, that of a failed deploy when one was undone, else that of one that waits for a person."""
+    if all(operation.good for operation in operations):
+        return 0
+    return DEPLOY_FAILED if any(operation.ended and not operation.good for operation in operations) else UNDECIDED
 
 
-def _watch(client: Client, name: str, inbox: _Inbox) -> None:
+def held(view: OperationView) -> bool:
+    """Whether it waits for a person, so that nobody knows how long it takes."""
+    return not view.ended and view.stepping is not None and view.stepping.paused in {"undecided", "approval"}
+
+
+def _watch(client: Client, name: str, inbox: _Inbox, until: str) -> None:
     try:
-        for view in client.watch(name):
+        for view in client.watch(name, until):
             inbox.put((name, view))
-            if view.ended:
+            if view.settled(until):
                 return
         lost = "the daemon no longer reports on this operation"
         failed = Failed(
@@ -162,9 +172,7 @@ def _watch(client: Client, name: str, inbox: _Inbox) -> None:
 
 
 def _say_detached(session: Session, view: OperationView) -> None:
-    session.warn(
-        f"detached: {_title(view)} goes on; `atoll status` shows it, `atoll rollback {view.service}` undoes it once it is live"
-    )
+    session.warn(f"detached: {title(view)} goes on; `atoll status` shows it, `atoll rollback {view.service}` undoes it")
 
 
 @contextmanager
@@ -191,12 +199,12 @@ def _rollout_rows(
         style = "green" if view.good else "red" if view.ended or view.phase == "undoing" else "cyan"
         yield (
             _mark(view.good) if view.ended else _spinner(),
-            escape(_title(view)),
+            escape(title(view)),
             f"[{style}]{view.phase}[/]",
             duration(view.seconds + since),
             f"{view.ready}/{view.wanted} ready" if view.wanted else "",
             f"{view.requests} sent, {view.failed} failed" if view.requests else "",
-            escape(_short(view.text)),
+            escape(_short(_going_on(view))),
         )
 
 
@@ -211,14 +219,16 @@ class _Lines:
         """Say what is new. Called often."""
         now = time.monotonic()
         for name, view in views.items():
-            news = (view.phase, view.text)
+            stage = view.stepping.step if view.stepping else 0
+            news = (view.phase, f"{stage} {view.text} {view.stepping.waits if view.stepping else ''}")
             if self._said.get(name) == news:
                 continue
             lasts = now - self._since.setdefault((name, view.phase), now) >= LASTING_S
             if view.ended or lasts or (view.phase in TOLD_AT_ONCE and self._said.get(name, ("", ""))[0] != view.phase):
                 self._said[name] = news
-                text = f": {_short(view.text)}" if view.text else ""
-                click.echo(f"{_title(view)} {view.phase} ({duration(view.seconds)}){text}", err=True)
+                going_on = _going_on(view)
+                text = f": {_short(going_on)}" if going_on else ""
+                click.echo(f"{title(view)} {view.phase} ({duration(view.seconds)}){text}", err=True)
 
 
 # --- small parts --------------------------------------------------------------------------------------------------
@@ -234,10 +244,19 @@ def _mark(good: bool) -> str:
     return "[green]✓[/]" if good else "[red]✗[/]"
 
 
-def _title(view: OperationView) -> str:
+def title(view: OperationView) -> str:
     """`orders r7 → r8`."""
     arrow = f"{view.previous} → " if view.previous and view.previous != view.release else ""
     return f"{view.service} {arrow}{view.release}".strip()
+
+
+def _going_on(view: OperationView) -> str:
+    """What is going on: of a rollout by steps its step and verdict."""
+    from atoll.cli.stepping import line
+
+    if view.stepping is None or view.phase != "stepping":
+        return view.text
+    return view.text or line(view.stepping)
 
 
 def _short(text: str, most: int = 100) -> str:

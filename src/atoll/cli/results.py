@@ -23,13 +23,17 @@ def receipt_options(function: _Command) -> _Command:
     return detach(markdown(function))
 
 
-def finish(session: Session, begun: Sequence[OperationView], *, detach: bool, markdown: bool) -> int:
-    """Wait (unless `detach`), show, and return the exit code."""
+def finish(
+    session: Session, begun: Sequence[OperationView], *, detach: bool, markdown: bool, until: str = "live"
+) -> int:
+    """Wait (unless `detach`), show, and return the exit code. `until` "certified" waits for the end of the bake, and for a
+    release of which nothing could be measured ends with the code of the undecided.
+    """
     from atoll.cli import receipt
     from atoll.cli.output import console, print_json
-    from atoll.cli.progress import exit_code, follow
+    from atoll.cli.progress import UNDECIDED, exit_code, follow
 
-    operations = list(begun) if detach else follow(session, begun)
+    operations = list(begun) if detach else follow(session, begun, until)
     if session.json:
         print_json(operations)
     elif markdown:
@@ -42,4 +46,9 @@ def finish(session: Session, begun: Sequence[OperationView], *, detach: bool, ma
                 receipt.show(operation, out, session.here)
             else:
                 out.print(f"{operation.service} {operation.release}: begun; `atoll status` shows it", markup=False)
-    return 0 if detach else exit_code(operations)
+    if detach:
+        return 0
+    unmeasured = [one for one in operations if one.phase == "certified" and one.stepping and not one.measured]
+    for operation in unmeasured if until == "certified" else ():
+        session.warn(f"{operation.service} {operation.release} is certified, but too little was measured to judge it")
+    return exit_code(operations) or (UNDECIDED if until == "certified" and unmeasured else 0)

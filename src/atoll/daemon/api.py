@@ -7,7 +7,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from starlette.applications import Starlette
@@ -104,6 +104,7 @@ _SECONDS = Query("seconds", int, "so much of the past, at most an hour", 10)
 _SPAN = Query("seconds", int, "so much of the past, at most 30 days", 3600)
 _STEP = Query("step", int, "seconds a point; beyond an hour whole minutes", 60)
 _PLAN = Query("plan", bool, "only say what would be done", False)
+_HOW_FAR = Query("until", Literal["live", "certified"], "how far: live, or through the bake, too", "live")
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
 
@@ -183,7 +184,7 @@ async def _watch_run(control: Control, _: None, request: Request) -> Any:
 
 async def _watch(control: Control, _: None, request: Request) -> Any:
     await control.operation(request.path_params["id"])  # a 404 before the stream begins
-    return control.watch_operation(request.path_params["id"])
+    return control.watch_operation(request.path_params["id"], _query(request, _HOW_FAR))
 
 
 def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
@@ -213,6 +214,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         plans=True,
     ),
     _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
+    _post(f"{_ONE}/fault", "inject", "Break something for a while.", wire.FaultRequest, wire.FaultView),
+    _post(f"{_ONE}/fault/clear", "clear", "End its faults now.", wire.Mutation, list[wire.FaultView], plans=False),
+    _get("/v1/faults", "faults", "Faults in force.", list[wire.FaultView]),
+    _post(f"{_ONE}/steer", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION),
     _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
     _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
     _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
@@ -255,6 +260,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "A rollout, change by change, to its end.",
         _OPERATION,
         _watch,
+        query=(_HOW_FAR,),
         stream=True,
         event="operation",
     ),

@@ -13,8 +13,10 @@ from atoll.daemon.secret_book import SecretBook
 from atoll.decide.admission import admit
 from atoll.decide.before import in_the_way
 from atoll.decide.compose import replicas
+from atoll.decide.freeze import describe, frozen
+from atoll.decide.rollout import STEERABLE
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
-from atoll.model.spec import ServiceSpec
+from atoll.model.spec import Freeze, ServiceSpec
 from atoll.model.state import ENDED, LIVE, Artifact, Intent, JobRun, Release, Rollout
 from atoll.model.wire import DeployRequest, Mutation, RestartRequest, RollbackRequest, ScaleRequest
 from atoll.ports import Clock, Engine
@@ -42,9 +44,10 @@ class Candidates:
         engine: Engine,
         clock: Clock,
         free_bytes: Callable[[], int | None],
+        freezes: Sequence[Freeze] = (),
     ) -> None:
         self._records, self._secrets, self._engine, self._clock = records, secret_book, engine, clock
-        self.free_bytes = free_bytes
+        self.free_bytes, self._freezes = free_bytes, freezes
 
     def intent(self, service: str) -> Intent:
         """What is wanted; generation 0 when nobody ever said."""
@@ -74,6 +77,24 @@ class Candidates:
                 id="already-deploying",
             )
         return intent
+
+    def thawed(self, request: DeployRequest) -> None:
+        """Raises Refused while deploys are frozen, unless the request says why it goes ahead."""
+        freeze = frozen(self._freezes, self._clock.now().wall)
+        if freeze is not None and not request.override_freeze:
+            raise Refused(
+                f"{request.spec.name} is not deployed now",
+                f"deploys are frozen {describe(freeze)}",
+                "wait, or say why it must go ahead: `atoll deploy --override-freeze WHY`",
+                id="frozen",
+            )
+
+    def replaceable(self, service: str, request: Mutation) -> Intent:
+        """The same for a deploy: one whose candidate has not got all of the traffic yet makes room. Raises Conflict."""
+        rollout = self._records.rollout_of(service)
+        if rollout is not None and rollout.phase in STEERABLE and rollout.stable is not None:
+            return self.expected(service, request)
+        return self.idle(service, request)
 
     def scaled(self, service: str, request: ScaleRequest) -> Intent:
         """The intent with the replicas that are asked for. Raises Conflict, Refused, UserError."""
@@ -154,6 +175,17 @@ class Candidates:
             raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`", id="service-down")
         await self._possible(current.spec)
         return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
+
+    def retried(self, service: str) -> Release:
+        """The release of the newest rollout, which was undone. Raises Conflict when it was not."""
+        rollout = self._records.rollout_of(service)
+        release = self._records.releases_of(service).get(rollout.candidate) if rollout else None
+        if rollout is None or release is None or rollout.phase != "undone":
+            phase = (
+                f"the last rollout of {service} is {rollout.phase}" if rollout else f"{service} was never rolled out"
+            )
+            raise Conflict("there is nothing to try again", phase, f"`atoll deploy {service}`", id="no-rollout")
+        return release
 
     async def _possible(self, spec: ServiceSpec) -> None:
         for unable in await self._engine.refusals(spec):

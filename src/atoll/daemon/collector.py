@@ -25,7 +25,8 @@ class Collector:
     """The one reader of the proxy's counters."""
 
     def __init__(self, traffic: Traffic, signals: Signals, clock: Clock) -> None:
-        self._traffic, self._signals, self._clock = traffic, signals, clock
+        self.signals = signals  # what was read, for who judges by it
+        self._traffic, self._clock = traffic, clock
         self._totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self._lock = asyncio.Lock()
         self.seen_s = -1.0  # CLOCK_BOOTTIME of the last reading; negative before the first
@@ -43,7 +44,7 @@ class Collector:
             reading = await self._traffic.read()
             if reading is None:
                 return
-            self._signals.record(reading)
+            self.signals.record(reading)
             self.seen_s = self._clock.now().boot_s
             for key, sample in reading.edges.items():
                 totals = self._totals[key.callee]
@@ -58,6 +59,6 @@ class Collector:
     def rates(self, service: str) -> Rates:
         """Rates over what was seen of the last minute."""
         now_s = self._clock.now().boot_s
-        window = self._signals.window(service, None, now_s - WINDOW_S, now_s)
+        window = self.signals.window(service, None, now_s - WINDOW_S, now_s)
         share, p95_s = window.failure_share, window.counts.latency.quantile(0.95)
         return Rates(window.rps, None if share is None else 100 * share, None if p95_s is None else 1000 * p95_s)

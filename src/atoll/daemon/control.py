@@ -13,6 +13,8 @@ from atoll.model.wire import (
     DoctorView,
     ExecRequest,
     ExecView,
+    FaultRequest,
+    FaultView,
     JobRunView,
     JobView,
     Mutation,
@@ -27,6 +29,7 @@ from atoll.model.wire import (
     SecretView,
     ServiceView,
     StatusView,
+    SteerRequest,
     StopRequest,
     StopRunRequest,
     UpRequest,
@@ -60,12 +63,30 @@ class Control(Protocol):
         """A rollout in progress or past. Raises NotFound."""
         ...
 
-    def watch_operation(self, operation_id: str) -> AsyncIterator[OperationView]:
-        """The operation now, then after each change (at least each second while it moves), until one has `ended`."""
+    def watch_operation(self, operation_id: str, until: str = "live") -> AsyncIterator[OperationView]:
+        """The operation now, then after each change (at least each second while it moves), until one is settled: it has
+        `ended`, and with `until` "certified" its bake has, too.
+        """
         ...
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
         """Start going back to an earlier release. Raises NotFound, Conflict, Refused."""
+        ...
+
+    async def steer(self, service: str, request: SteerRequest) -> OperationView:
+        """Say a word to the rollout under way. Raises NotFound, Conflict (it comes too late)."""
+        ...
+
+    async def inject(self, service: str, request: FaultRequest) -> FaultView:
+        """Break something for a while. Raises NotFound, Refused (not here), UserError, Conflict."""
+        ...
+
+    async def faults(self) -> Sequence[FaultView]:
+        """Faults in force."""
+        ...
+
+    async def clear(self, service: str, request: Mutation) -> Sequence[FaultView]:
+        """End the faults of a service. Raises NotFound."""
         ...
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:

@@ -2,19 +2,22 @@
 
 `app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, golden signals `daemon.signal_book`; a rollout is
+`daemon.secret_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
 import asyncio
 import secrets
+from pathlib import Path
 
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.collector import Collector
+from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
+from atoll.daemon.notifier import Notifier
 from atoll.daemon.output import Output
 from atoll.daemon.planner import Planner
 from atoll.daemon.pulse import Pulse
@@ -74,14 +77,20 @@ class Environment:
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
-        candidates = Candidates(records, book, engine, clock, machine.free_bytes)
+        candidates = Candidates(records, book, engine, clock, machine.free_bytes, identity.freezes)
         desk = JobDesk(loops, records, engine, clock, pulse)
         self.jobs, self.run_job = desk.jobs, desk.run_job
         self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run
-        self.plan = Planner(candidates, loops, records, desk, f"http://{identity.gateway}").plan
+        self.plan = Planner(candidates, loops, records, desk, f"http://{identity.gateway}", clock).plan
         mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
+        self.steer = mutations.steer
+        where = {"workspace": identity.workspace, "environment": identity.environment}
+        folder = Path(identity.state) if identity.state else None
+        self._notifier = Notifier(identity.notify, where, store, vault, clock, pulse, folder)
+        book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
+        self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 
     async def run(self) -> None:
         """Keep everything as it is wanted, for ever. Any task's death ends it: the keeper starts a fresh daemon."""
@@ -93,3 +102,4 @@ class Environment:
             group.create_task(self._signals.run())
             group.create_task(self._collector.run())
             group.create_task(self._loops.run())
+            group.create_task(self._notifier.run())

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from atoll.daemon.store_reach import Reach, reach
+from atoll.model.spec import Freeze, Notify
 from atoll.model.state import Address
 
 
@@ -16,6 +17,10 @@ class Identity(NamedTuple):
     gateway: Address
     ports: tuple[int, int]
     data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
+    faults: bool = True  # whether people may inject some
+    freezes: tuple[Freeze, ...] = ()
+    notify: tuple[Notify, ...] = ()
+    state: str = ""  # absolute; where what outlives the daemon lies beside the store; "" keeps it in memory
 
 
 class Machine(NamedTuple):

@@ -15,8 +15,11 @@ from atoll.daemon.reading import Reading
 from atoll.daemon.service import ServiceLoop
 from atoll.decide.before import needed, run_of
 from atoll.decide.changes import changes
+from atoll.decide.compose import replicas
 from atoll.decide.facts import exclusive
 from atoll.decide.rollout import begin, supersede
+from atoll.decide.steering import Word, steer
+from atoll.decide.strategies import choose
 from atoll.model.errors import AtollError, Conflict
 from atoll.model.state import ENDED, Author, Event, Intent, Release
 from atoll.model.wire import (
@@ -29,6 +32,7 @@ from atoll.model.wire import (
     RollbackRequest,
     ScaleRequest,
     ServiceView,
+    SteerRequest,
     StopRequest,
     UpRequest,
     UpView,
@@ -36,6 +40,8 @@ from atoll.model.wire import (
 from atoll.ports import Change, Clock, Row
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
+
+_PAST = {"pause": "paused", "resume": "resumed", "promote": "promoted", "abort": "aborted", "keep": "kept"}
 
 
 class Mutations:
@@ -95,7 +101,8 @@ class Mutations:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
-            self._candidates.idle(service, request)
+            self._candidates.thawed(request)
+            self._candidates.replaceable(service, request)
             release, runs = await self._candidates.deployed(request)
             if runs:
                 return OperationView(
@@ -110,8 +117,37 @@ class Mutations:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
+            if request.to is None and active(loop.rollout()):  # back from what is not there yet
+                return await self._steer(loop, "abort", request)
             self._candidates.idle(service, request)
             return await self._begin("rollback", loop, await self._candidates.rolled_back(service, request), request)
+
+    async def steer(self, service: str, request: SteerRequest) -> OperationView:
+        """Pause, resume, promote, abort or keep the rollout under way."""
+        loop = self._loops.known(service)
+        async with loop.lock:
+            self._candidates.expected(service, request)
+            if request.word == "retry":
+                if (repeated := self._repeated(service, request)) is not None:
+                    return repeated
+                self._candidates.idle(service, request)
+                return await self._begin("deploy", loop, self._candidates.retried(service), request)
+            return await self._steer(loop, request.word, request)
+
+    async def _steer(self, loop: ServiceLoop, word: Word, request: Mutation) -> OperationView:
+        before, who = loop.rollout(), request.author.actor or "somebody"
+        after = steer(before, word, who, self._clock.now())
+        if after != before:
+            event = Event(
+                kind=f"rollout.{_PAST[word]}", service=loop.service, release=after.candidate, author=request.author,
+                message=f"{who} said {word} to r{after.candidate}", data={"rollout": after.id},
+                wall=self._clock.now().wall,
+            )  # fmt: skip
+            await self._records.commit(Change(puts=(loop.evident(after),), events=(event,)))
+            loop.apply()
+            loop.hint()
+            self._pulse.beat(loop.service)
+        return self._reading.shown(after)
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         """A new release of the same content with the newest secrets: the same rollout as any other, so nobody notices."""
@@ -169,19 +205,25 @@ class Mutations:
             request.author,
             prepares=needed(kind, release, self._records.runs_of(service)),
         )
+        if kind == "deploy":
+            choice = choose(release, admitted.stable, replicas(intent, release), loop.load())
+            rollout = msgspec.structs.replace(rollout, **choice._asdict())
         loop.begin(rollout)
         # A first deploy is wanted from the start; otherwise the stable release is what is wanted until the switch.
         target = release.n if stable is None else stable
         wanted = msgspec.structs.replace(intent, target=target, generation=intent.generation + 1)
         rows: list[Row] = [release, rollout, wanted]
         if last is not None and last.phase not in ENDED:
-            rows.append(supersede(last, now))
+            rows.append(supersede(last, now, f"{release.name} takes its place"))
         message = f"{kind} of {release.name}" + (f", from r{stable}" if stable is not None else "")
+        message += f"; {rollout.strategy}: {rollout.why}" if rollout.steps else ""
         data = {
             "changed": list(changes(admitted.stable, release)),
             "warnings": list(admitted.warnings),
             "rollout": rollout.id,
         }
+        if isinstance(request, DeployRequest) and request.override_freeze:
+            data["override_freeze"] = request.override_freeze
         event = Event(
             kind="rollout.started", service=service, release=release.n, message=message,
             author=request.author, data=data, wall=now.wall,

@@ -25,7 +25,7 @@ class Query:
     """One query parameter. `many` may be repeated."""
 
     name: str
-    type: type
+    type: Any  # what msgspec converts to
     doc: str
     default: Any = None
     many: bool = False

@@ -11,29 +11,41 @@ from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.decide import plan
 from atoll.decide.before import needed
+from atoll.decide.steering import steer
 from atoll.model.errors import AtollError, UserError
 from atoll.model.state import Release
 from atoll.model.wire import (
     DeployRequest,
     ErrorView,
+    FaultRequest,
     Mutation,
     PlanView,
     RestartRequest,
     RollbackRequest,
     RunRequest,
     ScaleRequest,
+    SteerRequest,
     StopRequest,
     UpRequest,
 )
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 
 class Planner:
     """One environment's. `gateway` is its address, such as `http://127.0.0.1:8080`."""
 
-    def __init__(self, candidates: Candidates, loops: Loops, records: Records, job_desk: JobDesk, gateway: str) -> None:
-        self._candidates, self._loops, self._records, self._gateway = candidates, loops, records, gateway
-        self._job_desk = job_desk
+    def __init__(
+        self,
+        candidates: Candidates,
+        loops: Loops,
+        records: Records,
+        job_desk: JobDesk,
+        gateway: str,
+        clock: Clock,
+    ) -> None:
+        self._candidates, self._loops, self._records, self._job_desk = candidates, loops, records, job_desk
+        self._gateway, self._clock = gateway, clock
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
         """One plan a service. Raises what the request itself would raise; `up` tells refusals in its answer."""
@@ -41,6 +53,7 @@ class Planner:
             case UpRequest():
                 return await self._up(request)
             case DeployRequest():
+                self._candidates.thawed(request)
                 self._candidates.idle(request.spec.name, request)
                 return [await self._deploy(request, ())]
             case RollbackRequest():
@@ -51,6 +64,10 @@ class Planner:
                 self._loops.known(service)
                 self._candidates.idle(service, request)
                 return [self._rollout("restart", await self._candidates.restarted(service, request), ())]
+            case SteerRequest():
+                return [self._steer(service, request)]
+            case FaultRequest():
+                return [self._fault(service, request)]
             case ScaleRequest():
                 return [self._scale(service, request)]
             case StopRequest():
@@ -116,6 +133,31 @@ class Planner:
             gateway=self._gateway,
             prepares=needed(kind, release, self._records.runs_of(release.service)),
         )
+
+    def _fault(self, service: str, request: FaultRequest) -> PlanView:
+        self._loops.known(service)
+        intent = self._candidates.intent(service)
+        who = f" from {request.caller}" if request.caller else ""
+        share = f"{request.percent} % of the requests{who}"
+        does = {
+            "kill": f"end {request.most} of its replicas with SIGKILL",
+            "pause": f"stop {request.most} of its replicas for {request.seconds:g} s",
+            "latency": f"hold {share} for {request.latency_s * 1000:g} ms each, for {request.seconds:g} s",
+            "abort": f"answer {share} with {request.status}, for {request.seconds:g} s",
+        }
+        return PlanView(service=service, kind="fault", steps=(does[request.kind],), generation=intent.generation)
+
+    def _steer(self, service: str, request: SteerRequest) -> PlanView:
+        loop = self._loops.known(service)
+        intent = self._candidates.expected(service, request)
+        if request.word == "retry":
+            self._candidates.idle(service, request)
+            return self._rollout("deploy", self._candidates.retried(service), ())
+        rollout = loop.rollout()
+        after = steer(rollout, request.word, request.author.actor or "somebody", self._clock.now())
+        before = rollout or after  # `steer` refuses where there is none
+        candidate = self._records.releases_of(service)[before.candidate]
+        return plan.steered(before, after, candidate, intent.generation)
 
     def _scale(self, service: str, request: ScaleRequest) -> PlanView:
         self._loops.known(service)

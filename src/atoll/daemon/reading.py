@@ -13,7 +13,6 @@ from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.store_reach import troubles
-from atoll.decide.compose import compose
 from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
@@ -90,7 +89,7 @@ class Reading:
         return views.service_view(
             intent,
             rollout,
-            compose(intent, rollout, releases),
+            loop.composed(self._engine.observe(service)),
             self._engine.observe(service),
             releases,
             self._collector.rates(service),
@@ -103,13 +102,16 @@ class Reading:
     def shown(self, rollout: Rollout) -> OperationView:
         """A rollout as an operation."""
         loop = self._loops.of(rollout.service)
-        want = compose(loop.intent(), loop.rollout(), self._records.releases_of(rollout.service))
+        want = loop.composed(self._engine.observe(rollout.service))
         wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
         receipt = self._records.receipts.get(rollout.id)
         measured = (0, 0) if receipt or rollout.phase in ENDED else loop.counted(rollout)
         seen = self._engine.observe(rollout.service)
+        now = self._clock.now()
+        candidate = self._records.releases_of(rollout.service).get(rollout.candidate)
+        stepping = views.stepping_view(rollout, candidate, loop.verdict(rollout), now) if candidate else None
         run = self._records.runs.get(rollout.before)
-        return views.operation_view(rollout, seen, wanted, measured, receipt, self._clock.now(), run)
+        return views.operation_view(rollout, seen, wanted, measured, receipt, now, run, stepping)
 
     async def operation(self, id: str) -> OperationView:
         """A rollout in progress or past."""
@@ -125,8 +127,8 @@ class Reading:
             )
         return self._records.rollouts[id]
 
-    async def watch_operation(self, id: str) -> AsyncIterator[OperationView]:
-        """The operation after each change, until it has ended."""
+    async def watch_operation(self, id: str, until: str = "live") -> AsyncIterator[OperationView]:
+        """The operation after each change, until it has ended; with `until` "certified" also through its bake."""
         shown: OperationView | None = None
         service = self._rollout(id).service
         count = self._pulse.count(service)
@@ -135,7 +137,7 @@ class Reading:
             if view != shown:
                 yield view
                 shown = view
-            if view.ended:
+            if view.settled(until):
                 return
             count = await self._pulse.after(count, 1.0, service)
 

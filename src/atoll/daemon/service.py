@@ -6,18 +6,38 @@ each step down before the engine hears of it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from atoll.daemon.analyst import EVERY_S, Analyst, judged
+from atoll.daemon.checks import ask
 from atoll.daemon.collector import Collector
 from atoll.daemon.timetable import Timetable
 from atoll.decide.before import run_of
 from atoll.decide.changes import changes
 from atoll.decide.compose import compose
+from atoll.decide.facts import is_ready
+from atoll.decide.faults import in_force, next_end_s
 from atoll.decide.rollout import advance, seconds
+from atoll.decide.strategies.load import Load
+from atoll.model.analysis import Verdict
 from atoll.model.errors import Conflict, Retryable
-from atoll.model.state import ENDED, LIVE, Event, Intent, JobRun, Receipt, Release, Rollout
+from atoll.model.spec import Check
+from atoll.model.state import (
+    ENDED,
+    LIVE,
+    Author,
+    Event,
+    Fault,
+    Intent,
+    JobRun,
+    Observation,
+    Receipt,
+    Release,
+    Rollout,
+    ServiceDesired,
+)
 from atoll.ports import Change, Clock, Engine
 from atoll.realise.cell import SOON_S
 from atoll.realise.records import Records
@@ -25,6 +45,8 @@ from atoll.realise.records import Records
 _log = logging.getLogger(__name__)
 _KEPT_RELEASES = 5
 _KEPT_ROLLOUTS = 10
+_LOAD_S = 300.0  # what "now" means when a strategy is chosen: long enough for a quiet service to have had a request
+_SAVE_EVIDENCE_S = 15.0  # what a daemon that dies forgets at most of an analysis
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -62,6 +84,9 @@ class ServiceLoop:
         self._timetable = Timetable(service, records, clock, self._jobs_written)
         self._hint = asyncio.Event()
         self._measures: dict[str, Measure] = {}
+        self._analyst = Analyst(service, collector.signals)
+        self._saved_s = 0.0
+        self._tasks: asyncio.TaskGroup
 
     def hint(self) -> None:
         """Something may have changed."""
@@ -77,24 +102,50 @@ class ServiceLoop:
 
     def apply(self) -> None:
         """Tell the engine what the rows say now."""
-        releases = self._records.releases_of(self.service)
-        self._engine.apply(compose(self.intent(), self.rollout(), releases))
+        self._engine.apply(self.composed(self._engine.observe(self.service)))
+
+    def composed(self, seen: Observation) -> ServiceDesired:
+        """What shall run, by the rows and by whether anything of the candidate is ready."""
+        rollout = self.rollout()
+        mine = [one for one in seen.replicas if rollout is not None and one.record.release == rollout.candidate]
+        ready = any(is_ready(one) for one in mine)
+        want = compose(self.intent(), rollout, self._records.releases_of(self.service), ready=ready)
+        return msgspec.structs.replace(want, faults=in_force(self.intent().faults, self._clock.now()))
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            self._hint.clear()
-            try:
-                wakes = [await self._step(), await self._look_at_the_clock()]
-                wake_s = min((each for each in wakes if each is not None), default=None)
-            except (Retryable, Conflict) as exc:
-                _log.warning("%s: %s", self.service, exc)
-                wake_s = 1.0
-            try:
-                async with asyncio.timeout(wake_s):
-                    await self._hint.wait()
-            except TimeoutError:
-                pass
+        async with asyncio.TaskGroup() as self._tasks:
+            while True:
+                self._hint.clear()
+                try:
+                    wakes = [await self._step(), await self._look_at_the_clock()]
+                    wake_s = min((each for each in wakes if each is not None), default=None)
+                except (Retryable, Conflict) as exc:
+                    _log.warning("%s: %s", self.service, exc)
+                    wake_s = 1.0
+                try:
+                    async with asyncio.timeout(wake_s):
+                        await self._hint.wait()
+                except TimeoutError:
+                    pass
+
+    def load(self) -> Load | None:
+        """What the service gets now; None while nobody knows."""
+        now_s = self._clock.now().boot_s
+        seen = self._collector.signals.window(self.service, None, now_s - _LOAD_S, now_s)
+        if seen.rps is None:
+            return None
+        return Load(seen.rps, seen.failure_share or 0.0)
+
+    def evident(self, rollout: Rollout) -> Rollout:
+        """A rollout that is about to be written, with the evidence gathered for it."""
+        return self._analyst.kept(rollout)
+
+    def verdict(self, rollout: Rollout) -> Verdict | None:
+        """What is known of the rollout's candidate now."""
+        candidate = self._records.releases_of(self.service).get(rollout.candidate)
+        known = None if candidate is None else self._analyst.look(rollout, candidate, self._clock.now())
+        return known or rollout.verdict
 
     async def _look_at_the_clock(self) -> float | None:
         """Begin what is due; returns in how many seconds to look again."""
@@ -143,29 +194,86 @@ class ServiceLoop:
     # --- the step -------------------------------------------------------------------------------------------------
 
     async def _step(self) -> float | None:
-        """Advance as far as it goes; returns in how many seconds to look again by itself."""
+        """Lift faults that have ended, advance as far as it goes; returns in how many seconds to look again by itself."""
+        await self._lift()
+        wait_s = await self._advance()
+        now = self._clock.now()
+        end_s = next_end_s(self.intent().faults, now)
+        waits = [one for one in (wait_s, None if end_s is None else max(SOON_S, end_s - now.boot_s)) if one is not None]
+        return min(waits, default=None)
+
+    async def _lift(self) -> None:
+        """Undo what has ended, then forget it: done again by the next daemon where this one dies in between."""
+        async with self.lock:
+            intent, now = self.intent(), self._clock.now()
+            left = in_force(intent.faults, now)
+            over = [fault for fault in intent.faults if fault not in left]
+            if over:
+                await self.end(over)
+
+    async def end(self, over: Sequence[Fault], author: Author = Author()) -> None:  # noqa: B008  a frozen value
+        """Lift these faults. The caller holds the lock."""
+        intent, wall = self.intent(), self._clock.now().wall
+        for fault in over:
+            for replica in fault.replicas:
+                await self._engine.signal(replica, "SIGCONT")
+        left = tuple(fault for fault in intent.faults if fault not in over)
+        events = tuple(
+            Event(
+                kind="fault.ended", service=self.service, message=f"{fault.kind} is over", author=author, wall=wall,
+                data={"fault": fault.id},
+            )
+            for fault in over
+        )  # fmt: skip
+        change = Change(puts=(msgspec.structs.replace(intent, faults=left),), events=events)
+        await self._records.commit(change)
+        self.apply()
+        self._on_change()
+
+    async def _advance(self) -> float | None:
         while True:
             rollout, now = self.rollout(), self._clock.now()
             releases = self._records.releases_of(self.service)
-            want = compose(self.intent(), rollout, releases)
+            seen = self._engine.observe(self.service)
+            want = self.composed(seen)
             self._engine.apply(want)
             if rollout is None or rollout.phase in ENDED:
                 return None
-            seen = self._engine.observe(self.service)
             stable = None if rollout.stable is None else releases.get(rollout.stable)
             wanted = next((rev.replicas for rev in want.revisions if rev.release == rollout.candidate), 0)
+            candidate = releases[rollout.candidate]
+            verdict = self._analyst.look(rollout, candidate, now)
+            for check in self._analyst.due(rollout, candidate, now):
+                self._tasks.create_task(self._ask(rollout, check, seen))
             run = self._records.runs.get(rollout.before)
-            step = advance(rollout, seen, want, releases[rollout.candidate], stable, wanted, now, run)
+            step = advance(rollout, seen, want, candidate, stable, wanted, now, run, verdict)
             if step.rollout == rollout:
-                return None if step.wake_at_s is None else max(SOON_S, step.wake_at_s - now.boot_s)
+                await self._save_evidence(rollout, now.boot_s)
+                wait_s = None if step.wake_at_s is None else max(SOON_S, step.wake_at_s - now.boot_s)
+                return min(EVERY_S, wait_s or EVERY_S) if judged(rollout) else wait_s
             async with self.lock:
                 if self.rollout() != rollout:
                     continue  # a person superseded it while we looked
                 await self._record(rollout, step.rollout, step.events)
             self._on_change()
 
+    async def _ask(self, rollout: Rollout, check: Check, seen: Observation) -> None:
+        good, text = await ask(check, self._engine, seen, rollout.candidate)
+        self._analyst.answered(rollout.id, check.name, good, text)
+        self.hint()
+
+    async def _save_evidence(self, rollout: Rollout, now_s: float) -> None:
+        """Now and then between two steps: evidence is dear, and a daemon may die."""
+        if not judged(rollout) or now_s < self._saved_s + _SAVE_EVIDENCE_S:
+            return
+        async with self.lock:
+            if self.rollout() == rollout:
+                self._saved_s = now_s
+                await self._records.commit(Change(puts=(self._analyst.kept(rollout),)))
+
     async def _record(self, before: Rollout, after: Rollout, events: tuple[Event, ...]) -> None:
         """One transaction: the phase, and what its entry means for the intent, the receipt and old rows."""
+        after = self._analyst.kept(after)
         if after.phase == "undoing" and before.phase != "undoing":
             after = msgspec.structs.replace(after, output=await self._last_output(before))
         puts: list[Rollout | Intent | Receipt | JobRun] = [after]

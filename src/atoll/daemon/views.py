@@ -9,6 +9,8 @@ from atoll.decide.plan import routes
 from atoll.decide.rollout import seconds
 from atoll.decide.schedule import next_due
 from atoll.decide.states import judge_service
+from atoll.decide.stepping import weight_pct
+from atoll.model.analysis import Verdict
 from atoll.model.spec import Job
 from atoll.model.state import (
     ENDED,
@@ -23,7 +25,7 @@ from atoll.model.state import (
     Rollout,
     ServiceDesired,
 )
-from atoll.model.wire import JobRunView, JobView, OperationView, ReleaseView, ReplicaView, ServiceView
+from atoll.model.wire import JobRunView, JobView, OperationView, ReleaseView, ReplicaView, ServiceView, SteppingView
 
 
 def service_view(
@@ -118,6 +120,7 @@ def operation_view(
     receipt: Receipt | None,
     now: Now,
     run: JobRun | None = None,
+    stepping: SteppingView | None = None,
 ) -> OperationView:
     """A rollout, in progress or ended."""
     ready = sum(1 for r in seen.replicas if r.record.release == rollout.candidate and is_ready(r))
@@ -143,6 +146,37 @@ def operation_view(
         output=rollout.output,
         ended=ended,
         receipt=receipt,
+        stepping=stepping,
+    )
+
+
+def stepping_view(rollout: Rollout, candidate: Release, verdict: Verdict | None, now: Now) -> SteppingView | None:
+    """How a deploy moves its traffic; None for what moves none."""
+    if not rollout.strategy:
+        return None
+    policy = candidate.spec.rollout
+    stepping = rollout.phase == "stepping"
+    left_s: float | None = None
+    if stepping and rollout.stage == "watching" and not rollout.paused:
+        step = rollout.steps[rollout.step]
+        deadline_s = policy.deadline_s * (1 + rollout.extended) if step.judged else 0.0
+        left_s = max(0.0, rollout.stage_since_s + step.hold_s + deadline_s - now.boot_s)
+    elif rollout.phase == "live" and rollout.boot_id == now.boot_id:
+        left_s = max(0.0, rollout.phase_since_s + policy.bake_s - now.boot_s)
+    return SteppingView(
+        strategy=rollout.strategy,
+        why=rollout.why,
+        steps=rollout.steps,
+        step=rollout.step,
+        stage=rollout.stage,
+        weight_pct=weight_pct(rollout) if stepping else 0 if rollout.phase == "starting" else 100,
+        left_s=left_s,
+        paused=rollout.paused,
+        waits=rollout.waits,
+        kept=rollout.kept,
+        verdict=verdict,
+        detects=rollout.detects,
+        exposure=rollout.exposure,
     )
 
 

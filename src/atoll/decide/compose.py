@@ -7,26 +7,34 @@ from collections.abc import Mapping
 
 from atoll.decide.facts import exclusive, held, warm_s
 from atoll.decide.rollout import LET_GO
+from atoll.decide.stepping import current, weight_pct
 from atoll.model.state import ENDED, Intent, Release, Revision, Rollout, ServiceDesired
 
 
-def compose(intent: Intent, rollout: Rollout | None, releases: Mapping[int, Release]) -> ServiceDesired:
+def compose(
+    intent: Intent, rollout: Rollout | None, releases: Mapping[int, Release], *, ready: bool = True
+) -> ServiceDesired:
     """Replicas and weights per release for one service.
 
     `releases` holds at least the intent's target and the rollout's two releases. A rollout that has not ended decides,
     unless the service was taken down meanwhile (its target is None, and not since this is its first deploy). A replica
-    count set by hand wins over the release's.
+    count set by hand wins over the release's. `ready` is whether any replica of the candidate is: a step sends nothing to
+    a candidate that has none.
     """
     revisions: tuple[Revision, ...] = ()
-    hold = False
+    hold, header = False, ""
     if rollout is not None and rollout.phase not in ENDED and not _taken_down(intent, rollout):
         candidate = releases[rollout.candidate]
         stable = releases[rollout.stable] if rollout.stable is not None else None
-        revisions = _moving(intent, rollout, candidate, stable)
+        revisions = _moving(intent, rollout, candidate, stable, ready)
         hold = _hold(rollout, candidate, stable)
+        if rollout.phase == "stepping" and rollout.stage != "filling" and ready:
+            header = current(rollout).header
     elif intent.target is not None and (target := _target(intent, rollout)) is not None:
         revisions = (_revision(intent, releases[target], 100),)
-    return ServiceDesired(service=intent.service, generation=intent.generation, revisions=revisions, hold=hold)
+    return ServiceDesired(
+        service=intent.service, generation=intent.generation, revisions=revisions, hold=hold, header=header
+    )
 
 
 def replicas(intent: Intent, release: Release) -> int:
@@ -47,7 +55,9 @@ def _target(intent: Intent, rollout: Rollout | None) -> int | None:
     return rollout.stable if undone and rollout is not None else intent.target
 
 
-def _moving(intent: Intent, rollout: Rollout, candidate: Release, stable: Release | None) -> tuple[Revision, ...]:
+def _moving(
+    intent: Intent, rollout: Rollout, candidate: Release, stable: Release | None, ready: bool
+) -> tuple[Revision, ...]:
     new = _revision(intent, candidate, 100)
     if stable is None:
         if rollout.phase in ("stopping", "preparing", "undoing"):
@@ -65,7 +75,11 @@ def _moving(intent: Intent, rollout: Rollout, candidate: Release, stable: Releas
     if apart:
         return (new,)  # held until it is ready: nothing else could serve
     if phase == "starting":
-        return (old, _revision(intent, candidate, 0))
+        return (old, _revision(intent, candidate, 0, rollout.steps[0].replicas if rollout.steps else None))
+    if phase == "stepping":
+        weight = weight_pct(rollout) if ready else 0
+        stepping = _revision(intent, candidate, weight, current(rollout).replicas)
+        return (_revision(intent, stable, 100 - weight), stepping)
     if phase in ("shifting", "draining") or warm_s(rollout.kind, candidate, stable) > 0:
         return (_revision(intent, stable, 0), new)
     return (new,)
@@ -79,5 +93,6 @@ def _hold(rollout: Rollout, candidate: Release, stable: Release | None) -> bool:
     return rollout.phase in ("holding", "stopping", "preparing", "starting", "shifting")
 
 
-def _revision(intent: Intent, release: Release, weight_pct: int) -> Revision:
-    return Revision(release=release.n, replicas=replicas(intent, release), weight_pct=weight_pct)
+def _revision(intent: Intent, release: Release, weight_pct: int, most: int | None = None) -> Revision:
+    count = replicas(intent, release)
+    return Revision(release=release.n, replicas=count if most is None else min(most, count), weight_pct=weight_pct)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from atoll.model.analysis import Verdict
 from atoll.model.state import JobRun, Now, Observation, Release, Replica, Rollout, ServiceDesired
 
 
@@ -22,13 +23,18 @@ def held(candidate: Release, stable: Release | None) -> bool:
     return bool(candidate.spec.ports or stable.spec.ports)
 
 
+def bake_s(kind: str, candidate: Release, stable: Release | None) -> float:
+    """How long the candidate of a deploy is watched once it is live; 0 when there is nothing to go back to."""
+    return candidate.spec.rollout.bake_s if kind == "deploy" and stable is not None else 0.0
+
+
 def warm_s(kind: str, candidate: Release, stable: Release | None) -> float:
     """How long the stable release idles after the switch; 0 when keeping it has no use or is forbidden."""
-    if kind != "deploy" or stable is None or exclusive(candidate, stable):
+    if stable is None or exclusive(candidate, stable):
         return 0.0
     if not candidate.spec.ports or not stable.spec.ports:
         return 0.0  # a worker takes work by itself: the old one would not idle
-    return candidate.spec.keep_warm_s
+    return bake_s(kind, candidate, stable)
 
 
 def is_ready(replica: Replica) -> bool:
@@ -57,6 +63,7 @@ class Facts(msgspec.Struct, frozen=True):
     wanted: int
     now: Now
     before: JobRun | None = None
+    verdict: Verdict | None = None  # what is known of the candidate now
 
     @property
     def exclusive(self) -> bool:
@@ -81,3 +88,19 @@ class Facts(msgspec.Struct, frozen=True):
         """The candidate's ready replicas that the proxy has acknowledged (all ready ones of a worker)."""
         ports = bool(self.candidate.spec.ports)
         return tuple(one for one in self.mine if is_ready(one) and (not ports or one.in_proxy == "serving"))
+
+    @property
+    def settled(self) -> tuple[Replica, ...]:
+        """Those of them that stayed ready through the stability window."""
+        return tuple(one for one in self.reachable if self.settled_at_s(one) <= self.now.boot_s)
+
+    def settled_at_s(self, replica: Replica) -> float:
+        """Boot seconds at which a ready replica's stability window ends; infinite for one that is not ready."""
+        since_s = replica.ready_since_s
+        return float("inf") if since_s is None else since_s + self.candidate.spec.health.stable_for_s
+
+    @property
+    def next_settled_s(self) -> float:
+        """When the next stability window ends; infinite when none is open."""
+        later = (self.settled_at_s(one) for one in self.reachable)
+        return min((at_s for at_s in later if at_s > self.now.boot_s), default=float("inf"))

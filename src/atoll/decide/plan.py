@@ -10,7 +10,7 @@ from atoll.decide.changes import changes
 from atoll.decide.compose import replicas
 from atoll.decide.facts import exclusive, held, warm_s
 from atoll.model.spec import Job, ServiceSpec
-from atoll.model.state import Intent, JobRun, Release
+from atoll.model.state import Intent, JobRun, Release, Rollout
 from atoll.model.wire import PlanView
 
 
@@ -135,6 +135,35 @@ def stop(
         memory_bytes=0,
         warnings=tuple(told),
         generation=intent.generation,
+    )
+
+
+def steered(before: Rollout, after: Rollout, candidate: Release, generation: int) -> PlanView:
+    """A word to the rollout under way."""
+    name, stable = f"r{before.candidate}", f"r{before.stable}"
+    at = f"step {before.step + 1} of {len(before.steps)}" if before.steps else "its first step"
+    if after == before:
+        steps = ["nothing: it is so already"]
+    elif after.phase == "undoing":
+        steps = [f"move all requests back to {stable}", *_finish(candidate, name), f"stop {name}"]
+    elif after.kept and not before.kept:
+        steps = [f"keep {name} although its verdict fails; crashes and lost readiness still undo it"]
+    elif after.asked == "promote":
+        steps = [f"start the replicas that {name} lacks", f"move all requests to {name} when they are ready"]
+    elif after.paused:
+        steps = [f"stay at {at} until somebody resumes it; a bad {name} is undone all the same"]
+    elif after.asked == "step":
+        steps = [f"go on from {at} to the next"]
+    else:
+        steps = [f"go on measuring at {at}, with a new deadline"]
+    return PlanView(
+        service=before.service,
+        kind="steer",
+        release=name,
+        previous=stable if before.stable is not None else "",
+        unchanged=after == before,
+        steps=tuple(steps),
+        generation=generation,
     )
 
 

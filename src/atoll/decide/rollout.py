@@ -12,8 +12,10 @@ import msgspec
 from msgspec.structs import replace
 
 from atoll.decide import before
-from atoll.decide.facts import Facts, is_ready, sending, slots, warm_s
-from atoll.decide.undo import READY, deadline_s, failure, why_not_ready
+from atoll.decide.facts import Facts, bake_s, is_ready, sending, slots
+from atoll.decide.stepping import stepping
+from atoll.decide.undo import READY, deadline_s, failure, marks, patience_s, why_not_ready
+from atoll.model.analysis import Verdict
 from atoll.model.state import (
     ENDED,
     LIVE,
@@ -27,8 +29,10 @@ from atoll.model.state import (
     RolloutPhase,
     ServiceDesired,
 )
+from atoll.model.state import Step as Planned
 
 _NAMES = frozenset(get_args(RolloutPhase))
+STEERABLE: frozenset[RolloutPhase] = frozenset({"starting", "stepping"})  # not all of the traffic is on its way yet
 LET_GO = "undoing.release"  # mark in `Rollout.entered_s`: an undoing that lets held requests go again
 SETTLE_S = 5.0  # of slack past all deadlines of a candidate's stop, as in `decide.reconcile`
 
@@ -51,11 +55,15 @@ def begin(
     now: Now,
     author: Author,
     prepares: bool = False,
+    strategy: str = "",
+    why: str = "",
+    steps: tuple[Planned, ...] = (),
 ) -> Rollout:
     """A new rollout of `service` to release `candidate`.
 
     `overlap` is whether both releases allow it (`not facts.exclusive(...)`); `stable` is None when the service is down.
     `prepares` is whether something must run once before the candidate starts (`before.needed`).
+    `strategy`, `why` it and its `steps` are what `decide.strategies.choose` came to; without steps all traffic moves at once.
     """
     phase: RolloutPhase = "preparing" if prepares else "starting"
     if not overlap:
@@ -74,6 +82,9 @@ def begin(
         started_wall=now.wall,
         author=author,
         before=before.run_id(service, rollout_id) if prepares else "",
+        strategy=strategy,
+        why=why,
+        steps=steps,
     )
 
 
@@ -86,21 +97,28 @@ def advance(
     wanted: int,
     now: Now,
     run: JobRun | None = None,
+    verdict: Verdict | None = None,
 ) -> Step:
     """The rollout's next phase, or the same rollout when it has to wait; at most one change a call.
 
-    `want` is the last composed state, `wanted` the number of candidate replicas, `run` what `Rollout.before`
-    names. A candidate that fails sends the rollout to `undoing` with the reason. After a reboot the current phase starts anew.
+    `want` is the last composed state, `wanted` the number of candidate replicas, `run` what `Rollout.before` names. A
+    candidate that fails sends the rollout to `undoing` with the reason. `verdict` is what its analysis says now. After a
+    reboot the current phase (and stage) starts anew.
     """
     if rollout.phase in ENDED:
         return Step(rollout)
     if rollout.boot_id != now.boot_id:
         anew = replace(rollout, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s={rollout.phase: now.boot_s})
-        return Step(anew, wake_at_s=now.boot_s)
-    facts = Facts(rollout, seen, want, candidate, stable, wanted, now, run)
+        return Step(replace(anew, stage="filling", stage_since_s=now.boot_s), wake_at_s=now.boot_s)
+    facts = Facts(rollout, seen, want, candidate, stable, wanted, now, run, verdict)
     if reason := failure(facts):
         text = reason.text + before.stays(candidate, run)
-        return _enter(replace(rollout, reason=text, reason_id=reason.id), "undoing", now, text)
+        undone = replace(rollout, reason=text, reason_id=reason.id, verdict=verdict)
+        return _enter(undone, "undoing", now, text)
+    if (changed := _remarked(facts)) is not None:
+        return changed
+    if (until_s := patience_s(facts)) is not None:
+        return Step(rollout, wake_at_s=until_s)
     if rollout.phase == "starting" and READY not in rollout.entered_s and any(is_ready(one) for one in facts.mine):
         return Step(_marked(rollout, READY, now), wake_at_s=now.boot_s)
     return _PHASES[rollout.phase](facts)
@@ -162,13 +180,26 @@ def _preparing(facts: Facts) -> Step:
 
 
 def _starting(facts: Facts) -> Step:
-    window_s = facts.candidate.spec.health.stable_for_s
-    stable_at = [(one, _stable_at_s(one.ready_since_s, window_s)) for one in facts.reachable]
-    settled = [one for one, at_s in stable_at if at_s <= facts.now.boot_s]
-    if slots(settled) >= facts.wanted:
+    if slots(facts.settled) < facts.wanted:
+        return Step(facts.rollout, wake_at_s=min(deadline_s(facts), facts.next_settled_s))
+    if not facts.rollout.steps:
         return _enter(facts.rollout, "shifting", facts.now, _readiness(facts))
-    later = [at_s for _, at_s in stable_at if facts.now.boot_s < at_s < float("inf")]
-    return Step(facts.rollout, wake_at_s=min([deadline_s(facts), *later]))
+    stepping = replace(facts.rollout, step=0, stage="filling", filled_pct=0, stage_since_s=facts.now.boot_s)
+    return _enter(stepping, "stepping", facts.now, _readiness(facts))
+
+
+def _stepping(facts: Facts) -> Step:
+    after = stepping(facts)
+    if after.done:
+        return _enter(replace(after.rollout, verdict=facts.verdict), "shifting", facts.now, after.message)
+    if after.rollout.reason:
+        return _enter(replace(after.rollout, verdict=facts.verdict), "undoing", facts.now, after.rollout.reason)
+    if after.rollout == facts.rollout:
+        return Step(after.rollout, wake_at_s=after.wake_at_s)
+    rollout = replace(after.rollout, verdict=facts.verdict)
+    kind = "rollout.paused" if rollout.paused and not facts.rollout.paused else "rollout.step"
+    events = (_event(rollout, kind, after.message, facts.now),) if after.message else ()
+    return Step(rollout, events, facts.now.boot_s)
 
 
 def _shifting(facts: Facts) -> Step:
@@ -208,9 +239,11 @@ def _draining(facts: Facts) -> Step:
 
 
 def _live(facts: Facts) -> Step:
-    until_s = facts.rollout.phase_since_s + warm_s(facts.rollout.kind, facts.candidate, facts.stable)
+    until_s = facts.rollout.phase_since_s + bake_s(facts.rollout.kind, facts.candidate, facts.stable)
     if facts.now.boot_s >= until_s:  # the same sum as the wake-up: a difference may round to just below
-        return _enter(facts.rollout, "certified", facts.now, f"{facts.candidate.name} is certified")
+        measured = f": {facts.verdict.text}" if facts.verdict is not None and facts.verdict.text else ""
+        certified = replace(facts.rollout, verdict=facts.verdict)
+        return _enter(certified, "certified", facts.now, f"{facts.candidate.name} is certified{measured}")
     return Step(facts.rollout, wake_at_s=until_s)
 
 
@@ -242,6 +275,7 @@ _PHASES: Mapping[RolloutPhase, Callable[[Facts], Step]] = {
     "stopping": _stopping,
     "preparing": _preparing,
     "starting": _starting,
+    "stepping": _stepping,
     "shifting": _shifting,
     "releasing": _releasing,
     "draining": _draining,
@@ -259,11 +293,20 @@ def _enter(rollout: Rollout, phase: RolloutPhase, now: Now, message: str) -> Ste
         entered.pop(LET_GO, None)
     entered.setdefault(phase, now.boot_s)
     after = replace(rollout, phase=phase, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s=entered)
-    data: dict[str, Any] = {"rollout": rollout.id, "from": rollout.phase, "stable": rollout.stable}
-    if after.reason:
-        data["reason"], data["reason_id"] = after.reason, after.reason_id
-    event = Event(
-        kind=f"rollout.{phase}",
+    if phase not in STEERABLE:
+        after = replace(after, paused="", waits="", asked="")
+    event = _event(after, f"rollout.{phase}", message, now, rollout.phase)
+    return Step(after, (event,), None if phase in ENDED else now.boot_s)
+
+
+def _event(rollout: Rollout, kind: str, message: str, now: Now, before: str = "") -> Event:
+    data: dict[str, Any] = {"rollout": rollout.id, "from": before or rollout.phase, "stable": rollout.stable}
+    if rollout.reason:
+        data["reason"], data["reason_id"] = rollout.reason, rollout.reason_id
+    if rollout.verdict is not None:
+        data["verdict"] = msgspec.to_builtins(rollout.verdict)
+    return Event(
+        kind=kind,
         service=rollout.service,
         release=rollout.candidate,
         message=message,
@@ -271,7 +314,19 @@ def _enter(rollout: Rollout, phase: RolloutPhase, now: Now, message: str) -> Ste
         data=data,
         wall=now.wall,
     )
-    return Step(after, (event,), None if phase in ENDED else now.boot_s)
+
+
+def _remarked(facts: Facts) -> Step | None:
+    """With the instant since when something is amiss written down, or forgotten when it is well again."""
+    rollout, now = facts.rollout, facts.now
+    for mark, reason in marks(facts).items():
+        if reason and mark not in rollout.entered_s:
+            marked = replace(_marked(rollout, mark, now), verdict=facts.verdict)
+            return Step(marked, (_event(marked, f"rollout.{mark}", reason.text, now),), now.boot_s)
+        if not reason and mark in rollout.entered_s:
+            rest = {name: at_s for name, at_s in rollout.entered_s.items() if name != mark}
+            return Step(replace(rollout, entered_s=rest), wake_at_s=now.boot_s)
+    return None
 
 
 def _beginning(facts: Facts) -> str:
@@ -283,10 +338,6 @@ def _beginning(facts: Facts) -> str:
 
 def _marked(rollout: Rollout, mark: str, now: Now) -> Rollout:
     return replace(rollout, entered_s={**rollout.entered_s, mark: now.boot_s})
-
-
-def _stable_at_s(ready_since_s: float | None, window_s: float) -> float:
-    return float("inf") if ready_since_s is None else ready_since_s + window_s
 
 
 def _readiness(facts: Facts) -> str:

@@ -40,6 +40,9 @@ def entry(
         edges=tuple(edge for release in calling for edge in _edges(release, edge_ports, callee_port)),
         routes=_routes([release for release in live if release.n in planned], weights),
         hold=desired.hold,
+        faults=tuple(fault for fault in desired.faults if fault.kind != "pause"),
+        header=desired.header,
+        header_release=desired.revisions[-1].release if desired.header else 0,
     )
 
 

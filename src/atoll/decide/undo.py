@@ -4,12 +4,16 @@
 """
 
 from atoll.decide import before
-from atoll.decide.facts import Facts, is_ready
+from atoll.decide.facts import Facts, exclusive, is_ready
+from atoll.decide.stepping import stage_deadline_s
 from atoll.model.state import Reason, Release
 
 CRASHES = 2  # in a row on one slot: a crash loop, not an accident (PaaSTA's number)
 NO_PROGRAM = (126, 127)  # a shell's exit codes for a command that is not executable, or does not exist
 READY = "ready"  # mark in `Rollout.entered_s`: when the first candidate replica was published
+UNWELL = "unwell"  # mark: since when no candidate replica is ready although it has traffic
+CONDEMNED = "condemned"  # mark: when a verdict failed, while the countdown runs
+UNWELL_S = 10.0  # for so long: longer than the restart of one replica after an accident
 
 
 def deadline_s(facts: Facts) -> float:
@@ -17,6 +21,8 @@ def deadline_s(facts: Facts) -> float:
     health = facts.candidate.spec.health
     if facts.rollout.phase == "starting":
         return facts.rollout.phase_since_s + health.start_budget_s + health.stable_for_s
+    if facts.rollout.phase == "stepping":
+        return stage_deadline_s(facts)
     if facts.rollout.phase in ("holding", "shifting"):
         return facts.rollout.phase_since_s + health.start_budget_s
     return float("inf")
@@ -28,13 +34,14 @@ def failure(facts: Facts) -> Reason | None:
     if phase == "preparing":
         failed = before.failure(facts.candidate.spec.rollout.before, facts.before, facts.candidate.name)
         return Reason(failed, "before-failed") if failed else None
-    if phase in ("starting", "shifting", "releasing", "draining", "live") and (reason := _crash_loop(facts)):
+    watched = ("starting", "stepping", "shifting", "releasing", "draining", "live")
+    if phase in watched and (reason := _crash_loop(facts) or _out_of_patience(facts)):
         return reason
     if phase == "shifting" and facts.candidate.spec.ports and facts.seen.problem:
         return _proxy(f"the proxy did not take the switch to {facts.candidate.name}: {facts.seen.problem}")
     if facts.now.boot_s < deadline_s(facts):
         return None
-    if phase == "starting":
+    if phase == "starting" or (phase == "stepping" and facts.rollout.stage == "filling"):
         return _too_slow(facts)
     waited = f"within {facts.candidate.spec.health.start_budget_s:g} s"
     if phase == "holding":
@@ -55,14 +62,63 @@ def _crash_loop(facts: Facts) -> Reason | None:
     if facts.rollout.phase == "live":
         if facts.stable is None:
             return None
-        # Only while the previous release is warm and nothing of the new one works is going back sure to help.
+        # Going back helps when the previous release stands by; a worker's, or one that may not overlap, never does.
+        cold = exclusive(facts.candidate, facts.stable) or not facts.candidate.spec.ports
         stands_by = any(is_ready(one) and one.record.release == facts.stable.n for one in facts.others)
-        if not stands_by or any(is_ready(one) for one in facts.mine):
+        if not (stands_by or cold) or any(is_ready(one) for one in facts.mine):
             return None
         return Reason(f"{name} was live, then crashed {_times(count)} in a row{how.text}", how.id)
     if READY in facts.rollout.entered_s or facts.rollout.phase != "starting":
         return Reason(f"{name} was ready, then died {_times(count)} in a row{how.text}", how.id)
     return Reason(f"{name} crashed {_times(count)} before it was ready{how.text}", how.id)
+
+
+def marks(facts: Facts) -> dict[str, Reason | None]:
+    """What is amiss with a candidate that has traffic, by mark; None where all is well."""
+    watched = facts.rollout.phase in ("stepping", "live") and facts.stable is not None
+    return {
+        UNWELL: _unwell(facts) if watched else None,
+        CONDEMNED: _worse(facts) if watched and not facts.rollout.kept else None,
+    }
+
+
+def patience_s(facts: Facts) -> float | None:
+    """Boot seconds at which what is amiss undoes the rollout; None when nothing is."""
+    limits = {UNWELL: UNWELL_S, CONDEMNED: facts.candidate.spec.rollout.countdown_s}
+    return min(
+        (
+            facts.rollout.entered_s[mark] + limit_s
+            for mark, limit_s in limits.items()
+            if mark in facts.rollout.entered_s
+        ),
+        default=None,
+    )
+
+
+def _out_of_patience(facts: Facts) -> Reason | None:
+    for mark, reason in marks(facts).items():
+        since_s = facts.rollout.entered_s.get(mark)
+        limit_s = facts.candidate.spec.rollout.countdown_s if mark == CONDEMNED else UNWELL_S
+        if reason and (not limit_s or (since_s is not None and facts.now.boot_s >= since_s + limit_s)):
+            return reason
+    return None
+
+
+def _unwell(facts: Facts) -> Reason | None:
+    """Nothing of the candidate is ready, and the previous release could take its traffic back."""
+    stands_by = any(is_ready(one) and one.record.release == facts.rollout.stable for one in facts.others)
+    if not facts.candidate.spec.ports or not stands_by or any(is_ready(one) for one in facts.mine):
+        return None
+    because = why_not_ready(facts, facts.candidate)
+    return Reason(f"no replica of {facts.candidate.name} is ready any more{because.text}", because.id)
+
+
+def _worse(facts: Facts) -> Reason | None:
+    """A verdict that failed."""
+    if facts.verdict is None or facts.verdict.outcome != "fail":
+        return None
+    other = facts.stable.name if facts.stable is not None else "its objectives"
+    return Reason(f"{facts.candidate.name} is worse than {other}: {facts.verdict.text}", "candidate-worse")
 
 
 def _hopeless(facts: Facts) -> bool:

@@ -6,7 +6,7 @@ from atoll.eject.calendar import on_calendar
 from atoll.eject.compose import image
 from atoll.eject.layout import UNIT_FILES, Layout, Recipe
 from atoll.eject.units import secret_files, timers
-from atoll.model.spec import EdgePolicy, Failures, Job, Probe, SecretRef, ServiceSpec
+from atoll.model.spec import EdgePolicy, Failures, Job, Probe, RolloutSpec, SecretRef, ServiceSpec
 
 _USUAL = EdgePolicy()
 
@@ -92,6 +92,8 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     for one, other in layout.circles:
         if one == spec.name:
             yield f"`calls.{other}`: they call each other in a circle, so {one} does not wait for {other} when it starts."
+    if spec.rollout != RolloutSpec(before=spec.rollout.before):
+        yield "`rollout`: all replicas are replaced at once; nothing is judged, and nobody goes back by itself."
     yield from _jobs(layout, spec)
     if not spec.overlap:
         yield "`overlap = false`: no two replicas run at once, but requests fail while it is replaced."
@@ -181,7 +183,6 @@ def _times(spec: ServiceSpec) -> Iterator[str]:
     for field, seconds, before in (
         ("health.stable_for", spec.health.stable_for_s, usual.health.stable_for_s),
         ("stop.drain", spec.stop.drain_s, usual.stop.drain_s),
-        ("keep_warm", spec.keep_warm_s, usual.keep_warm_s),
     ):
         if seconds != before:
             yield f"`{field}` of {seconds:g} s: replicas are replaced without it."

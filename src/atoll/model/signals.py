@@ -92,6 +92,11 @@ class Histogram(msgspec.Struct, frozen=True):
         limit = bucket_of(seconds)
         return sum(count for bucket, count in self.counts if bucket > limit)
 
+    def at_least(self, seconds: float) -> int:
+        """How many may have taken `seconds` or longer: those of its own bucket, too."""
+        limit = bucket_of(seconds)
+        return sum(count for bucket, count in self.counts if bucket >= limit)
+
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
     """All together."""

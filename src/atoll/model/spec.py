@@ -173,6 +173,55 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int | None = None
 
 
+class AnalysisPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a candidate is judged by, and how sure that must be. Shares of `alpha` and `beta` are 0..1, percentages 0..100."""
+
+    alpha: float = 0.01  # of rollouts of a release that is no worse, at most this share is rolled back
+    beta: float = 0.05  # of those with a regression of the size below, about this share may pass
+    min_requests: int = 50  # to the candidate, before a word is said
+    detect_failures_pct: float = 1.0  # points: a candidate passes when so many more failing requests are excluded
+    tolerate_failures_pct: float = 0.1  # points: fewer more than this are let go, however sure they are
+    latency: bool = True
+    detect_slower_pct: float = 50.0
+    tolerate_slower_pct: float = 20.0  # a new build moves a few per cent by the layout of its code alone
+    tolerate_slower_s: float = 0.005  # below, the machine's scheduler is what is measured
+    warmup_s: float | None = None  # latencies of the candidate's first seconds do not count; None is by its builder
+    max_failures_pct: float | None = None  # an objective, whatever the stable release does
+    max_latency_s: float | None = None  # the same, for the 95th percentile of the candidate's waiting times
+
+
+Strategy = Literal["auto", "canary", "header", "rolling", "blue-green", "all-at-once"]
+Undecided = Literal["hold", "extend", "fail", "promote"]
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A question besides the proxy's counts, asked again and again while a candidate is judged: exactly one of `http`,
+    `command` and `query`.
+    """
+
+    name: str
+    http: str = ""  # a URL: 2xx is well
+    command: Command | None = None  # in a replica of the candidate: exit code 0 is well
+    query: str = ""  # PromQL; every value of its answer must be within `min` and `max`
+    prometheus: str = ""  # the server's URL
+    min: float | None = None
+    max: float | None = None
+    every_s: float = 30.0
+    timeout_s: float = 10.0
+    failures: int = 0  # bad answers that are let go, over the whole rollout
+
+
+class RolloutStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of the traffic for the candidate, and how long at least. With `header` (`name: value`) it is the requests
+    that have it, instead of a share of all.
+    """
+
+    weight_pct: int = 0
+    hold_s: float = 10.0  # what a slow leak of the first requests needs to be seen
+    header: str = ""
+    approve: bool = False  # go on only when a person says so
+
+
 GRPC_CODES = (  # by number
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
     *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
@@ -246,9 +295,18 @@ class Before(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How a release of the service takes over from the one before."""
+    """How traffic moves to a new release, and what happens when the numbers do not decide."""
 
     before: Before | None = None
+    strategy: Strategy = "auto"
+    steps: tuple[RolloutStep, ...] = ()  # of a canary; () are the strategy's own
+    bake_s: float = 600.0  # the previous release stays warm and the new one is judged (PaaSTA's bake)
+    deadline_s: float = 600.0  # for the verdict of one step
+    on_no_data: Undecided = "hold"  # nothing unmeasured is promoted silently
+    on_inconclusive: Undecided = "extend"
+    countdown_s: float = 0.0  # between a failing verdict and going back, in which a person may keep the candidate
+    analysis: AnalysisPolicy = AnalysisPolicy()
+    checks: tuple[Check, ...] = ()
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,7 +332,6 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     replicas: int = 1
     overlap: bool = True  # False: two releases must never run at once
-    keep_warm_s: float = 600.0  # how long the previous release idles, for an instant rollback
     jobs: tuple[Job, ...] = ()
     rollout: RolloutSpec = RolloutSpec()
     env: Mapping[str, EnvValue] = {}
@@ -342,6 +399,26 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.host}:{self.port}"
 
 
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """When nothing new is deployed: between two dates, or at hours of weekdays. Dates and hours are of `zone`."""
+
+    first: str = ""  # a date, 2026-12-20; "" is a weekly freeze
+    last: str = ""  # a date, the last frozen day
+    days: tuple[str, ...] = ()  # mon .. sun; () is each day
+    after: str = "00:00"
+    before: str = "24:00"
+    zone: str = "UTC"
+    why: str = ""
+
+
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that is told of events, signed when it has a `secret`."""
+
+    url: Plain | SecretRef
+    events: tuple[str, ...] = ("rollout.live", "rollout.undone", "rollout.paused", "rollout.condemned", "job.failed")
+    secret: str = ""  # the secret whose value signs
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
@@ -349,6 +426,9 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: Literal["process"] = "process"
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
+    freezes: tuple[Freeze, ...] = ()
+    notify: tuple[Notify, ...] = ()
+    faults: bool | None = None  # whether faults may be injected; None is in `local` only
     metrics: int | None = None  # a port on 127.0.0.1 for Prometheus; None: on the API's socket only
     ports: tuple[int, int] = (20000, 29999)  # leased to replicas and edges; outside Linux's ephemeral 32768-60999
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from atoll.model.analysis import Analysis, Verdict
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.spec import Command, EnvValue, ServiceSpec
 
@@ -77,6 +78,28 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
         return self.origin or self.n
 
 
+FaultKind = Literal["latency", "abort", "pause"]
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault that somebody injected, as a lease: it ends by itself, also when the daemon that began it is gone.
+
+    `latency` and `abort` are between a caller and the service, at the proxy; `pause` stops processes (SIGSTOP).
+    """
+
+    id: str
+    kind: FaultKind
+    boot_id: str
+    until_s: float  # boot seconds; a reboot ends it
+    caller: str | None = None  # a service; "" is the gateway; None is everybody
+    percent: int = 100  # of the requests
+    latency_s: float = 0.0
+    status: int = 0  # HTTP's
+    replicas: tuple[str, ...] = ()  # those that were stopped
+    began_wall: float = 0.0
+    author: Author = Author()
+
+
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What a person wants of one service; changed by compare-and-swap on `generation`; survives rollback."""
 
@@ -84,6 +107,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     target: int | None = None  # the release that shall run; None is down
     replicas: int | None = None  # an override by hand; None is what the release says
+    faults: tuple[Fault, ...] = ()  # injected; they leave `generation` as it is
 
 
 RolloutPhase = Literal[
@@ -91,6 +115,7 @@ RolloutPhase = Literal[
     "stopping",  # overlap = false only: the stable release is being stopped
     "preparing",  # what must run once before the release does so
     "starting",  # candidates start, get ready, stay so through the stability window
+    "stepping",  # a share of the traffic goes to the candidate, step by step
     "shifting",  # endpoints and weights sent, not yet acknowledged
     "releasing",  # overlap = false only: held requests are let go
     "draining",  # requests in flight at the stable release finish
@@ -102,6 +127,32 @@ RolloutPhase = Literal[
 ]
 ENDED: frozenset[RolloutPhase] = frozenset({"certified", "undone", "superseded"})
 LIVE: frozenset[RolloutPhase] = frozenset({"live", "certified"})
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a rollout, resolved when it began."""
+
+    weight_pct: int  # of all requests, to the candidate
+    replicas: int | None = None  # of the candidate; None is all
+    hold_s: float = 0.0
+    header: str = ""  # `name: value`: these requests go to the candidate, whatever the weight
+    judged: bool = False  # only a passing verdict leads on
+    approve: bool = False  # only a person's word leads on
+
+
+Stage = Literal[
+    "filling",  # the step's replicas are being started; the traffic is still that of the step before
+    "moving",  # its traffic was sent to the proxy, and is not acknowledged yet
+    "watching",  # it is: time, verdict and people are waited for
+]
+
+
+Paused = Literal[
+    "",
+    "by hand",  # somebody said `pause`
+    "undecided",  # the numbers do not decide
+    "approval",  # the step's file wants a person's word
+]
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +173,22 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     started_wall: float = 0.0
     author: Author = Author()
     before: str = ""  # the job run that must succeed before the candidate starts; "" is none
+    strategy: str = ""  # what `auto` came to; "" for a rollback or a restart
+    why: str = ""  # why that one, for a person
+    detects: str = ""  # what the traffic of its beginning can show, for a person
+    exposure: str = ""  # the worst case for users, likewise
+    steps: tuple[Step, ...] = ()
+    step: int = 0  # the present one's index
+    stage: Stage = "filling"
+    filled_pct: int = 0  # the share that the candidate keeps while a stage fills
+    stage_since_s: float = 0.0
+    extended: int = 0  # how often the present step was given another deadline
+    paused: Paused = ""  # what it waits for a person for; "" goes on
+    waits: str = ""  # the same in a sentence
+    asked: Literal["", "step", "promote"] = ""  # what a person said: take the next step, or all of them
+    kept: bool = False  # a person said that a failing verdict is not to undo it
+    analysis: Analysis = Analysis()
+    verdict: Verdict | None = None  # the newest that was written down
 
 
 ReplicaPhase = Literal[
@@ -307,6 +374,8 @@ class ServiceDesired(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     revisions: tuple[Revision, ...] = ()
     hold: bool = False  # requests wait at the proxy
+    header: str = ""  # `name: value`: requests with it go to the newest revision, whatever the weights
+    faults: tuple[Fault, ...] = ()  # in force now
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,6 +385,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     replicas: tuple[Replica, ...] = ()
     weights: Mapping[int, int] | None = None  # release -> pct of the acknowledged table; None: not known
     holding: bool | None = None  # of the acknowledged table
+    header: str | None = None  # the same
     backoff: Mapping[int, int] = {}  # release -> crashes in a row, the worst slot's
     last_exit: Mapping[int, Exit] = {}  # release -> the newest crash
     given_up: Mapping[

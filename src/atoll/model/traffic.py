@@ -10,7 +10,7 @@ import msgspec
 
 from atoll.model.signals import Counts, EdgeKey, ReplicaCounts, ReplicaKey
 from atoll.model.spec import EdgePolicy, Failures, Protocol
-from atoll.model.state import Address
+from atoll.model.state import Address, Fault
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +65,9 @@ class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True):
     edges: tuple[Edge, ...] = ()  # of its live releases, outwards
     routes: tuple[GatewayRoute, ...] = ()
     hold: bool = False  # requests to it wait
+    header: str = ""  # `name: value`: requests with it go to `header_release`, whatever the weights
+    header_release: int = 0
+    faults: tuple[Fault, ...] = ()  # towards it, of those that the proxy makes
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):

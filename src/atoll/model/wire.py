@@ -10,9 +10,22 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.analysis import Verdict
 from atoll.model.errors import AtollError
 from atoll.model.spec import ServiceSpec
-from atoll.model.state import Artifact, Author, Exit, JobState, Receipt, ReplicaPhase, RolloutPhase, Trigger
+from atoll.model.state import (
+    Artifact,
+    Author,
+    Exit,
+    JobState,
+    Paused,
+    Receipt,
+    ReplicaPhase,
+    RolloutPhase,
+    Stage,
+    Step,
+    Trigger,
+)
 
 # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -48,6 +61,7 @@ class DeployRequest(Mutation, frozen=True, kw_only=True):
     artifact: Artifact
     note: str = ""
     force: bool = False
+    override_freeze: str = ""  # why it goes ahead although deploys are frozen
 
 
 class UpRequest(Mutation, frozen=True, kw_only=True):
@@ -63,6 +77,26 @@ class RollbackRequest(Mutation, frozen=True, kw_only=True):
 
     to: int | None = None
     force: bool = False
+
+
+class SteerRequest(Mutation, frozen=True, kw_only=True):
+    """A word to the rollout under way. `keep`: a failing verdict is not to undo it; crashes still do. `retry`: begin the
+    one again that was undone last.
+    """
+
+    word: Literal["pause", "resume", "promote", "abort", "keep", "retry"]
+
+
+class FaultRequest(Mutation, frozen=True, kw_only=True):
+    """Break something of a service for a while. `kill` ends replicas and lasts no time."""
+
+    kind: Literal["kill", "pause", "latency", "abort"]
+    seconds: float = 30.0
+    caller: str | None = None  # a service, or "gateway"; None is everybody
+    percent: int = 100
+    latency_s: float = 0.0
+    status: int = 0
+    most: int = 1  # replicas, of kill and pause
 
 
 class RestartRequest(Mutation, frozen=True, kw_only=True):
@@ -185,6 +219,26 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
 # --- operations ---------------------------------------------------------------------------------------------------
 
 
+class SteppingView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a deploy moves its traffic, and what is known of the candidate."""
+
+    strategy: str  # "canary"
+    why: str = ""  # that one, in a sentence
+    steps: tuple[Step, ...] = ()
+    step: int = 0  # the present one's index
+    stage: Stage = "filling"
+    weight_pct: int = 0  # of the requests, to the candidate now
+    left_s: float | None = (
+        None  # until the present step's deadline, or the end of the bake; None: nothing is waited for
+    )
+    paused: Paused = ""
+    waits: str = ""  # why it is, for a person
+    kept: bool = False
+    verdict: Verdict | None = None  # now
+    detects: str = ""  # what today's traffic can show, said before it starts
+    exposure: str = ""  # the worst case: which share of the requests may meet a bad candidate, for how long
+
+
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     """A deploy, rollback or restart, in progress or ended. `id` is its rollout's.
 
@@ -210,6 +264,17 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # what a person should know although it was admitted; only in the first answer
     ended: bool = False
     receipt: Receipt | None = None
+    stepping: SteppingView | None = None  # of a deploy
+
+    def settled(self, until: str = "live") -> bool:
+        """Whether nothing more is to come: it has `ended`, and with `until` "certified" its bake is over, too."""
+        return self.ended and (until == "live" or self.phase != "live")
+
+    @property
+    def measured(self) -> bool:
+        """Whether its candidate passed by what was measured."""
+        verdict = self.stepping.verdict if self.stepping else None
+        return verdict is not None and verdict.outcome == "pass"
 
     @property
     def good(self) -> bool:
@@ -234,7 +299,7 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     service: str
-    kind: Literal["deploy", "rollback", "restart", "scale", "stop", "run"]
+    kind: Literal["deploy", "rollback", "restart", "scale", "stop", "steer", "fault", "run"]
     release: str = ""  # "r8": what would have the traffic; "" when nothing would
     previous: str = ""  # "r7": what has it now; "" when it is down
     unchanged: bool = False  # nothing would happen; the step says why
@@ -299,6 +364,19 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
+
+
+class FaultView(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault in force."""
+
+    id: str  # "" of a kill, which is over at once
+    service: str
+    kind: Literal["kill", "pause", "latency", "abort"]
+    text: str = ""  # what it does, for a person
+    left_s: float = 0.0  # until it ends by itself
+    caller: str | None = None
+    percent: int = 100
+    author: Author = Author()
 
 
 class ReleaseView(msgspec.Struct, frozen=True, kw_only=True):

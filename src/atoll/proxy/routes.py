@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from atoll.model.spec import EdgePolicy, Protocol
-from atoll.proxy.listeners import BUFFER_FILTER, HOLD_FILTER
+from atoll.proxy.listeners import BUFFER_FILTER, FAULT_FILTER, HOLD_FILTER
 from atoll.proxy.names import GATEWAY
 from atoll.proxy.protos import extension, message, pack, seconds
 
@@ -39,6 +39,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     clusters: Mapping[str, int]
     reason: str = ""
     caller: str | None = None  # for the callee to see; None removes what the client claims
+    fault: tuple[float, int, int, int] = (0.0, 0, 0, 0)  # latency in seconds, its percent, status, its percent
+    asked: Mapping[str, int] = {}  # clusters of the requests that have `header`, instead of `clusters`
+    header: str = ""  # `name: value`
     hold: Mapping[str, str] = {}  # what the holder must know of a request; empty is no hold
     prefix: str = "/"
     strip: bool = False
@@ -89,8 +92,13 @@ def _not_found() -> dict[str, Any]:
 
 
 def target_routes(target: Target) -> list[dict[str, Any]]:
-    """The routes of one match, the most specific first; they differ in time-outs and retries only."""
+    """The routes of one match, the most specific first; they differ in time-outs and retries only, but for those who ask
+    for another release by a header.
+    """
     policy, always = target.policy, NOTHING_SENT
+    if target.asked:
+        those = msgspec.structs.replace(target, clusters=target.asked, asked={})
+        return [*target_routes(those), *target_routes(msgspec.structs.replace(target, asked={}, header=""))]
     if not target.clusters and not target.hold:
         return [_unavailable(target)]
     if target.protocol == "grpc":
@@ -127,6 +135,9 @@ def _match(target: Target, headers: Sequence[Mapping[str, Any]]) -> dict[str, An
     path = target.prefix.rstrip("/")
     # By segment: "/orders" takes /orders and /orders/x, not /ordersx.
     match: dict[str, Any] = {"path_separated_prefix": path} if path else {"prefix": "/"}
+    if target.header:
+        name, _, value = target.header.partition(":")
+        headers = [*headers, {"name": name.strip().lower(), "string_match": {"exact": value.strip()}}]
     return match | ({"headers": headers} if headers else {})
 
 
@@ -151,9 +162,20 @@ def _route(target: Target, headers: Sequence[Mapping[str, Any]], action: dict[st
         kind = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
         limit = {"value": target.policy.max_body_bytes}
         filters[BUFFER_FILTER] = pack(message(kind)(buffer={"max_request_bytes": limit}))
+    if any(target.fault):
+        filters[FAULT_FILTER] = pack(_fault(*target.fault))
     if filters:
         route["typed_per_filter_config"] = filters
     return route
+
+
+def _fault(latency_s: float, slow_pct: int, status: int, abort_pct: int) -> Any:
+    fields: dict[str, Any] = {}
+    if latency_s:
+        fields["delay"] = {"fixed_delay": seconds(latency_s), "percentage": {"numerator": slow_pct}}
+    if status:
+        fields["abort"] = {"http_status": status, "percentage": {"numerator": abort_pct}}
+    return message("envoy.extensions.filters.http.fault.v3.HTTPFault")(**fields)
 
 
 def _action(target: Target, timeout_s: float, retry_on: Sequence[str]) -> dict[str, Any]:

@@ -230,6 +230,9 @@ def _edge(table: Table, caller: str, edge: Edge, ca_file: str) -> Iterator[Item]
         reason=_reason(edge.callee, callee),
         caller=caller,
         hold=_hold(edge.callee, callee, {"listener": name}),
+        header=callee.header if callee else "",
+        fault=_fault(callee, caller),
+        asked=_asked(callee, {upstream.release: _edge_key(caller, edge, upstream.release) for upstream in upstreams}),
     )
     yield from _listen(caller, edge, "", target)
 
@@ -270,6 +273,26 @@ def _shares(entry: ServiceTraffic, releases: Iterable[int]) -> dict[int, int]:
     return shares if any(shares.values()) else dict.fromkeys(having, 1)
 
 
+def _fault(entry: ServiceTraffic | None, caller: str) -> tuple[float, int, int, int]:
+    """What the proxy shall do to this caller's requests; of several of one kind the newest holds."""
+    latency_s, slow_pct, status, abort_pct = 0.0, 0, 0, 0
+    for fault in entry.faults if entry else ():
+        if fault.caller not in (None, caller):
+            continue
+        if fault.kind == "latency":
+            latency_s, slow_pct = fault.latency_s, fault.percent
+        else:
+            status, abort_pct = fault.status, fault.percent
+    return latency_s, slow_pct, status, abort_pct
+
+
+def _asked(entry: ServiceTraffic | None, having: Mapping[int, ClusterKey]) -> dict[str, int]:
+    """Where requests with the header go; empty when there is none, or that release does not take them here."""
+    if entry is None or not entry.header or entry.header_release not in having:
+        return {}
+    return {having[entry.header_release].name: 100}
+
+
 def _hold(callee: str, entry: ServiceTraffic | None, more: Mapping[str, str]) -> dict[str, str]:
     return {"service": callee, **more} if entry is not None and entry.hold else {}
 
@@ -308,7 +331,7 @@ def _face(table: Table, name: str) -> Any:
     if entry is None or not entry.routes:
         return None
     live = sorted((upstream.release, upstream.port) for upstream in entry.upstreams)
-    return entry.routes, dict(entry.weights), entry.hold, live
+    return entry.routes, dict(entry.weights), entry.hold, entry.header, entry.faults, live
 
 
 def _gateway(table: Table) -> Any:
@@ -343,6 +366,9 @@ def gateway_targets(service: str, entry: ServiceTraffic) -> Iterator[tuple[route
                 hold=_hold(service, entry, {"listener": GATEWAY, "host": host or "", "path": path}),
                 prefix=path,
                 strip=best.strip,
+                header=entry.header,
+                fault=_fault(entry, ""),
+                asked=_asked(entry, having),
             ),
             host,
         )

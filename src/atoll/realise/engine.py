@@ -120,6 +120,10 @@ class HostEngine:
 
     # --- what the daemon also shows ------------------------------------------------------------------------------
 
+    async def signal(self, replica: str, signal: str) -> bool:
+        """Send a signal by name to a replica's whole process group, for injected faults. False when it is gone."""
+        return await self._host.signal(replica, signal)
+
     def last_crashed(self, service: str, release: int) -> str:
         """The replica of that release that crashed last; ''."""
         return self._cell(service).last_crashed(release)

@@ -18,10 +18,11 @@ import msgspec
 
 from atoll.daemon.api import Api
 from atoll.daemon.serve import serve
+from atoll.model.analysis import Finding, Verdict
 from atoll.model.errors import Conflict, NotFound, Refused
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
-from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase
+from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
     DeployRequest,
@@ -29,6 +30,8 @@ from atoll.model.wire import (
     ErrorView,
     ExecRequest,
     ExecView,
+    FaultRequest,
+    FaultView,
     JobRunView,
     JobView,
     Mutation,
@@ -46,6 +49,8 @@ from atoll.model.wire import (
     ServiceState,
     ServiceView,
     StatusView,
+    SteerRequest,
+    SteppingView,
     StopRequest,
     StopRunRequest,
     UpRequest,
@@ -67,6 +72,23 @@ _Kind = Literal["deploy", "rollback", "restart"]
 _WALL = 1_700_000_000.0
 
 
+def _at_a_step(service: str) -> OperationView:
+    """A canary that is looked at."""
+    finding = Finding(
+        metric="failures", outcome="inconclusive", test="a test", total=60, bad=1, other_total=540, other_bad=3,
+        chance=0.4, alpha=0.005, text="1.67 % (1 of 60) of its requests failed",
+    )  # fmt: skip
+    verdict = Verdict(outcome="inconclusive", text=finding.text, findings=(finding,), requests=60, seconds=6.0)
+    steps = tuple(Step(weight_pct=pct, hold_s=10.0, judged=pct < 100) for pct in (10, 50, 100))
+    return OperationView(
+        id="op-0", service=service, kind="deploy", release="r2", previous="r1", phase="stepping", ready=1, wanted=1,
+        stepping=SteppingView(
+            strategy="canary", why="its file says so", steps=steps, stage="watching", weight_pct=10, left_s=48.0,
+            verdict=verdict,
+        ),
+    )  # fmt: skip
+
+
 class FakeControl:
     """Implements `daemon.control.Control`. `step_s` is how long a phase of a rollout takes."""
 
@@ -74,6 +96,7 @@ class FakeControl:
         self.services = {name: self._service(name, 1) for name in running}
         self.step_s = step_s
         self.operations: dict[str, OperationView] = {}
+        self.injected: list[FaultView] = []
         self.requests: list[object] = []  # every change that was asked for and not merely repeated
         self.answers: dict[str, OperationView] = {}  # idempotency key -> the first answer
         self.job_runs: dict[str, JobRunView] = {}
@@ -112,13 +135,13 @@ class FakeControl:
             )
         return self.operations[operation_id]
 
-    async def watch_operation(self, operation_id: str) -> AsyncIterator[OperationView]:
+    async def watch_operation(self, operation_id: str, until: str = "live") -> AsyncIterator[OperationView]:
         self.streams += 1
         try:
             while True:
                 view = await self.operation(operation_id)
                 yield view
-                if view.ended:
+                if view.settled(until):
                     return
                 await self._until(partial(self._moved, view))
         finally:
@@ -165,6 +188,7 @@ class FakeControl:
             crash=Exit(code=3, wall=_WALL),
             crash_replica="orders-r1-0-aaaa",
             crash_output="boom: no database\n",
+            rollout=_at_a_step("orders"),
         )
 
     async def logs(
@@ -326,6 +350,27 @@ class FakeControl:
             )
         return self._change(service, "rollback", request)
 
+    async def inject(self, service: str, request: FaultRequest) -> FaultView:
+        self._find(service)
+        self.requests.append(request)
+        view = FaultView(id="fault-1", service=service, kind=request.kind, text="broken", left_s=request.seconds)
+        self.injected.append(view)
+        return view
+
+    async def faults(self) -> Sequence[FaultView]:
+        return tuple(self.injected)
+
+    async def clear(self, service: str, request: Mutation) -> Sequence[FaultView]:
+        self._find(service)
+        self.requests.append(request)
+        over, self.injected = tuple(self.injected), []
+        return over
+
+    async def steer(self, service: str, request: SteerRequest) -> OperationView:
+        self._find(service)
+        self.requests.append(request)
+        return _at_a_step(service)
+
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         self._find(service)
         return self._change(service, "restart", request)
@@ -373,7 +418,14 @@ class FakeControl:
         if isinstance(request, RunRequest):
             self._find_job(service, request.job)
             return [PlanView(service=service, kind="run", release=view.release, steps=(f"run {request.job}",))]
-        kinds = {RollbackRequest: "rollback", RestartRequest: "restart", ScaleRequest: "scale", StopRequest: "stop"}
+        kinds = {
+            RollbackRequest: "rollback",
+            RestartRequest: "restart",
+            ScaleRequest: "scale",
+            StopRequest: "stop",
+            SteerRequest: "steer",
+            FaultRequest: "fault",
+        }
         kind = kinds[type(request)]
         steps = (f"{kind} {service}",)
         return [PlanView(service=service, kind=kind, release=view.release, steps=steps)]  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from atoll.model.spec import (
     Port,
     Probe,
     Protocol,
+    RolloutSpec,
     Route,
     SecretRef,
     ServiceSpec,
@@ -45,7 +46,7 @@ def service(
     fields = dict(given)
     jobs = fields.get("jobs", {})
     fields["jobs"] = tuple(jobs.values())
-    fields["rollout"] = settled(fields.get("rollout"), jobs)[0]
+    fields["rollout"] = settled(fields.get("rollout", RolloutSpec()), jobs)[0]
     if "run" not in fields:  # its jobs are all of it
         fields = {"port": "none", "replicas": 0, **fields}
     ports = _ports(fields.pop("port", None), fields.pop("ports", None))

@@ -1,4 +1,4 @@
-"""The fields of `[jobs]` and `[rollout]`, with their short forms. See `fields_service`."""
+"""The fields of `[jobs]` and `[rollout.before]`, with their short forms. See `fields_service`."""
 
 import re
 from typing import Any
@@ -161,29 +161,14 @@ BEFORE = Either(
     table=BEFORE_TABLE,
     fix='such as "./orders migrate", or the name of a job',
 )
-ROLLOUT = Table(
-    "[rollout]",
-    (
-        Field(
-            "before",
-            BEFORE,
-            "What runs once for each release, in it, before its first replica starts: a migration. When it fails, the "
-            "release is undone and the one before was never touched. Rollback and restart do not run it.",
-            ('"./orders migrate"', '"migrate"', '{ run = "./orders migrate", backward_compatible = true }'),
-            default="nothing",
-        ),
-    ),
-    lambda **given: given.get("before"),
-    spec=RolloutSpec,
-    hints={"pre": "it is called `before`", "release": "it is called `before`", "migrate": "it is called `before`"},
-)
 
 
-def settled(ahead: Ahead | None, jobs: dict[str, Job]) -> tuple[RolloutSpec, list[Mistake]]:
+def settled(rollout: RolloutSpec, jobs: dict[str, Job]) -> tuple[RolloutSpec, list[Mistake]]:
     """`[rollout]` once the jobs are known: a name in `before` is a job's, anything else a command."""
-    if ahead is None:
-        return RolloutSpec(), []
-    given = dict(ahead.given)
+    ahead: Any = rollout.before
+    if not isinstance(ahead, Ahead):
+        return rollout, []
+    rollout, given = replace(rollout, before=None), dict(ahead.given)
     text, name = given.pop("text", None), given.pop("job", None)
     path: tuple[str, ...] = ("rollout", "before") if text is not None else ("rollout", "before", "job")
     if text is not None and text in jobs:
@@ -191,14 +176,12 @@ def settled(ahead: Ahead | None, jobs: dict[str, Job]) -> tuple[RolloutSpec, lis
     elif text is not None:
         near = nearest(text, jobs) if re.fullmatch(r"[\w-]+", text) else None
         if near:
-            return RolloutSpec(), [
-                Mistake(f'is neither a job nor a command: "{text}"', f'did you mean "{near}"?', path)
-            ]
+            return rollout, [Mistake(f'is neither a job nor a command: "{text}"', f'did you mean "{near}"?', path)]
         given["run"] = Command(shell=text)
     if name is not None:
         if name not in jobs:
             near = nearest(name, jobs)
             fix = f'did you mean "{near}"?' if near else "name one of [jobs], or say `run`"
-            return RolloutSpec(), [Mistake(f"names no job of the service: '{name}'", fix, path)]
+            return rollout, [Mistake(f"names no job of the service: '{name}'", fix, path)]
         given = {"timeout_s": jobs[name].timeout_s, **given, "run": jobs[name].run, "env": jobs[name].env, "job": name}
-    return RolloutSpec(before=Before(**given)), []
+    return replace(rollout, before=Before(**given)), []

@@ -10,7 +10,8 @@ from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH
-from atoll.workspace.fields_jobs import JOBS, ROLLOUT
+from atoll.workspace.fields_jobs import JOBS
+from atoll.workspace.fields_rollout import ROLLOUT
 from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
 from atoll.workspace.fields_values import (
     COMMAND,
@@ -294,11 +295,10 @@ SERVICE = Table(
             ("false",),
         ),
         Field(
-            "keep_warm",
-            Duration(0, 604_800),
-            "How long the previous release stays up after a deploy, for an instant rollback.",
-            ('"1h"',),
-            into="keep_warm_s",
+            "rollout",
+            ROLLOUT,
+            "How traffic moves to a new release, and what that one is judged by.",
+            ('"canary"', '{ steps = ["10%", "50%"], bake = "1h" }'),
         ),
         Field(
             "jobs",
@@ -307,13 +307,6 @@ SERVICE = Table(
             " variables, secrets and calls.",
             ('{ reindex = "./orders reindex" }', '{ nightly = { run = "./orders report", schedule = "0 3 * * *" } }'),
             default="none",
-        ),
-        Field(
-            "rollout",
-            ROLLOUT,
-            "How a release takes over.",
-            ('{ before = "./orders migrate" }',),
-            default="the usual way",
         ),
         Field(
             "env",
@@ -383,6 +376,10 @@ SERVICE = Table(
         "volumes": "folders that it writes to are `{data}`, and `writable`",
         "volume": "folders that it writes to are `{data}`, and `writable`",
         "tmpfs": "folders that it writes to are `{data}`, and `writable`",
+        "keep_warm": 'it is `bake` in [rollout]: rollout.bake = "1h"',
+        "strategy": "it belongs to [rollout]",
+        "canary": 'rollout = "canary"',
+        "deploy": "how traffic moves is `rollout`",
         "config": "a configuration file that is rendered for each replica is in [files]",
         "configs": "a configuration file that is rendered for each replica is in [files]",
         "templates": "a template that is rendered for each replica is in [files]",

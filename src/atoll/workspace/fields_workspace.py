@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from atoll.model.spec import EnvironmentSpec, Gateway, Root
+from atoll.workspace.fields_delivery import FREEZES, NOTIFY
 from atoll.workspace.fields_stores import SHARED_STORES
 from atoll.workspace.fields_values import ENV_VALUES, ENVIRONMENT_NAME, INSIDE
 from atoll.workspace.kinds import Choice, Either, Flag, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
@@ -90,6 +91,28 @@ _PLACE_FIELDS = (
         "Your own Envoy instead of the one that comes along.",
         ('"/usr/local/bin/envoy"',),
         default="the one that comes along",
+    ),
+    Field(
+        "freeze",
+        FREEZES,
+        "When nothing new is deployed. Going back and `up` are never frozen; `deploy --override-freeze WHY` goes ahead.",
+        ('{ days = ["fri"], after = "16:00", zone = "Europe/Berlin" }', '[{ from = "2026-12-20", to = "2027-01-02" }]'),
+        into="freezes",
+        default="never",
+    ),
+    Field(
+        "notify",
+        NOTIFY,
+        "Webhooks that are told of events.",
+        ('{ url = "https://hooks.example.com/x", events = ["rollout.*"] }',),
+        default="nobody",
+    ),
+    Field(
+        "faults",
+        Flag(),
+        "Whether `atoll fault` may break things on purpose here.",
+        ("true",),
+        default="in `local` only",
     ),
     Field(
         "metrics",

@@ -160,6 +160,20 @@ class Integer:
         return str(value)
 
 
+class Number:
+    """Any number."""
+
+    says = "number"
+
+    def read(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise wrong(f"must be a number, not {seen(value)}", "such as 0.5")
+        return float(value)
+
+    def show(self, value: float) -> str:
+        return f"{value:g}"
+
+
 DURATION = r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 _DURATION = re.compile(DURATION)
 _UNIT_S = (3600.0, 60.0, 1.0, 0.001)

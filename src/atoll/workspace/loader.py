@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from atoll.decide.validate import check
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
-from atoll.model.spec import Command, EnvironmentSpec, EnvValue, ServiceSpec, Store, WorkspaceSpec
+from atoll.model.spec import Command, EnvironmentSpec, EnvValue, RolloutSpec, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.workspace import template_files
 from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service, without_root
@@ -262,7 +262,7 @@ def _services(files: _Files, places: Sequence[Place], around: _Around) -> tuple[
             )
             continue
         files.mistakes(file, environment_mistakes(given, around.environments))
-        files.mistakes(file, settled(given.get("rollout"), given.get("jobs", {}))[1])
+        files.mistakes(file, settled(given.get("rollout", RolloutSpec()), given.get("jobs", {}))[1])
         if "port" in raw and "ports" in raw:
             fix = "name each port under `ports`"
             files.mistakes(file, [Mistake("cannot stand beside `ports`", fix, ("port",), id="fields-contradict")])

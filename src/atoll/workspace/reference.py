@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from atoll.model.spec import EdgePolicy
+from atoll.workspace.fields_delivery import FREEZE_TABLE, NOTIFY_TABLE
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
-from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE, ROLLOUT
+from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE
+from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_TABLE, STEP_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, ROOT_TABLE, WORKSPACE
@@ -145,8 +147,19 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         '`[jobs.NAME]`; in short, a command: `jobs.reindex = "./orders reindex"`. See [Jobs](howto/jobs.md).',
         JOB_TABLE,
     ),
-    ("### Rollout", "`[rollout]`.", ROLLOUT),
-    ("#### Before", "`[rollout.before]`; in short, a command or the name of a job.", BEFORE_TABLE),
+    ("### Rollout", '`[rollout]`; in short, the strategy: `rollout = "canary"`.', ROLLOUT_TABLE),
+    ("### Before", "`[rollout.before]`; in short, a command or the name of a job.", BEFORE_TABLE),
+    ("### Steps", "What `steps` of `[rollout]` takes; in short, a percentage.", STEP_TABLE),
+    (
+        "### Checks",
+        "`[rollout.checks.NAME]`: what is asked besides the proxy's counts while a candidate is judged.",
+        CHECK_TABLE,
+    ),
+    (
+        "### Analysis",
+        "`[rollout.analysis]`. How a verdict is reached is told in [delivery](howto/delivery.md).",
+        ANALYSIS_TABLE,
+    ),
     ("## atoll.toml", "", WORKSPACE),
     (
         "### Roots",
@@ -159,6 +172,12 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         SHARED_STORE_TABLE,
     ),
     ("### Environments", "`[environments.NAME]`, chosen with `--env NAME`.", ENVIRONMENT),
+    ("### Freezes", "What `freeze` takes, or a list of them.", FREEZE_TABLE),
+    (
+        "### Notifications",
+        "What `notify` takes, or a list of them. See [delivery](howto/delivery.md#who-is-told).",
+        NOTIFY_TABLE,
+    ),
     ("### Gateway", '`[gateway]`; in short, `gateway = "127.0.0.1:8080"`.', GATEWAY_TABLE),
 )
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from atoll.model.spec import EdgePolicy
+from atoll.workspace.fields_delivery import Day
 from atoll.workspace.fields_edges import POLICY_FIELDS
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_stores import StoreAddress
@@ -34,6 +35,7 @@ from atoll.workspace.kinds import (
     ListOf,
     MapOf,
     Mapped,
+    Number,
     Percent,
     Refused,
     Size,
@@ -192,6 +194,16 @@ def _(kind: Flag) -> Schema:  # noqa: ARG001  chosen by its type
 @shape_of.register
 def _(kind: Integer) -> Schema:
     return {"type": "integer", "minimum": kind.low, "maximum": kind.high}
+
+
+@shape_of.register
+def _(kind: Day) -> Schema:  # noqa: ARG001
+    return {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"}  # an editor sees TOML's own dates as text, too
+
+
+@shape_of.register
+def _(kind: Number) -> Schema:  # noqa: ARG001
+    return {"type": "number"}
 
 
 @shape_of.register

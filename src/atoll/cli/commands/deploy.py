@@ -21,18 +21,36 @@ if TYPE_CHECKING:
 @service_argument(nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Make a release also when nothing changed.")
 @click.option("--note", metavar="TEXT", default="", help="Kept with the release.")
+@click.option(
+    "--override-freeze", metavar="WHY", default="", help="Go ahead although deploys are frozen; kept in the ledger."
+)
+@click.option(
+    "--wait",
+    type=click.Choice(["live", "certified"]),
+    default="live",
+    show_default=True,
+    help="Until it has all of the traffic, or until its bake is over, too.",
+)
 @receipt_options
 @plan_option
 @common_options
 @json_option
 @takes_session
 def command(
-    session: Session, services: tuple[str, ...], force: bool, note: str, detach: bool, markdown: bool, plan: bool
+    session: Session,
+    services: tuple[str, ...],
+    force: bool,
+    note: str,
+    override_freeze: str,
+    wait: str,
+    detach: bool,
+    markdown: bool,
+    plan: bool,
 ) -> int:
     """Build services and move all traffic to the new releases.
 
-    Returns when each is live (all traffic is on the new release) or was undone (3). Ctrl-C detaches: what was begun goes
-    on. With --json: a list of the API's OperationView, each with its receipt. --plan builds (else nobody knows what would be
+    Returns when each is live (all traffic is on the new release), was undone (3), or waits for a person (9; on a terminal
+    it goes on waiting). Ctrl-C detaches: what was begun goes on. With --json: a list of the API's OperationView, each with its receipt. --plan builds (else nobody knows what would be
     released), and lists the API's PlanView.
 
     Example:
@@ -59,6 +77,7 @@ def command(
             expect=seen.get(name),  # somebody else's deploy during our build is a conflict, not a race
             note=note,
             force=force,
+            override_freeze=override_freeze,
         )
         try:
             if plan:
@@ -74,5 +93,5 @@ def command(
     for failed in failures.values():
         failed.fix = session.here(failed.fix)
         report(failed, ())
-    ended = finish(session, begun, detach=detach, markdown=markdown)
+    ended = finish(session, begun, detach=detach, markdown=markdown, until=wait)
     return first_failure(failures.values()) or ended

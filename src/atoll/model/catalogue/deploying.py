@@ -55,6 +55,37 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "frozen",
+            "Deploys are frozen now",
+            "error[frozen]: orders is not deployed now",
+            "The environment's file names times at which nothing new is deployed. Going back and `atoll up` are never frozen.",
+            (
+                'Wait, or say why it must go ahead, for the ledger: `atoll deploy orders --override-freeze "fixes the outage"`.',
+            ),
+        ),
+        Page(
+            "fault-refused",
+            "Faults are not injected here",
+            "error[fault-refused]: faults are not injected into 'production'",
+            "`atoll fault` breaks things on purpose. Outside `local` that must be allowed by the environment's file.",
+            ("`faults = true` under `[environments.NAME]` in atoll.toml, then `atoll up`.",),
+        ),
+        Page(
+            "no-rollout",
+            "No rollout is under way",
+            "error[no-rollout]: no rollout is under way",
+            "Pausing, resuming, promoting, aborting and keeping are words to a rollout that moves or is in its bake; trying "
+            "again is for one that was undone.",
+            ("`atoll rollout show orders` shows the last one.", "`atoll deploy orders` begins another."),
+        ),
+        Page(
+            "too-late-to-steer",
+            "All of the traffic is on its way already",
+            "error[too-late-to-steer]: r8 cannot be told to pause",
+            "A rollout can be held at a step. Once all of the traffic moves there is no step left to hold it at.",
+            ("`atoll rollback orders` takes it back; while the old release is warm that is a moment's work.",),
+        ),
+        Page(
             "one-at-a-time",
             "The service allows one instance only",
             "error[one-at-a-time]: orders cannot run 2 replicas",

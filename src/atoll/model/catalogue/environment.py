@@ -102,7 +102,7 @@ CHAPTER = Chapter(
             "until its release is gone.",
             (
                 'Widen the range: `ports = "20000-31999"` in `atoll.toml`.',
-                "Fewer releases are kept warm with a shorter `keep_warm`.",
+                "A shorter `[rollout] bake` keeps the release before warm for less time.",
             ),
         ),
         Page(

@@ -6,6 +6,33 @@ CHAPTER = Chapter(
     "Starting and staying up",
     (
         Page(
+            "candidate-worse",
+            "The candidate was worse than the stable release",
+            "orders r8 is worse than orders r7: 5.2 % (31 of 596) of its requests failed, 0.1 % (5 of 5310) of the stable",
+            "Both got requests in the same seconds, and the candidate failed more of them, or took longer, than chance and "
+            "what its file tolerates explain. It was undone by itself.",
+            (
+                "`atoll rollout show orders` has each test with its numbers; `atoll logs orders` what the candidate printed.",
+                (
+                    "Is it meant to be so? `[rollout.analysis]` says what is tolerated; `atoll rollout keep orders` keeps "
+                    "one candidate all the same."
+                ),
+                "Does a business error count as a failure? `[failures]` says which answers do.",
+            ),
+        ),
+        Page(
+            "rollout-undecided",
+            "The candidate could not be judged in time",
+            "orders r8 could not be judged: 12 requests were measured, 50 are the least to judge by, within 600 s",
+            "Too little came in to tell a good release from a bad one, and its file says that this is a failure "
+            "(`on_no_data`, `on_inconclusive`).",
+            (
+                "Give it longer: `[rollout] deadline`. Or a larger share: `steps`.",
+                '`strategy = "rolling"` asks for no verdict before the switch.',
+                "`atoll rollout retry orders` tries the same release again.",
+            ),
+        ),
+        Page(
             "crashed",
             "The program ends by itself",
             "orders r2 crashed twice before it was ready: exit code 1",

@@ -1,0 +1,139 @@
+"""`atoll fault`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.failed import Failed
+from atoll.cli.output import duration, print_json, print_screen, table
+from atoll.cli.plans import plan_option, show
+from atoll.cli.session import Session, common_options, completing, json_option, takes_session
+
+if TYPE_CHECKING:
+    from atoll.model.wire import FaultRequest, FaultView
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+@click.command
+@click.argument("service", metavar="[SERVICE]", required=False, shell_complete=completing("known"))
+@click.option("--kill", is_flag=True, help="End replicas with SIGKILL.")
+@click.option("--pause", is_flag=True, help="Stop replicas with SIGSTOP; they go on when the time is over.")
+@click.option("--latency", metavar="TIME", help="Requests wait so much longer: 300ms, 2s.")
+@click.option("--abort", metavar="STATUS", type=int, help="Requests are answered with this HTTP status.")
+@click.option("--percent", type=click.IntRange(1, 100), default=100, show_default=True, help="Of the requests.")
+@click.option(
+    "--edge",
+    metavar="CALLER",
+    shell_complete=completing("known"),
+    help="Only what this service sends; `gateway` is from outside.",
+)
+@click.option(
+    "--replicas", type=click.IntRange(1, 100), default=1, show_default=True, help="How many to kill or pause."
+)
+@click.option(
+    "--for", "lasts", metavar="TIME", default="30s", show_default=True, help="It ends by itself after so long."
+)
+@click.option("--clear", is_flag=True, help="End the service's faults now.")
+@plan_option
+@common_options
+@json_option
+@takes_session
+def command(
+    session: Session,
+    service: str | None,
+    kill: bool,
+    pause: bool,
+    latency: str | None,
+    abort: int | None,
+    percent: int,
+    edge: str | None,
+    replicas: int,
+    lasts: str,
+    clear: bool,
+    plan: bool,
+) -> int:
+    """Break something on purpose, for a while.
+
+    Faults are leases: each ends by itself, also when Atoll's daemon was killed meanwhile. Latency and aborts are made by
+    the proxy, between a caller and the service; they do not count as the service's own failures. Without SERVICE: the
+    faults in force. Outside `local` the environment's file must allow it (`faults = true`).
+
+    Example:
+      atoll fault orders --latency 300ms --percent 20 --edge web
+      atoll fault orders --abort 503 --for 1m
+      atoll fault orders --kill
+      atoll fault
+    """
+    if service is None:
+        return _list(session, session.client.faults())
+    if clear:
+        return _list(session, session.client.clear(service))
+    request = _request(kill, pause, latency, abort, percent, edge, replicas, lasts, session)
+    if plan:
+        return show(session, session.client.plan(request, service))
+    view = session.client.inject(service, request)
+    if session.json:
+        print_json(view)
+    else:
+        lasting = f" for {duration(view.left_s)}" if view.id else ""
+        session.say(f"{service}: {view.text}{lasting}")
+    return 0
+
+
+def _request(
+    kill: bool,
+    pause: bool,
+    latency: str | None,
+    abort: int | None,
+    percent: int,
+    edge: str | None,
+    replicas: int,
+    lasts: str,
+    session: Session,
+) -> FaultRequest:
+    """Exactly one kind. Raises Failed."""
+    from atoll.cli.drafts import new_key
+    from atoll.model.wire import FaultRequest
+    from atoll.pipeline.provenance import author
+
+    asked = {"kill": kill, "pause": pause, "latency": latency is not None, "abort": abort is not None}
+    kinds = [kind for kind, given in asked.items() if given]
+    if len(kinds) != 1:
+        what = f"{' and '.join(f'--{kind}' for kind in kinds)} at once" if kinds else "no fault was named"
+        fix = "one of --kill, --pause, --latency 300ms, --abort 503; run it twice for two"
+        raise Failed(what, "each call injects one fault", fix, id="usage")
+    return FaultRequest(
+        kind=kinds[0],  # type: ignore[arg-type]
+        seconds=_seconds(lasts, "--for"),
+        caller=edge,
+        percent=percent,
+        latency_s=_seconds(latency, "--latency") if latency else 0.0,
+        status=abort or 0,
+        most=replicas,
+        author=author(session.root),
+        key=new_key(),
+    )
+
+
+def _seconds(text: str, option: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", text.strip())
+    if found is None:
+        raise Failed(
+            f"{option} '{text}' is no time", "a number and its unit are expected", "such as 300ms, 30s, 2m", id="usage"
+        )
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _list(session: Session, views: list[FaultView]) -> int:
+    if session.json:
+        print_json(views)
+    elif not views:
+        session.say("no fault is in force")
+    else:
+        rows = ((view.service, view.text, duration(view.left_s), view.author.actor) for view in views)
+        print_screen(table(("service", "fault", ">left", "by"), rows))
+    return 0

@@ -1,0 +1,53 @@
+"""What a person may say to a rollout under way: pause, resume, promote, abort, keep. Pure; `daemon.mutations` commits it."""
+
+from typing import Literal
+
+from msgspec.structs import replace
+
+from atoll.decide.rollout import STEERABLE, abort
+from atoll.model.errors import Conflict
+from atoll.model.state import ENDED, LIVE, Now, Rollout
+
+Word = Literal["pause", "resume", "promote", "abort", "keep"]
+
+
+def steer(rollout: Rollout | None, word: Word, who: str, now: Now) -> Rollout:
+    """The rollout with that word taken. The same one when it changes nothing. Raises Conflict when it comes too late."""
+    if rollout is None or rollout.phase in ENDED or rollout.phase == "undoing":
+        raise Conflict(
+            "no rollout is under way",
+            f"the last one of {rollout.service} is {rollout.phase}" if rollout else "there was none",
+            "`atoll status` shows what runs",
+            id="no-rollout",
+        )
+    match word:
+        case "abort":
+            return abort(rollout, f"{who} ended it", now)
+        case "keep":
+            return replace(rollout, kept=True)
+        case "pause" | "resume" | "promote" if rollout.phase not in STEERABLE:
+            live = rollout.phase in LIVE
+            raise Conflict(
+                f"r{rollout.candidate} cannot be told to {word}",
+                "it has all of the traffic already" if live else f"it is {rollout.phase}: all of the traffic is moving",
+                f"`atoll rollback {rollout.service}` takes it back",
+                id="too-late-to-steer",
+            )
+        case "pause":
+            if rollout.paused:
+                return rollout
+            return replace(rollout, paused="by hand", waits=f"paused by {who}: `atoll rollout resume` goes on")
+        case "resume":
+            return _resumed(rollout, now)
+    return replace(rollout, asked="promote", paused="", waits="")
+
+
+def _resumed(rollout: Rollout, now: Now) -> Rollout:
+    """Goes on: past an approval to the next step; where the numbers did not decide, with a new deadline."""
+    going = replace(rollout, paused="", waits="")
+    match rollout.paused:
+        case "approval":
+            return replace(going, asked="step")
+        case "undecided":
+            return replace(going, extended=0, stage_since_s=now.boot_s)
+    return going

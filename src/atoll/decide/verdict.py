@@ -1,0 +1,351 @@
+"""Is the candidate worse than the stable release? What was measured, turned into a verdict that knows its sample.
+
+The daemon calls `observe` with each second of a rollout, in which both releases got traffic (`beside`), or only the
+candidate does (`after` the switch), and `judge` for what all of it says. What traffic can show is foretold by
+`decide.foresight`. The statistics are those of `decide.evidence`; everything here may be looked at at any time.
+
+Candidate and stable are compared in the same second and over the same edge, so what hits both (a slow database, a busy
+machine, a bad client) convicts nobody. A slow request is one beyond a quantile of the stable release's own latencies,
+as they were before that second; the candidate's limit is that much higher which the policy tolerates. Retries count as
+failures: they hide a bad candidate from its callers, not from here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from atoll.decide.evidence import (
+    FINE,
+    WORSE,
+    above,
+    add,
+    below,
+    bets,
+    chance,
+    log_mean,
+    reached,
+    two_arms,
+)
+from atoll.model.analysis import Analysis, Answers, Evidence, Finding, Outcome, Track, Verdict
+from atoll.model.signals import Histogram, bounds, bucket_of
+from atoll.model.spec import AnalysisPolicy, Check
+
+QUANTILES = (0.5, 0.9, 0.99)  # of the stable release: slower everywhere, slower at the tail, slower at its very end
+MOST_FAILING = 3.0  # log e-value: what one second of failures may tell at most (odds of 20 to 1)
+MOST_SLOW = (
+    0.7  # and one of slow requests (2 to 1): one pause of one replica is one event, though it slows many requests
+)
+MAX_LATENCY_QUANTILE = 0.95  # that an objective for latency is about
+SILENT = 3  # times in a row that a check did not answer: then it is not there
+LEAST_REFERENCE = 20  # requests of the stable release before its quantiles mean something
+FAILURES, LATENCY, BUDGET, SLOWER_THAN, CALLERS = "failures", "latency", "max_failures", "max_latency", "callers"
+_TESTS = {
+    FAILURES: "safe Cochran-Mantel-Haenszel test, stratified by second and edge",
+    LATENCY: "safe Cochran-Mantel-Haenszel test of exceedances, stratified by second and edge",
+    BUDGET: "Wald's sequential test against the objective",
+    SLOWER_THAN: "Wald's sequential test against the objective",
+    CALLERS: "Wald's sequential test against the minutes before",
+}
+
+
+class Side(NamedTuple):
+    """What one release did in one block: requests, those of them that failed or were sent again, and waiting times."""
+
+    requests: int
+    bad: int
+    latencies: Histogram
+
+
+class Block(NamedTuple):
+    """One second or so of one edge. `before` is the stable release a little earlier: the last minute of it, say."""
+
+    caller: str  # "" is the gateway
+    candidate: Side
+    stable: Side
+    before: Side
+
+
+class Neighbour(NamedTuple):
+    """One second or so of a caller itself, and how it was before the rollout: (requests, failed)."""
+
+    caller: str
+    requests: int
+    failed: int
+    before_requests: int
+    before_failed: int
+
+
+def observe(
+    policy: AnalysisPolicy,
+    analysis: Analysis,
+    blocks: Iterable[Block],
+    neighbours: Iterable[Neighbour] = (),
+    *,
+    seconds: float = 1.0,
+    warm: bool = True,
+    beside: bool = True,
+) -> Analysis:
+    """`analysis` with one more block of time.
+
+    `warm` is False while the candidate's latencies do not count yet; `beside` False when the stable release gets no
+    traffic any more: the candidate is then compared with what it was `before`.
+    """
+    tracks = dict(analysis.tracks)
+    blocks = [block for block in blocks if block.candidate.requests or block.stable.requests]
+    split = len({block.caller for block in blocks}) > 1 or any(" " in name for name in tracks)
+    for block in blocks:
+        for edge in ("", f" {block.caller or 'gateway'}") if split else ("",):
+            _failures(policy, tracks, FAILURES + edge, block, beside)
+            if warm:
+                _latency(policy, tracks, LATENCY + edge, block, beside)
+        _objectives(policy, tracks, block, warm)
+    for neighbour in neighbours:
+        _neighbour(policy, tracks, neighbour)
+    return replace(analysis, tracks=tracks, seconds=analysis.seconds + seconds)
+
+
+def answered(analysis: Analysis, check: str, good: bool | None, text: str) -> Analysis:
+    """With one more answer of a check; None is none at all."""
+    before = analysis.answers.get(check, Answers())
+    after = Answers(
+        good=before.good + (good is True),
+        bad=before.bad + (good is False),
+        silent=before.silent + 1 if good is None else 0,
+        text=text,
+    )
+    return replace(analysis, answers={**analysis.answers, check: after})
+
+
+def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = ()) -> Verdict:
+    """What is known now. One test or check that convicts is enough to fail; to pass, both failures and latency must have
+    excluded a regression of the size that the policy names, over at least its minimum of requests, and each check must
+    have answered well.
+    """
+    findings = (
+        *(_finding(policy, name, track) for name, track in analysis.tracks.items()),
+        *(_checked(check, analysis.answers.get(check.name, Answers())) for check in checks),
+    )
+    overall = {one.metric: one for one in findings}
+    failures, latency = overall.get(FAILURES), overall.get(LATENCY)
+    failed = [one for one in findings if one.outcome == "fail"]
+    sample = {
+        "findings": findings,
+        "requests": failures.total if failures else 0,
+        "other_requests": failures.other_total if failures else 0,
+        "seconds": analysis.seconds,
+    }
+    if failed:
+        return Verdict(outcome="fail", text="; ".join(one.text for one in failed), **sample)  # type: ignore[arg-type]
+    silent = [one for one in findings if one.outcome == "error"]
+    if silent:
+        return Verdict(outcome="error", text="; ".join(one.text for one in silent), **sample)  # type: ignore[arg-type]
+    needed = [failures] + ([latency] if policy.latency else [])
+    missing = [one for one in needed if one is None or one.outcome == "no data"]
+    if missing:
+        seen = failures.total if failures else 0
+        text = f"{seen} requests were measured, {policy.min_requests} are the least to judge by"
+        return Verdict(outcome="no data", text=text, **sample)  # type: ignore[arg-type]
+    unasked = [overall[check.name] for check in checks]
+    open_ = [one for one in (*needed, *unasked) if one is not None and one.outcome == "inconclusive"]
+    if open_:
+        return Verdict(outcome="inconclusive", text="; ".join(one.text for one in open_), **sample)  # type: ignore[arg-type]
+    text = "; ".join(one.text for one in needed if one is not None)
+    return Verdict(outcome="pass", text=text, **sample)  # type: ignore[arg-type]
+
+
+# --- gathering ----------------------------------------------------------------------------------------------------
+
+
+def _failures(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block: Block, beside: bool) -> None:
+    mine, other = block.candidate, block.stable
+    track = _counted(tracks, name, mine.requests, mine.bad, other.requests, other.bad)
+    known, known_bad = track.other_total + block.before.requests, track.other_bad + block.before.bad
+    usual = (known_bad + 0.5) / (known + 1.0) if known else 0.0  # add-half: never exactly none
+    if beside:
+        all_bad, everything = mine.bad + other.bad, mine.requests + other.requests
+        worse = two_arms(mine.bad, mine.requests, all_bad, everything, WORSE)
+        track = replace(track, worse=add(track.worse, worse, MOST_FAILING))
+    elif known:
+        allowed = _upper(known_bad, known) + policy.tolerate_failures_pct / 100.0
+        track = replace(
+            track, worse=_mixed(track.worse, above(mine.bad, mine.requests, min(0.9, allowed)), MOST_FAILING)
+        )
+    excluded = min(0.95, usual + policy.detect_failures_pct / 100.0)
+    tracks[name] = replace(track, fine=add(track.fine, below(mine.bad, mine.requests, excluded)))
+
+
+def _latency(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block: Block, beside: bool) -> None:
+    mine, other, before = block.candidate.latencies, block.stable.latencies, block.before.latencies
+    if not policy.latency or before.total < LEAST_REFERENCE:
+        return
+    worse: list[float] = []
+    fine: list[float] = []
+    counts = (0, 0, 0, 0)
+    for share in QUANTILES:
+        # All counts are by whole buckets. To convict, the limit is the upper end of the quantile's bucket, and of the
+        # candidate only those count that are beyond it for sure; to pass, the lower end, and all that may be beyond it.
+        low_s, high_s = bounds(bucket_of(before.quantile(share) or 0.0))
+        slow, slower = other.at_least(high_s), mine.above(tolerated_s(policy, high_s))
+        usual, regressed = other.at_least(low_s), mine.at_least(regressed_s(policy, low_s))
+        if beside:
+            everything = mine.total + other.total
+            worse += two_arms(slower, mine.total, slower + slow, everything, WORSE)
+            fine += two_arms(regressed, mine.total, regressed + usual, everything, FINE)
+            fine += bets(regressed, mine.total, regressed + usual, everything)
+        else:
+            worse += above(slower, mine.total, min(0.9, _upper(before.at_least(high_s), before.total)))
+            fine += below(regressed, mine.total, min(0.9, before.at_least(low_s) / before.total))
+        if share == QUANTILES[1]:
+            counts = (mine.total, slower, other.total, slow)
+    track = _counted(tracks, name, *counts)
+    tracks[name] = replace(track, worse=_mixed(track.worse, worse, MOST_SLOW), fine=_mixed(track.fine, fine, MOST_SLOW))
+
+
+def _objectives(policy: AnalysisPolicy, tracks: dict[str, Track], block: Block, warm: bool) -> None:
+    mine = block.candidate
+    if policy.max_failures_pct is not None:
+        track = _counted(tracks, BUDGET, mine.requests, mine.bad)
+        logs = above(mine.bad, mine.requests, max(1e-6, policy.max_failures_pct / 100.0))
+        tracks[BUDGET] = replace(track, worse=add(track.worse, logs, MOST_FAILING))
+    if policy.max_latency_s is not None and warm:
+        slow = mine.latencies.above(policy.max_latency_s)
+        track = _counted(tracks, SLOWER_THAN, mine.latencies.total, slow)
+        logs = above(slow, mine.latencies.total, 1.0 - MAX_LATENCY_QUANTILE)
+        tracks[SLOWER_THAN] = replace(track, worse=add(track.worse, logs, MOST_SLOW))
+
+
+def _neighbour(policy: AnalysisPolicy, tracks: dict[str, Track], seen: Neighbour) -> None:
+    if seen.before_requests < policy.min_requests:
+        return
+    name = f"{CALLERS} {seen.caller}"
+    allowed = _upper(seen.before_failed, seen.before_requests) + policy.tolerate_failures_pct / 100.0
+    track = _counted(tracks, name, seen.requests, seen.failed)
+    track = replace(track, other_total=seen.before_requests, other_bad=seen.before_failed)
+    tracks[name] = replace(track, worse=add(track.worse, above(seen.failed, seen.requests, allowed), MOST_FAILING))
+
+
+def _counted(
+    tracks: Mapping[str, Track], name: str, total: int, bad: int, other_total: int = 0, other_bad: int = 0
+) -> Track:
+    track = tracks.get(name) or Track(rank=len(tracks) + 1)
+    return replace(
+        track,
+        total=track.total + total,
+        bad=track.bad + bad,
+        other_total=track.other_total + other_total,
+        other_bad=track.other_bad + other_bad,
+    )
+
+
+def _mixed(evidence: Evidence, logs: list[float] | tuple[float, ...], most: float) -> Evidence:
+    """Evidence that goes on although the test behind it changed (from beside to after): its mixture is carried over."""
+    if evidence.logs and len(evidence.logs) != len(logs):
+        evidence = Evidence((log_mean(evidence.logs),) * len(logs), evidence.peak)
+    return add(evidence, logs, most)
+
+
+def tolerated_s(policy: AnalysisPolicy, limit_s: float) -> float:
+    """What the candidate may take where the stable release takes `limit_s`, without being called slower."""
+    return max(limit_s * (1.0 + policy.tolerate_slower_pct / 100.0), limit_s + policy.tolerate_slower_s)
+
+
+def regressed_s(policy: AnalysisPolicy, limit_s: float) -> float:
+    """What it would take with a regression of the size that has to be excluded."""
+    return max(limit_s * (1.0 + policy.detect_slower_pct / 100.0), limit_s + 2.0 * policy.tolerate_slower_s)
+
+
+def _upper(bad: int, total: int) -> float:
+    """The upper end of Wilson's 95 % interval for a share (0..1): what the stable release may well be like."""
+    z2, share = 3.8416, bad / total
+    centre, spread = share + z2 / (2 * total), (share * (1 - share) / total + z2 / (4 * total**2)) ** 0.5
+    return float(min(1.0, (centre + 1.96 * spread) / (1 + z2 / total)))
+
+
+# --- judging ------------------------------------------------------------------------------------------------------
+
+
+def alpha_of(policy: AnalysisPolicy, rank: int) -> float:
+    """The share of alpha that the test of that rank may spend: alpha/2, /6, /12 ...; all of them together spend alpha."""
+    return policy.alpha / (rank * (rank + 1))
+
+
+def _finding(policy: AnalysisPolicy, name: str, track: Track) -> Finding:
+    alpha = alpha_of(policy, track.rank)
+    metric = name.partition(" ")[0]
+    outcome: Outcome
+    if reached(track.worse, alpha) and _material(policy, metric, track):
+        outcome = "fail"
+    elif track.total < policy.min_requests:
+        outcome = "no data"
+    elif metric in (FAILURES, LATENCY) and not reached(track.fine, policy.beta):
+        outcome = "inconclusive"
+    else:
+        outcome = "pass"
+    return Finding(
+        metric=name,
+        outcome=outcome,
+        test=_TESTS[metric],
+        total=track.total,
+        bad=track.bad,
+        other_total=track.other_total,
+        other_bad=track.other_bad,
+        chance=chance(track.worse),
+        alpha=alpha,
+        text=_sentence(policy, name, track, outcome),
+    )
+
+
+def _checked(check: Check, answers: Answers) -> Finding:
+    outcome: Outcome = "pass" if answers.good else "inconclusive"
+    said = f": {answers.text}" if answers.text else ""
+    text = f"{check.name} is well{said}" if answers.good else f"{check.name} has not answered yet"
+    if answers.silent >= SILENT:
+        outcome, text = "error", f"{check.name} does not answer{said}"
+    if answers.bad > check.failures:
+        outcome, text = "fail", f"{check.name} is not well{said}"
+    total = answers.good + answers.bad
+    return Finding(
+        metric=check.name, outcome=outcome, test="a check of its file", total=total, bad=answers.bad, text=text
+    )
+
+
+def _material(policy: AnalysisPolicy, metric: str, track: Track) -> bool:
+    """Whether the difference matters, besides being shown: a large sample shows the smallest."""
+    if metric != FAILURES or not track.total:
+        return True
+    usual = track.other_bad / track.other_total if track.other_total else 0.0
+    return track.bad / track.total - usual >= policy.tolerate_failures_pct / 100.0
+
+
+def _sentence(policy: AnalysisPolicy, name: str, track: Track, outcome: Outcome) -> str:
+    metric, _, edge = name.partition(" ")
+    where = f" (called by {edge})" if edge and metric != CALLERS else ""
+    mine, other = _share(track.bad, track.total), _share(track.other_bad, track.other_total)
+    match metric:
+        case "failures":
+            said = f"{mine} of its requests failed{where}, {other} of the stable release's"
+            want = f"{policy.detect_failures_pct:g} points more"
+        case "latency":
+            said = f"{mine} of its requests were slow{where}, {other} of the stable release's"
+            want = f"{policy.detect_slower_pct:g} % slower"
+        case "max_failures":
+            return f"{mine} of its requests failed, {policy.max_failures_pct:g} % are allowed"
+        case "max_latency":
+            limit = f"{(policy.max_latency_s or 0) * 1000:g} ms"
+            return f"{mine} of its requests took more than {limit}, {100 * (1 - MAX_LATENCY_QUANTILE):g} % are allowed"
+        case _:
+            return f"{mine} of the requests to {edge} failed, {other} before the rollout"
+    match outcome:
+        case "inconclusive":
+            return f"{said}: too few to exclude {want}"
+        case "pass":
+            return f"{said}: {want} is excluded"
+    return said
+
+
+def _share(bad: int, total: int) -> str:
+    if not total:
+        return "none"
+    pct = 100.0 * bad / total
+    return f"{pct:.2f} % ({bad} of {total})" if 0 < pct < 10 else f"{pct:.0f} % ({bad} of {total})"

@@ -1,0 +1,79 @@
+"""What a rollout's analysis has gathered, and what it says: stored with the rollout, so that a new daemon goes on with it.
+
+`decide.verdict` makes and reads these; nobody else changes one.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal[
+    "pass",  # a regression of the size that the policy names is excluded
+    "fail",  # the candidate is worse, and by chance that would be seen in less than alpha of all rollouts
+    "inconclusive",  # enough was measured to speak of, not enough to decide
+    "no data",  # less than the minimum was measured
+    "error",  # nothing could be measured: the source does not answer
+]
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What was gathered against one null hypothesis: for each alternative the logarithm of its e-value, and the peak."""
+
+    logs: tuple[float, ...] = ()
+    peak: float = 0.0  # the highest mixture ever: Ville's bound is on it
+
+
+class Track(msgspec.Struct, frozen=True, kw_only=True):
+    """One test of one analysis: one metric over one edge, or over all of them."""
+
+    rank: int  # the order of appearance, from 1: decides its share of alpha
+    worse: Evidence = Evidence()  # against "the candidate is not worse"
+    fine: Evidence = Evidence()  # against "the candidate is worse by at least what the policy wants excluded"
+    total: int = 0  # the candidate's requests
+    bad: int = 0  # of these, failed or slow
+    other_total: int = 0  # the stable release's, in the same seconds
+    other_bad: int = 0
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check of the file's own answered so far."""
+
+    good: int = 0
+    bad: int = 0
+    silent: int = 0  # in a row: no answer at all, so that nothing is known
+    text: str = ""  # the last one
+
+
+class Analysis(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it, for one rollout. Keys of `tracks`: `failures`, `latency`, and `failures web` for the edge from web."""
+
+    tracks: Mapping[str, Track] = {}
+    seconds: float = 0.0  # in which something was looked at
+    answers: Mapping[str, Answers] = {}  # by the check's name
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one test says, with its numbers: the ledger keeps these."""
+
+    metric: str  # as the keys of `Analysis.tracks`
+    outcome: Outcome
+    test: str  # its name, for people
+    total: int = 0  # the candidate's requests, and the bad ones among them
+    bad: int = 0
+    other_total: int = 0
+    other_bad: int = 0
+    chance: float = 1.0  # at most this often would a release that is no worse look so bad at any look
+    alpha: float = 0.0  # below which `chance` convicts
+    text: str = ""  # one sentence
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known about a candidate now. `text` is one sentence for a person."""
+
+    outcome: Outcome
+    text: str = ""
+    findings: tuple[Finding, ...] = ()
+    requests: int = 0  # the candidate's, that were judged
+    other_requests: int = 0
+    seconds: float = 0.0

@@ -1,0 +1,157 @@
+"""Webhooks against a real receiver: signed as Standard Webhooks says, tried again, never lost, in nobody's way."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atoll.daemon.clock import SystemClock
+from atoll.daemon.notifier import Notifier, compose, signature
+from atoll.daemon.pulse import Pulse
+from atoll.model.spec import Notify, Plain, SecretRef
+from atoll.model.state import Event
+from atoll.ports import Change
+from atoll.testing.memory_store import MemoryDisk, MemoryStore, MemoryVault
+
+WHERE = {"workspace": "shop", "environment": "local"}
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what it got; refuses as often as it was told."""
+
+    got: list[tuple[dict[str, str], bytes]]
+    refuse: int
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        kind = type(self)
+        if kind.refuse:
+            kind.refuse -= 1
+            self.reply(503)
+            return
+        kind.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.reply(204)
+
+    def reply(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Any]:
+    handler = type("Handler", (Receiver,), {"got": [], "refuse": 0})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    handler.url = f"http://127.0.0.1:{server.server_port}/hook"  # type: ignore[attr-defined]
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def event(kind: str, service: str = "orders") -> Event:
+    return Event(kind=kind, service=service, message=f"{kind} of {service}", wall=1_700_000_000.0)
+
+
+async def until(what: Any) -> None:
+    async with asyncio.timeout(20):
+        while not what():
+            await asyncio.sleep(0.02)
+
+
+def told(receiver: Any) -> list[str]:
+    return [json.loads(body)["type"] for _, body in receiver.got]
+
+
+async def play(
+    receiver: Any, folder: Path | None, store: MemoryStore, kinds: list[str], expect: int, **how: Any
+) -> None:
+    vault, pulse = MemoryVault(), Pulse()
+    await vault.set("key", "s3cret")
+    await vault.set("hook", receiver.url)
+    target = Notify(**({"url": Plain(receiver.url), "events": ("rollout.*",), "secret": "key"} | how))
+    notifier = Notifier((target,), WHERE, store, vault, SystemClock(), pulse, folder)
+    running = asyncio.create_task(notifier.run())
+    await asyncio.sleep(0.1)
+    for kind in kinds:
+        await store.commit(Change(events=(event(kind),)))
+        pulse.beat("orders")
+    await until(lambda: len(receiver.got) >= expect)
+    await asyncio.sleep(0.2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def led() -> MemoryStore:
+    store = MemoryStore(MemoryDisk())
+    await store.lead()
+    return store
+
+
+def test_events_that_match_are_told_in_order_and_the_signature_holds(receiver: Any, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        await play(receiver, tmp_path, await led(), ["rollout.live", "replica.ready", "rollout.undone"], 2)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"]
+    headers, body = receiver.got[0]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = base64.b64encode(hmac.new(b"s3cret", signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+    assert json.loads(body)["data"]["workspace"] == "shop"
+
+
+def test_a_receiver_that_is_away_is_tried_again_and_misses_nothing(receiver: Any, tmp_path: Path) -> None:
+    receiver.refuse = 2
+
+    async def scenario() -> None:
+        await play(receiver, tmp_path, await led(), ["rollout.live", "rollout.undone"], 2)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"]
+    ids = [headers["webhook-id"] for headers, _ in receiver.got]
+    assert ids == ["shop-local-1", "shop-local-2"]
+
+
+def test_the_next_daemon_goes_on_where_this_one_ended(receiver: Any, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await led()
+        await play(receiver, tmp_path, store, ["rollout.live"], 1)
+        await store.commit(Change(events=(event("rollout.undone"),)))  # nobody was there to tell of it
+        await play(receiver, tmp_path, store, [], 2)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"]
+
+
+def test_an_address_may_be_a_secret_and_a_new_receiver_is_not_told_of_the_past(receiver: Any) -> None:
+    async def scenario() -> None:
+        store = await led()
+        await store.commit(Change(events=(event("rollout.live"),)))
+        await play(receiver, None, store, ["rollout.undone"], 1, url=SecretRef("hook"), secret="")
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.undone"]
+    assert "webhook-signature" not in receiver.got[0][0]
+
+
+def test_a_key_of_the_standard_is_decoded() -> None:
+    key = "whsec_" + base64.b64encode(b"bytes").decode()
+    assert signature(key, "id", 1, b"body") == signature("bytes", "id", 1, b"body")
+
+
+def test_a_message_has_what_the_standard_asks_for() -> None:
+    message = compose("http://x/", "", event("rollout.live"), WHERE, 1_700_000_001)
+    assert message.headers["webhook-timestamp"] == "1700000001"
+    assert json.loads(message.body)["timestamp"] == "2023-11-14T22:13:20Z"
