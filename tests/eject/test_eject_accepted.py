@@ -141,6 +141,7 @@ OTHER: dict[str, Any] = {
     "rollout.analysis.dry_run": True,
     "env": {"COLOUR": Plain("blue"), "DB": Plain("x")},
     "inherit": ("LANG",),
+    "writable": ("/var/lib/web",),
     "files.text": "other {port}",
     "files.template": "web.conf.tmpl",
     "jobs.name": "daily",

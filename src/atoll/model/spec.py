@@ -337,6 +337,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     rollout: RolloutSpec = RolloutSpec()
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
+    writable: tuple[str, ...] = ()  # absolute folders that are made and given to the service's user; they outlive it
     files: Mapping[str, RenderedFile] = {}  # by their path below the replica's `{files}`
 
     def port(self, name: str) -> Port | None:
