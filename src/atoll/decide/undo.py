@@ -76,9 +76,10 @@ def _crash_loop(facts: Facts) -> Reason | None:
 def marks(facts: Facts) -> dict[str, Reason | None]:
     """What is amiss with a candidate that has traffic, by mark; None where all is well."""
     watched = facts.rollout.phase in ("stepping", "live") and facts.stable is not None
+    policy = facts.candidate.spec.rollout.analysis
     return {
         UNWELL: _unwell(facts) if watched else None,
-        CONDEMNED: _worse(facts) if watched and not facts.rollout.kept else None,
+        CONDEMNED: _worse(facts) if watched and not (facts.rollout.kept or policy.dry_run) else None,
     }
 
 

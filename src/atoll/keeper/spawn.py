@@ -20,6 +20,11 @@ from atoll.keeper.wire import Message
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REPLICA_OOM_SCORE = 100  # a replica goes before the keeper, the daemon and the proxy
+STOPS = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+)  # a shell ignores the first two for what it starts in the background
 OWN_UIDS = range(61000, 65000)  # the users that `engines.process` gives to services
 SYSTEM_FOLDERS = frozenset({  # never given away; S108 sees temporary files in them
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin",
@@ -212,9 +217,7 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
 
 def _reset_signals() -> None:
     signal.set_wakeup_fd(-1)
-    # A shell's background jobs ignore SIGINT and SIGQUIT: a keeper that was started by one hands neither on.
-    stops = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-    for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *stops):
+    for signum in (*STOPS, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
