@@ -179,7 +179,6 @@ NOTHING = {
     "build.builder": "the recipe says how it is built",
     "files.template": "its text was read already",
     "build.steps": "the recipe says how it is built",
-    "build.provide": "the image has the toolchain, or the machine",
     "root": "its folder says where it lies",
     "build.timeout_s": "a person sees how long a build takes",
     "rollout.before.job": "what it runs is carried over",
