@@ -11,6 +11,7 @@ failures: they hide a bad candidate from its callers, not from here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import log
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -134,6 +135,7 @@ def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = 
         "requests": failures.total if failures else 0,
         "other_requests": failures.other_total if failures else 0,
         "seconds": analysis.seconds,
+        **_outlook(policy, analysis),
     }
     if failed:
         return Verdict(outcome="fail", text="; ".join(one.text for one in failed), **sample)  # type: ignore[arg-type]
@@ -143,8 +145,13 @@ def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = 
     needed = [failures] + ([latency] if policy.latency else [])
     missing = [one for one in needed if one is None or one.outcome == "no data"]
     if missing:
-        seen = failures.total if failures else 0
-        text = f"{seen} requests were measured, {policy.min_requests} are the least to judge by"
+        enough = failures is not None and failures.outcome != "no data"
+        seen, what = (
+            (latency.total if latency else 0, "waiting times after its warm-up")
+            if enough
+            else (failures.total if failures else 0, "requests")
+        )
+        text = f"{seen} {what} were measured, {policy.min_requests} are the least to judge by"
         return Verdict(outcome="no data", text=text, **sample)  # type: ignore[arg-type]
     unasked = [overall[check.name] for check in checks]
     open_ = [one for one in (*needed, *unasked) if one is not None and one.outcome == "inconclusive"]
@@ -152,6 +159,16 @@ def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = 
         return Verdict(outcome="inconclusive", text="; ".join(one.text for one in open_), **sample)  # type: ignore[arg-type]
     text = "; ".join(one.text for one in needed if one is not None)
     return Verdict(outcome="pass", text=text, **sample)  # type: ignore[arg-type]
+
+
+def _outlook(policy: AnalysisPolicy, analysis: Analysis) -> Mapping[str, float | None]:
+    """How near a pass is: `progress` and `pass_in_s` of a verdict. Of a good candidate evidence grows about evenly."""
+    names = (FAILURES, LATENCY) if policy.latency else (FAILURES,)
+    tracks = [analysis.tracks.get(name, Track(rank=1)) for name in names]
+    grown = min(min(track.fine.peak / -log(policy.beta), track.total / max(1, policy.min_requests)) for track in tracks)
+    progress = min(1.0, max(0.0, grown))
+    seconds = analysis.seconds * (1.0 - progress) / progress if 0.0 < progress < 1.0 else None
+    return {"progress": progress, "pass_in_s": seconds}
 
 
 # --- gathering ----------------------------------------------------------------------------------------------------
@@ -325,7 +342,8 @@ def _sentence(policy: AnalysisPolicy, name: str, track: Track, outcome: Outcome)
     match metric:
         case "failures":
             said = f"{mine} of its requests failed{where}, {other} of the stable release's"
-            want = f"{policy.detect_failures_pct:g} points more"
+            points = policy.detect_failures_pct
+            want = f"{points:g} point{'' if points == 1 else 's'} more"
         case "latency":
             said = f"{mine} of its requests were slow{where}, {other} of the stable release's"
             want = f"{policy.detect_slower_pct:g} % slower"
