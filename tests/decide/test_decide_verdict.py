@@ -101,7 +101,7 @@ def test_one_bad_second_convicts_nobody_however_many_call_it(
     """One pause is one event, on each edge at once."""
     callers = [f"web{n}" for n in range(edges)]
     bad_second = [Block(name, side(10, **bad), side(90), BEFORE) for name in callers]
-    assert judge(policy, observe(policy, Analysis(), bad_second)).outcome == "no data" if edges < 5 else "inconclusive"
+    assert judge(policy, observe(policy, Analysis(), bad_second)).outcome != "fail"
     after = observe(
         policy, Analysis(), [Block(name, side(10, **bad), NOBODY, BEFORE) for name in callers], beside=False
     )

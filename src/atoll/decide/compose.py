@@ -26,6 +26,7 @@ def compose(
     if rollout is not None and rollout.phase not in ENDED and not _taken_down(intent, rollout):
         candidate = releases[rollout.candidate]
         stable = releases[rollout.stable] if rollout.stable is not None else None
+        ready = ready or not replicas(intent, candidate)  # scaled to none, there is nothing to wait for
         revisions = _moving(intent, rollout, candidate, stable, ready)
         hold = _hold(rollout, candidate, stable)
         if rollout.phase == "stepping" and rollout.stage != "filling" and ready:
