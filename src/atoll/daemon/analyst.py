@@ -36,34 +36,44 @@ class Analyst:
         self._verdict: Verdict | None = None
         self._until_s = 0.0
         self._asked_s: dict[str, float] = {}
+        self._asking: set[str] = set()
 
     def look(self, rollout: Rollout, candidate: Release, now: Now) -> Verdict | None:
         """The verdict now; None while the rollout is not to be judged."""
         if not judged(rollout):
+            self._until_s = math.floor(now.boot_s - LAG_S)  # what passes meanwhile is not looked at later either
             return rollout.verdict if rollout.phase == "stepping" else None
         if rollout.id != self._rollout:
             self._rollout, self._analysis = rollout.id, rollout.analysis
-            self._verdict, self._until_s, self._asked_s = None, math.floor(now.boot_s - LAG_S), {}
+            self._verdict, self._until_s = None, math.floor(now.boot_s - LAG_S)
+            self._asked_s, self._asking = {}, set()
         policy = candidate.spec.rollout.analysis
         for from_s, to_s in self._due(now.boot_s):
-            self._analysis = self._observed(policy, rollout, candidate, from_s, to_s)
-            self._verdict = None
+            if drawn_by_lot(rollout):
+                self._analysis = self._observed(policy, rollout, candidate, from_s, to_s)
+                self._verdict = None
         if self._verdict is None:
             self._verdict = judge(policy, self._analysis, candidate.spec.rollout.checks)
         return self._verdict
 
     def due(self, rollout: Rollout, candidate: Release, now: Now) -> Sequence[Check]:
-        """The checks to be asked now; each counts as asked from then on."""
+        """The checks to be asked now; each counts as asked from then on, and is not asked again before it has answered."""
         if not judged(rollout) or rollout.id != self._rollout:
             return ()
         checks = candidate.spec.rollout.checks
-        found = [one for one in checks if now.boot_s >= self._asked_s.get(one.name, 0.0) + one.every_s]
+        found = [
+            one
+            for one in checks
+            if one.name not in self._asking and now.boot_s >= self._asked_s.get(one.name, -one.every_s) + one.every_s
+        ]
         self._asked_s |= {one.name: now.boot_s for one in found}
+        self._asking |= {one.name for one in found}
         return found
 
     def answered(self, rollout: str, check: str, good: bool | None, text: str) -> None:
         """One answer; of a rollout that is over it is dropped."""
         if rollout == self._rollout:
+            self._asking.discard(check)
             self._analysis, self._verdict = answered(self._analysis, check, good, text), None
 
     def kept(self, rollout: Rollout) -> Rollout:
@@ -125,12 +135,18 @@ class Analyst:
 
 
 def judged(rollout: Rollout) -> bool:
-    """Whether its candidate has traffic that a verdict is made of now."""
+    """Whether its candidate has traffic now, so that it is watched: by its checks, and mostly by its numbers."""
     if rollout.stable is None or rollout.kind != "deploy":
         return False
     step = rollout.steps[rollout.step] if rollout.steps else None
-    first = rollout.step == 0 and rollout.stage != "watching"
-    return rollout.phase == "live" or (rollout.phase == "stepping" and step is not None and not first)
+    if rollout.phase != "stepping" or step is None:
+        return rollout.phase == "live"
+    return rollout.filled_pct > 0 or rollout.stage == "watching"
+
+
+def drawn_by_lot(rollout: Rollout) -> bool:
+    """Whether chance alone says whose requests it gets: nobody compares those who ask for it by a header with the rest."""
+    return rollout.phase != "stepping" or not rollout.steps[rollout.step].header
 
 
 def first_traffic_s(rollout: Rollout) -> float:
