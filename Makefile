@@ -19,7 +19,7 @@ test: $(STAMP) ## every test, and what they start is gone afterwards
 	scripts/test
 
 docs: $(STAMP) ## the site of the documentation, in build/site; a warning is an error
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet -b html -c docs/site . build/site
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --fresh-env --write-all -b html -c docs/site . build/site
 	@echo "build/site/index.html"
 
 demo: $(STAMP) ## the promises, kept under load, in about a minute

@@ -18,6 +18,7 @@ include_patterns = ["*.md", "docs/*.md", "docs/*/*.md", "examples/**/README.md"]
 exclude_patterns = ["**/node_modules"]
 
 extensions = ["myst_parser"]
+smartquotes = False  # `--env` in a table is no dash
 myst_heading_anchors = 4  # as GitHub makes them
 myst_links_external_new_tab = False
 highlight_language = "text"

@@ -308,11 +308,30 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool = False  # its absence fails nothing; its presence goes into the key
 
 
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a project that names a version for other tools. `pattern`'s first group is the version, line by line."""
+
+    file: str
+    pattern: str
+    least: bool = False  # any newer one fits, too
+    must: bool = False  # the build fails with another one, so that it need not be tried
+
+
+class Wheel(msgspec.Struct, frozen=True, kw_only=True):
+    """A distribution of the Python package index that holds a toolchain for this machine."""
+
+    distribution: str
+    home: str  # its folder that has `bin`
+    links: Mapping[str, str] = {}  # in `home`: link -> target; a wheel holds copies in their place, which do not work
+    maker: str  # whom one trusts with it
+
+
 class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     """A language's compiler or interpreter, of which a machine may have several: where they lie, how to get one.
 
     `places` are globs of home folders (`~` and `$NAME` are filled in; one whose variable is unset is passed over). Each
     has `program` in its `bin`. The version is what `version_file` says, else the folder's name, else the program.
+    Of `pins` in one folder the first counts.
     """
 
     name: str  # as in `tool = "go@1.24"`
@@ -324,6 +343,8 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}  # for every build in this language
     chosen_env: Mapping[str, str] = {}  # for a build with a chosen one; "{home}" and "{program}" are filled in
     at_run: bool = False  # whether the finished service needs it, too
+    pins: tuple[Pin, ...] = ()
+    wheel: Wheel | None = None  # None: no package registry has it
 
 
 class Builder(Protocol):

@@ -13,7 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from atoll import __version__
-from atoll.daemon.api import ENDPOINTS, Api, explain, status_of
+from atoll.daemon.api import Api, explain, status_of
+from atoll.daemon.endpoints import ENDPOINTS
 from atoll.daemon.openapi import document
 from atoll.daemon.serve import listen
 from atoll.model import errors, wire

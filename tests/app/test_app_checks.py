@@ -37,5 +37,7 @@ def test_a_toolchain_that_a_service_asks_for_and_nobody_has_is_bad(
         row = next(row for row in local_checks(None, workspace) if row.check == "go builds")
         assert row.ok is ok
         assert "1.24.1" in row.text
-    assert row.text.startswith("bad: go 1.1 is missing")
+    assert row.text.startswith("missing: bad asks for go 1.1 ([build] tool); found ")
     assert "go.dev" in row.fix
+    assert row.toolchain is not None
+    assert [(wish.service, wish.met) for wish in row.toolchain.asked] == [("good", True), ("bad", False)]

@@ -39,7 +39,9 @@ class Yard:
 
     def result(self, name: str, **build: object) -> Artifact | BuildFailed:
         spec = ServiceSpec(name=name, folder=name, run=Command(argv=("x",)), build=Build(**build))
-        return asyncio.run(build_all([spec], root=self.root, artifacts=self.artifacts))[name]
+        return asyncio.run(
+            build_all([spec], root=self.root, artifacts=self.artifacts, toolchains=self.root / ".atoll" / "toolchains")
+        )[name]
 
     def build(self, name: str, *, fetches: bool = True, **build: object) -> Artifact:
         """The artifact. A registry that does not answer is asked once more; then the test is skipped."""
@@ -61,6 +63,10 @@ class Yard:
         done = subprocess.run(argv, cwd=artifact.path, env=env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
+
+    def logs(self) -> dict[str, int]:
+        """The output of builds that ran, by file and time."""
+        return {log.name: log.stat().st_mtime_ns for log in (self.artifacts / ".logs").iterdir()}
 
     def kept(self, artifact: Artifact) -> list[str]:
         """The files of an artifact."""
@@ -88,3 +94,23 @@ def needs() -> object:
             pytest.skip(f"{' '.join(argv)} does not work here: {done.stderr.strip()[-200:]}")
 
     return check
+
+
+@pytest.fixture
+def manager(tmp_path: Path, needs, monkeypatch: pytest.MonkeyPatch):
+    """A function that brings a package manager onto the PATH: the machine's own, or one from the npm registry."""
+
+    def bring(name: str, version: str) -> None:
+        needs("npm", "--version")
+        folder = tmp_path / "managers"
+        for _ in range(2):
+            done = subprocess.run(
+                ["npm", "install", "--prefix", folder, "--no-audit", "--no-fund", f"{name}@{version}"],
+                capture_output=True, text=True, timeout=150, check=False,
+            )  # fmt: skip
+            if done.returncode == 0:
+                monkeypatch.setenv("PATH", f"{folder}/node_modules/.bin:{os.environ['PATH']}")
+                return
+        pytest.skip(f"{name} cannot be had: {done.stderr.strip()[-200:]}")
+
+    return bring

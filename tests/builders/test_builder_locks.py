@@ -1,7 +1,6 @@
 """Locks of other package managers, followed for real: Poetry's by uv, pnpm's and yarn's by themselves."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -76,26 +75,6 @@ def test_a_long_lock_is_handed_over_in_pieces_that_the_kernel_takes(tmp_path: Pa
     written = [step.command.shell or "" for step in steps if step.label == "read poetry.lock"]
     assert all(len(text) < 128 * 1024 for text in written)
     assert "".join(written).count("p29==1") == 1
-
-
-@pytest.fixture
-def manager(tmp_path: Path, needs, monkeypatch: pytest.MonkeyPatch):
-    """A function that brings a package manager onto the PATH: the machine's own, or one from the npm registry."""
-
-    def bring(name: str, version: str) -> None:
-        needs("npm", "--version")
-        folder = tmp_path / "managers"
-        for _ in range(2):
-            done = subprocess.run(
-                ["npm", "install", "--prefix", folder, "--no-audit", "--no-fund", f"{name}@{version}"],
-                capture_output=True, text=True, timeout=150, check=False,
-            )  # fmt: skip
-            if done.returncode == 0:
-                monkeypatch.setenv("PATH", f"{folder}/node_modules/.bin:{os.environ['PATH']}")
-                return
-        pytest.skip(f"{name} cannot be had: {done.stderr.strip()[-200:]}")
-
-    return bring
 
 
 @pytest.mark.slow

@@ -148,8 +148,15 @@ def test_maven_packages_and_copies_libraries_that_the_jar_does_not_hold(
     argv = MAVEN.steps(ORDERS, names, tmp_path)[0].command.argv
     assert argv[: len(begins)] == begins
     assert "package" in argv
-    assert ("-DoutputDirectory=lib" in argv) is copies
+    assert ("-DoutputDirectory=${session.executionRootDirectory}/lib" in argv) is copies
     assert [tool.name for tool in MAVEN.tools(ORDERS, names, tmp_path)] == (["javac"] if wrapper else ["javac", "mvn"])
+
+
+def test_maven_copies_what_a_module_depends_on(tmp_path: Path) -> None:
+    names = write(
+        tmp_path, {"pom.xml": "<project/>", "orders/pom.xml": "<project><dependencies></dependencies></project>"}
+    )
+    assert "-DincludeScope=runtime" in MAVEN.steps(ORDERS, names, tmp_path)[0].command.argv
 
 
 def test_gradle_takes_the_wrapper_where_there_is_one(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.build import Progress
     from atoll.workspace.names import Names
 
@@ -96,6 +96,37 @@ class PretendHooks:
         from atoll.model.wire import DoctorView
 
         return [DoctorView(check="envoy", ok=True, text="1.2.3")]
+
+    def toolchains(self, places: Places, workspace: WorkspaceSpec) -> Sequence[ToolchainView]:
+        from atoll.model.wire import ToolchainHome, ToolchainView, ToolchainWish
+
+        there = ToolchainHome(language="go", version="1.24.1", home="/usr/local/go")
+        asked = tuple(
+            ToolchainWish(service=name, version=version, by="go.mod", met=met)
+            for name, version, met in (("orders", "1.24", True), ("payments", "1.99 or newer", False))
+        )
+        return [
+            ToolchainView(language="go", there=(there,), asked=asked, fix="install Go"),
+            ToolchainView(language="rust"),
+        ]
+
+    def install_toolchain(
+        self, places: Places, root: Path, tool: str, say: Callable[[str], None], *, plan: bool
+    ) -> ToolchainHome:
+        from atoll.model.wire import ToolchainHome
+
+        if plan:
+            return ToolchainHome(language="go", version="1.24", home="")
+        say(f"fetching {tool}")
+        return ToolchainHome(language="go", version="1.24.1", home="/toolchains/go", fetched=True)
+
+    def remove_toolchains(
+        self, places: Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
+    ) -> Sequence[ToolchainHome]:
+        from atoll.model.wire import ToolchainHome
+
+        home = ToolchainHome(language="go", version="1.24.1", home="/toolchains/go", fetched=True)
+        return [] if tool is None else [home]
 
 
 if __name__ == "__main__":

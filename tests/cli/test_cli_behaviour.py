@@ -365,3 +365,5 @@ def test_explain_suggests_the_nearest_id(atoll) -> None:
     assert done.returncode == 2
     assert "did you mean 'gateway-port-taken'?" in done.stderr
     assert json.loads(done.stdout)["id"] == "usage"
+    assert atoll("explain", "zzzz").stderr.splitlines()[-1] == "  fix: `atoll explain` lists them"
+    assert atoll("explain", "[Bug]").returncode == 0

@@ -1,3 +1,5 @@
+from msgspec.structs import replace
+
 from atoll.decide.launch import Folders, launch, probe_command
 from atoll.model.launch import Launch
 from atoll.model.spec import Command, Plain, ServiceSpec
@@ -42,3 +44,9 @@ def test_a_probe_finds_the_same_data_folder() -> None:
         Command(argv=("test", "-e", "{data}/ready")), release("serve"), RECORD, {}, Folders(data=DATA)
     )
     assert asked.argv[-1] == "/state/data/orders/ready"
+
+
+def test_folders_that_the_file_names_are_writable_beside_it() -> None:
+    wanted = release("serve {data}")
+    wanted = replace(wanted, spec=replace(wanted.spec, writable=("/var/lib/orders",)))
+    assert launch(wanted, RECORD, {}, {}, folders=Folders(data=DATA)).writable == (DATA, "/var/lib/orders")

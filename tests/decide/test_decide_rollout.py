@@ -255,12 +255,18 @@ def test_a_memory_limit_is_named(orders: Any) -> None:
     seen = orders.seen(backoff={7: 2}, last_exit={7: end}, weights={6: 100})
     reason = go(orders, orders.rollout("starting"), seen).rollout.reason
     assert reason == "orders r7 crashed twice before it was ready: out of memory, limit 64MiB"
+    assert go(orders, orders.rollout("starting"), seen).rollout.reason_id == "out-of-memory"
 
 
 def test_flapping_is_not_ready(orders: Any) -> None:
     rollout = orders.rollout("starting", entered_s={"starting": 990.0, "ready": 995.0})
     step = go(orders, rollout, orders.seen(orders.replica(ready=False, reason="timeout")), at_s=1021.0)
     assert step.rollout.reason == "orders r7 was ready, but not for 1 s without a break: timeout"
+    assert step.rollout.reason_id == "not-stable"
+    crashed = orders.seen(last_exit={7: Exit(code=1)}, weights={6: 100})
+    step = go(orders, rollout, crashed, at_s=1021.0)
+    assert step.rollout.reason == "orders r7 was ready, but not for 1 s without a break: exit code 1"
+    assert step.rollout.reason_id == "crashed"
 
 
 def test_too_few_of_several_are_counted(orders: Any) -> None:

@@ -16,7 +16,7 @@ from atoll.decide.strategies.load import Load
 from atoll.decide.undo import CONDEMNED, UNWELL
 from atoll.model.analysis import Verdict
 from atoll.model.errors import Conflict
-from atoll.model.spec import RolloutSpec, RolloutStep
+from atoll.model.spec import AnalysisPolicy, RolloutSpec, RolloutStep
 from atoll.model.state import Rollout, Step
 
 CANARY = (
@@ -153,6 +153,16 @@ def test_a_failing_verdict_undoes_it_at_once(orders: Any, phase: str) -> None:
     assert step.rollout.phase == "undoing"
     assert step.rollout.reason == "orders r7 is worse than orders r6: 20 % failed"
     assert step.rollout.verdict == FAIL
+
+
+def test_a_dry_run_tells_its_verdict_and_neither_waits_for_it_nor_goes_back(orders: Any) -> None:
+    dry = {"rollout": RolloutSpec(analysis=AnalysisPolicy(dry_run=True))}
+    for verdict in (FAIL, Verdict(outcome="no data", text="7 requests were measured")):
+        step = go(orders, stepping(orders), verdict=verdict, candidate=dry)
+        assert (step.rollout.phase, step.rollout.step) == ("stepping", 1)
+        assert step.events[0].message == f"(dry run) {verdict.outcome}: {verdict.text}"
+        live = replace(stepping(orders), phase="live", phase_since_s=990.0)
+        assert go(orders, live, verdict=verdict, candidate=dry).rollout.phase == "live"
 
 
 def test_a_countdown_lets_a_person_keep_the_candidate(orders: Any) -> None:

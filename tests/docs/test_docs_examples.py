@@ -24,7 +24,16 @@ ROOT_COMMAND = click.Context(cli, info_name="atoll")
 
 # --- service.toml and atoll.toml ---------------------------------------------------------------------------------------
 
-FILES = [block for name in BY_HAND if name != "docs/reference.md" for block in blocks(name) if block.language == "toml"]
+_NAMED = re.compile(r"#\s*(?:\S*/)?([\w.-]+\.toml)\b")
+
+
+def ours(block: Block) -> bool:
+    """Whether a block is one of the two files: another one (`# pyproject.toml`) is named by a comment in its first line."""
+    named = _NAMED.match(block.text)
+    return block.language == "toml" and (named is None or named[1] in {"service.toml", "atoll.toml"})
+
+
+FILES = [block for name in BY_HAND if name != "docs/reference.md" for block in blocks(name) if ours(block)]
 
 
 def of_a_workspace(table: dict[str, object]) -> bool:
@@ -80,6 +89,12 @@ def test_a_wrong_file_would_be_found(tmp_path: Path) -> None:
     around(tmp_path, Block("page.md", 1, "toml", 'helth = "/healthz"\n'))
     with pytest.raises(atoll.model.errors.InvalidWorkspace, match="helth is not a field"):
         load(tmp_path)
+
+
+def test_a_file_of_another_tool_is_left_alone() -> None:
+    assert not ours(Block("page.md", 1, "toml", '# pyproject.toml\n[project]\nname = "orders"\n'))
+    assert ours(Block("page.md", 1, "toml", '# shop/atoll.toml\nname = "shop"\n'))
+    assert ours(Block("page.md", 1, "toml", 'run = "x"  # see pyproject.toml\n'))
 
 
 # --- commands ----------------------------------------------------------------------------------------------------------

@@ -138,8 +138,10 @@ OTHER: dict[str, Any] = {
     **{f"rollout.analysis.{name}_slower_pct": 3.0 for name in ("detect", "tolerate")},
     "rollout.analysis.min_requests": 3,
     "rollout.analysis.latency": False,
+    "rollout.analysis.dry_run": True,
     "env": {"COLOUR": Plain("blue"), "DB": Plain("x")},
     "inherit": ("LANG",),
+    "writable": ("/var/lib/web",),
     "files.text": "other {port}",
     "files.template": "web.conf.tmpl",
     "jobs.name": "daily",
@@ -177,7 +179,6 @@ NOTHING = {
     "build.builder": "the recipe says how it is built",
     "files.template": "its text was read already",
     "build.steps": "the recipe says how it is built",
-    "build.provide": "the image has the toolchain, or the machine",
     "root": "its folder says where it lies",
     "build.timeout_s": "a person sees how long a build takes",
     "rollout.before.job": "what it runs is carried over",
@@ -264,4 +265,4 @@ def test_docker_composes_own_reader_accepts_what_is_written(tmp_path: Path) -> N
     assert "required variable THE_KEY is missing a value" in refused.stderr  # it can refuse
     env = {**os.environ, "THE_KEY": "x"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout.split(), done.stderr) == (["api", "gateway", "web"], "")
+    assert (done.stdout.split(), done.stderr) == (["api", "gateway", "web", "web-before"], "")

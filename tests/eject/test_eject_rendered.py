@@ -73,3 +73,16 @@ def test_a_fixed_port_stays_what_it_is_and_what_systemd_cannot_give_is_listed(tm
     assert services["web"]["environment"]["LEGACY"] == "http://legacy:8000"
     assert "Environment=PORT=8000" in written["systemd/shop-legacy-1.service"]
     assert "listens on 8000 of the machine itself: only one of its 2 replicas can run" in written["README.md"]
+
+
+def test_writable_folders_are_volumes_and_paths_of_the_unit(tmp_path: Path) -> None:
+    yaml: Any = pytest.importorskip("yaml")
+    (tmp_path / "atoll.toml").write_text('name = "shop"')
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "service.toml").write_text('run = "./orders"\nwritable = ["/var/lib/orders"]')
+    written = files(load(tmp_path), {}, str(tmp_path.resolve() / "out"))
+    document = yaml.safe_load(written["compose.yaml"])
+    assert document["services"]["orders"]["volumes"] == ["orders-var-lib-orders:/var/lib/orders"]
+    assert document["volumes"] == {"orders-var-lib-orders": {}}
+    assert "ReadWritePaths=/var/lib/orders" in written["systemd/shop-orders-1.service"]
+    assert "`writable` /var/lib/orders: under systemd" in written["README.md"]

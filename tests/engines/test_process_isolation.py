@@ -88,6 +88,11 @@ async def test_nothing_of_the_keeper_is_inherited(host):
 
 
 @root_only
+async def test_a_service_may_open_its_output_by_name_as_servers_do_for_their_logs(host):
+    assert await printed(host, "id -u > /dev/stderr; id -u > /dev/stdout") == (await printed(host, "id -u")) * 2
+
+
+@root_only
 async def test_each_service_runs_as_a_user_of_its_own(host, folder):
     first = await printed(host, "id -u; id -G; umask")
     second = await printed(host, "id -u", service="lagoon")

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,6 +19,7 @@ from atoll.ports import Launch
 WHY = try_network()
 needs_networks = pytest.mark.skipif(bool(WHY), reason=f"no network of a replica's own here: {WHY}")
 INNER = 8080
+HERE = Path(__file__).parent
 SERVER = """
 import socket, sys, time
 if sys.argv[1] == "late":
@@ -32,7 +35,7 @@ while True:
 
 def test_the_forwarders_command_line_is_exactly_this() -> None:
     network = {"inward": [[20001, 8080], [20002, 20002]], "outward": [20007, 20008]}
-    common = ["/usr/bin/pasta", "--quiet", "--config-net", "--no-netns-quit"]
+    common = ["/usr/bin/pasta", "--quiet", "--config-net", "--no-netns-quit", "--no-map-gw"]
     ports = ["--tcp-ports", "127.0.0.1/20001:8080", "--tcp-ports", "127.0.0.1/20002:20002", "--tcp-ns", "20007,20008"]
     ports += ["--udp-ports", "none", "--udp-ns", "none"]
     made = argv("/usr/bin/pasta", network, Namespaces("/proc/self/fd/7", ""))
@@ -40,7 +43,7 @@ def test_the_forwarders_command_line_is_exactly_this() -> None:
     made = argv("/usr/bin/pasta", network, Namespaces("/proc/self/fd/7", "/proc/self/fd/8"))
     assert made == [*common, "--userns", "/proc/self/fd/8", *ports, "--netns", "/proc/self/fd/7"]
     closed = argv("p", {"inward": [], "outward": []}, Namespaces("n", ""))
-    assert closed[6:] == [
+    assert closed[7:] == [
         "--tcp-ports",
         "none",
         "--tcp-ns",
@@ -52,6 +55,11 @@ def test_the_forwarders_command_line_is_exactly_this() -> None:
         "--netns",
         "n",
     ]
+
+
+def test_a_resolver_on_the_machines_loopback_is_asked_through_the_forwarder() -> None:
+    made = argv("p", {"inward": [], "outward": []}, Namespaces("n", ""), stub=True)
+    assert made[4:7] == ["--no-map-gw", "--dns-forward", "169.254.1.1"]
 
 
 def free_port() -> int:
@@ -132,17 +140,13 @@ async def test_that_the_forwarder_takes_connections_does_not_pass_as_listening(b
 
 
 @needs_networks
-async def test_a_port_that_a_stranger_has_is_not_its_own(box):
+async def test_a_leased_port_that_a_stranger_has_is_never_taken_for_its_own(box):
     box.boot()
     host = box.host()
     with socket.create_server(("127.0.0.1", 0)) as stranger:
-        port = stranger.getsockname()[1]
-        launch = serving(box, "x", port)
-        started = await host.start(launch)
-        if started.exit is None:
-            assert (await host.listener(launch.id, port)).state == "stranger"
-        else:
-            assert "its own network cannot be joined" in started.exit.error
+        started = await host.start(serving(box, "x", stranger.getsockname()[1]))
+        assert started.exit is not None
+        assert "its own network cannot be joined" in started.exit.error
     await host.close()
 
 
@@ -269,3 +273,18 @@ async def test_without_a_forwarder_it_says_what_to_install(box, monkeypatch):
     assert started.exit is not None
     assert "needs pasta" in started.exit.error or "no network namespace" in started.exit.error
     await host.close()
+
+
+@needs_networks
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to put another resolv.conf in its place, in a namespace")
+def test_names_are_found_although_the_resolver_is_on_the_machines_loopback(tmp_path):
+    """In a network and a mount namespace of this test's own, which plays the machine."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.99\noptions edns0\n")
+    done = subprocess.run(
+        ["unshare", "--mount", sys.executable, str(HERE / "stub_resolver.py"), str(tmp_path / "resolv.conf")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["203.0.113.7", "options"], done.stdout + done.stderr

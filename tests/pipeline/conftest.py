@@ -38,7 +38,12 @@ class Workshop:
         self, specs: Sequence[ServiceSpec], jobs: int | None = None
     ) -> Mapping[str, Artifact | BuildFailed]:
         return await build_all(
-            specs, root=self.root, artifacts=self.artifacts, jobs=jobs, on_progress=self.progress.append
+            specs,
+            root=self.root,
+            artifacts=self.artifacts,
+            toolchains=self.root / ".atoll" / "toolchains",
+            jobs=jobs,
+            on_progress=self.progress.append,
         )
 
     def build(self, *specs: ServiceSpec, jobs: int | None = None) -> Mapping[str, Artifact | BuildFailed]:

@@ -27,7 +27,7 @@ from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.pipeline.build import build_all
 root, step = Path(os.environ["ROOT"]), os.environ["STEP"]
 spec = ServiceSpec(name="orders", folder="orders", run=Command(argv=("x",)), build=Build(steps=(Command(shell=step),)))
-done = asyncio.run(build_all([spec], root=root, artifacts=root / ".atoll/artifacts"))["orders"]
+done = asyncio.run(build_all([spec], root=root, artifacts=root / ".atoll/artifacts", toolchains=root / ".atoll/toolchains"))["orders"]
 if isinstance(done, Exception):
     raise done
 print(json.dumps([done.key, done.digest]))

@@ -54,7 +54,7 @@ def two(top: Path, billing: str = "../billing") -> Path:
 
 def build(root: Path, artifacts: Path) -> Mapping[str, Artifact]:
     specs = [spec for name, spec in load(root).services.items() if name != "web"]
-    results = asyncio.run(build_all(specs, root=root, artifacts=artifacts))
+    results = asyncio.run(build_all(specs, root=root, artifacts=artifacts, toolchains=root / "toolchains"))
     assert not any(isinstance(result, BuildFailed) for result in results.values()), results
     return {name: result for name, result in results.items() if isinstance(result, Artifact)}
 

@@ -52,7 +52,7 @@ _CPU = "[limits] cpu_weight is the share when the CPU is short"
 _PRIVILEGE = "give this machine's user what it needs"
 _FIX: Mapping[str, str] = {
     "secrets": 'atoll secret set NAME, and a variable { secret = "NAME" }',
-    "configs": "point the program at the file, by variable or argument",
+    "configs": "render it with [files], or point the program at the file",
     "user": "as root Atoll runs each service under a user of its own",
     "group_add": _PRIVILEGE,
     "privileged": _PRIVILEGE,
@@ -204,7 +204,7 @@ def _deploy(deploy: Mapping[str, object], told: Told) -> None:
 
 def beside(fields: Fields, left: list[Left], unneeded: list[Left]) -> None:
     """What stands beside the services."""
-    fixes = {"secrets": "atoll secret set NAME", "configs": "point the program at the file"}
+    fixes = {"secrets": "atoll secret set NAME", "configs": "render it with [files], or point the program at the file"}
     for key, value in fields.items():
         place = (fields.place(key),)
         if key in {"version", "name", "volumes"} or key.startswith("x-") or not value:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, proc, try_network
 from atoll.model.errors import Problem, UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
-from atoll.model.wire import DoctorView
+from atoll.model.wire import DoctorView, ToolchainView, ToolchainWish
 from atoll.workspace.places import Places
 
 if TYPE_CHECKING:
-    from atoll.pipeline.toolchains import Toolchains
-    from atoll.ports import Toolchain, Unable
+    from atoll.ports import Unable
 
 _FAILED_STARTS = 2  # in a row: one may have met its predecessor's lock
 _LEAST_FREE_BYTES = 64 * 2**20  # of the state folder's disk; logs and the ledger are smaller
@@ -32,12 +31,10 @@ _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d [\d:.,]+ +)?([A-Z]+ +)?")
 
 def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
     """Each check of this machine, with the fix where one is needed."""
-    from atoll.pipeline.detect import TOOLCHAINS
-    from atoll.pipeline.environment import build_environment
-    from atoll.pipeline.toolchains import Toolchains
+    from atoll.pipeline.provide import Shelf
+    from atoll.pipeline.survey import survey
 
-    toolchains = Toolchains(build_environment(os.environ, {}, ""))
-    languages = [_toolchain(toolchains, TOOLCHAINS[name], workspace) for name in sorted(TOOLCHAINS)]
+    languages = [_toolchain(view) for view in survey(Shelf(places.toolchains) if places else None, workspace)]
     machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
     return [*machine, *languages, *(_of_environment(places) if places else ())]
 
@@ -155,18 +152,21 @@ def _cgroups() -> DoctorView:
     return DoctorView(check="cgroups", ok=None, text="not writable: memory limits are watched, not enforced")
 
 
-def _toolchain(toolchains: Toolchains, toolchain: Toolchain, workspace: WorkspaceSpec | None) -> DoctorView:
-    """One language: what is there, and whether every service has what its `[build] tool` asks for."""
-    name = f"{toolchain.name} builds"
-    found = toolchains.all(toolchain)
-    for spec in workspace.services.values() if workspace else ():
-        language, _, version = (spec.build.tool or "").partition("@")
-        if language == toolchain.name:
-            try:
-                toolchains.pick(toolchain, version)
-            except UserError as exc:
-                return DoctorView(check=name, ok=False, text=f"{spec.name}: {exc.what}; {exc.why}", fix=exc.fix)
-    if not found:
-        fix = toolchain.fix.format(version="VERSION")
-        return DoctorView(check=name, ok=None, text=f"no {toolchain.program.rstrip('*')} on this machine", fix=fix)
-    return DoctorView(check=name, ok=True, text=", ".join(f"{each.version} in {each.home}" for each in found))
+def _toolchain(view: ToolchainView) -> DoctorView:
+    """One language: what is there, and whether every service has what it asks for."""
+    check = f"{view.language} builds"
+    there = ", ".join(f"{each.version} in {each.home}{' (fetched)' if each.fetched else ''}" for each in view.there)
+    text = there or "none on this machine"
+    lacking = [wish for wish in view.asked if not wish.met]
+    if lacking:
+        asked = ", ".join(f"{wish.service} asks for {_wanted(view, wish)}" for wish in lacking)
+        ok = False if any(wish.met is False for wish in lacking) else None
+        return DoctorView(check=check, ok=ok, text=f"missing: {asked}; found {text}", fix=view.fix, toolchain=view)
+    users = ", ".join(f"{wish.service} ({wish.version})" if wish.version else wish.service for wish in view.asked)
+    text += f"; for {users}" if users else ""
+    return DoctorView(check=check, ok=True if view.there else None, text=text, fix=view.fix, toolchain=view)
+
+
+def _wanted(view: ToolchainView, wish: ToolchainWish) -> str:
+    """`go 1.24 ([build] tool)`."""
+    return " ".join(filter(None, (view.language, wish.version, f"({wish.by})" if wish.by else "")))

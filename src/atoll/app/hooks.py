@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.build import Progress
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
@@ -100,6 +100,7 @@ class AppHooks:
                 [workspace.services[name] for name in services],
                 root=Path(workspace.root),
                 artifacts=places.at.artifacts,
+                toolchains=places.at.toolchains,
                 jobs=None,
                 on_progress=tell,
             )
@@ -178,6 +179,31 @@ class AppHooks:
         from atoll.app.checks import local_checks
 
         return local_checks(places.at if places else None, workspace)
+
+    def toolchains(self, places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Sequence[ToolchainView]:
+        """What is there, and what services ask for."""
+        from atoll.pipeline.provide import Shelf
+        from atoll.pipeline.survey import survey
+
+        return survey(Shelf(places.at.toolchains), workspace)
+
+    def install_toolchain(
+        self, places: EnvironmentPlaces, root: Path, tool: str, say: Say, *, plan: bool
+    ) -> ToolchainHome:
+        """Fetched, unless one that fits is there."""
+        from atoll.pipeline.by_hand import install
+
+        if not plan:
+            places.at.create()
+        return install(places.at.toolchains, root, tool, say, plan=plan)
+
+    def remove_toolchains(
+        self, places: EnvironmentPlaces, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
+    ) -> Sequence[ToolchainHome]:
+        """Those that fit, or with None those that nobody asks for."""
+        from atoll.pipeline.by_hand import remove
+
+        return remove(places.at.toolchains, places.at.artifacts, workspace, tool, force=force, plan=plan)
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

@@ -43,6 +43,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
+        "toolchain": "List, fetch and remove compilers and interpreters.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
         "schema": "Print the JSON Schema of service.toml or atoll.toml, or of a command's --json.",
         "completion": "Print or install the completion script of a shell.",
@@ -70,7 +71,7 @@ READING = frozenset(
         "schema",
         "completion",
     }
-    | {"explain", "graph", "help", "top", "version"}
+    | {"explain", "graph", "help", "toolchain list", "top", "version"}
 )
 
 

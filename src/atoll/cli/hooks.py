@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.build import Progress
     from atoll.workspace.names import Names
 
@@ -82,4 +82,21 @@ class Hooks(Protocol[_Places]):
 
     def local_checks(self, places: _Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What only the adapters can check without a daemon (Envoy starts, cgroups, ports in use)."""
+        ...
+
+    def toolchains(self, places: _Places, workspace: WorkspaceSpec) -> Sequence[ToolchainView]:
+        """Every language's toolchains: what is there, what the workspace's services ask for."""
+        ...
+
+    def install_toolchain(self, places: _Places, root: Path, tool: str, say: Say, *, plan: bool) -> ToolchainHome:
+        """Fetch `go@1.24` for the workspace, unless one that fits is there; a plan without `home` would fetch it.
+
+        Raises UserError, BuildFailed.
+        """
+        ...
+
+    def remove_toolchains(
+        self, places: _Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
+    ) -> Sequence[ToolchainHome]:
+        """Remove fetched ones that fit; with None, those that nobody asks for. Raises UserError, Conflict (in use)."""
         ...

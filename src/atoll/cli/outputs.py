@@ -36,6 +36,8 @@ from atoll.model.wire import (
     SecretView,
     ServiceView,
     StatusView,
+    ToolchainHome,
+    ToolchainView,
     WhyView,
 )
 from atoll.model.wire_signals import SignalsView
@@ -149,6 +151,9 @@ OUTPUTS: Mapping[str, Output] = {
     "secret-plan": Output(SecretPlanOutput, "`secret set` and `secret rm` with --plan; no value is read."),
     "secret-rm": Output(RemovedOutput, "The secret that was removed."),
     "secret-list": Output(list[SecretView], "Names and versions, never values."),
+    "toolchain-list": Output(list[ToolchainView], "One a language."),
+    "toolchain-install": Output(ToolchainHome, "The one that was fetched, or that was there and fits."),
+    "toolchain-remove": Output(list[ToolchainHome], "Those that are gone now."),
     "eject": Output(EjectOutput, "What was written and what is not carried over; with --plan what would be."),
     "version": Output(VersionOutput, "Needs no workspace."),
     "plan": Output(list[PlanView], "Every other command with --plan, instead of its own."),

@@ -76,6 +76,8 @@ def _build_line(progress: Progress) -> str:
     match progress.phase:
         case "building":
             text = f"building: {progress.label}"
+        case "fetching":
+            text = progress.label
         case "waiting":
             text = "another process builds the same; waiting for it"
         case "done":
@@ -93,6 +95,7 @@ def _build_rows(rows: dict[str, Progress], since: dict[str, float]) -> Iterator[
         took = duration(time.monotonic() - since[name]) if busy and name in since else ""
         text = f"{progress.step}/{progress.steps} {_short(progress.label, 28)}" if progress.phase == "building" else ""
         text = "for the same, which another build makes" if progress.phase == "waiting" else text
+        text = _short(progress.label, 70) if progress.phase == "fetching" else text
         line = f"  [dim]{escape(_short(progress.line))}[/]" if progress.line and busy else ""
         yield mark, escape(name), progress.phase, took, escape(text) + line
 

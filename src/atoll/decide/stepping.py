@@ -101,12 +101,16 @@ def _watching(facts: Facts) -> Next:
         return Next(rollout)
     if facts.now.boot_s < over_s:
         return Next(rollout, wake_at_s=over_s)
-    if step.judged and (facts.verdict is None or facts.verdict.outcome != "pass"):
+    binding = step.judged and not facts.candidate.spec.rollout.analysis.dry_run
+    if binding and (facts.verdict is None or facts.verdict.outcome != "pass"):
         return _undecided(facts)
     if step.approve:
         why = f"{facts.candidate.name} waits for a person's word: `atoll rollout resume {rollout.service}`"
         return Next(replace(rollout, paused="approval", waits=why), why)
-    return _onward(facts, facts.verdict.text if step.judged and facts.verdict else f"it held for {step.hold_s:g} s")
+    if not step.judged or facts.verdict is None:
+        return _onward(facts, f"it held for {step.hold_s:g} s")
+    would = "" if binding else f"(dry run) {facts.verdict.outcome}: "
+    return _onward(facts, f"{would}{facts.verdict.text}")
 
 
 def _undecided(facts: Facts) -> Next:

@@ -79,9 +79,10 @@ def _crash_loop(facts: Facts) -> Reason | None:
 def marks(facts: Facts) -> dict[str, Reason | None]:
     """What is amiss with a candidate that has traffic, by mark; None where all is well."""
     watched = facts.rollout.phase in ("stepping", "live") and facts.stable is not None
+    policy = facts.candidate.spec.rollout.analysis
     return {
         UNWELL: _unwell(facts) if watched else None,
-        CONDEMNED: _worse(facts) if watched and not facts.rollout.kept else None,
+        CONDEMNED: _worse(facts) if watched and not (facts.rollout.kept or policy.dry_run) else None,
     }
 
 
@@ -148,7 +149,8 @@ def _too_slow(facts: Facts) -> Reason:
             few = f"only {len(ready)} of {facts.wanted} replicas of {name} stayed ready"
             return Reason(f"{few} within {health.start_budget_s:g} s{because.text}", because.id)
         text = f"{name} was ready, but not for {health.stable_for_s:g} s without a break{because.text}"
-        return Reason(text, "not-stable")
+        end = facts.seen.last_exit.get(facts.candidate.n)
+        return Reason(text, end.id if end is not None and because.id == end.id else "not-stable")
     crashed = f"; it crashed {_times(count)}" if count and facts.candidate.n in facts.seen.last_exit else ""
     return Reason(f"{name} was not ready within {health.start_budget_s:g} s{crashed}{because.text}", because.id)
 

@@ -15,6 +15,9 @@ from atoll.model.suggest import did_you_mean, nearest
 from atoll.model.templates import placeholders as placeholders_of
 
 WORKSPACE_FILE = "atoll.toml"
+_SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "root", "run", "sbin", "sys", "usr")
+_VAR = ("var/cache", "var/lib", "var/log", "var/tmp")
+_SHARED = frozenset(f"/{each}" for each in ("", "home", "mnt", "opt", "srv", "tmp", "var", *_VAR))
 
 
 def check(
@@ -34,7 +37,12 @@ def check(
         problems += _leased_numbers(spec, workspace.environment)
         for call in spec.calls:
             problems += _call(spec, call, workspace.services, unsure)
-    return [*problems, *_clashing_routes(workspace.services.values()), *shared_data(workspace)]
+    return [
+        *problems,
+        *_clashing_routes(workspace.services.values()),
+        *_writable(workspace.services.values()),
+        *shared_data(workspace),
+    ]
 
 
 # --- the environment ----------------------------------------------------------------------------------------------
@@ -107,6 +115,25 @@ def _service(spec: ServiceSpec, *, sure: bool) -> Iterator[Problem]:
         yield from _jobs_only(spec)
         for index, route in enumerate(spec.routes):
             yield from _route(spec, f"route[{index}]", route)
+
+
+def _writable(services: Collection[ServiceSpec]) -> Iterator[Problem]:
+    """A folder is given to one service's user; those that are the system's to none."""
+    owners: dict[str, str] = {}
+    for spec in services:
+        for index, folder in enumerate(spec.writable):
+            field = f"writable[{index}]"
+            if folder in _SHARED or folder.split("/")[1] in _SYSTEM:
+                yield problem(
+                    spec,
+                    field,
+                    f"is {folder}, which is the system's",
+                    f'name one of its own: "/var/lib/{spec.name}"',
+                    id="wrong-value",
+                )
+            elif (owner := owners.setdefault(folder, spec.name)) != spec.name:
+                what = f"is {folder}, which {owner} has"
+                yield problem(spec, field, what, "each service runs as a user of its own", id="fields-contradict")
 
 
 def _numbers(spec: ServiceSpec) -> Iterator[Problem]:

@@ -46,7 +46,7 @@ def compose_file(layout: Layout) -> str:
         for job in layout.jobs_of(spec):
             services[layout.job_name(spec, job)] = _job(layout, spec, job)
     volumes: dict[str, Any] = {
-        f"{spec.name}-data": {} for spec in layout.services if layout.in_container(spec).keeps_data
+        volume: {} for spec in layout.services for volume, _ in _volumes(layout.in_container(spec))
     }
     document = {"name": layout.name, "services": services, **({"volumes": volumes} if volumes else {})}
     if configs := {
@@ -109,7 +109,7 @@ def _service(layout: Layout, spec: ServiceSpec, run: Command) -> dict[str, Any]:
         }
     if check := _health(layout, started):
         made["healthcheck"] = check
-    made |= _volumes(started)
+    made |= _mounts(started)
     made |= _configs(layout, spec)
     if spec.replicas != 1:
         made["deploy"] = {"replicas": spec.replicas}
@@ -125,7 +125,7 @@ def _service(layout: Layout, spec: ServiceSpec, run: Command) -> dict[str, Any]:
 def _job(layout: Layout, spec: ServiceSpec, job: Job) -> dict[str, Any]:
     """A container that ends. `docker compose run NAME` starts it; what runs before a release `up` does."""
     started = layout.in_container(spec).as_job(job)
-    made = _container(layout, started, job.run) | _volumes(started) | _configs(layout, spec)
+    made = _container(layout, started, job.run) | _mounts(started) | _configs(layout, spec)
     if job.name != "before":
         made["profiles"] = ["jobs"]
     made |= _limits(spec)
@@ -152,8 +152,17 @@ def _container(layout: Layout, started: Started, run: Command) -> dict[str, Any]
     return made
 
 
-def _volumes(started: Started) -> dict[str, Any]:
-    return {"volumes": [f"{started.spec.name}-data:{CONTAINER_DATA}"]} if started.keeps_data else {}
+def _mounts(started: Started) -> dict[str, Any]:
+    volumes = [f"{volume}:{at}" for volume, at in _volumes(started)]
+    return {"volumes": volumes} if volumes else {}
+
+
+def _volumes(started: Started) -> Iterator[tuple[str, str]]:
+    """Named volumes and where they are in the container."""
+    if started.keeps_data:
+        yield f"{started.spec.name}-data", CONTAINER_DATA
+    for folder in started.spec.writable:
+        yield _config(started.spec, folder.strip("/")), folder
 
 
 def _configs(layout: Layout, spec: ServiceSpec) -> dict[str, Any]:

@@ -79,13 +79,7 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     yield from _failures(spec.failures)
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         yield from _probe(field, probe)
-    for own in spec.ports:
-        if own.number is not None:
-            alone = "" if spec.replicas == 1 else f": only one of its {spec.replicas} replicas can run"
-            yield (
-                f"`ports.{own.name}.number`: under systemd it listens on {own.number} of the machine itself{alone};"
-                " compose gives each container a network."
-            )
+    yield from _given(spec)
     for route in spec.routes:
         port = spec.port(route.port)
         if port is not None and port.protocol != "http":
@@ -111,6 +105,19 @@ def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
             )
     for name in spec.inherit:
         yield f"`inherit` {name}: is taken from the shell that runs compose, and from systemd's own environment."
+
+
+def _given(spec: ServiceSpec) -> Iterator[str]:
+    """Folders and networks."""
+    for folder in spec.writable:
+        yield f"`writable` {folder}: under systemd, make it and give it to the unit's user (or use StateDirectory=)."
+    for own in spec.ports:
+        if own.number is not None:
+            alone = "" if spec.replicas == 1 else f": only one of its {spec.replicas} replicas can run"
+            yield (
+                f"`ports.{own.name}.number`: under systemd it listens on {own.number} of the machine itself{alone};"
+                " compose gives each container a network."
+            )
 
 
 def _jobs(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
@@ -188,6 +195,8 @@ def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         recipe = Recipe("command")
     if spec.build.tool:
         yield f"`build.tool` {spec.build.tool}: have this version on the PATH, and choose the image that has it."
+    if spec.build.provide:
+        yield "`build.provide`: nothing fetches the toolchain; install it where the service is built and runs."
     if spec.build.inputs != ("**",) or spec.build.outputs != ("**",):
         yield "`build.inputs`, `build.outputs`: the whole folder is copied and kept; a .dockerignore makes it smaller."
     yield f"The image `{image(recipe)}` is a guess by its builder ({recipe.builder}): pin the version that you mean."

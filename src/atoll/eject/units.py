@@ -251,6 +251,8 @@ def _confinement(layout: Layout, started: Started) -> Iterator[str]:
     yield f"User={_user(layout, spec.name)}"  # the same for all replicas and jobs, who may share a folder
     if started.keeps_data:
         yield f"StateDirectory={layout.name}/{spec.name}"
+    for folder in spec.writable:
+        yield f"ReadWritePaths={folder.replace('%', '%%')}"
     if spec.limits.memory_bytes is not None:
         yield f"MemoryMax={spec.limits.memory_bytes}"
     if spec.limits.cpu_weight is not None:

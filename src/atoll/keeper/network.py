@@ -18,12 +18,17 @@ from atoll.keeper import proc
 from atoll.keeper.spawn import DEFAULT_PATH, NotRunnable, find_program
 from atoll.keeper.wire import Message
 
+CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 START_S = 10.0
 AGAIN_S = 1.0  # after one that could not be started again
 INSTALL = "install `pasta` (Debian, Ubuntu, Fedora: the package passt)"
 _LIBC = ctypes.CDLL(None, use_errno=True)
+RESOLVER = "169.254.1.1"  # asked inside for names when the machine's own resolver is on its loopback
+RESOLV_CONF = "/etc/resolv.conf"
+_SCRATCH = "/tmp"  # noqa: S108  covered for a moment, and for one process alone
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x1000, 0x4000, 0x40000, 2
 _LOWEST_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 
@@ -36,21 +41,63 @@ def _checked(result: int, what: str) -> None:
 def leave() -> None:
     """In a process that has not begun its work: go into a new network namespace. Raises OSError.
 
-    Who is not root takes a user namespace with it, in which only this user is there. Any port may be bound in it.
+    Who is not root takes a user namespace with it, in which only this user is there. Any port may be bound in it. Where
+    names are asked for on the machine's loopback, /etc/resolv.conf is another file in there.
     """
     uid, gid, root = os.geteuid(), os.getegid(), os.geteuid() == 0
-    _checked(_LIBC.unshare(CLONE_NEWNET | (0 if root else CLONE_NEWUSER)), "no network namespace can be made")
+    stub = resolves_on_loopback()
+    flags = CLONE_NEWNET | (0 if root else CLONE_NEWUSER) | (CLONE_NEWNS if stub else 0)
+    _checked(_LIBC.unshare(flags), "no network namespace can be made")
     if not root:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
+    if stub:
+        _resolve_elsewhere()
     with suppress(OSError), open(_LOWEST_PORT, "w", encoding="ascii") as file:
         file.write("0")
 
 
+def resolves_on_loopback() -> bool:
+    """Whether the machine's resolver is on its own loopback, as systemd-resolved's is."""
+    with suppress(OSError), open(RESOLV_CONF, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                return words[1].startswith("127.") or words[1] == "::1"
+    return False
+
+
+def _resolve_elsewhere() -> None:
+    """Put a resolv.conf that names RESOLVER over the machine's, in the mount namespace of this process. Raises OSError."""
+    with open(RESOLV_CONF, encoding="utf-8", errors="replace") as file:
+        kept = [line for line in file if not line.startswith("nameserver")]
+    _mount("none", "/", "none", _MS_REC | _MS_PRIVATE)
+    over = os.open(RESOLV_CONF, os.O_PATH | os.O_CLOEXEC)  # often a link into a folder of another mount
+    try:
+        _mount("tmpfs", _SCRATCH, "tmpfs", 0)
+        made = f"{_SCRATCH}/resolv.conf"
+        with open(made, "w", encoding="utf-8") as file:
+            file.writelines([f"nameserver {RESOLVER}\n", *kept])
+        os.chmod(made, 0o644)  # whatever the umask: for every user in there
+        _mount(made, f"/proc/self/fd/{over}", "none", _MS_BIND)
+        _checked(_LIBC.umount2(_SCRATCH.encode(), _MNT_DETACH), "a mount cannot be taken away")
+    finally:
+        os.close(over)
+
+
+def _mount(source: str, target: str, kind: str, flags: int) -> None:
+    result = _LIBC.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
+    _checked(result, f"nothing can be mounted at {target}")
+
+
 def enter(pid: int, start: int) -> None:
     """The same, into that of a running process. Raises OSError."""
-    names = ("net",) if os.geteuid() == 0 else ("user", "net")
+    names = [
+        name
+        for name in ("user", "net", "mnt")
+        if not os.path.samefile(f"/proc/{pid}/ns/{name}", f"/proc/self/ns/{name}")
+    ]
     descriptors = [os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
     try:
         if not proc.is_running(pid, start):  # held before its identity is checked: the number may be another's by now
@@ -69,9 +116,13 @@ class Namespaces(NamedTuple):
     user: str  # "" for root's
 
 
-def argv(program: str, network: Message, namespaces: Namespaces) -> list[str]:
-    """The forwarder's command line. `network` has `inward` ([machine's port, replica's] pairs) and `outward` (ports)."""
-    words = [program, "--quiet", "--config-net", "--no-netns-quit"]
+def argv(program: str, network: Message, namespaces: Namespaces, *, stub: bool = False) -> list[str]:
+    """The forwarder's command line. `network` has `inward` ([machine's port, replica's] pairs) and `outward` (ports).
+
+    `stub`: names are asked for at RESOLVER inside, and by the forwarder on the machine's loopback.
+    """
+    words = [program, "--quiet", "--config-net", "--no-netns-quit", "--no-map-gw"]  # the gateway is the gateway
+    words += ["--dns-forward", RESOLVER] if stub else []
     words += ["--userns", namespaces.user] if namespaces.user else ["--runas", "0"]
     for outer, inner in network["inward"]:
         words += ["--tcp-ports", f"127.0.0.1/{outer}:{inner}"]
@@ -117,7 +168,8 @@ class Forwarder:
     def _try(self, program: str, paths: dict[str, str], inherit: tuple[int, ...]) -> str:
         """Start it so; why it did not, or ""."""
         before = set(proc.children(os.getpid()))
-        words = argv(program, self.network, Namespaces(paths["net"], paths.get("user", "")))
+        namespaces = Namespaces(paths["net"], paths.get("user", ""))
+        words = argv(program, self.network, namespaces, stub=resolves_on_loopback())
         code, said = _run(words, inherit)
         if code == 0:
             for pid in set(proc.children(os.getpid())) - before:

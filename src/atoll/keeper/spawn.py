@@ -20,6 +20,11 @@ from atoll.keeper.wire import Message
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REPLICA_OOM_SCORE = 100  # a replica goes before the keeper, the daemon and the proxy
+STOPS = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+)  # a shell ignores the first two for what it starts in the background
 OWN_UIDS = range(61000, 65000)  # the users that `engines.process` gives to services
 SYSTEM_FOLDERS = frozenset({  # never given away; S108 sees temporary files in them
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin",
@@ -190,7 +195,7 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
         if todo.enter is not None:
             todo.enter()
         _limit(todo)
-        denied = _denied(todo)
+        denied = _denied(todo, (stdout, stderr))
         if denied:
             control.send(json.dumps({"denied": denied}).encode())
             os._exit(126)
@@ -212,7 +217,7 @@ def _exec(todo: Plan, control: socket.socket, stdout: int, stderr: int) -> NoRet
 
 def _reset_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+    for signum in (*STOPS, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -230,11 +235,13 @@ def _limit(todo: Plan) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(todo.open_files, hard), hard))
 
 
-def _denied(todo: Plan) -> str:
+def _denied(todo: Plan, output: tuple[int, int]) -> str:
     """Become the plan's user; what stands in the way, as the end of a sentence, or "" when nothing does."""
     if todo.uid is None:
         return ""
     try:
+        for pipe in output:  # nginx, php-fpm and others open /dev/stderr by its name: a pipe's owner may
+            os.fchown(pipe, todo.uid, todo.uid)
         os.setgroups([])
         os.setgid(todo.uid)
         os.setuid(todo.uid)

@@ -176,6 +176,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class AnalysisPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What a candidate is judged by, and how sure that must be. Shares of `alpha` and `beta` are 0..1, percentages 0..100."""
 
+    dry_run: bool = False  # verdicts are told and written down, and nothing follows from them
     alpha: float = 0.01  # of rollouts of a release that is no worse, at most this share is rolled back
     beta: float = 0.05  # of those with a regression of the size below, about this share may pass
     min_requests: int = 50  # to the candidate, before a word is said
@@ -259,6 +260,9 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 
     builder: str | None = None
     tool: str | None = None  # a toolchain and the beginning of its version, "go@1.24"; None is the one on the PATH
+    provide: bool = (
+        False  # whether a missing toolchain may be fetched: those who repack compilers are to be trusted first
+    )
     steps: tuple[Command, ...] = ()
     context: str = "."  # the folder whose files go in, relative to the service's; within the workspace
     inputs: tuple[str, ...] = ("**",)  # globs relative to `context`, .gitignore respected
@@ -336,6 +340,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     rollout: RolloutSpec = RolloutSpec()
     env: Mapping[str, EnvValue] = {}
     inherit: tuple[str, ...] = ()  # variables taken over from the daemon's own environment
+    writable: tuple[str, ...] = ()  # absolute folders that are made and given to the service's user; they outlive it
     files: Mapping[str, RenderedFile] = {}  # by their path below the replica's `{files}`
 
     def port(self, name: str) -> Port | None:

@@ -27,13 +27,14 @@ from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
 from atoll.pipeline.key import Manifest, differences, key_of
 from atoll.pipeline.lock import Lock, lock, try_lock
+from atoll.pipeline.provide import Shelf
 from atoll.pipeline.run import Output, run, settle
-from atoll.pipeline.toolchains import Toolchains
+from atoll.pipeline.toolchains import Chosen, Missing, Toolchains, asked_language
 from atoll.pipeline.tools import Tools, this_platform
 from atoll.ports import Step
 
 T = TypeVar("T")
-Phase = Literal["hashing", "queued", "waiting", "building", "sealing", "cached", "done", "failed"]
+Phase = Literal["hashing", "queued", "waiting", "fetching", "building", "sealing", "cached", "done", "failed"]
 
 WHY_SHOWN = 3  # sentences of what changed; the rest is counted
 LINE_EVERY_S = 0.1  # a terminal shows no more
@@ -50,7 +51,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     step: int = 0  # 1 .. steps, while building
     steps: int = 0
-    label: str = ""  # of the step; why it failed; when done, what changed since the build before
+    label: str = ""  # of the step; what is fetched; why it failed; when done, what changed since the build before
     seconds: float = 0.0  # since build_all began
     line: str = ""  # the last one that was printed
 
@@ -60,6 +61,7 @@ async def build_all(
     *,
     root: Path,
     artifacts: Path,
+    toolchains: Path,
     jobs: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Mapping[str, Artifact | BuildFailed]:
@@ -71,6 +73,7 @@ async def build_all(
         specs: the services, for one environment.
         root: the workspace's folder, absolute; `spec.folder` is relative to it.
         artifacts: the artifacts folder, shared with other processes; made when missing.
+        toolchains: the folder of toolchains that were fetched for the workspace; the same.
         jobs: builds at one time, >= 1; None is one a CPU.
         on_progress: called on the event loop, often; must not block.
 
@@ -80,11 +83,13 @@ async def build_all(
     place = Artifacts(artifacts.resolve())
     await settle(asyncio.get_running_loop().run_in_executor(None, _open, place))
     environment = build_environment(os.environ, {}, os.fspath(place.staging))
+    shelf = Shelf(toolchains)
     shop = _Shop(
         root=root.absolute(),
         artifacts=place,
         tools=Tools(place.cache / "tools", environment),
-        toolchains=Toolchains(environment),
+        toolchains=Toolchains(environment, shelf.homes),
+        shelf=shelf,
         path=environment["PATH"],
         slots=asyncio.Semaphore(jobs or os.cpu_count() or 1),
         on_progress=on_progress,
@@ -116,6 +121,7 @@ class _Shop(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: Artifacts
     tools: Tools
     toolchains: Toolchains
+    shelf: Shelf
     path: str  # the PATH of builds
     slots: asyncio.Semaphore
     on_progress: Callable[[Progress], None]
@@ -171,7 +177,8 @@ class _Build:
         async with self.shop.slots:
             stage = self.artifacts.stage()  # not in a thread: a cancellation must not lose it
             try:
-                order = await self.thread(lambda: self.copy(stage))
+                taken = await self.thread(lambda: self.copy(stage))
+                order = await self.equipped(stage.tree, taken)
                 with await self.turn(order.key) as held:
                     if record := await self.thread(lambda: self.artifacts.find(order.key)):
                         return self.tell("cached", record.artifact)
@@ -211,10 +218,24 @@ class _Build:
         with held:
             return self.artifacts.find(key)
 
-    def copy(self, stage: Stage) -> _Order:
+    def copy(self, stage: Stage) -> tuple[Input, ...]:
         """Copy the inputs; the order is made of the copy, so that the key tells what is built."""
-        taken = inputs.copy(self.folder, self.select(), stage.tree, self.stop)
-        return self.order(stage.tree, taken, fresh=True)
+        return inputs.copy(self.folder, self.select(), stage.tree, self.stop)
+
+    async def equipped(self, tree: Path, taken: tuple[Input, ...]) -> _Order:
+        """The order; a toolchain that is missing is fetched first where that is allowed."""
+        try:
+            return await self.thread(lambda: self.order(tree, taken, fresh=True))
+        except Missing as missing:
+            if not self.spec.build.provide or missing.toolchain.wheel is None:
+                raise
+            toolchain, wish = missing.toolchain, missing.wish
+
+        def say(text: str) -> None:
+            self.tell("fetching", label=text)
+
+        await self.shop.shelf.fetch(toolchain, wish, root=self.shop.root, asker=self.spec.name, say=say)
+        return await self.thread(lambda: self.order(tree, taken, fresh=True))
 
     def select(self) -> list[inputs.Entry]:
         """The service's files. A repository's top, or a context above the service, holds others': theirs are no input."""
@@ -233,7 +254,8 @@ class _Build:
         """The build of the inputs `taken` that lie in `folder`."""
         files = frozenset(item.path for item in taken)
         planned = plan(self.spec, files, folder)
-        chosen = self.shop.toolchains.choose(self.spec, planned.builder, TOOLCHAINS)
+        toolchain = asked_language(self.spec, TOOLCHAINS) or planned.builder.toolchain
+        chosen = self.shop.toolchains.choose(self.spec, toolchain, self.shop.root) if toolchain else Chosen()
         env = chosen.environment(self.spec.build.env, self.shop.path)
         tools = self.shop.tools.identify(planned.tools, folder, taken, env, fresh=fresh)
         if chosen.found is not None:

@@ -1,17 +1,27 @@
-"""What would build a service, without building it. `atoll eject` calls it."""
+"""What would build a service, without building it. `atoll eject` calls it, and `survey`."""
 
 import os
 from pathlib import Path
 
 from atoll.model.spec import ServiceSpec
 from atoll.pipeline.build import OURS
-from atoll.pipeline.detect import Plan, plan
+from atoll.pipeline.detect import Plan, choose, plan
 from atoll.pipeline.inputs import select
+from atoll.ports import Builder
 
 
 def plan_of(spec: ServiceSpec, root: Path) -> Plan:
     """Builder, steps and tools. Raises UserError when the files do not tell."""
+    folder, files = _files(spec, root)
+    return plan(spec, files, folder)
+
+
+def builder_of(spec: ServiceSpec, root: Path) -> Builder:
+    """The builder alone, which can often be told where the steps cannot. Raises UserError when the files do not tell."""
+    return choose(spec, _files(spec, root)[1])
+
+
+def _files(spec: ServiceSpec, root: Path) -> tuple[Path, frozenset[str]]:
     folder = Path(os.path.normpath(root / spec.folder / spec.build.context))
     found = select(folder, spec.build.inputs, root=Path(os.path.normpath(root / spec.root)), skip=OURS)
-    files = frozenset(entry.path for entry in found if entry.path.rpartition("/")[2] not in OURS)
-    return plan(spec, files, folder)
+    return folder, frozenset(entry.path for entry in found if entry.path.rpartition("/")[2] not in OURS)

@@ -1,7 +1,8 @@
 """Which compilers and interpreters this machine has, and which one a build gets: `[build] tool = "go@1.24"`.
 
-Called by `build` and by `atoll doctor`. Looks on the PATH and where installers and version switchers put things; it
-downloads nothing. Without `tool` a build uses the PATH, and what lies elsewhere only when the PATH has none.
+Called by `build` and by `atoll doctor`. Looks on the PATH, where installers and version switchers put things, and among
+what was fetched for the workspace; it downloads nothing. Without a wish a build uses the PATH, and what lies elsewhere
+only when the PATH has none.
 """
 
 import fnmatch
@@ -9,7 +10,7 @@ import glob
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,8 @@ import msgspec
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.suggest import did_you_mean
-from atoll.ports import Builder, Toolchain
+from atoll.pipeline.wishes import Wish, numbers, wishes
+from atoll.ports import Toolchain
 
 ASK_TIMEOUT_S = 20.0
 
@@ -25,6 +27,8 @@ _VERSION = re.compile(r"\d+(?:\.\d+)+|\b\d+\b")
 _PROGRAM = re.compile(r"[a-z]+[\d.]*")  # python3, python3.12; no python3-config
 _UNFINISHED = re.compile(r"nightly|beta|\brc\b|\dea\b|-dev\b")
 _SWITCHERS = frozenset({"shims", "rustup"})  # stand for whatever their own configuration says
+
+ANY = Wish(version="", by="")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,62 +63,96 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         return env
 
 
-class Toolchains:
-    """The machine's toolchains as one environment `env` shows them; answers are kept for one run."""
+class Missing(UserError):
+    """No toolchain grants a wish that nothing else grants."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
+    def __init__(self, toolchain: Toolchain, wish: Wish, what: str, why: str, fix: str) -> None:
+        super().__init__(what, why, fix, id="tool-missing")
+        self.toolchain, self.wish = toolchain, wish
+
+
+class Toolchains:
+    """The machine's toolchains as one environment `env` shows them; answers are kept for one run.
+
+    `fetched` gives the home folders of those that were fetched for the workspace.
+    """
+
+    def __init__(self, env: Mapping[str, str], fetched: Callable[[Toolchain], Iterable[str]] = lambda _: ()) -> None:
+        self._env, self._fetched = env, fetched
         self._versions: dict[str, str] = {}  # by program
 
-    def choose(self, spec: ServiceSpec, builder: Builder, known: Mapping[str, Toolchain]) -> Chosen:
-        """The toolchain for a build. `known` has every language's. Raises UserError when the wanted one is missing."""
-        if spec.build.tool is not None:
-            name, _, version = spec.build.tool.partition("@")
-            if (toolchain := known.get(name)) is None:
-                fix = did_you_mean(name, known) or "correct [build] tool in service.toml"
-                raise UserError(
-                    f"there are no {name} toolchains that Atoll knows",
-                    f"known: {', '.join(sorted(known))}",
-                    fix,
-                    id="unknown-toolchain",
-                )
-            return _chosen(toolchain, self.pick(toolchain, version))
-        if (toolchain := builder.toolchain) is None:
-            return Chosen()
-        if next(self._on_path(toolchain, switchers=True), None) is None and (found := self.all(toolchain)):
-            return _chosen(toolchain, found[0])
+    def choose(self, spec: ServiceSpec, toolchain: Toolchain, root: Path) -> Chosen:
+        """What a build gets. `tool` is a must; what other tools' files say is followed where it can be.
+
+        Raises Missing when there is none that the build could do with, or none that fits although it may be fetched.
+        """
+        for wish in wishes(spec, toolchain, root):
+            # The PATH counts most where it fits: nothing of this machine gets into the artifact then.
+            if wish.by != "[build] tool" and any(
+                wish.fits(self._version(toolchain, each)) for each in self._first(toolchain)
+            ):
+                return Chosen(env=toolchain.env)
+            if found := self.fitting(toolchain, wish):
+                return _chosen(toolchain, found)
+            if wish.must or (spec.build.provide and toolchain.wheel):
+                raise self.missing(toolchain, wish)
+        if next(self._on_path(toolchain, switchers=True), None) is None:
+            if found := self.fitting(toolchain, ANY):
+                return _chosen(toolchain, found)
+            if spec.build.provide and toolchain.wheel:
+                raise self.missing(toolchain, ANY)
         return Chosen(env=toolchain.env)
 
-    def pick(self, toolchain: Toolchain, version: str) -> Found:
-        """The newest whose version begins with `version` ("1.24" is 1.24.5, never 1.245). Raises UserError."""
-        found = self.all(toolchain)
-        wanted = _numbers(version)
-        for each in found:
-            if _numbers(each.version)[: len(wanted)] == wanted:
-                return each
-        there = ", ".join(f"{each.version} in {each.home}" for each in found)
-        raise UserError(
-            f"{toolchain.name} {version} is missing",
-            f"found {there or 'none'}; looked on the PATH and in {', '.join(toolchain.places)}",
-            f"{toolchain.fix.format(version=version)}, or change [build] tool in service.toml",
-            id="tool-missing",
+    def taken(self, toolchain: Toolchain, chosen: Chosen) -> Found | None:
+        """Which one `chosen` is; None when the PATH has none, or a switcher that decides for itself."""
+        first = next(self._first(toolchain), None)
+        if chosen.found is not None or first is None:
+            return chosen.found
+        return Found(version=self._version(toolchain, first), program=first)
+
+    def switched(self, toolchain: Toolchain) -> bool:
+        """Whether the PATH has a version switcher before all else."""
+        return next(self._first(toolchain), None) is None and bool(next(self._on_path(toolchain, switchers=True), ""))
+
+    def fitting(self, toolchain: Toolchain, wish: Wish) -> Found | None:
+        """The newest that grants a wish."""
+        return next((each for each in self.all(toolchain) if wish.fits(each.version)), None)
+
+    def missing(self, toolchain: Toolchain, wish: Wish) -> Missing:
+        """What was asked for, what is there, and how to get it."""
+        there = ", ".join(f"{each.version} in {each.home}" for each in self.all(toolchain))
+        usual = ", ".join(place for place in toolchain.places if not place.startswith("$"))
+        asked = "" if wish.by == "[build] tool" else f"{wish.by} asks for it; "
+        return Missing(
+            toolchain,
+            wish,
+            f"{toolchain.name} {wish.text}".rstrip() + " is missing",
+            f"{asked}found {there or 'none'}; looked on the PATH and in {usual}",
+            how_to_get(toolchain, wish.version) + (f"; or change {wish.by}" if wish.by else ""),
         )
 
     def all(self, toolchain: Toolchain) -> list[Found]:
         """Every one on this machine: the newest first, unfinished ones last; of equals first what the PATH has."""
+        fetched = (each for home in self._fetched(toolchain) for each in _programs(f"{home}/bin", toolchain.program))
         # By its real name: a link (/usr/bin/javac, a virtual environment's python) has another home.
         programs = dict.fromkeys(
-            os.path.realpath(each) for each in (*self._on_path(toolchain), *self._in_places(toolchain))
+            os.path.realpath(each) for each in (*self._on_path(toolchain), *self._in_places(toolchain), *fetched)
         )
         found = [Found(version=self._version(toolchain, program), program=program) for program in programs]
         working = [each for each in found if each.version]
         return sorted(
             working,
-            key=lambda each: (not _UNFINISHED.search(each.program), _numbers(each.version)),
+            key=lambda each: (not _UNFINISHED.search(each.program), numbers(each.version)),
             reverse=True,
         )
 
     # --- looking ------------------------------------------------------------------------------------------------
+
+    def _first(self, toolchain: Toolchain) -> Iterator[str]:
+        """What the PATH has, unless that is a switcher's: it says another thing in each folder."""
+        first = next(self._on_path(toolchain, switchers=True), None)
+        if first is not None and first in self._on_path(toolchain):
+            yield os.path.realpath(first)
 
     def _on_path(self, toolchain: Toolchain, *, switchers: bool = False) -> Iterator[str]:
         for folder in self._env.get("PATH", "").split(":"):
@@ -140,6 +178,30 @@ class Toolchains:
         if program not in self._versions:
             self._versions[program] = _read_version(toolchain, program) or _ask_version(toolchain, program, self._env)
         return self._versions[program]
+
+
+def asked_language(spec: ServiceSpec, known: Mapping[str, Toolchain]) -> Toolchain | None:
+    """The toolchain that `tool` names; None without it. Raises UserError for a language that is none."""
+    if spec.build.tool is None:
+        return None
+    name = spec.build.tool.partition("@")[0]
+    if (toolchain := known.get(name)) is None:
+        fix = did_you_mean(name, known) or "correct [build] tool in service.toml"
+        raise UserError(
+            f"there are no {name} toolchains that Atoll knows",
+            f"known: {', '.join(sorted(known))}",
+            fix,
+            id="unknown-toolchain",
+        )
+    return toolchain
+
+
+def how_to_get(toolchain: Toolchain, version: str) -> str:
+    """What a person does about one that is missing; "" is any version."""
+    by_hand = toolchain.fix.format(version=version or "VERSION")
+    if toolchain.wheel is None:
+        return by_hand
+    return f"`atoll toolchain install {toolchain.name}@{version or 'VERSION'}` or [build] provide = true gets it; or {by_hand}"
 
 
 def _chosen(toolchain: Toolchain, found: Found) -> Chosen:
@@ -196,7 +258,3 @@ def _ask_version(toolchain: Toolchain, program: str, env: Mapping[str, str]) -> 
 def _first_version(text: str) -> str:
     found = _VERSION.search(re.sub(r"\b[a-zA-Z_]+(?=\d)", "", text))
     return found[0] if found else ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in version.split(".") if number.isdigit())

@@ -50,16 +50,8 @@ class Tools:
         self._remembered: dict[str, Answer] | None = None
 
     def find(self, name: str, declared: Mapping[str, str]) -> str | None:
-        """The absolute path of a program; uv is also found in its wheel, beside Atoll itself."""
-        found = shutil.which(name, path={**self._env, **declared}.get("PATH"))
-        if found is None and name == "uv":
-            from uv import find_uv_bin
-
-            try:
-                return os.fspath(find_uv_bin())
-            except FileNotFoundError:
-                return None
-        return os.path.abspath(found) if found else None
+        """The absolute path of a program."""
+        return find_program(name, {**self._env, **declared}.get("PATH"))
 
     def identify(
         self, tools: Sequence[Tool], folder: Path, inputs: Sequence[Input], declared: Mapping[str, str], *, fresh: bool
@@ -120,6 +112,19 @@ class Tools:
         swap = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
         swap.write_bytes(msgspec.json.encode({**self._recall(), **good}))
         swap.replace(self._memory)
+
+
+def find_program(name: str, path: str | None) -> str | None:
+    """The absolute path of a program on the PATH `path`; uv is also found in its wheel, beside Atoll itself."""
+    found = shutil.which(name, path=path)
+    if found is None and name == "uv":
+        from uv import find_uv_bin
+
+        try:
+            return os.fspath(find_uv_bin())
+        except FileNotFoundError:
+            return None
+    return os.path.abspath(found) if found else None
 
 
 def this_platform() -> str:

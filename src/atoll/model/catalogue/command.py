@@ -67,7 +67,7 @@ CHAPTER = Chapter(
             "The name is neither that of a folder with a `service.toml` nor of a service that was ever deployed in this "
             "environment. Each environment knows only what was deployed in it.",
             (
-                "`atoll check` lists the names in the files, `atoll status` those that were deployed.",
+                "`atoll check --json` lists the names in the files, `atoll status` those that were deployed.",
                 "It was never deployed here: `atoll up orders`.",
                 "A service's name is that of its folder unless `name` says otherwise.",
             ),
@@ -158,7 +158,7 @@ CHAPTER = Chapter(
             "The `atoll` that you call is newer or older than the daemon that runs.",
             (
                 (
-                    "`atoll version` shows both. Stop the environment with the version that started it, and start it with "
+                    "`atoll version` is the client's, `version` in `atoll status --json` the daemon's. Stop the environment with the version that started it, and start it with "
                     "the new one: `atoll down`, then `atoll up`."
                 ),
                 "Two installations are on the `PATH`: `which -a atoll` lists them.",

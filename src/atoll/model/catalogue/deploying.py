@@ -12,7 +12,7 @@ CHAPTER = Chapter(
             "One rollout of a service at a time; the rollout is its lock.",
             (
                 "`atoll status --watch` shows it. One that never gets ready ends by itself after its `start_budget`.",
-                "`atoll rollback orders` undoes it at once.",
+                "Once it is live, `atoll rollback orders` takes it back in a moment.",
             ),
         ),
         Page(

@@ -72,6 +72,8 @@ ErrorId = Literal[
     "build-busy",
     "tool-missing",
     "unknown-toolchain",
+    "fetch-failed",
+    "toolchain-in-use",
     "builder-unclear",
     "program-unclear",
     "lockfile-unusable",

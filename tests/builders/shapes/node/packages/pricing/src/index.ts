@@ -1,0 +1,1 @@
+export const prices: readonly number[] = [10, 20, 30];
