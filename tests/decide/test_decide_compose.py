@@ -37,6 +37,15 @@ def test_a_deploy_over_a_stable_release(orders: Any, phase: str, revisions: Any)
     assert composed(orders, orders.intent(6), orders.rollout(phase)) == (revisions, False)
 
 
+@pytest.mark.parametrize(("count", "mine"), [(3, 1), (2, 1), (1, 1), (12, 4)])
+def test_a_step_has_the_replicas_that_its_share_needs_when_somebody_scales_meanwhile(
+    orders: Any, count: int, mine: int
+) -> None:
+    first = Step(weight_pct=33, replicas=1)
+    rollout = orders.rollout("stepping", steps=(first, Step(weight_pct=100)), stage="watching")
+    assert composed(orders, orders.intent(replicas=count), rollout)[0] == [(6, count, 67), (7, mine, 33)]
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_step_moves_its_share_where_somebody_scaled_to_none_and_else_waits_for_a_replica(
     orders: Any, count: int

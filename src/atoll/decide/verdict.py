@@ -94,10 +94,10 @@ def observe(
     """
     tracks = dict(analysis.tracks)
     blocks = [block for block in blocks if block.candidate.requests or block.stable.requests]
+    waits = [_waits(policy, block, beside) for block in blocks] if warm and policy.latency else [None] * len(blocks)
     for edge, those in _by_edge(blocks, tracks):
-        _failures(policy, tracks, FAILURES + edge, those, beside)
-        if warm:
-            _latency(policy, tracks, LATENCY + edge, those, beside)
+        _failures(policy, tracks, FAILURES + edge, [blocks[at] for at in those], beside)
+        _latency(tracks, LATENCY + edge, [told for at in those if (told := waits[at]) is not None])
     _objectives(policy, tracks, [block.candidate for block in blocks], warm)
     for neighbour in neighbours:
         _neighbour(policy, tracks, neighbour)
@@ -162,15 +162,15 @@ def _missing(policy: AnalysisPolicy, failures: Finding | None, latency: Finding 
 # --- gathering ----------------------------------------------------------------------------------------------------
 
 
-def _by_edge(blocks: Sequence[Block], tracks: Mapping[str, Track]) -> Iterator[tuple[str, Sequence[Block]]]:
-    """All edges together, then each for itself where there are several, or were."""
+def _by_edge(blocks: Sequence[Block], tracks: Mapping[str, Track]) -> Iterator[tuple[str, Sequence[int]]]:
+    """All edges together, then each for itself where there are several, or were; as places in `blocks`."""
     if not blocks:
         return
-    yield "", blocks
+    yield "", range(len(blocks))
     alone = len(blocks) == 1 and not any(name.startswith((f"{FAILURES} ", f"{LATENCY} ")) for name in tracks)
     if not alone:
-        for block in blocks:
-            yield f" {block.caller or 'gateway'}", [block]
+        for at, block in enumerate(blocks):
+            yield f" {block.caller or 'gateway'}", (at,)
 
 
 def _failures(
@@ -194,12 +194,7 @@ def _failures(
     tracks[name] = replace(track, fine=add(track.fine, below(bad, requests, excluded)))
 
 
-def _latency(
-    policy: AnalysisPolicy, tracks: dict[str, Track], name: str, blocks: Sequence[Block], beside: bool
-) -> None:
-    if not policy.latency:
-        return
-    told = [_waits(policy, block, beside) for block in blocks if block.before.latencies.total >= LEAST_REFERENCE]
+def _latency(tracks: dict[str, Track], name: str, told: Sequence["_Waits"]) -> None:
     if not told:
         return
     track = _counted(tracks, name, *map(sum, zip(*(one.counts for one in told), strict=True)))
@@ -215,8 +210,11 @@ class _Waits(NamedTuple):
     counts: tuple[int, int, int, int]
 
 
-def _waits(policy: AnalysisPolicy, block: Block, beside: bool) -> _Waits:
+def _waits(policy: AnalysisPolicy, block: Block, beside: bool) -> _Waits | None:
+    """None where too little is known of the stable release to call anything slow."""
     mine, other, before = block.candidate.latencies, block.stable.latencies, block.before.latencies
+    if before.total < LEAST_REFERENCE:
+        return None
     worse: list[float] = []
     fine: list[float] = []
     counts = (0, 0, 0, 0)
