@@ -101,7 +101,7 @@ class Mutations:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
-            self._candidates.thawed(request)
+            self._candidates.thawed(service, request.override_freeze)
             self._candidates.replaceable(service, request)
             release, runs = await self._candidates.deployed(request)
             if runs:
@@ -133,6 +133,7 @@ class Mutations:
             if request.word == "retry":
                 if (repeated := self._repeated(service, request)) is not None:
                     return repeated
+                self._candidates.thawed(service)
                 self._candidates.idle(service, request)
                 return await self._begin("deploy", loop, self._candidates.retried(service), request)
             return await self._steer(loop, request.word, request)
