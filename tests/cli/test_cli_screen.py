@@ -106,6 +106,21 @@ def test_progress_fits_and_is_gone_after_ctrl_c(screen, daemon: Served, columns:
     daemon.control.held.clear()
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_canary_is_drawn_whole_fits_and_is_gone_after_ctrl_c(screen, daemon: Served, columns: int) -> None:
+    daemon.control.tried.add("orders")
+    with screen("deploy", "orders", columns=columns, rows=40) as shown:
+        text = " ".join(shown.until("chance").split())
+        assert "canary: its file says so 10 % ● 50 % 100 %" in text
+        assert "48 s to this step's deadline" in text
+        assert shown.widest() <= columns - len("^C")
+        shown.press("C-c")
+        assert shown.ended() == 130
+        assert "detached: orders r1 → r2 goes on" in " ".join(shown.text().split())
+        assert "stepping" not in shown.text()
+    daemon.control.tried.clear()
+
+
 @pytest.mark.parametrize(
     ("env", "styled"),
     [

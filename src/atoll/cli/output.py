@@ -69,6 +69,7 @@ def live_table(
     printed to the yielded console appears above.
     """
     from rich.console import Group
+    from rich.constrain import Constrain
     from rich.live import Live
     from rich.table import Table
 
@@ -77,14 +78,15 @@ def live_table(
 
     def drawn() -> Group:
         cells = [tuple(row) for row in rows()]
-        fit = _whole(cells, out.width - len("^C") - 1)  # its echo must not fold a line: the table would stay
+        wide = out.width - len("^C") - 1  # its echo must not fold a line: the table would stay
+        fit = _whole(cells, wide)
         made = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
         for width in fit:
             made.add_column(no_wrap=True, overflow="ellipsis", min_width=width, max_width=width)
         for number, row in enumerate(cells):
             first = row[0] if isinstance(row[0], str) else started.setdefault(number, row[0])
             made.add_row(first, *row[1 : len(fit)])
-        return Group(made, *below())
+        return Group(made, *(Constrain(part, wide) for part in below()))
 
     with Live(get_renderable=drawn, console=out, refresh_per_second=8, transient=True):
         yield out

@@ -106,6 +106,7 @@ class FakeControl:
         self.note = ""  # of every release
         self.texts = ["line {number} of {name}"] * 5  # what each service has printed
         self.held: set[str] = set()  # services whose rollouts stay in `starting`
+        self.tried: set[str] = set()  # and those whose rollouts stay at a step
         self._news = asyncio.Condition()
         self._rolling: set[asyncio.Task[None]] = set()
         for number in range(1, 4):
@@ -613,6 +614,12 @@ class FakeControl:
 
     async def _roll(self, view: OperationView, n: int, note: str) -> None:
         while view.service in self.held:
+            await asyncio.sleep(self.step_s)
+        if view.service in self.tried:
+            view = msgspec.structs.replace(view, phase="stepping", stepping=_at_a_step(view.service).stepping)
+            self.operations[view.id] = view
+            await self.record("rollout.step", view.service, f"10 % of the requests go to {view.release}")
+        while view.service in self.tried:
             await asyncio.sleep(self.step_s)
         good = note != "fail"
         phases: tuple[RolloutPhase, ...] = ("shifting", "draining", "live") if good else ("undoing", "undone")
