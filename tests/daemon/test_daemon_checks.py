@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,12 +22,18 @@ from atoll.model.state import Exit, Observation, Replica, ReplicaRecord
 class Answering(BaseHTTPRequestHandler):
     """`/gate?CODE` answers it; `/api/v1/query` is Prometheus', whose query says what comes back."""
 
+    authorization = ""
+
     def do_GET(self) -> None:
         at = urlsplit(self.path)
         if at.path.startswith("/gate"):
+            type(self).authorization = self.headers["authorization"] or ""
             self.send(int(at.query or 200), b"")
             return
         query = parse_qs(at.query)["query"][0]
+        if query.startswith("raw:"):
+            self.send(200, query[4:].encode())
+            return
         if query == "nonsense(":
             self.send(400, b'{"status":"error","error":"parse error"}')
             return
@@ -102,6 +110,55 @@ def test_prometheus_is_well_when_every_value_is_within_the_limits(
 def test_a_query_that_is_none_is_no_answer_and_says_what_prometheus_said(server: str) -> None:
     good, text = asked(Check(name="depth", query="nonsense(", prometheus=server, max=1.0))
     assert (good, "400" in text) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "", "null", "[]", "5", "<html>", '{"data": null}', '{"data": {}}', '{"data": {"resultType": "vector"}}',
+        '{"data": {"resultType": "vector", "result": [5]}}', '{"data": {"resultType": "scalar", "result": [1]}}',
+        '{"data": {"resultType": "vector", "result": [{"value": [0, null]}]}}',
+        '{"data": {"resultType": "string", "result": [0, "x"]}}',
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_of_prometheus_is_no_answer(server: str, body: str) -> None:
+    good, text = asked(Check(name="depth", query=f"raw:{body}", prometheus=server, max=1.0))
+    assert (good, text) == (None, "the answer is none of Prometheus'")
+
+
+@pytest.mark.parametrize("url", ["http://ada:s3cret@127.0.0.1:9/", "http://127.0.0.1:s3cret/", "http://[s3cret/"])
+def test_what_goes_wrong_is_told_without_the_address_which_may_hold_a_password(url: str) -> None:
+    good, text = asked(Check(name="gate", http=url, timeout_s=2.0))
+    assert good is None
+    assert text
+    assert "s3cret" not in text
+
+
+def test_a_user_and_password_in_an_address_are_sent_as_the_header_that_they_mean(server: str) -> None:
+    assert asked(Check(name="gate", http=f"{server.replace('//', '//ada:s%40crt@')}/gate?200")) == (True, "status 200")
+    assert Answering.authorization == "Basic YWRhOnNAY3J0"
+
+
+def test_a_peer_that_is_never_done_takes_no_longer_than_the_checks_time() -> None:
+    """Each of its bytes is in time, all of them never are."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
+
+        def drip() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                try:
+                    peer.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                    for _ in range(200):
+                        peer.sendall(b"y")
+                        time.sleep(0.05)
+                except OSError:
+                    ended.set()
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        assert asked(Check(name="gate", http=url, timeout_s=0.5)) == (None, "no answer within 0.5 s")
+        assert ended.wait(5), "nobody hung up: its thread waits for ever"
 
 
 @pytest.mark.parametrize(("code", "good"), [(0, True), (3, False)])

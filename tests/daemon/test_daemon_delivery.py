@@ -11,11 +11,12 @@ import pytest
 from msgspec.structs import replace
 from world import World, spec
 
-from atoll.model.errors import Conflict
+from atoll.daemon.analyst import Analyst
+from atoll.model.errors import Conflict, Refused
 from atoll.model.signals import Counts, EdgeKey, Histogram, bucket_of
-from atoll.model.spec import AnalysisPolicy, RolloutSpec, RolloutStep
+from atoll.model.spec import AnalysisPolicy, Check, Freeze, RolloutSpec, RolloutStep
 from atoll.model.state import Event
-from atoll.model.wire import RollbackRequest, SteerRequest
+from atoll.model.wire import RollbackRequest, ScaleRequest, SteerRequest
 
 QUICK = RolloutSpec(
     steps=(RolloutStep(weight_pct=20, hold_s=3.0), RolloutStep(weight_pct=50, hold_s=3.0)),
@@ -211,6 +212,33 @@ def test_a_rollback_at_a_step_ends_the_rollout_at_once() -> None:
     world.run(scenario)
 
 
+def test_a_crowd_that_has_left_is_not_waited_for() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        async with crowded(world):
+            pass
+        await world.clock.sleep(20)
+        operation = await world.ended(await world.deploy(spec(version="v2")))
+        assert operation.stepping is not None
+        assert (operation.stepping.strategy, operation.phase) == ("rolling", "live")
+
+    world.run(scenario)
+
+
+def test_the_same_deploy_again_is_the_one_that_is_under_way() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(rollout=QUICK))
+        first = await world.deploy(spec(version="v2", rollout=QUICK))
+        await world.clock.sleep(3)
+        assert (await world.deploy(spec(version="v2", rollout=QUICK))).id == first.id
+
+    world.run(scenario)
+
+
 def test_a_newer_deploy_takes_the_place_of_one_at_its_first_step() -> None:
     world = World()
 
@@ -280,5 +308,95 @@ def test_evidence_outlives_the_daemon() -> None:
         assert after.verdict is not None
         assert after.verdict.requests >= before.verdict.requests - 16 * 20
         assert after.verdict.requests > 0
+
+    world.run(scenario)
+
+
+def test_a_freeze_holds_for_another_try_too_and_going_back_is_never_frozen() -> None:
+    world = World()
+    waiting = RolloutSpec(steps=(RolloutStep(weight_pct=10, hold_s=1000.0),))
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.deploy(spec(version="v2", rollout=waiting))
+        await world.clock.sleep(5)
+        world.freezes = (Freeze(first="2020-01-01", last="2099-12-31"),)
+        await world.restart()
+        await world.environment.rollback("orders", RollbackRequest())
+        await world.clock.sleep(20)
+        for refused in (
+            world.environment.steer("orders", SteerRequest(word="retry")),
+            world.environment.plan(SteerRequest(word="retry"), "orders"),
+            world.deploy(spec(version="v3")),
+        ):
+            with pytest.raises(Refused, match="is not deployed now"):
+                await refused
+        assert (await world.ended(await world.deploy(spec(version="v3"), override_freeze="an outage"))).phase == "live"
+
+    world.run(scenario)
+
+
+def test_what_is_scaled_to_none_is_deployed_all_the_same_and_in_the_middle_too() -> None:
+    world = World()
+    canary = RolloutSpec(strategy="canary", on_no_data="promote", deadline_s=10.0)
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.environment.scale("orders", ScaleRequest(replicas=0))
+        assert (await world.ended(await world.deploy(spec(version="v2", rollout=canary)))).phase == "live"
+        await world.environment.scale("orders", ScaleRequest(replicas=1))
+        await world.clock.sleep(5)
+        operation = await world.deploy(spec(version="v3", rollout=canary))
+        await world.clock.sleep(3)
+        await world.environment.scale("orders", ScaleRequest(replicas=0))
+        assert (await world.ended(operation)).phase == "live"
+
+    world.run(scenario)
+
+
+def test_who_asks_for_the_candidate_by_a_header_is_not_compared_with_the_rest() -> None:
+    """Testers are no sample: all of theirs may fail, and the step after begins with no evidence of them."""
+    world = World()
+    steps = (RolloutStep(header="x-canary: yes", hold_s=40.0), RolloutStep(weight_pct=20, hold_s=3.0))
+
+    async def scenario() -> None:
+        await world.live(spec(rollout=QUICK))
+        async with crowded(world):
+            operation = await world.deploy(spec(version="v2", rollout=replace(QUICK, steps=steps)))
+            for _ in range(35):
+                await world.clock.sleep(1)
+                counts = Counts(requests=20, failures=20, latency=Histogram())
+                world.traffic.count(EdgeKey("", 0, "orders", 2), counts)
+            asked = (await world.environment.operation(operation.id)).stepping
+            assert asked is not None
+            assert (asked.step, asked.verdict and asked.verdict.requests) in {(0, 0), (0, None)}
+            assert (await world.ended(operation, 600)).phase == "live"
+
+    world.run(scenario)
+
+
+def test_a_check_is_not_asked_again_before_it_has_answered() -> None:
+    world = World()
+    slow = Check(name="smoke", http="http://127.0.0.1:9/", every_s=10.0, timeout_s=60.0)
+
+    async def scenario() -> None:
+        policy = replace(QUICK, checks=(slow,))
+        await world.live(spec(rollout=policy))
+        await world.deploy(spec(version="v2", rollout=policy))
+        await world.clock.sleep(3)
+        rollout = world.environment._records.rollout_of("orders")
+        assert rollout is not None
+        assert rollout.stage == "watching"
+        candidate = world.environment._records.releases_of("orders")[2]
+        analyst, began = Analyst("orders", world.environment._signals), world.clock.now()
+
+        def due(after_s: float) -> list[str]:
+            now = replace(began, boot_s=began.boot_s + after_s)
+            analyst.look(rollout, candidate, now)
+            return [check.name for check in analyst.due(rollout, candidate, now)]
+
+        assert (due(0), due(10), due(30)) == (["smoke"], [], [])
+        analyst.answered(rollout.id, "smoke", True, "status 200")
+        assert (due(31), due(32)) == (["smoke"], [])
 
     world.run(scenario)

@@ -5,7 +5,9 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,12 +31,24 @@ class Receiver(BaseHTTPRequestHandler):
 
     got: list[tuple[dict[str, str], bytes]]
     refuse: int
+    moved: str
+    away: str
+
+    def do_GET(self) -> None:
+        type(self).got.append(({}, b'{"type": "a GET"}'))
+        self.reply(204)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         kind = type(self)
-        if kind.refuse:
-            kind.refuse -= 1
+        if kind.moved:
+            self.send_response(302)
+            self.send_header("location", kind.moved)
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
+        if kind.refuse or self.path == kind.away:
+            kind.refuse = max(0, kind.refuse - 1)
             self.reply(503)
             return
         kind.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
@@ -51,7 +65,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Any]:
-    handler = type("Handler", (Receiver,), {"got": [], "refuse": 0})
+    handler = type("Handler", (Receiver,), {"got": [], "refuse": 0, "moved": "", "away": ""})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     handler.url = f"http://127.0.0.1:{server.server_port}/hook"  # type: ignore[attr-defined]
@@ -60,8 +74,8 @@ def receiver() -> Iterator[Any]:
     server.server_close()
 
 
-def event(kind: str, service: str = "orders") -> Event:
-    return Event(kind=kind, service=service, message=f"{kind} of {service}", wall=1_700_000_000.0)
+def event(kind: str, service: str = "orders", wall: float | None = None) -> Event:
+    return Event(kind=kind, service=service, message=f"{kind} of {service}", wall=time.time() if wall is None else wall)
 
 
 async def until(what: Any) -> None:
@@ -80,8 +94,9 @@ async def play(
     vault, pulse = MemoryVault(), Pulse()
     await vault.set("key", "s3cret")
     await vault.set("hook", receiver.url)
-    target = Notify(**({"url": Plain(receiver.url), "events": ("rollout.*",), "secret": "key"} | how))
-    notifier = Notifier((target,), WHERE, store, vault, SystemClock(), pulse, folder)
+    usual = {"url": Plain(receiver.url), "events": ("rollout.*",), "secret": "key"}
+    targets = how.pop("targets", None) or (Notify(**(usual | how)),)  # type: ignore[arg-type]
+    notifier = Notifier(targets, WHERE, store, vault, SystemClock(), pulse, folder)
     running = asyncio.create_task(notifier.run())
     await asyncio.sleep(0.1)
     for kind in kinds:
@@ -152,6 +167,85 @@ def test_a_key_of_the_standard_is_decoded() -> None:
 
 
 def test_a_message_has_what_the_standard_asks_for() -> None:
-    message = compose("http://x/", "", event("rollout.live"), WHERE, 1_700_000_001)
+    message = compose("http://x/", "", event("rollout.live", wall=1_700_000_000.0), WHERE, 1_700_000_001)
     assert message.headers["webhook-timestamp"] == "1700000001"
     assert json.loads(message.body)["timestamp"] == "2023-11-14T22:13:20Z"
+
+
+def test_two_receivers_on_one_host_are_each_told_of_all_that_is_theirs(receiver: Any, tmp_path: Path) -> None:
+    """Chat services have one host for all channels; what one of them took, the other has not."""
+    receiver.away = "/hook/1"
+    targets = tuple(Notify(url=Plain(f"{receiver.url}/{n}"), events=("rollout.*",)) for n in range(2))
+
+    async def scenario() -> None:
+        store = await led()
+        await play(receiver, tmp_path, store, ["rollout.live", "rollout.undone"], 2, targets=targets)
+        receiver.away = ""
+        await play(receiver, tmp_path, store, [], 4, targets=targets)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"] * 2
+
+
+def test_what_is_older_than_a_day_is_told_to_nobody(receiver: Any, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await led()
+        await play(receiver, tmp_path, store, ["rollout.live"], 1)
+        await store.commit(Change(events=(event("rollout.undoing", wall=time.time() - 90_000),)))
+        await play(receiver, tmp_path, store, ["rollout.undone"], 2)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"]
+
+
+def test_a_message_is_not_sent_on_to_where_a_receiver_points(receiver: Any, tmp_path: Path) -> None:
+    """Followed, a POST becomes a GET without the message, whose 200 would count as taken."""
+    receiver.moved = receiver.url
+
+    async def scenario() -> None:
+        running = asyncio.create_task(play(receiver, tmp_path, await led(), ["rollout.live"], 1))
+        await asyncio.sleep(0.6)
+        assert told(receiver) == []
+        receiver.moved = ""
+        await running
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live"]
+
+
+@pytest.fixture
+def babble() -> Iterator[str]:
+    """Somebody who answers, but not in HTTP."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            with peer:
+                peer.recv(4096)
+                peer.sendall(b"hello\r\n\r\n")
+
+    threading.Thread(target=answer, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["babble", "file:///etc/hostname", "http://user:pass@127.0.0.1:9/", "http://x:y/", "no"]
+)
+def test_an_address_at_which_nobody_can_be_told_is_in_nobody_elses_way(
+    receiver: Any, tmp_path: Path, babble: str, url: str
+) -> None:
+    async def scenario() -> None:
+        targets = (
+            Notify(url=Plain(babble if url == "babble" else url), events=("rollout.*",)),
+            Notify(url=Plain(receiver.url), events=("rollout.*",)),
+        )
+        await play(receiver, tmp_path, await led(), ["rollout.live", "rollout.undone"], 2, targets=targets)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"]

@@ -6,7 +6,7 @@ from world import ARTIFACT, World, spec
 
 from atoll.decide import plan
 from atoll.model.errors import AtollError, Conflict, NotFound, Refused
-from atoll.model.spec import Call, Limits, Plain, RolloutSpec, Route, SecretRef
+from atoll.model.spec import Call, Limits, Plain, RolloutSpec, RolloutStep, Route, SecretRef
 from atoll.model.state import Intent, Release
 from atoll.model.wire import (
     DeployRequest,
@@ -243,3 +243,43 @@ def test_a_worker_has_no_requests_that_must_finish() -> None:
     next_one = plan.rollout("deploy", intent, newer, worker, warm=False, warnings=(), free_bytes=None, gateway="")
     assert not next_one.holds
     assert next_one.steps[0] == "stop r1: two releases of it never run at once"
+
+
+def test_a_deploy_by_steps_is_planned_step_by_step() -> None:
+    world = World()
+    steps = (
+        RolloutStep(header="x-canary: yes", hold_s=0.0, approve=True),
+        RolloutStep(weight_pct=10, hold_s=60.0),
+    )
+
+    async def scenario() -> None:
+        await world.live(spec())
+        view = await ask(world, deploy(spec(version="v2", rollout=RolloutSpec(steps=steps, bake_s=600.0))))
+        assert view.steps == (
+            "start 1 replica of r2 beside r1",
+            "move requests by steps when they have been ready for 1 s; canary: its file has steps",
+            "send r2 the requests with x-canary: yes until somebody says `atoll rollout resume orders`",
+            "send r2 10 % of the requests for at least 60 s and until its verdict passes",
+            "move all requests from r1 to r2 at last",
+            "let requests at r1 finish, at most 5 s",
+            "keep r1 warm for 10 min, then stop it",
+        )
+
+    world.run(scenario)
+
+
+def test_while_a_step_is_watched_a_plan_says_what_the_request_would_do() -> None:
+    """A deploy takes the place of the one under way, a rollback ends it; neither is refused."""
+    world = World()
+    waiting = RolloutSpec(steps=(RolloutStep(weight_pct=10, hold_s=1000.0),))
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.deploy(spec(version="v2", rollout=waiting))
+        assert (await ask(world, deploy(spec(version="v3")))).release == "r3"
+        back = await ask(world, RollbackRequest())
+        assert (back.kind, back.steps[0]) == ("steer", "move all requests back to r1")
+        with pytest.raises(Conflict, match="is being deployed"):
+            await world.environment.plan(RollbackRequest(to=1), "orders")
+
+    world.run(scenario)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine
-from atoll.model.spec import Command, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
+from atoll.model.spec import Command, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView
 from atoll.ports import Host, Launch
@@ -51,6 +51,7 @@ class World:
         self.environment: Environment
         self._task: asyncio.Task[None] | None = None
         self.free_bytes: int | None = None
+        self.freezes: tuple[Freeze, ...] = ()
         self.unreachable: dict[str, str] = {}  # host -> what it does
 
     def run(self, scenario: Callable[[], object]) -> None:
@@ -71,7 +72,9 @@ class World:
         self.traffic.new_reader()
         records = Records(self.store, await self.store.load())
         self.environment = Environment(
-            identity=Identity("shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999), "/data"),
+            identity=Identity(
+                "shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999), "/data", freezes=self.freezes
+            ),
             host=self.host,
             traffic=self.traffic,
             signals=Telemetry(None, self.clock),

@@ -7,6 +7,7 @@ import pytest
 from atoll.decide.compose import compose
 from atoll.decide.rollout import LET_GO
 from atoll.model.spec import RolloutSpec
+from atoll.model.state import Step
 
 
 def composed(orders: Any, intent: Any, rollout: Any, **facts: Any) -> tuple[list[tuple[int, int, int]], bool]:
@@ -34,6 +35,25 @@ def composed(orders: Any, intent: Any, rollout: Any, **facts: Any) -> tuple[list
 )
 def test_a_deploy_over_a_stable_release(orders: Any, phase: str, revisions: Any) -> None:
     assert composed(orders, orders.intent(6), orders.rollout(phase)) == (revisions, False)
+
+
+@pytest.mark.parametrize(("count", "mine"), [(3, 1), (2, 1), (1, 1), (12, 4)])
+def test_a_step_has_the_replicas_that_its_share_needs_when_somebody_scales_meanwhile(
+    orders: Any, count: int, mine: int
+) -> None:
+    first = Step(weight_pct=33, replicas=1)
+    rollout = orders.rollout("stepping", steps=(first, Step(weight_pct=100)), stage="watching")
+    assert composed(orders, orders.intent(replicas=count), rollout)[0] == [(6, count, 67), (7, mine, 33)]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_step_moves_its_share_where_somebody_scaled_to_none_and_else_waits_for_a_replica(
+    orders: Any, count: int
+) -> None:
+    rollout = orders.rollout("stepping", steps=(Step(weight_pct=10), Step(weight_pct=100)), stage="moving")
+    want = compose(orders.intent(replicas=count), rollout, {6: orders.release(6), 7: orders.release(7)}, ready=False)
+    weights = {rev.release: rev.weight_pct for rev in want.revisions}
+    assert weights == ({6: 100, 7: 0} if count else {6: 90, 7: 10})
 
 
 @pytest.mark.parametrize(

@@ -35,4 +35,6 @@ def test_a_freeze_holds_when_its_file_says(freeze: Freeze, when: float, holds: b
 
 def test_a_freeze_is_told_in_words() -> None:
     assert describe(HOLIDAYS) == "from 2026-12-20 to 2027-01-02 (holidays)"
+    sales = Freeze(first="2026-11-27", last="2026-12-24", days=("fri", "sat"), after="08:00", zone="UTC")
+    assert describe(sales) == "from 2026-11-27 to 2026-12-24, fri, sat from 08:00 to 24:00 UTC"
     assert describe(FRIDAY) == "fri from 16:00 to 24:00 Europe/Berlin"

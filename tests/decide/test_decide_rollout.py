@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from atoll.decide.rollout import LET_GO, Step, abort, advance, begin, seconds, supersede
+from atoll.decide.undo import BOOTED
 from atoll.model.spec import RolloutSpec
 from atoll.model.state import ENDED, Author, Exit, Reason
 
@@ -416,7 +417,7 @@ def test_a_reboot_starts_the_phase_anew(orders: Any, phase: str) -> None:
     step = go(orders, orders.rollout(phase), orders.seen(backoff={7: 9}), at_s=20.0, boot="b2")
     assert step.rollout.phase == phase
     assert (step.rollout.boot_id, step.rollout.phase_since_s) == ("b2", 20.0)
-    assert step.rollout.entered_s == {phase: 20.0}
+    assert step.rollout.entered_s == {phase: 20.0, BOOTED: 20.0}
 
 
 def test_seconds_are_told_per_phase_until_live(orders: Any) -> None:

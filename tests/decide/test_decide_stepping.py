@@ -24,7 +24,7 @@ CANARY = (
     Step(weight_pct=50, hold_s=10, judged=True),
     Step(weight_pct=100),
 )
-PASS, FAIL = Verdict(outcome="pass", text="1 points more is excluded"), Verdict(outcome="fail", text="20 % failed")
+PASS, FAIL = Verdict(outcome="pass", text="1 point more is excluded"), Verdict(outcome="fail", text="20 % failed")
 
 
 def stepping(orders: Any, stage: str = "watching", **changes: Any) -> Rollout:
@@ -94,6 +94,20 @@ def test_after_a_reboot_the_step_is_filled_again_and_none_is_skipped(orders: Any
         stepping(orders, step=1), orders.seen(), None, orders.release(7), orders.release(6), 1, orders.now(50.0, "b2")
     )
     assert (later.rollout.phase, later.rollout.step, later.rollout.stage) == ("stepping", 1, "filling")
+    assert weight_pct(later.rollout) == 50, "once it is there again it has the share that it had"
+
+
+@pytest.mark.parametrize("phase", ["stepping", "live"])
+def test_after_a_reboot_a_candidate_that_starts_slower_than_the_stable_release_is_not_undone(
+    orders: Any, phase: str
+) -> None:
+    before = replace(stepping(orders), phase=phase)  # type: ignore[arg-type]
+    cold = orders.seen(orders.replica(phase="starting"), orders.replica("old", n=6), weights={6: 100})
+    booted = go(orders, replace(before, boot_id="b0"), seen=cold, at_s=20.0).rollout
+    assert go(orders, booted, seen=cold, at_s=50.9).rollout == booted
+    marked = go(orders, replace(booted, stage="watching"), seen=cold, at_s=51.0).rollout
+    assert UNWELL in marked.entered_s
+    assert go(orders, marked, seen=cold, at_s=61.0).rollout.phase == "undoing"
 
 
 # --- undecided ----------------------------------------------------------------------------------------------------
@@ -188,6 +202,57 @@ def test_a_paused_step_stays_until_it_is_resumed_but_a_bad_candidate_leaves_all_
     assert go(orders, resumed, verdict=PASS).rollout.step == 1
 
 
+@pytest.mark.parametrize("steps", [CANARY, ()])
+def test_one_that_is_paused_before_it_has_traffic_gets_none_and_is_not_undone_for_it(
+    orders: Any, steps: tuple[Step, ...]
+) -> None:
+    starting = replace(stepping(orders, steps=steps), phase="starting", entered_s={"starting": 990.0, "ready": 991.0})
+    paused = steer(starting, "pause", "ada", orders.now())
+    assert go(orders, paused, at_s=9000.0).rollout == paused
+    resumed = steer(paused, "resume", "ada", orders.now(9000.0))
+    assert go(orders, resumed, at_s=9000.0).rollout.phase == ("stepping" if steps else "shifting")
+    gone = orders.seen(orders.replica("old", n=6), weights={6: 100})
+    assert go(orders, resumed, seen=gone, at_s=9030.9).rollout.phase == "starting"
+    assert go(orders, resumed, seen=gone, at_s=9031.0).rollout.phase == "undoing"
+
+
+def test_one_that_is_paused_while_a_step_fills_keeps_the_traffic_that_it_has(orders: Any) -> None:
+    paused = steer(stepping(orders, "filling", step=1, filled_pct=10), "pause", "ada", orders.now())
+    assert go(orders, paused, at_s=9000.0).rollout == paused
+    assert weight_pct(paused) == 10
+    resumed = steer(paused, "resume", "ada", orders.now(9000.0))
+    assert go(orders, resumed, at_s=9000.0).rollout.stage == "moving"
+
+
+def test_while_requests_are_held_nobody_may_pause(orders: Any) -> None:
+    held = orders.rollout("starting", entered_s={"holding": 980.0, "stopping": 985.0, "starting": 990.0})
+    with pytest.raises(Conflict, match="cannot be told to pause"):
+        steer(held, "pause", "ada", orders.now())
+    paused = replace(held, paused="by hand", entered_s={"starting": 990.0, "ready": 991.0})  # after a reboot
+    alone = orders.seen(orders.replica(), holding=True)
+    assert go(orders, paused, seen=alone, candidate={"overlap": False}).rollout.phase == "shifting"
+
+
+def test_the_time_of_a_pause_is_not_the_candidates(orders: Any) -> None:
+    """Its deadline has passed when a person comes back; what then comes of it must not be decided in that instant."""
+    strict = {"rollout": RolloutSpec(on_no_data="fail")}
+    paused = steer(stepping(orders), "pause", "ada", orders.now())
+    resumed = steer(paused, "resume", "ada", orders.now(9000.0))
+    assert go(orders, resumed, at_s=9599.0, candidate=strict).rollout == resumed
+    assert go(orders, resumed, at_s=9600.0, candidate=strict).rollout.phase == "undoing"
+    assert go(orders, resumed, at_s=9000.0, verdict=PASS).rollout.step == 1
+
+
+def test_who_promotes_while_a_failing_verdict_counts_down_keeps_it(orders: Any) -> None:
+    patient = {"rollout": RolloutSpec(countdown_s=30.0)}
+    condemned = go(orders, stepping(orders), verdict=FAIL, candidate=patient).rollout
+    promoted = steer(condemned, "promote", "ada", orders.now(1010.0))
+    after = go(orders, go(orders, promoted, verdict=FAIL, candidate=patient).rollout, verdict=FAIL, candidate=patient)
+    assert (after.rollout.phase, after.rollout.step) == ("stepping", 2)
+    usual = steer(stepping(orders), "promote", "ada", orders.now())
+    assert go(orders, usual, verdict=FAIL).rollout.phase == "undoing", "one whose verdict fails later is still watched"
+
+
 def test_a_promoted_candidate_is_filled_up_before_it_gets_all_of_the_traffic(orders: Any) -> None:
     promoted = go(orders, steer(stepping(orders), "promote", "ada", orders.now())).rollout
     assert (promoted.step, promoted.stage, weight_pct(promoted)) == (2, "filling", 10)
@@ -240,6 +305,7 @@ def test_all_of_the_traffic_cannot_be_paused_but_it_can_be_taken_back(orders: An
         ({"strategy": "canary"}, 1, None, "canary", [10, 50, 100]),
         ({"steps": (RolloutStep(weight_pct=5), RolloutStep(weight_pct=25))}, 1, None, "canary", [5, 25, 100]),
         ({"strategy": "header"}, 1, None, "header", [0, 100]),
+        ({"strategy": "canary"}, 0, Load(100.0), "all-at-once", []),
     ],
 )
 def test_the_strategy_is_the_files_or_what_todays_traffic_allows(

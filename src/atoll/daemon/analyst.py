@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from atoll.decide.verdict import Block, Neighbour, Side, answered, judge, observe
 from atoll.model.analysis import Analysis, Verdict
-from atoll.model.signals import Histogram, Window
+from atoll.model.signals import Counts, Histogram, Window
 from atoll.model.spec import AnalysisPolicy, Check
 from atoll.model.state import Now, Release, Rollout
 from atoll.ports import Signals
@@ -20,6 +20,7 @@ EVERY_S = 1.0
 LAG_S = 1.0  # the proxy's books are closed once a second: what is younger may still change
 MOST_S = 30.0  # of a gap that is caught up with; the signals of more would be one block of mixed times
 REFERENCE_S = 60.0  # of the stable release, for its usual latencies
+REFRESH_S = 10.0  # how old these may be: to add up a minute of every edge each second is most of the work
 BASELINE_S = 600.0  # of its callers, for their usual failures
 _WARMUP_S = {"java": 30.0, "maven": 30.0, "gradle": 30.0}  # what a JIT compiler takes to get going
 _USUAL_WARMUP_S = 5.0
@@ -35,35 +36,51 @@ class Analyst:
         self._analysis = Analysis()
         self._verdict: Verdict | None = None
         self._until_s = 0.0
+        self._began_s = math.inf
         self._asked_s: dict[str, float] = {}
+        self._asking: set[str] = set()
+        self._usual: tuple[float, Mapping[str, Side]] = (-1.0, {})  # of the stable release, until when
+        self._baselines: dict[str, Counts] = {}  # of its callers, before the candidate had any traffic
 
     def look(self, rollout: Rollout, candidate: Release, now: Now) -> Verdict | None:
         """The verdict now; None while the rollout is not to be judged."""
         if not judged(rollout):
+            self._until_s = math.floor(now.boot_s - LAG_S)  # what passes meanwhile is not looked at later either
             return rollout.verdict if rollout.phase == "stepping" else None
         if rollout.id != self._rollout:
             self._rollout, self._analysis = rollout.id, rollout.analysis
-            self._verdict, self._until_s, self._asked_s = None, math.floor(now.boot_s - LAG_S), {}
+            self._verdict, self._until_s = None, math.floor(now.boot_s - LAG_S)
+            self._asked_s, self._asking = {}, set()
+            self._usual = (-1.0, {})
+        if self._began_s != (began_s := first_traffic_s(rollout)):
+            self._began_s, self._baselines = began_s, {}
         policy = candidate.spec.rollout.analysis
         for from_s, to_s in self._due(now.boot_s):
-            self._analysis = self._observed(policy, rollout, candidate, from_s, to_s)
-            self._verdict = None
+            if drawn_by_lot(rollout):
+                self._analysis = self._observed(policy, rollout, candidate, from_s, to_s)
+                self._verdict = None
         if self._verdict is None:
             self._verdict = judge(policy, self._analysis, candidate.spec.rollout.checks)
         return self._verdict
 
     def due(self, rollout: Rollout, candidate: Release, now: Now) -> Sequence[Check]:
-        """The checks to be asked now; each counts as asked from then on."""
+        """The checks to be asked now; each counts as asked from then on, and is not asked again before it has answered."""
         if not judged(rollout) or rollout.id != self._rollout:
             return ()
         checks = candidate.spec.rollout.checks
-        found = [one for one in checks if now.boot_s >= self._asked_s.get(one.name, 0.0) + one.every_s]
+        found = [
+            one
+            for one in checks
+            if one.name not in self._asking and now.boot_s >= self._asked_s.get(one.name, -one.every_s) + one.every_s
+        ]
         self._asked_s |= {one.name: now.boot_s for one in found}
+        self._asking |= {one.name for one in found}
         return found
 
     def answered(self, rollout: str, check: str, good: bool | None, text: str) -> None:
         """One answer; of a rollout that is over it is dropped."""
         if rollout == self._rollout:
+            self._asking.discard(check)
             self._analysis, self._verdict = answered(self._analysis, check, good, text), None
 
     def kept(self, rollout: Rollout) -> Rollout:
@@ -85,10 +102,10 @@ class Analyst:
         beside = rollout.phase == "stepping"
         began_s = first_traffic_s(rollout)
         # Beside each other the reference slides along; after the switch it is how the stable release was until then.
-        before_s = from_s if beside else rollout.entered_s.get("shifting", began_s)
+        before_s = from_s - from_s % REFRESH_S if beside else rollout.entered_s.get("shifting", began_s)
         mine = self._sides(candidate.n, from_s, to_s)
         others = self._sides(stable, from_s, to_s) if beside else {}
-        usual = self._sides(stable, before_s - REFERENCE_S, before_s)
+        usual = self._reference(stable, before_s)
         blocks = [
             Block(caller, mine.get(caller, _NOTHING), others.get(caller, _NOTHING), usual.get(caller, _NOTHING))
             for caller in sorted(mine.keys() | others.keys())
@@ -102,6 +119,11 @@ class Analyst:
             warm=from_s >= began_s + warmup_s(candidate),
             beside=beside,
         )
+
+    def _reference(self, stable: int, until_s: float) -> Mapping[str, Side]:
+        if self._usual[0] != until_s:
+            self._usual = until_s, self._sides(stable, until_s - REFERENCE_S, until_s)
+        return self._usual[1]
 
     def _sides(self, release: int, from_s: float, to_s: float) -> dict[str, Side]:
         """By caller, its releases together; who has no data is not there."""
@@ -120,17 +142,25 @@ class Analyst:
         for caller in sorted(mine):
             if caller:
                 seen = self._signals.window(caller, None, from_s, to_s).counts
-                before = self._signals.window(caller, None, began_s - BASELINE_S, began_s).counts
+                if caller not in self._baselines:
+                    self._baselines[caller] = self._signals.window(caller, None, began_s - BASELINE_S, began_s).counts
+                before = self._baselines[caller]
                 yield Neighbour(caller, seen.requests, seen.failures, before.requests, before.failures)
 
 
 def judged(rollout: Rollout) -> bool:
-    """Whether its candidate has traffic that a verdict is made of now."""
+    """Whether its candidate has traffic now, so that it is watched: by its checks, and mostly by its numbers."""
     if rollout.stable is None or rollout.kind != "deploy":
         return False
     step = rollout.steps[rollout.step] if rollout.steps else None
-    first = rollout.step == 0 and rollout.stage != "watching"
-    return rollout.phase == "live" or (rollout.phase == "stepping" and step is not None and not first)
+    if rollout.phase != "stepping" or step is None:
+        return rollout.phase == "live"
+    return rollout.filled_pct > 0 or rollout.stage == "watching"
+
+
+def drawn_by_lot(rollout: Rollout) -> bool:
+    """Whether chance alone says whose requests it gets: nobody compares those who ask for it by a header with the rest."""
+    return rollout.phase != "stepping" or not rollout.steps[rollout.step].header
 
 
 def first_traffic_s(rollout: Rollout) -> float:

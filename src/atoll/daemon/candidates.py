@@ -78,12 +78,12 @@ class Candidates:
             )
         return intent
 
-    def thawed(self, request: DeployRequest) -> None:
-        """Raises Refused while deploys are frozen, unless the request says why it goes ahead."""
+    def thawed(self, service: str, why: str = "") -> None:
+        """Raises Refused while deploys are frozen, unless the request says `why` it goes ahead."""
         freeze = frozen(self._freezes, self._clock.now().wall)
-        if freeze is not None and not request.override_freeze:
+        if freeze is not None and not why:
             raise Refused(
-                f"{request.spec.name} is not deployed now",
+                f"{service} is not deployed now",
                 f"deploys are frozen {describe(freeze)}",
                 "wait, or say why it must go ahead: `atoll deploy --override-freeze WHY`",
                 id="frozen",

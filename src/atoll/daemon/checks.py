@@ -7,12 +7,11 @@ and none holds up the loop.
 import asyncio
 import json
 import math
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
+from atoll.daemon.outward import fetch
 from atoll.decide.facts import is_ready
 from atoll.model.errors import AtollError
 from atoll.model.spec import Check, Command
@@ -30,8 +29,8 @@ async def ask(check: Check, engine: Engine, seen: Observation, candidate: int) -
             if check.command is not None:
                 return await _command(check, check.command, engine, seen, candidate)
             if check.query:
-                return await asyncio.to_thread(_prometheus, check)
-            return await asyncio.to_thread(_http, check)
+                return await _prometheus(check)
+            return await _http(check)
     except TimeoutError:
         return None, f"no answer within {check.timeout_s:g} s"
     except (AtollError, OSError, ValueError) as exc:
@@ -50,24 +49,17 @@ async def _command(
     return ended.code == 0, _short(f"{ended.text}{f': {last}' if last else ''}")
 
 
-def _http(check: Check) -> tuple[bool | None, str]:
-    try:
-        with urllib.request.urlopen(check.http, timeout=check.timeout_s) as reply:  # noqa: S310  http(s) by its row
-            return 200 <= reply.status < 300, f"status {reply.status}"
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return False, f"status {exc.code}"
+async def _http(check: Check) -> tuple[bool | None, str]:
+    reply = await fetch(check.http, check.timeout_s)
+    return reply.good, f"status {reply.status}"
 
 
-def _prometheus(check: Check) -> tuple[bool | None, str]:
-    address = f"{check.prometheus.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': check.query})}"
-    try:
-        with urllib.request.urlopen(address, timeout=check.timeout_s) as reply:  # noqa: S310  http(s) by its row
-            answer = json.loads(reply.read(_MOST_BYTES))
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return None, _short(f"Prometheus answered {exc.code}: {exc.read(_SHOWN).decode(errors='replace')}")
-    values = _values(answer)
+async def _prometheus(check: Check) -> tuple[bool | None, str]:
+    address = f"{check.prometheus.rstrip('/')}/api/v1/query?{urlencode({'query': check.query})}"
+    reply = await fetch(address, check.timeout_s, most_bytes=_MOST_BYTES)
+    if not reply.good:
+        return None, _short(f"Prometheus answered {reply.status}: {reply.body[:_SHOWN].decode(errors='replace')}")
+    values = _values(reply.body)
     if not values:
         return None, "the query has no value"
     low, high = -math.inf if check.min is None else check.min, math.inf if check.max is None else check.max
@@ -79,12 +71,15 @@ def _prometheus(check: Check) -> tuple[bool | None, str]:
     return not beyond, f"{shown}, {limits} is wanted"
 
 
-def _values(answer: Any) -> Sequence[float]:
+def _values(body: bytes) -> Sequence[float]:
     """The values of an instant query: a scalar, or one a series. NaN, which is no measurement, is left out."""
-    data = answer.get("data", {}) if isinstance(answer, dict) else {}
-    result = data.get("result", [])
-    rows = [result] if data.get("resultType") == "scalar" else [row["value"] for row in result if "value" in row]
-    return [value for row in rows if not math.isnan(value := float(row[1]))]
+    try:
+        data = json.loads(body)["data"]
+        result: Any = data["result"]
+        rows = [result] if data["resultType"] == "scalar" else [row["value"] for row in result if "value" in row]
+        return [value for row in rows if not math.isnan(value := float(row[1]))]
+    except (LookupError, TypeError, ValueError):
+        raise ValueError("the answer is none of Prometheus'") from None
 
 
 def _short(text: str) -> str:

@@ -11,8 +11,6 @@ import hmac
 import logging
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from atoll.daemon.outward import fetch
 from atoll.daemon.pulse import Pulse
 from atoll.model.errors import AtollError
 from atoll.model.spec import Notify, SecretRef
@@ -29,7 +28,7 @@ from atoll.ports import Clock, Store, Vault
 _log = logging.getLogger(__name__)
 ANSWER_S = 10.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 300.0
-GIVE_UP_S = 86_400.0  # a receiver that was away for a day is told of what is new, not of everything
+GIVE_UP_S = 86_400.0  # after an event: a receiver that was away for days is told of the last one, not of everything
 _LOOK_S = 5.0  # at the latest, should a beat be missed
 _FILE = "notified.json"
 
@@ -67,39 +66,41 @@ class Notifier:
                 group.create_task(self._tell_all(target))
 
     async def _tell_all(self, target: Notify) -> None:
-        name = _name(target)
-        if name not in self._told:  # a new one is told of what happens from now on
-            last = await self._store.events(limit=1, newest=True)
-            self._keep(name, last[-1].seq if last else 0)
+        key = _key(target)
+        newest = await self._store.events(limit=1, newest=True)
+        last = newest[-1].seq if newest else 0
+        # A new one is told of what happens from now on; so is one that was told more than this ledger has.
+        self._keep(key, min(last, self._told.get(key, last)))
         while True:
             count = self._pulse.count()
-            page = await self._store.events(after=self._told[name])
+            page = await self._store.events(after=self._told[key])
             for event in page:
                 if any(fnmatchcase(event.kind, pattern) for pattern in target.events):
                     await self._tell(target, event)
-                self._keep(name, event.seq)
-            if not page:
+                    self._keep(key, event.seq)
+            if page:
+                self._keep(key, page[-1].seq)
+            else:
                 await self._pulse.after(count, _LOOK_S)
 
     async def _tell(self, target: Notify, event: Event) -> None:
-        """Until it was taken, or a day has passed."""
-        began_s, delay_s = self._clock.now().boot_s, FIRST_DELAY_S
-        while True:
+        """Until it was taken, or is a day old."""
+        delay_s, problem = FIRST_DELAY_S, "nobody was there to tell of it"
+        while self._clock.now().wall - event.wall < GIVE_UP_S:
             problem = await self._try(target, event)
             if not problem:
-                return
-            if self._clock.now().boot_s - began_s > GIVE_UP_S:
-                _log.warning("event %d was not taken by %s within a day: %s", event.seq, _name(target), problem)
                 return
             _log.info("event %d: %s; again in %g s", event.seq, problem, delay_s)
             await self._clock.sleep(delay_s)
             delay_s = min(LONGEST_DELAY_S, 2 * delay_s)
+        _log.warning("%s is not told of event %d, which is a day old: %s", _name(target), event.seq, problem)
 
     async def _try(self, target: Notify, event: Event) -> str:
         try:
             url, key = await self._secrets(target)
             message = compose(url, key, event, self._where, int(time.time()))
-            return await asyncio.to_thread(_post, message)
+            reply = await fetch(message.url, ANSWER_S, body=message.body, headers=message.headers)
+            return "" if reply.good else f"status {reply.status}"
         except (AtollError, ValueError, OSError) as exc:
             return f"{_name(target)}: {type(exc).__name__}"  # the text may hold an address that is a secret
 
@@ -112,8 +113,10 @@ class Notifier:
         key = await self._vault.get(target.secret, versions.get(target.secret, 0)) if target.secret else ""
         return address, key
 
-    def _keep(self, name: str, seq: int) -> None:
-        self._told[name] = seq
+    def _keep(self, key: str, seq: int) -> None:
+        if self._told.get(key) == seq:
+            return
+        self._told[key] = seq
         if self._file is None:
             return
         fresh = self._file.with_name(f"{_FILE}~")
@@ -136,7 +139,6 @@ def compose(url: str, key: str, event: Event, where: Mapping[str, str], now: int
     id = f"{where.get('workspace', '')}-{where.get('environment', '')}-{event.seq}"
     headers = {
         "content-type": "application/json",
-        "user-agent": "atoll",
         "webhook-id": id,
         "webhook-timestamp": str(now),
     }
@@ -152,22 +154,17 @@ def signature(key: str, id: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(mac.digest()).decode()}"
 
 
-def _post(message: Message) -> str:
-    """Why it was not taken; "" when it was (any 2xx)."""
-    request = urllib.request.Request(message.url, message.body, dict(message.headers), method="POST")  # noqa: S310  http(s) by its row
-    try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as reply:  # noqa: S310
-            return "" if 200 <= reply.status < 300 else f"status {reply.status}"
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return f"status {exc.code}"
-
-
 def _name(target: Notify) -> str:
     """A webhook without what may be secret in its address: the secret's name, or the host."""
     if isinstance(target.url, SecretRef):
         return f"secret {target.url.name}"
     return target.url.value.split("//", 1)[-1].split("/", 1)[0].rpartition("@")[2]
+
+
+def _key(target: Notify) -> str:
+    """What a webhook is remembered by, told apart from others of its host: they have channels of their own."""
+    what = "\n".join((str(target.url), target.secret, *target.events))
+    return f"{_name(target)} {hashlib.blake2s(what.encode(), digest_size=8).hexdigest()}"
 
 
 def _read(file: Path | None) -> dict[str, int]:

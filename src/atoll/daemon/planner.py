@@ -11,7 +11,9 @@ from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.decide import plan
 from atoll.decide.before import needed
+from atoll.decide.compose import replicas
 from atoll.decide.steering import steer
+from atoll.decide.strategies import choose
 from atoll.model.errors import AtollError, UserError
 from atoll.model.state import Release
 from atoll.model.wire import (
@@ -53,11 +55,13 @@ class Planner:
             case UpRequest():
                 return await self._up(request)
             case DeployRequest():
-                self._candidates.thawed(request)
-                self._candidates.idle(request.spec.name, request)
+                self._candidates.thawed(request.spec.name, request.override_freeze)
+                self._candidates.replaceable(request.spec.name, request)
                 return [await self._deploy(request, ())]
             case RollbackRequest():
-                self._loops.known(service)
+                rollout = self._loops.known(service).rollout()
+                if request.to is None and active(rollout):
+                    return [self._steer(service, SteerRequest(word="abort", author=request.author))]
                 self._candidates.idle(service, request)
                 return [self._rollout("rollback", await self._candidates.rolled_back(service, request), ())]
             case RestartRequest():
@@ -122,9 +126,11 @@ class Planner:
 
     def _rollout(self, kind: Any, release: Release, beside: Sequence[Release]) -> PlanView:
         admitted = self._candidates.admitted(release, beside)
+        intent = self._candidates.intent(release.service)
+        load = self._loops.of(release.service).load() if admitted.stable is not None else None
         return plan.rollout(
             kind,
-            self._candidates.intent(release.service),
+            intent,
             release,
             admitted.stable,
             warm=admitted.warm,
@@ -132,6 +138,7 @@ class Planner:
             free_bytes=admitted.free_bytes,
             gateway=self._gateway,
             prepares=needed(kind, release, self._records.runs_of(release.service)),
+            choice=choose(release, admitted.stable, replicas(intent, release), load) if kind == "deploy" else None,
         )
 
     def _fault(self, service: str, request: FaultRequest) -> PlanView:
@@ -151,6 +158,7 @@ class Planner:
         loop = self._loops.known(service)
         intent = self._candidates.expected(service, request)
         if request.word == "retry":
+            self._candidates.thawed(service)
             self._candidates.idle(service, request)
             return self._rollout("deploy", self._candidates.retried(service), ())
         rollout = loop.rollout()

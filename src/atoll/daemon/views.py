@@ -9,7 +9,7 @@ from atoll.decide.plan import routes
 from atoll.decide.rollout import seconds
 from atoll.decide.schedule import next_due
 from atoll.decide.states import judge_service
-from atoll.decide.stepping import weight_pct
+from atoll.decide.stepping import verdict_by_s, weight_pct
 from atoll.model.analysis import Verdict
 from atoll.model.spec import Job
 from atoll.model.state import (
@@ -23,9 +23,12 @@ from atoll.model.state import (
     Release,
     Replica,
     Rollout,
+    RolloutPhase,
     ServiceDesired,
 )
 from atoll.model.wire import JobRunView, JobView, OperationView, ReleaseView, ReplicaView, ServiceView, SteppingView
+
+_ALL: frozenset[RolloutPhase] = LIVE | {"shifting", "releasing", "draining"}  # all of the traffic was sent to it
 
 
 def service_view(
@@ -158,9 +161,7 @@ def stepping_view(rollout: Rollout, candidate: Release, verdict: Verdict | None,
     stepping = rollout.phase == "stepping"
     left_s: float | None = None
     if stepping and rollout.stage == "watching" and not rollout.paused:
-        step = rollout.steps[rollout.step]
-        deadline_s = policy.deadline_s * (1 + rollout.extended) if step.judged else 0.0
-        left_s = max(0.0, rollout.stage_since_s + step.hold_s + deadline_s - now.boot_s)
+        left_s = max(0.0, verdict_by_s(rollout, policy) - now.boot_s)
     elif rollout.phase == "live" and rollout.boot_id == now.boot_id:
         left_s = max(0.0, rollout.phase_since_s + policy.bake_s - now.boot_s)
     return SteppingView(
@@ -169,7 +170,7 @@ def stepping_view(rollout: Rollout, candidate: Release, verdict: Verdict | None,
         steps=rollout.steps,
         step=rollout.step,
         stage=rollout.stage,
-        weight_pct=weight_pct(rollout) if stepping else 0 if rollout.phase == "starting" else 100,
+        weight_pct=weight_pct(rollout) if stepping else 100 if rollout.phase in _ALL else 0,
         left_s=left_s,
         paused=rollout.paused,
         waits=rollout.waits,

@@ -26,6 +26,7 @@ def compose(
     if rollout is not None and rollout.phase not in ENDED and not _taken_down(intent, rollout):
         candidate = releases[rollout.candidate]
         stable = releases[rollout.stable] if rollout.stable is not None else None
+        ready = ready or not replicas(intent, candidate)  # scaled to none, there is nothing to wait for
         revisions = _moving(intent, rollout, candidate, stable, ready)
         hold = _hold(rollout, candidate, stable)
         if rollout.phase == "stepping" and rollout.stage != "filling" and ready:
@@ -78,11 +79,19 @@ def _moving(
         return (old, _revision(intent, candidate, 0, rollout.steps[0].replicas if rollout.steps else None))
     if phase == "stepping":
         weight = weight_pct(rollout) if ready else 0
-        stepping = _revision(intent, candidate, weight, current(rollout).replicas)
+        stepping = _revision(intent, candidate, weight, _most(intent, rollout, candidate))
         return (_revision(intent, stable, 100 - weight), stepping)
     if phase in ("shifting", "draining") or warm_s(rollout.kind, candidate, stable) > 0:
         return (_revision(intent, stable, 0), new)
     return (new,)
+
+
+def _most(intent: Intent, rollout: Rollout, candidate: Release) -> int | None:
+    """The step's replicas; more where somebody scaled up meanwhile, since its share of the requests grew as well."""
+    step = current(rollout)
+    if step.replicas is None:
+        return None
+    return max(step.replicas, round(replicas(intent, candidate) * step.weight_pct / 100))
 
 
 def _hold(rollout: Rollout, candidate: Release, stable: Release | None) -> bool:

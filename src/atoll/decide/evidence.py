@@ -16,7 +16,7 @@ Two kinds of counts are used:
 Alternatives are mixed with equal weights: the average of e-values is one, so nobody has to guess the effect's size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import exp, inf, log, log1p
 
 from atoll.model.analysis import Evidence
@@ -25,6 +25,7 @@ WORSE = (1.5, 3.0, 8.0, 32.0)  # odds ratios that are looked for: a half more of
 FINE = (2 / 3, 1 / 3, 1 / 8)  # and those that show that a regression is not there
 STAKES = (0.5, 0.9)  # of a bet that it is not there: slow to grow, but what one bad block takes from it is bounded
 SHARES = (0.0, 0.25, 0.5)  # of the share in question: what "clearly below it" may mean
+NEARLY_ALL = 0.999  # the largest share that is looked for
 FACTORS = (1.5, 3.0, 10.0)  # of the share in question: what "clearly above it" may mean
 
 
@@ -92,8 +93,14 @@ def below(bad: int, total: int, share: float) -> tuple[float, ...]:
 
 
 def above(bad: int, total: int, share: float) -> tuple[float, ...]:
-    """Evidence that the true share of bad ones is above `share`, for each of `FACTORS`."""
-    return tuple(log_e_share(bad, total, share, min(0.999, share * factor)) for factor in FACTORS)
+    """Evidence that the true share of bad ones is above `share`, for each of `FACTORS`; none where nothing is above it."""
+    alternatives = (min(NEARLY_ALL, share * factor) for factor in FACTORS)
+    return tuple(log_e_share(bad, total, share, other) if other > share else 0.0 for other in alternatives)
+
+
+def together(strata: Iterable[Sequence[float]]) -> tuple[float, ...]:
+    """The evidence of parts of one block of time that do not depend on each other: the sum, alternative by alternative."""
+    return tuple(sum(logs) for logs in zip(*strata, strict=True))
 
 
 def requests_until(growth: Callable[[int], Sequence[float]], alpha: float, most: int = 10**9) -> int | None:

@@ -19,8 +19,9 @@ def frozen(freezes: Iterable[Freeze], wall: float) -> Freeze | None:
 
 def describe(freeze: Freeze) -> str:
     """`from 2026-12-20 to 2027-01-02 (holidays)`, `fri from 16:00 to 24:00 Europe/Berlin`."""
-    days = ", ".join(freeze.days) or "each day"
-    span = f"from {freeze.first} to {freeze.last}" if freeze.first else days
+    days = ", ".join(freeze.days)
+    dates = f"from {freeze.first} to {freeze.last}" if freeze.first else ""
+    span = ", ".join(part for part in (dates, days) if part) or "each day"
     whole = (freeze.after, freeze.before) == ("00:00", "24:00")
     hours = "" if whole else f" from {freeze.after} to {freeze.before} {freeze.zone}"
     return f"{span}{hours}{f' ({freeze.why})' if freeze.why else ''}"

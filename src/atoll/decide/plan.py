@@ -9,8 +9,9 @@ from typing import Literal
 from atoll.decide.changes import changes
 from atoll.decide.compose import replicas
 from atoll.decide.facts import exclusive, held, warm_s
+from atoll.decide.strategies import Choice
 from atoll.model.spec import Job, ServiceSpec
-from atoll.model.state import Intent, JobRun, Release, Rollout
+from atoll.model.state import Intent, JobRun, Release, Rollout, Step
 from atoll.model.wire import PlanView
 
 
@@ -25,8 +26,11 @@ def rollout(
     free_bytes: int | None,
     gateway: str,
     prepares: bool = False,
+    choice: Choice | None = None,
 ) -> PlanView:
-    """A deploy, rollback or restart. `warm`: the candidate's replicas run already. `prepares`: as for `rollout.begin`."""
+    """A deploy, rollback or restart. `warm`: the candidate's replicas run already. `prepares`: as for `rollout.begin`.
+    `choice` is a deploy's strategy.
+    """
     count = replicas(intent, candidate)
     limit = candidate.spec.limits.memory_bytes
     first = list(_preparing(candidate)) if prepares else []
@@ -34,7 +38,7 @@ def rollout(
         assert stable is not None
         steps = [*_one_after_the_other(candidate, stable, count, first)]
     else:
-        steps = [*first, *_side_by_side(kind, candidate, stable, count, warm)]
+        steps = [*first, *_side_by_side(kind, candidate, stable, count, warm, choice)]
     return PlanView(
         service=candidate.service,
         kind=kind,
@@ -183,7 +187,9 @@ def _preparing(new: Release) -> Iterator[str]:
         yield f"run `{before.run.text}`, at most {_time(before.timeout_s)}; r{new.n} starts only when it succeeds"
 
 
-def _side_by_side(kind: str, new: Release, old: Release | None, count: int, warm: bool) -> Iterator[str]:
+def _side_by_side(
+    kind: str, new: Release, old: Release | None, count: int, warm: bool, choice: Choice | None
+) -> Iterator[str]:
     if new.spec.run is None:
         yield f"start nothing: r{new.n} has jobs only, and they run as they are due"
         return
@@ -197,11 +203,23 @@ def _side_by_side(kind: str, new: Release, old: Release | None, count: int, warm
     elif old is None:
         yield f"send it requests {ready}"
     else:
+        if choice is not None and choice.steps:
+            yield f"move requests by steps {ready}; {choice.strategy}: {choice.why}"
+            yield from (_step(step, new) for step in choice.steps[:-1])
+            ready = "at last"
         yield f"move all requests from r{old.n} to r{new.n} {ready}"
     if old is not None:
         yield from _finish(old, f"r{old.n}")
         warm_for_s = warm_s(kind, new, old)
         yield f"keep r{old.n} warm for {_time(warm_for_s)}, then stop it" if warm_for_s else f"stop r{old.n}"
+
+
+def _step(step: Step, new: Release) -> str:
+    share = f"the requests with {step.header}" if step.header else f"{step.weight_pct} % of the requests"
+    until = [f"for at least {_time(step.hold_s)}"] if step.hold_s else []
+    until += ["until its verdict passes"] if step.judged else []
+    until += [f"until somebody says `atoll rollout resume {new.service}`"] if step.approve else []
+    return f"send r{new.n} {share} {' and '.join(until)}".rstrip()
 
 
 def _one_after_the_other(new: Release, old: Release, count: int, first: Sequence[str]) -> Iterator[str]:

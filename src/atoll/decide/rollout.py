@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from atoll.decide import before
 from atoll.decide.facts import Facts, bake_s, is_ready, sending, slots
-from atoll.decide.stepping import stepping
-from atoll.decide.undo import READY, deadline_s, failure, marks, patience_s, why_not_ready
+from atoll.decide.stepping import stepping, weight_pct
+from atoll.decide.undo import BOOTED, READY, deadline_s, failure, marks, patience_s, why_not_ready
 from atoll.model.analysis import Verdict
 from atoll.model.state import (
     ENDED,
@@ -108,8 +108,15 @@ def advance(
     if rollout.phase in ENDED:
         return Step(rollout)
     if rollout.boot_id != now.boot_id:
-        anew = replace(rollout, boot_id=now.boot_id, phase_since_s=now.boot_s, entered_s={rollout.phase: now.boot_s})
-        return Step(replace(anew, stage="filling", stage_since_s=now.boot_s), wake_at_s=now.boot_s)
+        anew = replace(
+            rollout,
+            boot_id=now.boot_id,
+            phase_since_s=now.boot_s,
+            entered_s={rollout.phase: now.boot_s, BOOTED: now.boot_s},
+        )
+        if rollout.phase == "stepping":  # it keeps the share that it had, once it is there again
+            anew = replace(anew, stage="filling", filled_pct=weight_pct(rollout), stage_since_s=now.boot_s)
+        return Step(anew, wake_at_s=now.boot_s)
     facts = Facts(rollout, seen, want, candidate, stable, wanted, now, run, verdict)
     if reason := failure(facts):
         text = reason.text + before.stays(candidate, run)
@@ -182,6 +189,8 @@ def _preparing(facts: Facts) -> Step:
 def _starting(facts: Facts) -> Step:
     if slots(facts.settled) < facts.wanted:
         return Step(facts.rollout, wake_at_s=min(deadline_s(facts), facts.next_settled_s))
+    if facts.rollout.paused and not facts.exclusive:  # while requests are held nobody may dawdle
+        return Step(facts.rollout)
     if not facts.rollout.steps:
         return _enter(facts.rollout, "shifting", facts.now, _readiness(facts))
     stepping = replace(facts.rollout, step=0, stage="filling", filled_pct=0, stage_since_s=facts.now.boot_s)

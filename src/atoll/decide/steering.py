@@ -5,6 +5,8 @@ from typing import Literal
 from msgspec.structs import replace
 
 from atoll.decide.rollout import STEERABLE, abort
+from atoll.decide.stepping import RESUMED
+from atoll.decide.undo import CONDEMNED
 from atoll.model.errors import Conflict
 from atoll.model.state import ENDED, LIVE, Now, Rollout
 
@@ -36,18 +38,29 @@ def steer(rollout: Rollout | None, word: Word, who: str, now: Now) -> Rollout:
         case "pause":
             if rollout.paused:
                 return rollout
+            if "stopping" in rollout.entered_s:
+                raise Conflict(
+                    f"r{rollout.candidate} cannot be told to pause",
+                    "the previous release was stopped for it: nothing else serves meanwhile",
+                    f"`atoll rollout abort {rollout.service}` starts that one again",
+                    id="too-late-to-steer",
+                )
             return replace(rollout, paused="by hand", waits=f"paused by {who}: `atoll rollout resume` goes on")
         case "resume":
             return _resumed(rollout, now)
-    return replace(rollout, asked="promote", paused="", waits="")
+    # Who promotes while the countdown of a failing verdict runs has seen it.
+    kept = rollout.kept or CONDEMNED in rollout.entered_s
+    return replace(rollout, asked="promote", paused="", waits="", kept=kept)
 
 
 def _resumed(rollout: Rollout, now: Now) -> Rollout:
-    """Goes on: past an approval to the next step; where the numbers did not decide, with a new deadline."""
+    """Goes on: past an approval to the next step, else with a new deadline."""
     going = replace(rollout, paused="", waits="")
     match rollout.paused:
         case "approval":
             return replace(going, asked="step")
         case "undecided":
             return replace(going, extended=0, stage_since_s=now.boot_s)
+        case "by hand":
+            return replace(going, extended=0, entered_s={**rollout.entered_s, RESUMED: now.boot_s})
     return going

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from atoll.decide.facts import Facts, sending, slots
+from atoll.model.spec import RolloutSpec
 from atoll.model.state import Rollout, Step
 
+RESUMED = "resumed"  # mark in `Rollout.entered_s`: when a person let it go on; what it waited is not its fault
 EXTENSIONS = 2  # further deadlines before "extend" holds: three times too little traffic is not a matter of patience
 
 
@@ -54,12 +56,26 @@ def stage_deadline_s(facts: Facts) -> float:
     if facts.rollout.stage == "watching":
         return inf
     more_s = health.stable_for_s if facts.rollout.stage == "filling" else 0.0
-    return facts.rollout.stage_since_s + health.start_budget_s + more_s
+    return going_since_s(facts.rollout, facts.rollout.stage_since_s) + health.start_budget_s + more_s
+
+
+def going_since_s(rollout: Rollout, since_s: float) -> float:
+    """`since_s`, or since when a person let it go on after that."""
+    return max(since_s, rollout.entered_s.get(RESUMED, since_s))
+
+
+def verdict_by_s(rollout: Rollout, policy: RolloutSpec) -> float:
+    """Boot seconds until which the present step may be watched before its file says what comes of it."""
+    step = current(rollout)
+    held_s = going_since_s(rollout, rollout.stage_since_s + step.hold_s)
+    return held_s + (policy.deadline_s * (1 + rollout.extended) if step.judged else 0.0)
 
 
 def _filling(facts: Facts) -> Next:
     if slots(facts.settled) < facts.wanted:
         return Next(facts.rollout, wake_at_s=min(stage_deadline_s(facts), facts.next_settled_s))
+    if facts.rollout.paused == "by hand":
+        return Next(facts.rollout)  # with the traffic that it has
     return Next(_stage(facts, "moving"), wake_at_s=facts.now.boot_s)
 
 
@@ -100,7 +116,7 @@ def _watching(facts: Facts) -> Next:
 def _undecided(facts: Facts) -> Next:
     """No verdict yet: wait, and at the step's deadline do what the policy says."""
     rollout, policy = facts.rollout, facts.candidate.spec.rollout
-    until_s = rollout.stage_since_s + current(rollout).hold_s + policy.deadline_s * (1 + rollout.extended)
+    until_s = verdict_by_s(rollout, policy)
     if facts.now.boot_s < until_s:
         return Next(rollout, wake_at_s=until_s)
     verdict = facts.verdict

@@ -5,12 +5,13 @@
 
 from atoll.decide import before
 from atoll.decide.facts import Facts, exclusive, is_ready
-from atoll.decide.stepping import stage_deadline_s
+from atoll.decide.stepping import going_since_s, stage_deadline_s
 from atoll.model.state import Reason, Release
 
 CRASHES = 2  # in a row on one slot: a crash loop, not an accident (PaaSTA's number)
 NO_PROGRAM = (126, 127)  # a shell's exit codes for a command that is not executable, or does not exist
 READY = "ready"  # mark in `Rollout.entered_s`: when the first candidate replica was published
+BOOTED = "booted"  # mark: when it was found on a new boot, on which everything starts again
 UNWELL = "unwell"  # mark: since when no candidate replica is ready although it has traffic
 CONDEMNED = "condemned"  # mark: when a verdict failed, while the countdown runs
 UNWELL_S = 10.0  # for so long: longer than the restart of one replica after an accident
@@ -19,10 +20,12 @@ UNWELL_S = 10.0  # for so long: longer than the restart of one replica after an 
 def deadline_s(facts: Facts) -> float:
     """Boot seconds at which the current phase has taken too long; infinite for phases that wait for others' ends."""
     health = facts.candidate.spec.health
+    rests = facts.rollout.paused == "by hand"  # a person's time, not its own; crashes undo it all the same
     if facts.rollout.phase == "starting":
-        return facts.rollout.phase_since_s + health.start_budget_s + health.stable_for_s
+        since_s = going_since_s(facts.rollout, facts.rollout.phase_since_s)
+        return float("inf") if rests else since_s + health.start_budget_s + health.stable_for_s
     if facts.rollout.phase == "stepping":
-        return stage_deadline_s(facts)
+        return float("inf") if rests and facts.rollout.stage == "filling" else stage_deadline_s(facts)
     if facts.rollout.phase in ("holding", "shifting"):
         return facts.rollout.phase_since_s + health.start_budget_s
     return float("inf")
@@ -106,7 +109,10 @@ def _out_of_patience(facts: Facts) -> Reason | None:
 
 
 def _unwell(facts: Facts) -> Reason | None:
-    """Nothing of the candidate is ready, and the previous release could take its traffic back."""
+    """Nothing of the candidate is ready any more, and the previous release could take its traffic back."""
+    health, booted_s = facts.candidate.spec.health, facts.rollout.entered_s.get(BOOTED)
+    if booted_s is not None and facts.now.boot_s < booted_s + health.start_budget_s + health.stable_for_s:
+        return None  # which of the two starts faster says nothing
     stands_by = any(is_ready(one) and one.record.release == facts.rollout.stable for one in facts.others)
     if not facts.candidate.spec.ports or not stands_by or any(is_ready(one) for one in facts.mine):
         return None

@@ -10,7 +10,8 @@ as they were before that second; the candidate's limit is that much higher which
 failures: they hide a bad candidate from its callers, not from here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import log
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -25,6 +26,7 @@ from atoll.decide.evidence import (
     chance,
     log_mean,
     reached,
+    together,
     two_arms,
 )
 from atoll.model.analysis import Analysis, Answers, Evidence, Finding, Outcome, Track, Verdict
@@ -32,7 +34,7 @@ from atoll.model.signals import Histogram, bounds, bucket_of
 from atoll.model.spec import AnalysisPolicy, Check
 
 QUANTILES = (0.5, 0.9, 0.99)  # of the stable release: slower everywhere, slower at the tail, slower at its very end
-MOST_FAILING = 3.0  # log e-value: what one second of failures may tell at most (odds of 20 to 1)
+MOST_FAILING = 3.0  # log e-value: what one second of failures, over all edges, may tell at most (odds of 20 to 1)
 MOST_SLOW = (
     0.7  # and one of slow requests (2 to 1): one pause of one replica is one event, though it slows many requests
 )
@@ -93,13 +95,11 @@ def observe(
     """
     tracks = dict(analysis.tracks)
     blocks = [block for block in blocks if block.candidate.requests or block.stable.requests]
-    split = len({block.caller for block in blocks}) > 1 or any(" " in name for name in tracks)
-    for block in blocks:
-        for edge in ("", f" {block.caller or 'gateway'}") if split else ("",):
-            _failures(policy, tracks, FAILURES + edge, block, beside)
-            if warm:
-                _latency(policy, tracks, LATENCY + edge, block, beside)
-        _objectives(policy, tracks, block, warm)
+    waits = [_waits(policy, block, beside) for block in blocks] if warm and policy.latency else [None] * len(blocks)
+    for edge, those in _by_edge(blocks, tracks):
+        _failures(policy, tracks, FAILURES + edge, [blocks[at] for at in those], beside)
+        _latency(tracks, LATENCY + edge, [told for at in those if (told := waits[at]) is not None])
+    _objectives(policy, tracks, [block.candidate for block in blocks], warm)
     for neighbour in neighbours:
         _neighbour(policy, tracks, neighbour)
     return replace(analysis, tracks=tracks, seconds=analysis.seconds + seconds)
@@ -134,6 +134,7 @@ def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = 
         "requests": failures.total if failures else 0,
         "other_requests": failures.other_total if failures else 0,
         "seconds": analysis.seconds,
+        **_outlook(policy, analysis),
     }
     if failed:
         return Verdict(outcome="fail", text="; ".join(one.text for one in failed), **sample)  # type: ignore[arg-type]
@@ -143,8 +144,7 @@ def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = 
     needed = [failures] + ([latency] if policy.latency else [])
     missing = [one for one in needed if one is None or one.outcome == "no data"]
     if missing:
-        seen = failures.total if failures else 0
-        text = f"{seen} requests were measured, {policy.min_requests} are the least to judge by"
+        text = _missing(policy, failures, latency)
         return Verdict(outcome="no data", text=text, **sample)  # type: ignore[arg-type]
     unasked = [overall[check.name] for check in checks]
     open_ = [one for one in (*needed, *unasked) if one is not None and one.outcome == "inconclusive"]
@@ -154,31 +154,79 @@ def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = 
     return Verdict(outcome="pass", text=text, **sample)  # type: ignore[arg-type]
 
 
+def _missing(policy: AnalysisPolicy, failures: Finding | None, latency: Finding | None) -> str:
+    seen, what = failures.total if failures else 0, "requests"
+    if failures is not None and seen >= policy.min_requests:  # enough of them, but without a limit to hold them against
+        seen, what = latency.total if latency else 0, "waiting times"
+    return f"{seen} {what} were measured, {policy.min_requests} are the least to judge by"
+
+
+def _outlook(policy: AnalysisPolicy, analysis: Analysis) -> Mapping[str, float | None]:
+    """How near a pass is: `progress` and `pass_in_s` of a verdict. Of a good candidate evidence grows about evenly."""
+    names = (FAILURES, LATENCY) if policy.latency else (FAILURES,)
+    tracks = [analysis.tracks.get(name, Track(rank=1)) for name in names]
+    grown = min(min(track.fine.peak / -log(policy.beta), track.total / max(1, policy.min_requests)) for track in tracks)
+    progress = min(1.0, max(0.0, grown))
+    seconds = analysis.seconds * (1.0 - progress) / progress if 0.0 < progress < 1.0 else None
+    return {"progress": progress, "pass_in_s": seconds}
+
+
 # --- gathering ----------------------------------------------------------------------------------------------------
 
 
-def _failures(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block: Block, beside: bool) -> None:
-    mine, other = block.candidate, block.stable
-    track = _counted(tracks, name, mine.requests, mine.bad, other.requests, other.bad)
-    known, known_bad = track.other_total + block.before.requests, track.other_bad + block.before.bad
+def _by_edge(blocks: Sequence[Block], tracks: Mapping[str, Track]) -> Iterator[tuple[str, Sequence[int]]]:
+    """All edges together, then each for itself where there are several, or were; as places in `blocks`."""
+    if not blocks:
+        return
+    yield "", range(len(blocks))
+    alone = len(blocks) == 1 and not any(name.startswith((f"{FAILURES} ", f"{LATENCY} ")) for name in tracks)
+    if not alone:
+        for at, block in enumerate(blocks):
+            yield f" {block.caller or 'gateway'}", (at,)
+
+
+def _failures(
+    policy: AnalysisPolicy, tracks: dict[str, Track], name: str, blocks: Sequence[Block], beside: bool
+) -> None:
+    requests, bad = _sum(block.candidate for block in blocks)
+    track = _counted(tracks, name, requests, bad, *_sum(block.stable for block in blocks))
+    before, before_bad = _sum(block.before for block in blocks)
+    known, known_bad = track.other_total + before, track.other_bad + before_bad
     usual = (known_bad + 0.5) / (known + 1.0) if known else 0.0  # add-half: never exactly none
     if beside:
-        all_bad, everything = mine.bad + other.bad, mine.requests + other.requests
-        worse = two_arms(mine.bad, mine.requests, all_bad, everything, WORSE)
-        track = replace(track, worse=add(track.worse, worse, MOST_FAILING))
+        worse = together(
+            two_arms(mine.bad, mine.requests, mine.bad + other.bad, mine.requests + other.requests, WORSE)
+            for _, mine, other, _ in blocks
+        )
+        track = replace(track, worse=_mixed(track.worse, worse, MOST_FAILING))
     elif known:
         allowed = _upper(known_bad, known) + policy.tolerate_failures_pct / 100.0
-        track = replace(
-            track, worse=_mixed(track.worse, above(mine.bad, mine.requests, min(0.9, allowed)), MOST_FAILING)
-        )
+        track = replace(track, worse=_mixed(track.worse, above(bad, requests, min(0.9, allowed)), MOST_FAILING))
     excluded = min(0.95, usual + policy.detect_failures_pct / 100.0)
-    tracks[name] = replace(track, fine=add(track.fine, below(mine.bad, mine.requests, excluded)))
+    tracks[name] = replace(track, fine=add(track.fine, below(bad, requests, excluded)))
 
 
-def _latency(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block: Block, beside: bool) -> None:
-    mine, other, before = block.candidate.latencies, block.stable.latencies, block.before.latencies
-    if not policy.latency or before.total < LEAST_REFERENCE:
+def _latency(tracks: dict[str, Track], name: str, told: Sequence["_Waits"]) -> None:
+    if not told:
         return
+    track = _counted(tracks, name, *map(sum, zip(*(one.counts for one in told), strict=True)))
+    worse, fine = together(one.worse for one in told), together(one.fine for one in told)
+    tracks[name] = replace(track, worse=_mixed(track.worse, worse, MOST_SLOW), fine=_mixed(track.fine, fine, MOST_SLOW))
+
+
+class _Waits(NamedTuple):
+    """What one edge's waiting times tell in one block. `counts`: candidate's, slow of them, stable's, slow of them."""
+
+    worse: Sequence[float]
+    fine: Sequence[float]
+    counts: tuple[int, int, int, int]
+
+
+def _waits(policy: AnalysisPolicy, block: Block, beside: bool) -> _Waits | None:
+    """None where too little is known of the stable release to call anything slow."""
+    mine, other, before = block.candidate.latencies, block.stable.latencies, block.before.latencies
+    if before.total < LEAST_REFERENCE:
+        return None
     worse: list[float] = []
     fine: list[float] = []
     counts = (0, 0, 0, 0)
@@ -198,21 +246,27 @@ def _latency(policy: AnalysisPolicy, tracks: dict[str, Track], name: str, block:
             fine += below(regressed, mine.total, min(0.9, before.at_least(low_s) / before.total))
         if share == QUANTILES[1]:
             counts = (mine.total, slower, other.total, slow)
-    track = _counted(tracks, name, *counts)
-    tracks[name] = replace(track, worse=_mixed(track.worse, worse, MOST_SLOW), fine=_mixed(track.fine, fine, MOST_SLOW))
+    return _Waits(worse, fine, counts)
 
 
-def _objectives(policy: AnalysisPolicy, tracks: dict[str, Track], block: Block, warm: bool) -> None:
-    mine = block.candidate
-    if policy.max_failures_pct is not None:
-        track = _counted(tracks, BUDGET, mine.requests, mine.bad)
-        logs = above(mine.bad, mine.requests, max(1e-6, policy.max_failures_pct / 100.0))
+def _objectives(policy: AnalysisPolicy, tracks: dict[str, Track], mine: Sequence[Side], warm: bool) -> None:
+    if policy.max_failures_pct is not None and mine:
+        requests, bad = _sum(mine)
+        track = _counted(tracks, BUDGET, requests, bad)
+        logs = above(bad, requests, max(1e-6, policy.max_failures_pct / 100.0))
         tracks[BUDGET] = replace(track, worse=add(track.worse, logs, MOST_FAILING))
-    if policy.max_latency_s is not None and warm:
-        slow = mine.latencies.above(policy.max_latency_s)
-        track = _counted(tracks, SLOWER_THAN, mine.latencies.total, slow)
-        logs = above(slow, mine.latencies.total, 1.0 - MAX_LATENCY_QUANTILE)
+    if policy.max_latency_s is not None and mine and warm:
+        slow = sum(side.latencies.above(policy.max_latency_s) for side in mine)
+        total = sum(side.latencies.total for side in mine)
+        track = _counted(tracks, SLOWER_THAN, total, slow)
+        logs = above(slow, total, 1.0 - MAX_LATENCY_QUANTILE)
         tracks[SLOWER_THAN] = replace(track, worse=add(track.worse, logs, MOST_SLOW))
+
+
+def _sum(sides: Iterable[Side]) -> tuple[int, int]:
+    """Requests, and bad ones."""
+    counts = [(side.requests, side.bad) for side in sides]
+    return sum(requests for requests, _ in counts), sum(bad for _, bad in counts)
 
 
 def _neighbour(policy: AnalysisPolicy, tracks: dict[str, Track], seen: Neighbour) -> None:
@@ -322,12 +376,15 @@ def _sentence(policy: AnalysisPolicy, name: str, track: Track, outcome: Outcome)
     metric, _, edge = name.partition(" ")
     where = f" (called by {edge})" if edge and metric != CALLERS else ""
     mine, other = _share(track.bad, track.total), _share(track.other_bad, track.other_total)
+    # All at once there was no second that both had: then it is what it was before the switch.
+    against = f"{other} of the stable release's" if track.other_total else "compared with the stable release before"
     match metric:
         case "failures":
-            said = f"{mine} of its requests failed{where}, {other} of the stable release's"
-            want = f"{policy.detect_failures_pct:g} points more"
+            said = f"{mine} of its requests failed{where}, {against}"
+            points = policy.detect_failures_pct
+            want = f"{points:g} point{'' if points == 1 else 's'} more"
         case "latency":
-            said = f"{mine} of its requests were slow{where}, {other} of the stable release's"
+            said = f"{mine} of its requests were slow{where}, {against}"
             want = f"{policy.detect_slower_pct:g} % slower"
         case "max_failures":
             return f"{mine} of its requests failed, {policy.max_failures_pct:g} % are allowed"

@@ -90,8 +90,8 @@ def _word(name: str, says: str, more: str, example: str) -> None:
 
 _word(
     "pause",
-    "Stay at the present step.",
-    "A candidate that turns out bad is undone all the same.",
+    "Give it no more traffic than it has now.",
+    "A candidate that turns out bad is undone all the same. Its step's deadline begins anew with `resume`.",
     "atoll rollout pause orders",
 )
 _word(
@@ -103,7 +103,8 @@ _word(
 _word(
     "promote",
     "Give it all of the traffic now, whatever its numbers say.",
-    "Its replicas are started and ready first. It is still watched through its bake.",
+    "Its replicas are started and ready first. It is still watched through its bake: while a failing verdict counts down"
+    " it is also kept, otherwise a verdict that fails then undoes it.",
     "atoll rollout promote orders",
 )
 _word(

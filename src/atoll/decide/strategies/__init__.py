@@ -36,17 +36,19 @@ def choose(candidate: Release, stable: Release | None, replicas: int, load: Load
 
     Where two releases cannot have traffic side by side, all at once is the only one, whatever the file says.
     """
-    strategy, why = _chosen(candidate, stable, load)
+    strategy, why = _chosen(candidate, stable, replicas, load)
     steps = STEPS[strategy](candidate, replicas)
     if steps:
         steps = (*steps, Step(weight_pct=100))
     return Choice(strategy, steps, why, canary.detects(candidate, steps, load), canary.exposure(candidate, steps, load))
 
 
-def _chosen(candidate: Release, stable: Release | None, load: Load | None) -> tuple[str, str]:
+def _chosen(candidate: Release, stable: Release | None, replicas: int, load: Load | None) -> tuple[str, str]:
     asked = candidate.spec.rollout.strategy
     if stable is None:
         return "all-at-once", "nothing of it runs yet"
+    if not replicas:
+        return "all-at-once", "it is scaled to none: there is nothing to watch"
     if exclusive(candidate, stable):
         return "all-at-once", "two releases of it never run at once"
     if not candidate.spec.ports or not stable.spec.ports:
