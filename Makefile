@@ -22,7 +22,7 @@ docs: $(STAMP) ## the site of the documentation, in build/site; a warning is an 
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --fresh-env --write-all -b html -c docs/site . build/site
 	@echo "build/site/index.html"
 
-demo: $(STAMP) ## the promises, kept under load, in about a minute
+demo: $(STAMP) ## the promises, kept under load, in about two minutes
 	$(BIN)/python examples/demo.py
 
 bench: $(STAMP) ## benchmarks: ratios from one interleaved run

@@ -13,7 +13,10 @@ from bench import report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAMES = ("deploy", "respawn", "faults", "startup", "newcomer", "idle", "endpoints", "proxy", "verdicts", "signals")
+NAMES = (
+    *("deploy", "respawn", "faults", "startup", "newcomer", "idle", "endpoints", "proxy"),
+    *("signals", "verdicts", "rollouts", "delivery"),
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.peers import fetched_pm2
 from bench.report import Result
 from bench.site import PROGRAMS, ended, site, temporary
 from bench.stats import Sample
@@ -141,10 +141,7 @@ def _atoll(_folder: Path, pipe: Path, copies: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _pm2(folder: Path, pipe: Path, copies: int) -> Iterator[None]:
-    if not shutil.which("npm"):
-        raise RuntimeError("npm is not installed")
-    fetch = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder / "pm2"), "pm2"]
-    subprocess.run(fetch, check=True, capture_output=True, timeout=FETCH_S)
+    pm2 = fetched_pm2(folder)
     apps = [
         {
             "name": f"c{n}",
@@ -156,7 +153,6 @@ def _pm2(folder: Path, pipe: Path, copies: int) -> Iterator[None]:
     ]
     (folder / "pm2.json").write_text(json.dumps({"apps": apps}))
     env = {**os.environ, "PM2_HOME": str(folder / "pm2-home")}
-    pm2 = str(folder / "pm2" / "node_modules" / ".bin" / "pm2")
     try:
         subprocess.run([pm2, "start", str(folder / "pm2.json")], env=env, check=True, capture_output=True, timeout=60)
         yield

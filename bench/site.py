@@ -118,14 +118,14 @@ def temporary() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Terminated at the end, killed five seconds later."""
+def ended(process: subprocess.Popen[bytes], within_s: float = 5.0) -> Iterator[subprocess.Popen[bytes]]:
+    """Terminated at the end, killed when it is still there `within_s` later."""
     try:
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -50,6 +50,13 @@ def ratio(of: Sequence[float], to: Sequence[float]) -> Sample:
     return Sample.of([one / other for one, other in zip(of, to, strict=True)])
 
 
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    z, share = 1.96, hits / total
+    centre, spread = share + z * z / (2 * total), z * math.sqrt(share * (1 - share) / total + z * z / (4 * total**2))
+    return max(0.0, (centre - spread) / (1 + z * z / total)), min(1.0, (centre + spread) / (1 + z * z / total))
+
+
 def _outside(count: int) -> int:
     """How many values at each end lie outside the interval: the most for which both tails together stay below 5 %."""
     tail, skipped = 0.0, 0

@@ -1,6 +1,6 @@
 """Verdicts on simulated rollouts: how often a good release is rolled back, how fast a bad one is.
 
-Each line is some hundred rollouts, seeded, of `decide.verdict` with its default policy: a tenth of the requests goes to the
+Each line is up to 300 rollouts, seeded, of `decide.verdict` with its default policy: a tenth of the requests goes to the
 candidate, 0.1 % of the stable release's fail, waiting times are log-normal around 30 ms (sigma 0.5), arrivals are Poisson.
 The evidence is looked at each second until it convicts or the horizon ends; a pass on the way is noted and does not end it,
 so the false-rollback rate is that of the most looks anybody could take. Shares have their 95 % Wilson interval; times are
@@ -21,6 +21,7 @@ from atoll.model.analysis import Analysis
 from atoll.model.signals import Histogram, bucket_of
 from atoll.model.spec import AnalysisPolicy
 from bench.report import Result
+from bench.stats import wilson
 
 WEIGHT = 0.1
 USUAL_FAILING = 0.001
@@ -34,6 +35,7 @@ EFFECTS: tuple[tuple[str, float, float], ...] = (
     ("10 % slower", 0.0, 0.1),
     ("50 % slower", 0.0, 0.5),
 )
+ALIKE, WORSE = 300, 80  # rollouts of each kind: a rare event takes more of them than a time
 POLICY = AnalysisPolicy()
 _WARMUP_S = 5
 _GRID = 2000  # of the latency distribution
@@ -69,11 +71,11 @@ def rollout(seed: int, rps: float, failing: float, slower: float, horizon_s: int
 
 def run(*, quick: bool) -> Result:
     result = Result()
-    count = 20 if quick else 200
     for rps, horizon_s in HORIZONS_S.items():
         for name, failing, slower in EFFECTS:
             alike = failing == slower == 0
-            ended = played(count * (2 if alike and not quick else 1), rps, failing, slower, horizon_s)
+            count = 20 if quick else ALIKE if alike else WORSE
+            ended = played(count, rps, failing, slower, horizon_s)
             bad = [one.convicted_s for one in ended if one.convicted_s is not None]
             good = [one.passed_s for one in ended if one.passed_s is not None]
             low, high = wilson(len(bad), len(ended))
@@ -92,13 +94,6 @@ def played(count: int, rps: float, failing: float, slower: float, horizon_s: int
     with ProcessPoolExecutor() as pool:
         jobs = [pool.submit(rollout, seed, rps, failing, slower, horizon_s) for seed in range(count)]
         return [job.result() for job in jobs]
-
-
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    z, share = 1.96, hits / total
-    centre, spread = share + z * z / (2 * total), z * math.sqrt(share * (1 - share) / total + z * z / (4 * total**2))
-    return max(0.0, (centre - spread) / (1 + z * z / total)), min(1.0, (centre + spread) / (1 + z * z / total))
 
 
 @cache

@@ -1,8 +1,9 @@
-"""The promises, kept under load, in about a minute: `make demo`.
+"""The promises, kept under load, in about a minute and a half: `make demo`.
 
 Copies the shop to a temporary folder, starts it with Atoll, and sends it a steady load through the gateway while orders
-is deployed and rolled back, a replica is killed, then Atoll's own daemon, then Envoy. A control shows that the load
-does see a switch that is done the plain way. Ends with a table; exits 1 when a promise was broken.
+is deployed and rolled back, a good and a bad release of web are tried on a part of the customers, a replica is killed,
+then Atoll's own daemon, then Envoy. A control shows that the load does see a switch that is done the plain way. Ends
+with a table; exits 1 when a promise was broken.
 
 Everything it starts ends with it, on Ctrl-C too. Needs node and npm for one of the services. Three others are in Go, Java
 and Rust: a machine without one of these goes without that service, and the demo says so.
@@ -16,6 +17,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -37,12 +39,15 @@ from load import Load, Phase, Request, run, shop
 SHOP = Path(__file__).resolve().parent / "shop"
 UP_S = 600  # the first start also fetches and builds
 COMMAND_S = 120
+CANARY_S = 400  # a canary takes the longer the fewer requests there are
 RECOVER_S = 30.0
 DEADLINE_S = 30.0  # within which an answer counts; nobody waits longer
 FLUENT_MS = 250.0  # a machine that needs longer for its slower answers is given less to do
 LEAST_RATE = 20.0
 OPTIONAL = frozenset({"payments", "recommendations", "shipping"})  # the shop does without what cannot be built here
 CONTROL_RATE = 100.0  # enough to see a switch of a tenth of a second; it goes to one small service directly
+BAD_SHARE = 0.05  # of its answers that a bad release fails
+BAD_PCT = 1.0  # of all requests in its rollout may fail until it is gone
 GATEWAY_AWAY_S = 5.0  # Envoy's own start, with the configuration given to it anew, on a busy machine
 
 say = Console(stderr=True, highlight=False).print
@@ -61,6 +66,7 @@ class Outcome:
     keeps: Callable[[Phase], bool]
     seconds: float = 0.0
     touched: str = ""
+    share: bool = False  # whether the failed ones are told as a share, too
 
 
 def no_failure(phase: Phase) -> bool:
@@ -153,6 +159,10 @@ def copy_shop(folder: Path) -> int:
     shutil.copytree(
         SHOP, folder / "shop", ignore=shutil.ignore_patterns("node_modules", "__pycache__", "target", ".atoll")
     )
+    with (folder / "shop" / "orders" / "service.toml").open("a") as file:
+        file.write(
+            '\n[rollout]\nstrategy = "blue-green"\n'
+        )  # its acts are about the switch itself; web's are about earning it
     first = free_ports()
     (folder / "shop" / "atoll.toml").write_text(
         f'name = "shop"\nservices = ["*"]\ngateway = "127.0.0.1:{first}"\nports = [{first + 1}, {first + 399}]\n'
@@ -238,6 +248,8 @@ class Play:
             await self.steady()
             await self.deploy()
             await self.kill_replica()
+            await self.good_canary()
+            await self.bad_canary()
             await self.kill_part("daemon", "no request fails, a new one takes over", no_failure)
             await self.roll_back()
             await self.kill_part(
@@ -273,7 +285,7 @@ class Play:
         source = self.atoll.root / "orders" / "orders.py"
         text = source.read_text()
         source.write_text(text.replace('VERSION = "1"', 'VERSION = "2"'))
-        await self.switch("deploy orders", "deploy", "orders", version="2")
+        await self.switch("deploy orders, blue-green", "deploy", "orders", version="2")
 
     async def roll_back(self) -> None:
         await self.switch("roll orders back", "rollback", "orders", version="1")
@@ -310,6 +322,70 @@ class Play:
         except OSError as problem:
             raise Broken(f"could not buy: {problem}") from problem
 
+    async def good_canary(self) -> None:
+        """A release of the shop's page that is as good as the one before: its numbers let it have all customers."""
+        self.change_page('page("The lagoon shop"', 'page("The lagoon shop II"')
+        row, operation = await self.canary("deploy web, canary", "no request fails, nothing else is touched")
+        if operation["phase"] != "live":
+            raise Broken(f"a good release of web is {operation['phase']}: {told(operation)}")
+        await self.page_is("The lagoon shop II")
+        say(f"  live: {told(operation)}", soft_wrap=True)
+        row.touched = ", ".join(operation["receipt"]["touched"]) or "none"
+        if operation["receipt"]["touched"]:
+            row.keeps = lambda _: False
+
+    async def bad_canary(self) -> None:
+        """One that fails a share of its answers while its health is fine. Nobody does anything about it."""
+        failing = f'if (path !== "/healthz" && Math.random() < {BAD_SHARE:g}) throw new Refused(500, "Sorry.");'
+        self.change_page('const path = request.url.split("?")[0];', f"\\g<0> {failing}", file="shop.js")
+        row, operation = await self.canary(
+            f"deploy web, fails {100 * BAD_SHARE:g} %",
+            f"undone by its numbers, at most {BAD_PCT:g} % fail",
+            lambda phase: phase.failed <= phase.sent * BAD_PCT / 100,
+        )
+        row.share = True
+        if operation["phase"] != "undone" or operation.get("reason_id") != "candidate-worse":
+            raise Broken(f"a bad release of web is {operation['phase']}: {told(operation)}")
+        say(f"  undone by its numbers: {told(operation)}", soft_wrap=True)
+        row.touched = ", ".join(operation["receipt"]["touched"]) or "none"
+        await self.page_is("The lagoon shop II")
+
+    def change_page(self, old: str, new: str, file: str = "pages.js") -> None:
+        """Edit web in place. `new` may refer to the old text as in `re.sub`."""
+        source = self.atoll.root / "web" / file
+        text, count = re.subn(re.escape(old), new, source.read_text())
+        if count != 1:
+            raise Broken(f"{source.name} has changed: {count} x {old}")
+        source.write_text(text)
+
+    async def canary(
+        self, phase: str, promise: str, keeps: Callable[[Phase], bool] = no_failure
+    ) -> tuple[Outcome, Any]:
+        """Deploy web and count from when it was built to the end of its rollout. Broken when it was no canary."""
+        self.load.mark("between")
+        await self.atoll("deploy", "web", "--detach")  # it returns before anything of the candidate is ready
+        row = await self.act(phase, promise, keeps)
+        operation: Any = {}
+
+        async def ended() -> bool:
+            operation.update(await self.atoll.json("rollout", "show", "web"))
+            return bool(operation.get("ended") or (operation.get("stepping") or {}).get("paused"))
+
+        await until("the end of web's rollout", ended, CANARY_S)
+        self.load.mark("between")
+        await self.load.settle()
+        stepping = operation["stepping"] or {}
+        if stepping.get("strategy") != "canary":
+            raise Broken(f"web was no canary but {stepping.get('strategy')}: {stepping.get('why')}")
+        row.seconds = operation["seconds"]
+        return row, operation
+
+    async def page_is(self, title: str) -> None:
+        """Every customer must see this page now."""
+        for _ in range(20):
+            if not await page_shows(self.url, f"<title>{title}</title>"):
+                raise Broken(f"a customer does not see {title}")
+
     async def kill_replica(self) -> None:
         row = await self.act("kill -9 a replica of catalog", "no request fails, replaced")
         before = {replica["pid"] for replica in (await self.atoll.service("catalog"))["replicas"] if replica["ready"]}
@@ -338,6 +414,12 @@ class Play:
 
         row.seconds = await until(f"another process for {name}", back)
         await asyncio.sleep(3)
+
+
+def told(operation: Any) -> str:
+    """What an operation's last verdict says, or whatever ended it."""
+    verdict = (operation.get("stepping") or {}).get("verdict") or {}
+    return str(verdict.get("text") or operation.get("text") or operation["phase"])
 
 
 @contextlib.contextmanager
@@ -394,6 +476,10 @@ async def control(folder: Path, rate: float) -> tuple[Outcome, Phase]:
     return row, load.phases[0]
 
 
+def failed(row: Outcome, phase: Phase) -> str:
+    return f"{100 * phase.failed / phase.sent:.2f} %, {phase.failed}" if row.share else str(phase.failed)
+
+
 def report(rows: list[tuple[Outcome, Phase]]) -> bool:
     """Print the table; whether every promise was kept."""
     table = Table(title="What was promised, and what happened", title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -404,7 +490,7 @@ def report(rows: list[tuple[Outcome, Phase]]) -> bool:
         holds = row.keeps(phase)
         kept = kept and holds
         table.add_row(
-            row.phase, str(phase.sent), str(phase.failed), row.touched, f"{row.seconds:.2f}", row.promise,
+            row.phase, str(phase.sent), failed(row, phase), row.touched, f"{row.seconds:.2f}", row.promise,
             "[green]yes[/]" if holds else "[red]NO[/]",
         )  # fmt: skip
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

@@ -36,7 +36,7 @@ MAX_HEAD_BYTES = 64 * 1024
 class Request:
     """One kind of request. `body` makes a new body each time; `contains` must stand in the answer's body.
 
-    `share` weighs it against the others of a mix.
+    `share` weighs it against the others of a mix. `seen` is told status and body of each whole answer.
     """
 
     method: str = "GET"
@@ -46,6 +46,7 @@ class Request:
     statuses: frozenset[int] = frozenset({200})
     contains: bytes = b""
     share: int = 1
+    seen: Callable[[int, bytes], None] | None = None
 
 
 def _purchase() -> bytes:
@@ -293,6 +294,8 @@ class Load:
                 self._idle.append(connection)
             else:
                 connection.close()
+        if request.seen:
+            request.seen(status, answer)
         if status not in request.statuses:
             raise Failed(f"status {status}")
         if request.contains not in answer:

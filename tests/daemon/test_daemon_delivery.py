@@ -212,6 +212,33 @@ def test_a_rollback_at_a_step_ends_the_rollout_at_once() -> None:
     world.run(scenario)
 
 
+def test_a_crowd_that_has_left_is_not_waited_for() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        async with crowded(world):
+            pass
+        await world.clock.sleep(20)
+        operation = await world.ended(await world.deploy(spec(version="v2")))
+        assert operation.stepping is not None
+        assert (operation.stepping.strategy, operation.phase) == ("rolling", "live")
+
+    world.run(scenario)
+
+
+def test_the_same_deploy_again_is_the_one_that_is_under_way() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(rollout=QUICK))
+        first = await world.deploy(spec(version="v2", rollout=QUICK))
+        await world.clock.sleep(3)
+        assert (await world.deploy(spec(version="v2", rollout=QUICK))).id == first.id
+
+    world.run(scenario)
+
+
 def test_a_newer_deploy_takes_the_place_of_one_at_its_first_step() -> None:
     world = World()
 

@@ -24,7 +24,7 @@ CANARY = (
     Step(weight_pct=50, hold_s=10, judged=True),
     Step(weight_pct=100),
 )
-PASS, FAIL = Verdict(outcome="pass", text="1 points more is excluded"), Verdict(outcome="fail", text="20 % failed")
+PASS, FAIL = Verdict(outcome="pass", text="1 point more is excluded"), Verdict(outcome="fail", text="20 % failed")
 
 
 def stepping(orders: Any, stage: str = "watching", **changes: Any) -> Rollout:

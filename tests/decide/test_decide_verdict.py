@@ -212,7 +212,30 @@ def test_nothing_passes_below_its_least_sample(count: int) -> None:
 def test_too_few_requests_to_exclude_the_regression_are_inconclusive_and_say_so() -> None:
     verdict = judge(POLICY, seconds(10, side(10), side(90)))
     assert verdict.outcome == "inconclusive"
-    assert "too few to exclude 1 points more" in verdict.text
+    assert "too few to exclude 1 point more" in verdict.text
+
+
+def test_waiting_times_that_are_missing_are_named_although_requests_are_not() -> None:
+    cold = seconds(10, side(10), side(90), warm=False)
+    assert judge(POLICY, cold).text == "0 waiting times were measured, 50 are the least to judge by"
+
+
+def test_how_near_a_pass_is_grows_with_the_evidence_and_comes_true() -> None:
+    verdicts = [judge(POLICY, seconds(count, side(10), side(90))) for count in (5, 10, 20)]
+    assert [verdict.progress for verdict in verdicts] == sorted(verdict.progress for verdict in verdicts)
+    halfway = verdicts[1]
+    assert 0.0 < halfway.progress < 1.0
+    assert halfway.pass_in_s is not None
+    almost, there = (
+        judge(POLICY, seconds(round(10 + halfway.pass_in_s + more), side(10), side(90))) for more in (-3, 3)
+    )
+    assert (almost.outcome, there.outcome) == ("inconclusive", "pass")
+    assert (there.progress, there.pass_in_s) == (1.0, None)
+
+
+def test_a_candidate_that_makes_no_headway_has_no_time_to_a_pass() -> None:
+    nothing = judge(POLICY, seconds(20, side(10, bad=1), side(90)))
+    assert (nothing.progress, nothing.pass_in_s) == (0.0, None)
 
 
 def test_a_good_candidate_passes_and_its_verdict_names_the_sample() -> None:

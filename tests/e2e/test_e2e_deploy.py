@@ -141,14 +141,17 @@ def test_a_detached_deploy_goes_on_by_itself(lab: Lab) -> None:
     lab.until(lambda: lab.get("/orders/")["version"] == "v2")
 
 
-def test_two_deploys_at_once_are_one_deploy_and_one_conflict(lab: Lab) -> None:
+def test_the_same_deploy_twice_is_one_and_a_newer_one_takes_its_place(lab: Lab) -> None:
     lab.service("orders")
     lab.atoll("up")
     lab.service("orders", env={"VERSION": "v2", "START_S": "3"})
-    lab.atoll("deploy", "orders", "--detach")
+    [first] = lab.json("deploy", "orders", "--detach")
+    [again] = lab.json("deploy", "orders", "--detach")
+    assert again["id"] == first["id"]
     lab.service("orders", env={"VERSION": "v3"})
-    assert lab.run("deploy", "orders").returncode == 5
-    lab.until(lambda: lab.get("/orders/")["version"] == "v2")
+    lab.atoll("deploy", "orders")
+    assert lab.get("/orders/")["version"] == "v3"
+    assert lab.of("orders")["release"] == "r3"
 
 
 def test_a_worker_without_a_port_is_deployed_and_restarted(lab: Lab) -> None:

@@ -113,7 +113,7 @@ def test_a_migration_that_fails_blocks_the_release_and_the_old_one_never_notices
     lab.atoll("up")
     before = lab.pids("orders")
     job(lab.root / "orders", "import sys, time\ntime.sleep(1)\nprint('column exists')\nsys.exit(3)\n")
-    migration = f'[rollout]\nbefore = "{PYTHON} job.py"\n'
+    migration = f'[rollout]\nstrategy = "blue-green"\nbefore = "{PYTHON} job.py"\n'
     with Steady(lab.url, ("/orders/a",), rate=40) as load:
         lab.service("orders", migration, env={"VERSION": "v2"})
         done = lab.run("deploy", "orders")

@@ -42,6 +42,7 @@ def test_every_promise_is_kept_under_load() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing is left running" in done.stdout
     assert "deploy orders" in done.stdout
+    assert "undone by its numbers" in done.stdout
 
 
 @pytest.fixture

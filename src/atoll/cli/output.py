@@ -59,20 +59,23 @@ def console(stream: IO[str] | None = None) -> Console:
 
 
 @contextmanager
-def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterator[Console]:
+def live_table(
+    rows: Callable[[], Iterable[Sequence[RenderableType]]], below: Callable[[], Iterable[RenderableType]] = tuple
+) -> Iterator[Console]:
     """A table on stderr, drawn anew several times a second and gone at the end; no row takes more than one line.
 
     Cells stand in the order of their importance: the first ones are shown whole, the one that does not fit is cut, and
-    those behind it are left out. `rows` is called from a thread of its own. What is printed to the yielded console
-    appears above the table.
+    those behind it are left out. `below` stands under the table. Both are called from a thread of their own. What is
+    printed to the yielded console appears above.
     """
+    from rich.console import Group
     from rich.live import Live
     from rich.table import Table
 
     started: dict[int, RenderableType] = {}  # a spinner turns only when it is the same one at each drawing
     out = console(sys.stderr)
 
-    def drawn() -> Table:
+    def drawn() -> Group:
         cells = [tuple(row) for row in rows()]
         fit = _whole(cells, out.width - len("^C") - 1)  # its echo must not fold a line: the table would stay
         made = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
@@ -81,7 +84,7 @@ def live_table(rows: Callable[[], Iterable[Sequence[RenderableType]]]) -> Iterat
         for number, row in enumerate(cells):
             first = row[0] if isinstance(row[0], str) else started.setdefault(number, row[0])
             made.add_row(first, *row[1 : len(fit)])
-        return made
+        return Group(made, *below())
 
     with Live(get_renderable=drawn, console=out, refresh_per_second=8, transient=True):
         yield out
@@ -188,12 +191,10 @@ def print_line(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def duration(seconds: float) -> str:
-    """`0.42 s`, `12.3 s`, `5 min`, `3 h`, `2 d`."""
-    if seconds < 10:
-        return f"{seconds:.2f} s"
+def duration(seconds: float, digits: int = 2) -> str:
+    """`0.42 s`, `12.3 s`, `5 min`, `3 h`, `2 d`. `digits` 0 is for what is only about so long: `12 s`."""
     if seconds < 120:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.{min(digits, 2 if seconds < 10 else 1)}f} s"
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
@@ -202,7 +203,7 @@ def duration(seconds: float) -> str:
 def age(wall: float) -> str:
     """How long ago that was, in whole units; "" when it never was."""
     seconds = max(0.0, time.time() - wall)
-    return "" if not wall else f"{seconds:.0f} s" if seconds < 120 else duration(seconds)
+    return "" if not wall else duration(seconds, 0)
 
 
 def clock(wall: float) -> str:

@@ -184,7 +184,7 @@ def _rollouts_shown(session: Session, views: dict[str, OperationView]) -> Iterat
         yield lambda: None
     elif session.lively:
         seen: dict[str, tuple[OperationView, float]] = {}
-        with live_table(lambda: _rollout_rows(views, seen)):
+        with live_table(lambda: _rollout_rows(views, seen), lambda: _stepping(views)):
             yield lambda: None
     else:
         lines = _Lines()
@@ -195,6 +195,7 @@ def _rollout_rows(
     views: dict[str, OperationView], seen: dict[str, tuple[OperationView, float]]
 ) -> Iterator[Sequence[RenderableType]]:
     """A row a rollout. The seconds go on between two reports: `seen` remembers when each report came."""
+    alone = len(_by_steps(views)) == 1
     for name, view in views.items():
         if name not in seen or seen[name][0] is not view:
             seen[name] = (view, time.monotonic())
@@ -207,8 +208,21 @@ def _rollout_rows(
             duration(view.seconds + since),
             f"{view.ready}/{view.wanted} ready" if view.wanted else "",
             f"{view.requests} sent, {view.failed} failed" if view.requests else "",
-            escape(_short(_going_on(view))),
+            "" if alone and view.phase == "stepping" else escape(_short(_going_on(view))),
         )
+
+
+def _stepping(views: dict[str, OperationView]) -> Iterator[RenderableType]:
+    """The whole of the one rollout that moves by steps. Of several there is a line each: a screen has no room for more."""
+    from atoll.cli.stepping import parts
+
+    moving = _by_steps(views)
+    if len(moving) == 1:
+        yield from parts(moving[0])
+
+
+def _by_steps(views: dict[str, OperationView]) -> Sequence[OperationView]:
+    return [view for view in views.values() if view.phase == "stepping" and view.stepping is not None]
 
 
 class _Lines:

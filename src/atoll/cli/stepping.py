@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from atoll.model.analysis import Finding, Verdict
     from atoll.model.wire import OperationView, SteppingView
 
+METRICS = {"failures": "failed", "latency": "slower than p90"}
+_BAR = 24
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "no data": "yellow", "error": "red"}
 
 
 def line(view: SteppingView) -> str:
-    """All of it in one line: `step 1 of 3, 10 %, inconclusive after 212 requests, 48 s left`."""
+    """All of it in one line: `step 1 of 3, 10 %, inconclusive after 212 requests, about 48 s to a pass`."""
     parts = []
     if view.steps:
         parts += [f"step {view.step + 1} of {len(view.steps)}", f"{view.weight_pct} %"]
@@ -28,8 +30,10 @@ def line(view: SteppingView) -> str:
         parts.append(f"{view.verdict.outcome} after {view.verdict.requests} requests")
     if view.waits:
         parts.append(view.waits)
+    elif view.verdict is not None and view.verdict.pass_in_s is not None:
+        parts.append(f"about {duration(view.verdict.pass_in_s, 0)} to a pass")
     elif view.left_s is not None:
-        parts.append(f"{duration(view.left_s)} left")
+        parts.append(f"{duration(view.left_s, 0)} left")
     return ", ".join(parts)
 
 
@@ -49,8 +53,7 @@ def parts(operation: OperationView) -> Iterator[RenderableType]:
     if view.waits:
         yield Text(f"  {view.waits}", "yellow")
     elif view.left_s is not None:
-        what = "of the bake" if operation.phase == "live" else "for this step's verdict"
-        yield Text.assemble(("  left      ", "dim"), f"{duration(view.left_s)} {what}")
+        yield Text.assemble((f"  {'left':<9}", "dim"), " ", _left(operation, view))
     if view.kept:
         yield Text("  kept: a failing verdict does not undo it", "yellow")
     if view.verdict is not None:
@@ -62,8 +65,10 @@ def verdict(said: Verdict) -> Iterator[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
+    if 0.0 < said.progress < 1.0 and said.outcome in {"no data", "inconclusive"}:
+        yield Text.assemble((f"  {'evidence':<9}", "dim"), " ", *_bar(said.progress))
     yield Text.assemble(
-        ("  verdict   ", "dim"), (said.outcome, STYLES[said.outcome]), f": {said.text}" if said.text else ""
+        (f"  {'verdict':<9} ", "dim"), (said.outcome, STYLES[said.outcome]), f": {said.text}" if said.text else ""
     )
     if not said.findings:
         return
@@ -73,7 +78,7 @@ def verdict(said: Verdict) -> Iterator[RenderableType]:
     for finding in said.findings:
         mine, other = _share(finding.bad, finding.total), _share(finding.other_bad, finding.other_total)
         outcome = Text(finding.outcome, STYLES[finding.outcome])
-        rows.add_row(f"  {finding.metric}", mine, other, _chance(finding), outcome)
+        rows.add_row(f"  {_metric(finding.metric)}", mine, other, _chance(finding), outcome)
     yield rows
 
 
@@ -88,6 +93,33 @@ def _steps(operation: OperationView, view: SteppingView) -> Iterator[str | tuple
             yield (f"{name} ●", "bold cyan")
         else:
             yield (name, "dim")
+
+
+def _left(operation: OperationView, view: SteppingView) -> str:
+    """How long it may still take: what the evidence so far makes one expect, and the deadline."""
+    left = duration(view.left_s or 0.0, 0)
+    if operation.phase == "live":
+        return f"{left} of the bake"
+    step = view.steps[view.step] if view.steps else None
+    if step is None or not step.judged:
+        return f"{left} of this step"
+    expected_s = view.verdict.pass_in_s if view.verdict else None
+    expected = f"about {duration(expected_s, 0)} to a pass if all is well; " if expected_s is not None else ""
+    return f"{expected}{left} to this step's deadline"
+
+
+def _bar(share: float) -> Iterator[str | tuple[str, str]]:
+    """`━━━━━━──────────────  32 % of what a pass takes`."""
+    full = round(_BAR * share)
+    yield ("━" * full, "cyan")
+    yield ("─" * (_BAR - full), "dim")
+    yield f"  {100 * share:.0f} % of what a pass takes"
+
+
+def _metric(name: str) -> str:
+    """For people: `failed, called by web`."""
+    metric, _, edge = name.partition(" ")
+    return METRICS.get(metric, metric) + (f", called by {edge}" if edge and metric in METRICS else f" {edge}".rstrip())
 
 
 def _share(bad: int, total: int) -> str:

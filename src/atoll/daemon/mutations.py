@@ -17,7 +17,7 @@ from atoll.decide.before import needed, run_of
 from atoll.decide.changes import changes
 from atoll.decide.compose import replicas
 from atoll.decide.facts import exclusive
-from atoll.decide.rollout import begin, supersede
+from atoll.decide.rollout import STEERABLE, begin, supersede
 from atoll.decide.steering import Word, steer
 from atoll.decide.strategies import choose
 from atoll.model.errors import AtollError, Conflict
@@ -109,6 +109,9 @@ class Mutations:
                     id="", service=service, kind="deploy", release=f"r{release.n}", previous=f"r{release.n}",
                     phase="unchanged", ended=True, text=f"{release.name} already runs exactly this",
                 )  # fmt: skip
+            under_way = loop.rollout()
+            if under_way is not None and under_way.phase in STEERABLE and under_way.candidate == release.n:
+                return self._reading.shown(under_way)  # somebody deploys the very same: that rollout is theirs, too
             return await self._begin("deploy", loop, release, request)
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:

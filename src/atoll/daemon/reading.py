@@ -189,6 +189,8 @@ class Reading:
         if view.state not in {"up", "down"} or (rollout is not None and rollout.phase not in LIVE):
             because += await self._store_troubles(service, n)
         fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
+        if operation is not None and operation.phase == "stepping":
+            fix = f"atoll rollout show {service}"
         return await self._explained(service, view.state, because, fix, operation, n or 0, view.reason_id)
 
     async def _store_troubles(self, service: str, n: int | None) -> Sequence[str]:

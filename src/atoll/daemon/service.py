@@ -45,6 +45,7 @@ from atoll.realise.records import Records
 _log = logging.getLogger(__name__)
 _KEPT_RELEASES = 5
 _KEPT_ROLLOUTS = 10
+_LATELY_S = 10.0
 _LOAD_S = 300.0  # what "now" means when a strategy is chosen: long enough for a quiet service to have had a request
 _SAVE_EVIDENCE_S = 15.0  # what a daemon that dies forgets at most of an analysis
 
@@ -130,12 +131,14 @@ class ServiceLoop:
                     pass
 
     def load(self) -> Load | None:
-        """What the service gets now; None while nobody knows."""
+        """What the service gets now; None while nobody knows. A crowd that has just left is no crowd."""
         now_s = self._clock.now().boot_s
-        seen = self._collector.signals.window(self.service, None, now_s - _LOAD_S, now_s)
+        seen, lately = (
+            self._collector.signals.window(self.service, None, now_s - span_s, now_s) for span_s in (_LOAD_S, _LATELY_S)
+        )
         if seen.rps is None:
             return None
-        return Load(seen.rps, seen.failure_share or 0.0)
+        return Load(min(seen.rps, seen.rps if lately.rps is None else lately.rps), seen.failure_share or 0.0)
 
     def evident(self, rollout: Rollout) -> Rollout:
         """A rollout that is about to be written, with the evidence gathered for it."""

@@ -60,6 +60,11 @@ def _deploying(rollout: Rollout, seen: Observation) -> tuple[str, str]:
     if rollout.phase == "starting" and not any(is_ready(one) for one in mine):
         text, id = _missing(rollout.candidate, mine, seen)
         return f"{name} is starting: {text}", id
+    if rollout.phase == "stepping" and rollout.steps:
+        step = rollout.steps[rollout.step]
+        share = f"requests with {step.header}" if step.header else f"{step.weight_pct} % of the requests"
+        count = f"step {rollout.step + 1} of {len(rollout.steps)}: {share}"
+        return f"{name}: {count}{f'; {rollout.waits}' if rollout.waits else ''}", ""
     words = {
         "holding": "requests are being held",
         "stopping": "requests are held while the previous release stops",

@@ -11,6 +11,7 @@ failures: they hide a bad candidate from its callers, not from here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import log
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -133,6 +134,7 @@ def judge(policy: AnalysisPolicy, analysis: Analysis, checks: Sequence[Check] = 
         "requests": failures.total if failures else 0,
         "other_requests": failures.other_total if failures else 0,
         "seconds": analysis.seconds,
+        **_outlook(policy, analysis),
     }
     if failed:
         return Verdict(outcome="fail", text="; ".join(one.text for one in failed), **sample)  # type: ignore[arg-type]
@@ -157,6 +159,16 @@ def _missing(policy: AnalysisPolicy, failures: Finding | None, latency: Finding 
     if failures is not None and seen >= policy.min_requests:  # enough of them, but without a limit to hold them against
         seen, what = latency.total if latency else 0, "waiting times"
     return f"{seen} {what} were measured, {policy.min_requests} are the least to judge by"
+
+
+def _outlook(policy: AnalysisPolicy, analysis: Analysis) -> Mapping[str, float | None]:
+    """How near a pass is: `progress` and `pass_in_s` of a verdict. Of a good candidate evidence grows about evenly."""
+    names = (FAILURES, LATENCY) if policy.latency else (FAILURES,)
+    tracks = [analysis.tracks.get(name, Track(rank=1)) for name in names]
+    grown = min(min(track.fine.peak / -log(policy.beta), track.total / max(1, policy.min_requests)) for track in tracks)
+    progress = min(1.0, max(0.0, grown))
+    seconds = analysis.seconds * (1.0 - progress) / progress if 0.0 < progress < 1.0 else None
+    return {"progress": progress, "pass_in_s": seconds}
 
 
 # --- gathering ----------------------------------------------------------------------------------------------------
@@ -369,7 +381,8 @@ def _sentence(policy: AnalysisPolicy, name: str, track: Track, outcome: Outcome)
     match metric:
         case "failures":
             said = f"{mine} of its requests failed{where}, {against}"
-            want = f"{policy.detect_failures_pct:g} points more"
+            points = policy.detect_failures_pct
+            want = f"{points:g} point{'' if points == 1 else 's'} more"
         case "latency":
             said = f"{mine} of its requests were slow{where}, {against}"
             want = f"{policy.detect_slower_pct:g} % slower"

@@ -77,3 +77,5 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requests: int = 0  # the candidate's, that were judged
     other_requests: int = 0
     seconds: float = 0.0
+    progress: float = 0.0  # how much of the evidence that a pass takes is there (0..1); of the slower of both metrics
+    pass_in_s: float | None = None  # until it is there if the rest comes as fast; None: nobody knows, or it passed

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli import receipt
+from atoll.cli import receipt, stepping
 from atoll.cli.client import why_path
 from atoll.cli.output import age, console, print_json
 from atoll.cli.session import Session, common_options, completing, json_option, service_argument, takes_session
@@ -53,6 +53,8 @@ def _show(view: WhyView, out: Console) -> None:
     if view.rollout is not None:
         out.print(Text("the last rollout:", "dim"))
         receipt.show(view.rollout, out)
+        if view.rollout.phase in {"stepping", "live"}:
+            out.print(*stepping.parts(view.rollout), sep="\n")
     if view.crash is not None:
         when = f", {age(view.crash.wall)} ago" if view.crash.wall else ""
         out.print(Text.assemble(("the last crash: ", "dim"), f"{view.crash_replica} {view.crash.text}{when}".strip()))

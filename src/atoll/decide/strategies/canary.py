@@ -32,7 +32,7 @@ def possible(candidate: Release, load: Load | None) -> tuple[bool, str]:
     pass_s = foresee(policy.analysis, load.rps, FIRST_PCT, load.failed_share).pass_s
     rate = f"{load.rps:.3g} requests a second"
     if pass_s is None:
-        return False, f"{rate} never let {policy.analysis.detect_failures_pct:g} points more failures be excluded"
+        return False, f"{rate} never let {policy.analysis.detect_failures_pct:g} % more failures be excluded"
     if pass_s > policy.deadline_s / 2:  # the expected time; half of all rollouts take longer
         return False, f"{rate} are too few: a verdict would take about {_time(pass_s)}"
     return True, f"{rate} let a verdict be reached in about {_time(pass_s)}"
