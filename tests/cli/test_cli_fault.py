@@ -32,4 +32,4 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_broken_or_ended(
 def test_a_fault_that_is_cleared_is_in_force_no_more(atoll, daemon: Served) -> None:
     atoll("fault", "orders", "--abort", "503")
     assert "broken" in atoll("fault", "orders", "--clear").stdout
-    assert "no fault is in force" in atoll("fault").stdout
+    assert "no fault is in force" in atoll("fault").stderr
