@@ -127,6 +127,13 @@ def test_a_go_service_with_commands_internal_packages_and_grpc(yard, needs) -> N
     assert yard.kept(first) == ["internal/pricing/prices.txt", "orders"]
 
 
+def test_a_cargo_workspace_of_a_library_and_a_service_with_crates(yard, needs) -> None:
+    needs("cargo", "--version")
+    needs("cc", "--version")
+    first = proved(yard, "rust", "orders/src/main.rs", "./orders")
+    assert yard.kept(first) == ["orders", "pricing/src/prices.json"]
+
+
 def test_a_maven_project_of_two_modules_with_javalin(yard, needs) -> None:
     needs("javac", "-version")
     needs("mvn", "--version")

@@ -133,8 +133,8 @@ def _value(written: str) -> Any:
 
 
 def name_of(table: Table) -> str:
-    """The key of a table's definition: its title without the article or the brackets."""
-    return re.sub(r"^(a|an|the) ", "", table.title).strip("[]")
+    """The key of a table's definition: its title without the article or the brackets, fit for a reference's URL."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", re.sub(r"^(a|an|the) ", "", table.title)).strip("-")
 
 
 def _collect(kind: object, into: dict[str, Table]) -> None:

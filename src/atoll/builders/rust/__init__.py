@@ -1,6 +1,6 @@
 """Rust services, built by cargo into one program named like the service, at the artifact's top.
 
-Cargo.lock is followed where there is one. Crates are kept in the user's own CARGO_HOME, so a second build needs no
+Cargo.lock is followed where there is one. Crates are kept in the user's own CARGO_HOME, so a second build of a lock needs no
 network. A toolchain is never downloaded. Sources and `target` do not stay.
 """
 

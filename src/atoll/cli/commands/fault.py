@@ -68,11 +68,14 @@ def command(
       atoll fault orders --kill
       atoll fault
     """
+    given = {"kill": kill, "pause": pause, "latency": latency is not None, "abort": abort is not None}
+    kinds = [kind for kind, asked in given.items() if asked]
+    _possible(service, kinds, clear, plan)
     if service is None:
         return _list(session, session.client.faults())
     if clear:
         return _list(session, session.client.clear(service))
-    request = _request(kill, pause, latency, abort, percent, edge, replicas, lasts, session)
+    request = _request(kinds[0], latency, abort, percent, edge, replicas, lasts, session)
     if plan:
         return show(session, session.client.plan(request, service))
     view = session.client.inject(service, request)
@@ -84,9 +87,23 @@ def command(
     return 0
 
 
+def _possible(service: str | None, kinds: list[str], clear: bool, plan: bool) -> None:
+    """Raises Failed for what cannot be meant: a fault of nobody, none or several at once, one that is ended."""
+    given = [f"--{name}" for name in (*kinds, *(["clear"] if clear else []), *(["plan"] if plan else []))]
+    if service is None and given:
+        what, fix = f"{given[0]} is about no service", "such as `atoll fault orders --kill`"
+        raise Failed(what, "a fault is one service's", fix, id="usage")
+    if clear and len(given) > 1:
+        fix = "`atoll fault` shows them"
+        raise Failed(f"{' and '.join(given)} at once", "--clear ends the faults in force, now", fix, id="usage")
+    if service is not None and not clear and len(kinds) != 1:
+        what = f"{' and '.join(f'--{kind}' for kind in kinds)} at once" if kinds else "no fault was named"
+        fix = "one of --kill, --pause, --latency 300ms, --abort 503; run it twice for two"
+        raise Failed(what, "each call injects one fault", fix, id="usage")
+
+
 def _request(
-    kill: bool,
-    pause: bool,
+    kind: str,
     latency: str | None,
     abort: int | None,
     percent: int,
@@ -95,19 +112,13 @@ def _request(
     lasts: str,
     session: Session,
 ) -> FaultRequest:
-    """Exactly one kind. Raises Failed."""
+    """The daemon's. Raises Failed."""
     from atoll.cli.drafts import new_key
     from atoll.model.wire import FaultRequest
     from atoll.pipeline.provenance import author
 
-    asked = {"kill": kill, "pause": pause, "latency": latency is not None, "abort": abort is not None}
-    kinds = [kind for kind, given in asked.items() if given]
-    if len(kinds) != 1:
-        what = f"{' and '.join(f'--{kind}' for kind in kinds)} at once" if kinds else "no fault was named"
-        fix = "one of --kill, --pause, --latency 300ms, --abort 503; run it twice for two"
-        raise Failed(what, "each call injects one fault", fix, id="usage")
     return FaultRequest(
-        kind=kinds[0],  # type: ignore[arg-type]
+        kind=kind,  # type: ignore[arg-type]
         seconds=_seconds(lasts, "--for"),
         caller=edge,
         percent=percent,
