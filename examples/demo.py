@@ -1,4 +1,4 @@
-"""The promises, kept under load, in about a minute and a half: `make demo`.
+"""The promises, kept under load, in about two minutes: `make demo`.
 
 Copies the shop to a temporary folder, starts it with Atoll, and sends it a steady load through the gateway while orders
 is deployed and rolled back, a good and a bad release of web are tried on a part of the customers, a replica is killed,
