@@ -189,8 +189,15 @@ def test_after_the_switch_it_is_compared_with_what_was_before() -> None:
     bad = judge(POLICY, seconds(30, side(100, bad=5), nobody, beside=False))
     assert bad.outcome == "fail"
     assert bad.text == "5.00 % (150 of 3000) of its requests failed, compared with the stable release before"
-    assert judge(POLICY, seconds(60, side(100, ms=90), nobody, beside=False)).outcome == "fail"
     assert judge(POLICY, seconds(60, side(100), nobody, beside=False)).outcome == "pass"
+
+
+def test_after_the_switch_waiting_times_do_not_convict_as_more_load_makes_all_wait() -> None:
+    slow = judge(POLICY, seconds(60, side(100, ms=90), NOBODY, beside=False))
+    assert slow.outcome == "inconclusive"
+    assert "or there was more load" in slow.text
+    named = replace(POLICY, max_latency_s=0.05)
+    assert judge(named, seconds(60, side(100, ms=90), NOBODY, beside=False, policy=named)).outcome == "fail"
 
 
 def test_evidence_is_carried_over_the_switch() -> None:

@@ -211,7 +211,8 @@ def _latency(tracks: dict[str, Track], name: str, told: Sequence["_Waits"]) -> N
         return
     track = _counted(tracks, name, *map(sum, zip(*(one.counts for one in told), strict=True)))
     worse, fine = together(one.worse for one in told), together(one.fine for one in told)
-    tracks[name] = replace(track, worse=_mixed(track.worse, worse, MOST_SLOW), fine=_mixed(track.fine, fine, MOST_SLOW))
+    against = _mixed(track.worse, worse, MOST_SLOW) if worse else track.worse
+    tracks[name] = replace(track, worse=against, fine=_mixed(track.fine, fine, MOST_SLOW))
 
 
 class _Waits(NamedTuple):
@@ -242,7 +243,7 @@ def _waits(policy: AnalysisPolicy, block: Block, beside: bool) -> _Waits | None:
             fine += two_arms(regressed, mine.total, regressed + usual, everything, FINE)
             fine += bets(regressed, mine.total, regressed + usual, everything)
         else:
-            worse += above(slower, mine.total, min(0.9, _upper(before.at_least(high_s), before.total)))
+            # Over time it is load that waiting times tell: they may acquit, and never convict. `max_latency` does.
             fine += below(regressed, mine.total, min(0.9, before.at_least(low_s) / before.total))
         if share == QUANTILES[1]:
             counts = (mine.total, slower, other.total, slow)
@@ -395,7 +396,8 @@ def _sentence(policy: AnalysisPolicy, name: str, track: Track, outcome: Outcome)
             return f"{mine} of the requests to {edge} failed, {other} before the rollout"
     match outcome:
         case "inconclusive":
-            return f"{said}: too few to exclude {want}"
+            few = "too few" if track.other_total or metric != LATENCY else "too few, or there was more load,"
+            return f"{said}: {few} to exclude {want}"
         case "pass":
             return f"{said}: {want} is excluded"
     return said
