@@ -93,6 +93,9 @@ def test_a_bad_candidate_is_undone_and_stable_untouched(bad: Behaviour) -> None:
         view = await world.of()
         assert view.state == "up"
         assert view.release == "r1"
+        with pytest.raises(NotFound, match="nothing had the traffic before orders r1") as refused:
+            await world.environment.rollback("orders", RollbackRequest())
+        assert refused.value.why.startswith("orders r2 was undone already: ")
 
     world.run(scenario)
 

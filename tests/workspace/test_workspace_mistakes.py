@@ -274,3 +274,11 @@ def test_deep_nesting_is_told_not_a_crash(tmp_path: Path) -> None:
 )
 def test_every_mistake_names_its_page(tmp_path: Path, text: str, ids: list[str]) -> None:
     assert [problem.id for problem in problems(tmp_path, {"s/service.toml": f'run = "x"\n{text}\n'})] == ids
+
+
+def test_a_lone_mistake_brings_its_own_fix_and_several_the_command_that_lists_them() -> None:
+    one = Problem(
+        file="orders/service.toml", id="unknown-field", what="replcas is not a field", fix="did you mean 'replicas'?"
+    )
+    assert InvalidWorkspace([one]).fix == one.fix
+    assert "atoll check" in InvalidWorkspace([one, one]).fix

@@ -152,7 +152,7 @@ class Candidates:
         releases, target = self._records.releases_of(service), self.intent(service).target
         n = request.to if request.to is not None else self._before(service)
         if n not in releases:
-            raise _no_such_release(service, n, releases, target)
+            raise _no_such_release(service, n, releases, target, self._records.rollout_of(service))
         if n == target:
             raise Conflict(
                 f"{service} r{n} already has the traffic", "", f"see `atoll releases {service}`", id="already-current"
@@ -264,12 +264,16 @@ def active(rollout: Rollout | None) -> bool:
     return rollout is not None and rollout.phase not in ENDED | LIVE
 
 
-def _no_such_release(service: str, n: int, releases: Collection[int], target: int | None) -> NotFound:
-    """`n` 0 is the one before the current, when there is none."""
+def _no_such_release(
+    service: str, n: int, releases: Collection[int], target: int | None, last: Rollout | None
+) -> NotFound:
+    """`n` 0 is the one before the current, when there is none; a `last` rollout that was undone says why."""
     others = [known for known in releases if known != target]
     kept = f"kept are {', '.join(f'r{known}' for known in releases)}"
     if n:
         return NotFound(f"{service} has no release r{n}", kept, f"see `atoll releases {service}`", id="unknown-release")
+    if last is not None and last.phase == "undone" and last.stable == target:
+        kept = f"{service} r{last.candidate} was undone already: {last.reason}"
     fix = f"name one: `atoll rollback {service} --to r{max(others)}`" if others else f"see `atoll releases {service}`"
     return NotFound(f"nothing had the traffic before {service} r{target}", kept, fix, id="unknown-release")
 

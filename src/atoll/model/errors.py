@@ -58,7 +58,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InvalidWorkspace(UserError):
-    """All mistakes of a workspace's files at once. Exit code 2."""
+    """All mistakes of a workspace's files at once; a lone one brings its own fix. Exit code 2."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -67,7 +67,7 @@ class InvalidWorkspace(UserError):
         super().__init__(
             f"{count} problem{'s' if count != 1 else ''} in the workspace's files",
             f"{first.file}{f':{first.line}' if first.line else ''}: {first.what}",
-            "run `atoll check` for the whole list",
+            first.fix if count == 1 and first.fix else "run `atoll check` for the whole list",
             id="invalid-files",
         )
 
