@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.progress import Progress
     from atoll.workspace.names import Names
 
 
@@ -73,7 +73,7 @@ class PretendHooks:
     ) -> Mapping[str, Artifact | BuildFailed]:
         from atoll.model.errors import BuildFailed
         from atoll.model.state import Artifact
-        from atoll.pipeline.build import Progress
+        from atoll.pipeline.progress import Progress
 
         built: dict[str, Artifact | BuildFailed] = {}
         for name in services:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.progress import Progress
+    from atoll.pipeline.work import Site
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
 
@@ -95,16 +96,8 @@ class AppHooks:
 
         from atoll.pipeline.build import build_all
 
-        return asyncio.run(
-            build_all(
-                [workspace.services[name] for name in services],
-                root=Path(workspace.root),
-                artifacts=places.at.artifacts,
-                toolchains=places.at.toolchains,
-                jobs=None,
-                on_progress=tell,
-            )
-        )
+        specs = [workspace.services[name] for name in services]
+        return asyncio.run(build_all(specs, _site(places), workspace=workspace, on_progress=tell))
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
@@ -204,6 +197,13 @@ class AppHooks:
         from atoll.pipeline.by_hand import remove
 
         return remove(places.at.toolchains, places.at.artifacts, workspace, tool, force=force, plan=plan)
+
+
+def _site(places: EnvironmentPlaces) -> Site:
+    from atoll.pipeline.work import Site
+
+    at = places.at
+    return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records)
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.progress import Progress
     from atoll.workspace.names import Names
 
     Say = Callable[[str], None]

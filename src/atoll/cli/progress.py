@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atoll.cli.client import Client
     from atoll.cli.session import Session
     from atoll.model.wire import OperationView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.progress import Progress
 
 DEPLOY_FAILED = 3
 UNDECIDED = 9

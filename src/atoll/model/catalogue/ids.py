@@ -71,6 +71,7 @@ ErrorId = Literal[
     "build-step-failed",
     "unknown-task",
     "tasks-in-a-circle",
+    "need-failed",
     "build-busy",
     "tool-missing",
     "unknown-toolchain",
