@@ -41,7 +41,7 @@ class Analyst:
         self._asked_s: dict[str, float] = {}
         self._asking: set[str] = set()
         self._usual: tuple[float, Mapping[str, Side]] = (-1.0, {})  # of the stable release, until when
-        self._baselines: dict[str, tuple[int, Counts]] = {}  # of its callers' releases, before the candidate had traffic
+        self._baselines: dict[str, tuple[int, Counts]] = {}  # of callers: release, before
 
     def look(self, rollout: Rollout, candidate: Release, now: Now) -> Verdict | None:
         """The verdict now; None while the rollout is not to be judged."""
