@@ -32,6 +32,7 @@ from atoll.pipeline.order import Kit, Order, Work, files_of, folder_of, order, t
 from atoll.pipeline.progress import Phase, Progress
 from atoll.pipeline.provide import Shelf
 from atoll.pipeline.run import Output, run, settle
+from atoll.pipeline.scope import Scoped
 from atoll.pipeline.toolchains import Missing
 from atoll.ports import Step
 
@@ -157,13 +158,14 @@ class Making:
         """Copy the inputs; the order is made of the copy, so that the key tells what is built."""
         if self.work.task.in_place:
             return self.fingerprint()
-        return inputs.copy(self.folder, self.select(), stage.tree, self.stop)
+        cut = self.select()
+        return inputs.copy(self.folder, cut.entries, stage.tree, self.stop, cut.rewritten)
 
     def fingerprint(self) -> tuple[Input, ...]:
         """The inputs as they are now."""
-        return inputs.fingerprint(self.folder, self.select(), memory_of(self.work, self.artifacts), self.stop)
+        return taken_as_it_is(self.work, self.shop.kit.root, self.artifacts, self.stop)
 
-    def select(self) -> list[inputs.Entry]:
+    def select(self) -> Scoped:
         """The files that go in."""
         return files_of(self.work, self.shop.kit.root, self.artifacts.root)
 
@@ -365,9 +367,11 @@ def cached(record: Record) -> Made:
     )
 
 
-def memory_of(work: Work, artifacts: Artifacts) -> Path:
-    """The file that remembers what its inputs looked like, and their hashes."""
-    return artifacts.cache / f"files-{work.name}"
+def taken_as_it_is(work: Work, root: Path, artifacts: Artifacts, stop: threading.Event) -> tuple[Input, ...]:
+    """The inputs as they are in the work tree now, by remembered hashes. Raises UserError and Stopped."""
+    memory = artifacts.cache / f"files-{work.name}"
+    cut = files_of(work, root, artifacts.root)
+    return inputs.fingerprint(folder_of(work, root), cut.entries, memory, stop, cut.rewritten)
 
 
 def _joined(first: Mapping[str, str], then: Mapping[str, str]) -> dict[str, str]:

@@ -18,9 +18,11 @@ from atoll.model.task import BUILD, Task, task_id
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
-from atoll.pipeline.inputs import Entry, Input, select
+from atoll.pipeline.globs import EVERYTHING
+from atoll.pipeline.inputs import Input, select
 from atoll.pipeline.key import Manifest, key_of
 from atoll.pipeline.provide import Shelf
+from atoll.pipeline.scope import Scoped, scoped
 from atoll.pipeline.toolchains import Chosen, Toolchains, asked_language
 from atoll.pipeline.tools import Tools, this_platform
 
@@ -36,6 +38,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
     spec: ServiceSpec
     task: Task
+    service: ServiceSpec  # as its file says it: what the task shares with the build
 
     @property
     def id(self) -> str:
@@ -107,7 +110,7 @@ def build_of(spec: ServiceSpec) -> Work:
         passed=made.passed,
         timeout_s=made.timeout_s,
     )
-    return Work(spec=spec, task=task)
+    return Work(spec=spec, task=task, service=spec)
 
 
 def task_of(spec: ServiceSpec, task: Task) -> Work:
@@ -123,7 +126,7 @@ def task_of(spec: ServiceSpec, task: Task) -> Work:
         passed=task.passed,
         timeout_s=task.timeout_s,
     )
-    return Work(spec=msgspec.structs.replace(spec, build=build), task=task)
+    return Work(spec=msgspec.structs.replace(spec, build=build), task=task, service=spec)
 
 
 def works_of(workspace: WorkspaceSpec) -> dict[str, Work]:
@@ -140,21 +143,36 @@ def folder_of(work: Work, root: Path) -> Path:
     return Path(os.path.normpath(root / work.spec.folder / work.spec.build.context))
 
 
-def files_of(work: Work, root: Path, artifacts: Path) -> list[Entry]:
-    """The files that go in. A repository's top, or a context above the service, holds others': theirs are no input.
+def files_of(work: Work, root: Path, artifacts: Path) -> Scoped:
+    """The files that go in, cut to what the service reaches. Raises UserError like `inputs.select`.
 
-    Raises UserError like `inputs.select`.
+    A repository's top, or a context above the service, holds others': theirs are no input.
     """
+    folder = folder_of(work, root)
     found = select(
-        folder_of(work, root),
-        work.spec.build.inputs,
+        folder,
+        patterns_of(work),
         root=Path(os.path.normpath(root / work.spec.root)),
         skip=OURS,
         artifacts=artifacts,
     )
     if work.spec.build.context == "." and work.spec.folder != work.spec.root:
-        return found
-    return [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
+        return Scoped(found)
+    theirs = [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
+    if work.task.name != BUILD and work.task.inputs != EVERYTHING:
+        return Scoped(theirs)
+    return scoped(work.service, theirs, folder)
+
+
+def patterns_of(work: Work) -> tuple[str, ...]:
+    """Globs of the files that go in, relative to the context.
+
+    A task that says none gets all that the service has: in a context above it, what the build gets and its own folder.
+    """
+    built, inside = work.service.build.inputs, work.service.inside
+    if work.task.name == BUILD or work.task.inputs != EVERYTHING or built == EVERYTHING or inside == ".":
+        return work.task.inputs
+    return (*built, f"{inside}/**")
 
 
 def order(

@@ -19,12 +19,11 @@ from atoll.model.errors import BuildFailed, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.state import Author
 from atoll.model.task import BUILD
-from atoll.pipeline import inputs
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
 from atoll.pipeline.key import Manifest, differences
 from atoll.pipeline.lock import try_lock
-from atoll.pipeline.making import Made, Making, Shop, cached, memory_of
-from atoll.pipeline.order import Order, Work, files_of, folder_of, kit, order
+from atoll.pipeline.making import Made, Making, Shop, cached, taken_as_it_is
+from atoll.pipeline.order import Order, Work, folder_of, kit, order
 from atoll.pipeline.progress import Phase, Progress
 from atoll.pipeline.provenance import Provenance
 from atoll.pipeline.provide import Shelf
@@ -125,9 +124,8 @@ class Crew:
                     if isinstance(found := self.known[need], UserError):
                         raise found  # without its needs' keys it has none
                     keys[need] = found.key
-                entries = files_of(work, self.root, self.artifacts.root)
+                taken = taken_as_it_is(work, self.root, self.artifacts, self._stop)
                 folder = folder_of(work, self.root)
-                taken = inputs.fingerprint(folder, entries, memory_of(work, self.artifacts), self._stop)
                 self.known[id] = order(work, taken, folder, needs=keys, kit=self.shop.kit, fresh=False)
             except UserError as exc:
                 self.known[id] = exc  # judged in the copy: the folder around the original may mislead a tool
