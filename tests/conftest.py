@@ -52,24 +52,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not pyfuncitem.get_closest_marker("powerless") or os.geteuid() or os.environ.get(POWERLESS):
         return None
     away = "-dac_override,-dac_read_search,-fowner"
-    done = subprocess.run(
-        [
-            "setpriv",
-            f"--bounding-set={away}",
-            f"--inh-caps={away}",
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            pyfuncitem.nodeid,
-        ],
-        env={**os.environ, POWERLESS: "1", "PYTEST_XDIST_WORKER": ""},
-        cwd=pyfuncitem.config.rootpath,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as own:  # pytest's usual folder is cleaned by the one outside
+        argv = [sys.executable, "-m", "pytest", "-q", f"--basetemp={own}/tests", pyfuncitem.nodeid]
+        done = subprocess.run(
+            ["setpriv", f"--bounding-set={away}", f"--inh-caps={away}", *argv],
+            env={**os.environ, POWERLESS: "1", "PYTEST_XDIST_WORKER": ""},
+            cwd=pyfuncitem.config.rootpath,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout, done.stdout
     return True
