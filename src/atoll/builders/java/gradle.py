@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Scope, Step, Tool, Toolchain
 
 _SCRIPTS = ("build.gradle.kts", "build.gradle")
 _GRADLE = Tool(name="gradle", fix="add the wrapper (`gradle wrapper`), or install Gradle", version=("gradle", "-v"))
@@ -28,6 +28,10 @@ class GradleBuilder:
     def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """The JDK, and Gradle where the project brings none."""
         return (JAVAC,) if "gradlew" in files else (JAVAC, _GRADLE)
+
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """What settings say is a program: all of the context."""
+        return None
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The task that makes something to run, then keep that."""

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from atoll.builders.java.jdk import CLASSES, JAVAC, JDK, LIB, class_path
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Scope, Step, Tool, Toolchain
 
 _PROJECTS = frozenset(
     {
@@ -36,6 +36,10 @@ class JavaBuilder:
     def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """The compiler."""
         return (JAVAC,)
+
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """All of the context."""
+        return None
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then drop the sources. Raises UserError when there is nothing to compile."""

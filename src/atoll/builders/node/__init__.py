@@ -12,7 +12,7 @@ from typing import Any
 from atoll.builders.node.managers import manager_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Step, Tool, Toolchain, Wheel
+from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
 
 _PYTHON = frozenset({"pyproject.toml", "requirements.txt", "uv.lock", "setup.py"})
 _HOOKS = frozenset({"preinstall", "install", "postinstall", "prepublish", "prepare"})  # npm runs them at an install
@@ -83,6 +83,10 @@ class NodeBuilder:
         if not self.steps(spec, files, folder):
             return (_PLAIN,)
         return (_NODE, manager_of(spec, files, folder).tool)
+
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """All of the context."""
+        return None
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The commands of the package manager. Raises UserError for a broken package.json or a lock of none we know."""

@@ -13,7 +13,7 @@ from typing import Any
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Step, Tool, Toolchain
+from atoll.ports import Pin, Scope, Step, Tool, Toolchain
 
 VENV = ".venv"
 
@@ -90,6 +90,10 @@ class PythonBuilder:
     def tools(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Tool]:
         """What uv needs: itself and an interpreter; without anything to install, python3 only where it is there."""
         return (_UV, _INTERPRETER) if self.steps(spec, files, folder) else (_PLAIN,)
+
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """All of the context."""
+        return None
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The commands of uv; none when there is nothing to install. Raises UserError for a broken pyproject.toml."""
