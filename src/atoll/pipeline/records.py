@@ -1,6 +1,6 @@
 """What became of tasks, in one SQLite file of the workspace, shared by any number of processes.
 
-`work` writes it; `atoll affected`, `why`, gates and reports read it. It is history and cache: no result depends on it
+`work` writes it; atoll affected, `why`, gates and reports read it. It is history and cache: no result depends on it
 (results have completion records of their own, see `artifacts`), so a damaged file is put aside and begun anew. Blocking;
 one object may be used from several threads.
 """
