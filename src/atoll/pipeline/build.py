@@ -363,7 +363,7 @@ class _Build:
             builder=builder.name,
             platform=order.manifest.platform,
             path=os.fspath(folder),
-            command_env=_joined(builder.command_env(order.files, folder), order.at_run),
+            command_env=_joined(builder.command_env(self.spec, order.files, folder), order.at_run),
         )
         self.artifacts.finish(
             Record(
