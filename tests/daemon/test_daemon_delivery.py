@@ -388,7 +388,7 @@ def test_a_check_is_not_asked_again_before_it_has_answered() -> None:
         assert rollout is not None
         assert rollout.stage == "watching"
         candidate = world.environment._records.releases_of("orders")[2]
-        analyst, began = Analyst("orders", world.environment._signals), world.clock.now()
+        analyst, began = Analyst("orders", world.environment._signals, lambda _: None), world.clock.now()
 
         def due(after_s: float) -> list[str]:
             now = replace(began, boot_s=began.boot_s + after_s)
@@ -398,5 +398,43 @@ def test_a_check_is_not_asked_again_before_it_has_answered() -> None:
         assert (due(0), due(10), due(30)) == (["smoke"], [], [])
         analyst.answered(rollout.id, "smoke", True, "status 200")
         assert (due(31), due(32)) == (["smoke"], [])
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("failing", "outcome"), [(1, "undone"), (2, "live")], ids=["its-settled-release", "its-candidate"]
+)
+def test_a_caller_that_suffers_speaks_by_its_settled_release_only(failing: int, outcome: str) -> None:
+    """What a canary of web breaks at web is no reason to take orders back; what orders breaks at web is."""
+    world = World()
+    policy = replace(QUICK, strategy="all-at-once", steps=(), bake_s=120.0)
+
+    async def come() -> None:
+        draw = random.Random(7)
+        while True:
+            baking = world.environment._records.rollout_of("orders")
+            bad = baking is not None and baking.candidate == 2
+            for release, count in ((1, 90), (2, 10)):
+                failed = sum(draw.random() < 0.5 for _ in range(count)) if bad and release == failing else 0
+                world.traffic.count(EdgeKey("", 0, "web", release), Counts(requests=count, failures=failed))
+                for version in (1, 2):
+                    world.traffic.count(EdgeKey("web", release, "orders", version), Counts(requests=count))
+            await world.clock.sleep(1.0)
+
+    async def scenario() -> None:
+        await world.live(spec(rollout=policy))
+        await world.live(spec(name="web"))
+        task = asyncio.create_task(come())
+        await world.clock.sleep(700)
+        paused = replace(QUICK, steps=(RolloutStep(weight_pct=10, hold_s=3000.0, approve=True),))
+        await world.deploy(spec(name="web", version="v2", rollout=paused))
+        await world.clock.sleep(5)
+        await world.deploy(spec(version="v2", rollout=policy))
+        await world.clock.sleep(90)
+        rollout = world.environment._records.rollout_of("orders")
+        task.cancel()
+        assert rollout is not None
+        assert rollout.phase == outcome, rollout.reason
 
     world.run(scenario)

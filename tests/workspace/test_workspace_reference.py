@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from atoll.model import spec
+from atoll.model.task import Task
 from atoll.workspace import reference
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_workspace import WORKSPACE
@@ -60,7 +61,7 @@ def test_every_example_of_a_workspace_makes_one(tmp_path: Path, field: Field, mo
 FROM_ELSEWHERE = {
     (spec.ServiceSpec, "folder"), (spec.ServiceSpec, "root"),  # where the file lies
     (spec.Call, "callee"), (spec.Port, "name"), (spec.Check, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
-    (spec.Job, "name"), (spec.Before, "env"),  # the table's name; that of the job
+    (spec.Job, "name"), (Task, "name"), (spec.Before, "env"),  # the table's name; that of the job
     (spec.RenderedFile, "text"),  # the short form, or what the template holds
     (spec.Store, "name"), (spec.Store, "env"), (spec.Store, "shared"),  # the service's and the workspace's table share it
     (spec.Call, "policy"), (spec.Route, "policy"),  # its fields stand beside the others

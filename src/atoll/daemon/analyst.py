@@ -5,7 +5,7 @@ this one ended; seconds that nobody watched are missing, not guessed. Decides no
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -30,8 +30,9 @@ _NOTHING = Side(0, 0, Histogram())
 class Analyst:
     """One service's. `look` is called at least each second while a rollout of it is to be judged."""
 
-    def __init__(self, service: str, signals: Signals) -> None:
-        self.service, self._signals = service, signals
+    def __init__(self, service: str, signals: Signals, settled: Callable[[str], int | None]) -> None:
+        """`settled` tells a service's release that is no candidate now; None when there is none."""
+        self.service, self._signals, self._settled = service, signals, settled
         self._rollout = ""
         self._analysis = Analysis()
         self._verdict: Verdict | None = None
@@ -40,7 +41,7 @@ class Analyst:
         self._asked_s: dict[str, float] = {}
         self._asking: set[str] = set()
         self._usual: tuple[float, Mapping[str, Side]] = (-1.0, {})  # of the stable release, until when
-        self._baselines: dict[str, Counts] = {}  # of its callers, before the candidate had any traffic
+        self._baselines: dict[str, tuple[int, Counts]] = {}  # of callers: release, before
 
     def look(self, rollout: Rollout, candidate: Release, now: Now) -> Verdict | None:
         """The verdict now; None while the rollout is not to be judged."""
@@ -137,15 +138,20 @@ class Analyst:
     def _neighbours(
         self, mine: Mapping[str, Side], rollout: Rollout, from_s: float, to_s: float
     ) -> Iterator[Neighbour]:
-        """Services that call the candidate: one that answers well and breaks its callers is a bad candidate, too."""
+        """Services that call the candidate: one that answers well and breaks its callers is a bad candidate, too.
+
+        Each by the release that it was settled on at the first look: what a candidate of its own breaks is not our doing.
+        """
         began_s = first_traffic_s(rollout)
-        for caller in sorted(mine):
-            if caller:
-                seen = self._signals.window(caller, None, from_s, to_s).counts
-                if caller not in self._baselines:
-                    self._baselines[caller] = self._signals.window(caller, None, began_s - BASELINE_S, began_s).counts
-                before = self._baselines[caller]
-                yield Neighbour(caller, seen.requests, seen.failures, before.requests, before.failures)
+        for caller in sorted(name for name in mine if name):
+            if caller not in self._baselines:
+                if (release := self._settled(caller)) is None:
+                    continue
+                before = self._signals.window(caller, release, began_s - BASELINE_S, began_s).counts
+                self._baselines[caller] = release, before
+            release, before = self._baselines[caller]
+            seen = self._signals.window(caller, release, from_s, to_s).counts
+            yield Neighbour(caller, seen.requests, seen.failures, before.requests, before.failures)
 
 
 def judged(rollout: Rollout) -> bool:

@@ -85,7 +85,7 @@ class ServiceLoop:
         self._timetable = Timetable(service, records, clock, self._jobs_written)
         self._hint = asyncio.Event()
         self._measures: dict[str, Measure] = {}
-        self._analyst = Analyst(service, collector.signals)
+        self._analyst = Analyst(service, collector.signals, records.settled)
         self._saved_s = 0.0
         self._tasks: asyncio.TaskGroup
 

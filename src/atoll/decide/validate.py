@@ -6,7 +6,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from atoll.decide import placeholders
+from atoll.decide import placeholders, tasks
 from atoll.decide.ownership import shared_data
 from atoll.decide.problem import env_field, problem
 from atoll.model.errors import Problem
@@ -42,6 +42,7 @@ def check(
         *_clashing_routes(workspace.services.values()),
         *_writable(workspace.services.values()),
         *shared_data(workspace),
+        *tasks.check(workspace),
     ]
 
 

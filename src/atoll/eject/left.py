@@ -195,6 +195,10 @@ def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         recipe = Recipe("command")
     if spec.build.tool:
         yield f"`build.tool` {spec.build.tool}: have this version on the PATH, and choose the image that has it."
+    if spec.build.needs:
+        yield f"`build.needs`: nothing builds {', '.join(spec.build.needs)} first; do so before `build.sh`."
+    if spec.build.inherit or spec.build.passed:
+        yield "`build.inherit`, `build.pass`: `build.sh` takes all of the environment of whoever runs it."
     if spec.build.provide:
         yield "`build.provide`: nothing fetches the toolchain; install it where the service is built and runs."
     if spec.build.inputs != ("**",) or spec.build.outputs != ("**",):

@@ -9,22 +9,12 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.command import Command as Command  # noqa: PLC0414 (part of every spec: found here)
 from atoll.model.errors import Problem
+from atoll.model.task import Task
 from atoll.model.templates import SECRET_PREFIX, placeholders
 
 Protocol = Literal["http", "grpc", "tcp"]
-
-
-class Command(msgspec.Struct, frozen=True):
-    """What to run: an argument vector, or one line for `/bin/sh -c`. Templates (`{port}`) are still in it."""
-
-    argv: tuple[str, ...] = ()
-    shell: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The command as a person would write it."""
-        return self.shell if self.shell is not None else " ".join(self.argv)
 
 
 class SecretRef(msgspec.Struct, frozen=True, tag="secret"):
@@ -268,6 +258,9 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ("**",)  # globs relative to `context`, .gitignore respected
     outputs: tuple[str, ...] = ("**",)  # what of the build folder is kept
     env: Mapping[str, str] = {}
+    needs: tuple[str, ...] = ()  # tasks, of this service or of others (`catalog.build`), that pass first
+    inherit: tuple[str, ...] = ()  # variables of the caller's environment; their values count
+    passed: tuple[str, ...] = ()  # the same, and their values do not count: tokens, addresses of mirrors
     timeout_s: float = 900.0
 
 
@@ -450,5 +443,6 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     root: str  # absolute path
     environment: EnvironmentSpec
     services: Mapping[str, ServiceSpec] = {}
+    tasks: Mapping[str, tuple[Task, ...]] = {}  # of each service, besides its build; no part of its releases
     stores: Mapping[str, Store] = {}  # those of atoll.toml, whether a service uses them or not
     warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at

@@ -1,4 +1,4 @@
-"""The content key: SHA-256 over a canonical manifest of everything that may change what a build makes.
+"""The content key: SHA-256 over a canonical manifest of everything that may change what a task makes, or says.
 
 Two builds with one key are the same build, so the manifest holds neither the environment (production or local) nor the
 run command: changing them rebuilds nothing. It is kept beside the artifact, and `differences` says why a key changed.
@@ -10,17 +10,19 @@ from collections.abc import Mapping
 
 import msgspec
 
+from atoll.model.task import BUILD
 from atoll.pipeline.inputs import Input
 from atoll.ports import Step
 
-RECIPE = 1  # of the pipeline itself: raise it when the same manifest comes to make something else
+RECIPE = 2  # of the pipeline itself: raise it when the same manifest comes to make something else
 KEY_LENGTH = 40  # 160 of the 256 bits, as many as git's: scripts in a venv carry the path in a line of bounded length
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes into a build."""
+    """What goes into a task. `needs` has the keys of what it needs, `inherited` SHA-256s of values, never the values."""
 
     pipeline: int = RECIPE
+    task: str = BUILD
     builder: str
     recipe: int
     steps: tuple[Step, ...]
@@ -29,6 +31,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tools: Mapping[str, str]
     platform: str
     inputs: tuple[Input, ...]
+    needs: Mapping[str, str] = {}
+    inherited: Mapping[str, str] = {}
 
 
 def key_of(manifest: Manifest) -> str:
@@ -45,17 +49,23 @@ def differences(old: Manifest, new: Manifest) -> tuple[str, ...]:
     said += [_file(before[path], item) for path, item in after.items() if path in before and before[path] != item]
     said += _mapping("tool", old.tools, new.tools)
     said += _mapping("build variable", old.env, new.env)
+    said += [f"variable {name} changed" for name in sorted(_unequal(old.inherited, new.inherited))]
+    said += [f"{task} changed" for task in sorted(_unequal(old.needs, new.needs))]
     if old.builder != new.builder:
         said.append(f"builder {old.builder} -> {new.builder}")
     if [step.command for step in old.steps] != [step.command for step in new.steps]:
-        said.append("build steps changed")
+        said.append("steps changed")
     if old.outputs != new.outputs:
-        said.append("build outputs changed")
+        said.append("outputs changed")
     if old.platform != new.platform:
         said.append(f"platform {old.platform} -> {new.platform}")
     if not said and old != new:
         said.append("Atoll builds it in another way now")
     return tuple(said)
+
+
+def _unequal(old: Mapping[str, str], new: Mapping[str, str]) -> set[str]:
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
 
 
 def _file(old: Input, new: Input) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from atoll.model.state import Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
+from atoll.model.state import ENDED, LIVE, Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
 
 _log = logging.getLogger(__name__)
@@ -74,6 +74,14 @@ class Records:
         """The newest rollout of a service, ended or not."""
         found = [row for row in self.rollouts.values() if row.service == service]
         return max(found, key=lambda row: row.started_wall) if found else None
+
+    def settled(self, service: str) -> int | None:
+        """The release that is no candidate: the stable one of a rollout under way, else what is wanted."""
+        rollout = self.rollout_of(service)
+        if rollout is not None and rollout.phase not in ENDED | LIVE:
+            return rollout.stable
+        intent = self.intents.get(service)
+        return intent.target if intent else None
 
     def live_since(self, service: str, release: int) -> float:
         """Since when a release has the traffic (wall); when it was made, where nothing tells."""

@@ -13,6 +13,7 @@ from atoll.workspace.fields_health import HEALTH
 from atoll.workspace.fields_jobs import JOBS
 from atoll.workspace.fields_rollout import ROLLOUT
 from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
+from atoll.workspace.fields_tasks import INHERIT, NEEDS, PASS, TASKS
 from atoll.workspace.fields_values import (
     COMMAND,
     FOLDER,
@@ -81,6 +82,9 @@ BUILD_TABLE = Table(
         ),
         Field("outputs", ListOf(GLOB, least=1), "What of the result is kept.", ('["dist/**"]',)),
         Field("env", MapOf(VARIABLE, Scalar()), "Variables of the build only.", ('{ NODE_ENV = "production" }',)),
+        NEEDS,
+        INHERIT,
+        PASS,
         Field("timeout", Duration(1, 86_400), "A build that takes longer has failed.", ('"30m"',), into="timeout_s"),
     ),
     Build,
@@ -316,6 +320,16 @@ SERVICE = Table(
             default="none",
         ),
         Field(
+            "tasks",
+            TASKS,
+            "What is done with the files besides the build, each by its name: tests, lints, generated code.",
+            (
+                '{ test = "go test ./..." }',
+                '{ lint = "ruff check .", test = { run = "./test {needs.build}", needs = ["build"] } }',
+            ),
+            default="none",
+        ),
+        Field(
             "env",
             ServiceEnv(),
             "Variables. A table in it, named like an environment, holds what differs there. See [Templates](#templates).",
@@ -369,6 +383,10 @@ SERVICE = Table(
         "timeout": "a timeout belongs to a call, a route, a probe or the build",
         "cron": 'a job with a schedule: jobs.nightly = { run = "...", schedule = "0 3 * * *" }',
         "schedule": "it belongs to a job: [jobs.NAME]",
+        "test": 'it is a task: tasks.test = "go test ./..."',
+        "tests": 'they are tasks: tasks.test = "go test ./..."',
+        "lint": 'it is a task: tasks.lint = "ruff check ."',
+        "scripts": "they are called `tasks`",
         "before": "it belongs to [rollout]",
         "migrate": 'it is `before` in [rollout]: rollout.before = "./migrate"',
         "release": "what runs before a release is `before` in [rollout]",

@@ -16,6 +16,7 @@ from atoll.decide.validate import check
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
 from atoll.model.spec import Command, EnvironmentSpec, EnvValue, RolloutSpec, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
+from atoll.model.task import Task
 from atoll.workspace import template_files
 from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service, without_root
 from atoll.workspace.authorities import read_authorities
@@ -81,13 +82,15 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
     untold = unread(files.raw.get(WORKSPACE_FILE, {}), top) | (set(top.get("stores", {})) - set(shared))
     found = find(root, top.get("services"), top.get("roots", ()))
     files.add(found.problems)
-    services, unsure = _services(files, found.places, _Around(env, shared, untold, environment, environments))
+    around = _Around(env, shared, untold, environment, environments)
+    services, tasks, unsure = _services(files, found.places, around)
     workspace = WorkspaceSpec(
         name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
         root=str(root),
         environment=spec,
         stores=shared,
         services={name: address_templates(each, services) for name, each in services.items()},
+        tasks=tasks,
     )
     if found.absent:
         workspace, doubts = without_root(workspace)
@@ -239,9 +242,14 @@ class _Around(NamedTuple):
     environments: set[str]
 
 
-def _services(files: _Files, places: Sequence[Place], around: _Around) -> tuple[dict[str, ServiceSpec], set[str]]:
-    """Every service by name, and those whose ports are not known for sure because of mistakes in their file."""
+def _services(
+    files: _Files, places: Sequence[Place], around: _Around
+) -> tuple[dict[str, ServiceSpec], dict[str, tuple[Task, ...]], set[str]]:
+    """Every service by name, the tasks of those that have some, and those whose ports are not known for sure because of
+    mistakes in their file.
+    """
     services: dict[str, ServiceSpec] = {}
+    tasks: dict[str, tuple[Task, ...]] = {}
     unsure: set[str] = set()
     for folder, root in places:
         file = SERVICE_FILE if folder == "." else f"{folder}/{SERVICE_FILE}"
@@ -279,11 +287,13 @@ def _services(files: _Files, places: Sequence[Place], around: _Around) -> tuple[
         files.mistakes(file, known.mistakes)
         files.add(_absent_contracts(files.root, file, given))
         files.add(read_authorities((files.root / file).parent, file, given))
+        if own := given.pop("tasks", {}):
+            tasks[name] = tuple(own.values())
         fields = {**given, "name": name, "root": root}
         spec = service(fields, folder, around.env, around.environment, stores)
         services[name], problems = template_files.filled_in(files.root, spec)
         files.add(problems)
-    return dict(sorted(services.items())), unsure
+    return dict(sorted(services.items())), tasks, unsure
 
 
 def _absent_contracts(root: Path, file: str, given: Mapping[str, Any]) -> Iterator[Problem]:

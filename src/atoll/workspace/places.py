@@ -38,6 +38,16 @@ class Places:
         return self.workspace / "artifacts"
 
     @property
+    def records(self) -> Path:
+        """What became of tasks, and the snapshot of the work tree, shared by all environments; the pipeline makes it."""
+        return self.workspace / "records.db"
+
+    @property
+    def cache(self) -> Path:
+        """Results of tasks, compressed, by their digests, shared by all environments; the pipeline makes it."""
+        return self.workspace / "cache"
+
+    @property
     def toolchains(self) -> Path:
         """Compilers that were fetched for the workspace, shared by all environments; the pipeline makes it."""
         return self.workspace / "toolchains"

@@ -19,6 +19,7 @@ from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_TABLE, STEP_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
+from atoll.workspace.fields_tasks import TASK_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, ROOT_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
 
@@ -84,6 +85,14 @@ shell's `${HOME}`.
 _SECTIONS: tuple[tuple[str, str, Table], ...] = (
     ("## service.toml", "", SERVICE),
     ("### Build", "`[build]`; in short, a command or a list of commands.", BUILD_TABLE),
+    (
+        "### Tasks",
+        (
+            '`[tasks.NAME]`; in short, a command or a list of commands: `tasks.test = "go test ./..."`. What a task is and'
+            " when it runs: [pipelines](howto/pipelines.md)."
+        ),
+        TASK_TABLE,
+    ),
     (
         "### Ports",
         (

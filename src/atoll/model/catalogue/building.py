@@ -19,6 +19,21 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "unknown-task",
+            "There is no such task",
+            'orders/service.toml:9: tasks.test.needs[0] names no task: "biuld"',
+            "`needs` and the command line name a task of the service (`build`, `test`), or of another one (`catalog.build`). "
+            "Every service has `build`; all others stand in its `[tasks]`.",
+            ("Correct the name; the fix says which one is near.", "Declare it: `[tasks]` of that service."),
+        ),
+        Page(
+            "tasks-in-a-circle",
+            "Tasks need each other in a circle",
+            "orders/service.toml:9: tasks.gen.needs goes in a circle: orders.gen -> orders.build -> orders.gen",
+            "A task runs when all that it needs has passed. In a circle none could be the first.",
+            ("Take one of the needs out: the message has the whole circle.",),
+        ),
+        Page(
             "build-busy",
             "Another process builds the same",
             "error[build-busy]: orders: another process has been building the same for 600 s",

@@ -70,6 +70,8 @@ ErrorId = Literal[
     "unpublished-topic",
     # building.py
     "build-step-failed",
+    "unknown-task",
+    "tasks-in-a-circle",
     "build-busy",
     "tool-missing",
     "unknown-toolchain",
