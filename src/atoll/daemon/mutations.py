@@ -211,7 +211,9 @@ class Mutations:
             prepares=needed(kind, release, self._records.runs_of(service)),
         )
         if isinstance(request, DeployRequest) and request.quick:
-            rollout = msgspec.structs.replace(rollout, quick=True, strategy="all-at-once", why="`atoll dev` asked for it")
+            rollout = msgspec.structs.replace(
+                rollout, quick=True, strategy="all-at-once", why="`atoll dev` asked for it"
+            )
         elif kind == "deploy":
             choice = choose(release, admitted.stable, replicas(intent, release), loop.load())
             rollout = msgspec.structs.replace(rollout, **choice._asdict())
