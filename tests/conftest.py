@@ -1,8 +1,14 @@
 """What every test directory shares: which tests may be run a second time (see scripts/test and CONTRIBUTING.md)."""
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+POWERLESS = "ATOLL_TEST_POWERLESS"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,3 +44,25 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--rerunnable")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Failures(Path(path)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test marked `powerless` is about files that one may not write. As root it runs in a process that may not either."""
+    if not pyfuncitem.get_closest_marker("powerless") or os.geteuid() or os.environ.get(POWERLESS):
+        return None
+    away = "-dac_override,-dac_read_search,-fowner"
+    with tempfile.TemporaryDirectory() as own:  # pytest's usual folder is cleaned by the one outside
+        argv = [sys.executable, "-m", "pytest", "-q", f"--basetemp={own}/tests", pyfuncitem.nodeid]
+        done = subprocess.run(
+            ["setpriv", f"--bounding-set={away}", f"--inh-caps={away}", *argv],
+            env={**os.environ, POWERLESS: "1", "PYTEST_XDIST_WORKER": ""},
+            cwd=pyfuncitem.config.rootpath,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout, done.stdout
+    return True

@@ -347,6 +347,20 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     wheel: Wheel | None = None  # None: no package registry has it
 
 
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service reaches of a context that holds others, too, by what the workspace's own files declare.
+
+    Paths are POSIX and relative to the context. A scope holds while the context has files of the same names, and those
+    in `reads` the same content: nothing else was looked at.
+    """
+
+    folders: tuple[str, ...] = ()  # all that is below them goes in; "." is everything
+    files: tuple[str, ...] = ()  # further single files
+    rewritten: Mapping[str, str] = {}  # manifests and lockfiles, cut to what goes in: path -> the text in their place
+    why: Mapping[str, str] = {}  # folder or file -> what asks for it; "." -> why everything goes in
+    reads: tuple[str, ...] = ()
+
+
 class Builder(Protocol):
     """How artifacts of one technology are made. Runs nothing: returns what to run.
 
@@ -367,11 +381,19 @@ class Builder(Protocol):
         """What must be on the PATH for `steps`. Raises UserError like `steps`."""
         ...
 
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """What the service reaches of a context above it; None where no workspace is there to tell, so that all goes in.
+
+        Never too little: what cannot be understood is everything, and `why["."]` says so. What it is cut to has to
+        build by the same steps, with the lock enforced, and its own scope is the same again.
+        """
+        ...
+
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """What to run in the clean copy of the inputs. Raises UserError when the files cannot be built as they are."""
         ...
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """What the run command's environment needs of the finished artifact `folder` (PATH entries go in "PATH+")."""
         ...
 

@@ -68,6 +68,7 @@ OTHER: dict[str, Any] = {
     "build.steps": (Command(shell="make"),),
     "build.context": "..",
     "build.inputs": ("src",),
+    "build.shared": ["proto"],
     "build.outputs": ("dist",),
     "build.env": {"A": "b"},
     "build.needs": ("lint",),

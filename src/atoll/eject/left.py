@@ -201,8 +201,8 @@ def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         yield "`build.inherit`, `build.pass`: `build.sh` takes all of the environment of whoever runs it."
     if spec.build.provide:
         yield "`build.provide`: nothing fetches the toolchain; install it where the service is built and runs."
-    if spec.build.inputs != ("**",) or spec.build.outputs != ("**",):
-        yield "`build.inputs`, `build.outputs`: the whole folder is copied and kept; a .dockerignore makes it smaller."
+    if spec.build.inputs != ("**",) or spec.build.outputs != ("**",) or spec.build.shared:
+        yield "`build.inputs`, `build.shared`, `build.outputs`: the whole folder is copied and kept; a .dockerignore makes it smaller."
     yield f"The image `{image(recipe)}` is a guess by its builder ({recipe.builder}): pin the version that you mean."
 
 

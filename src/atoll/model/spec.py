@@ -4,6 +4,7 @@
 its reason. Durations are seconds, sizes bytes. A spec is part of a release: it never changes after.
 """
 
+import posixpath
 from collections.abc import Mapping
 from typing import Literal
 
@@ -256,6 +257,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Command, ...] = ()
     context: str = "."  # the folder whose files go in, relative to the service's; within the workspace
     inputs: tuple[str, ...] = ("**",)  # globs relative to `context`, .gitignore respected
+    shared: tuple[str, ...] = ()  # globs below a context above: what goes in besides what the workspace says it reaches
     outputs: tuple[str, ...] = ("**",)  # what of the build folder is kept
     env: Mapping[str, str] = {}
     needs: tuple[str, ...] = ()  # tasks, of this service or of others (`catalog.build`), that pass first
@@ -353,6 +355,15 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         """What ever runs of it, but for probes."""
         before = (self.rollout.before.run,) if self.rollout.before else ()
         return (*((self.run,) if self.run else ()), *(job.run for job in self.jobs), *before)
+
+    @property
+    def inside(self) -> str:
+        """Where its folder lies in its build's context, POSIX; "." when it is the context, or does not lie in it."""
+        context = posixpath.normpath(posixpath.join(self.folder, self.build.context))
+        folder = posixpath.normpath(self.folder)
+        if context == ".":
+            return folder
+        return folder[len(context) + 1 :] if folder.startswith(f"{context}/") else "."
 
     @property
     def own_network(self) -> bool:

@@ -29,6 +29,7 @@ from atoll.pipeline.key import Manifest, differences, key_of
 from atoll.pipeline.lock import Lock, lock, try_lock
 from atoll.pipeline.provide import Shelf
 from atoll.pipeline.run import Output, run, settle
+from atoll.pipeline.scope import Scoped, scoped
 from atoll.pipeline.toolchains import Chosen, Missing, Toolchains, asked_language
 from atoll.pipeline.tools import Tools, this_platform
 from atoll.ports import Step
@@ -208,7 +209,8 @@ class _Build:
         """The artifact of the files as they are now, by remembered hashes and tool versions."""
         memory = self.artifacts.cache / f"files-{self.spec.name}"
         try:
-            taken = inputs.fingerprint(self.folder, self.select(), memory, self.stop)
+            cut = self.select()
+            taken = inputs.fingerprint(self.folder, cut.entries, memory, self.stop, cut.rewritten)
             key = self.order(self.folder, taken, fresh=False).key
         except UserError:
             return None  # judged where it counts, in the copy: the folder around the original may mislead a tool
@@ -220,7 +222,8 @@ class _Build:
 
     def copy(self, stage: Stage) -> tuple[Input, ...]:
         """Copy the inputs; the order is made of the copy, so that the key tells what is built."""
-        return inputs.copy(self.folder, self.select(), stage.tree, self.stop)
+        cut = self.select()
+        return inputs.copy(self.folder, cut.entries, stage.tree, self.stop, cut.rewritten)
 
     async def equipped(self, tree: Path, taken: tuple[Input, ...]) -> _Order:
         """The order; a toolchain that is missing is fetched first where that is allowed."""
@@ -237,8 +240,8 @@ class _Build:
         await self.shop.shelf.fetch(toolchain, wish, root=self.shop.root, asker=self.spec.name, say=say)
         return await self.thread(lambda: self.order(tree, taken, fresh=True))
 
-    def select(self) -> list[inputs.Entry]:
-        """The service's files. A repository's top, or a context above the service, holds others': theirs are no input."""
+    def select(self) -> Scoped:
+        """The service's files, cut to what it reaches. A repository's top, or a context above the service, holds others': theirs are no input."""
         found = inputs.select(
             self.folder,
             self.spec.build.inputs,
@@ -247,8 +250,8 @@ class _Build:
             artifacts=self.artifacts.root,
         )
         if self.spec.build.context == "." and self.spec.folder != self.spec.root:
-            return found
-        return [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
+            return Scoped(found)
+        return scoped(self.spec, [entry for entry in found if entry.path.rpartition("/")[2] not in OURS], self.folder)
 
     def order(self, folder: Path, taken: tuple[Input, ...], *, fresh: bool) -> _Order:
         """The build of the inputs `taken` that lie in `folder`."""
@@ -360,7 +363,7 @@ class _Build:
             builder=builder.name,
             platform=order.manifest.platform,
             path=os.fspath(folder),
-            command_env=_joined(builder.command_env(order.files, folder), order.at_run),
+            command_env=_joined(builder.command_env(self.spec, order.files, folder), order.at_run),
         )
         self.artifacts.finish(
             Record(

@@ -52,7 +52,11 @@ def plan(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Plan:
 
 
 def choose(spec: ServiceSpec, files: frozenset[str]) -> Builder:
-    """The builder that service.toml names, or the one that fits. Raises UserError for an unknown name, or for two."""
+    """The builder that service.toml names, or the one that fits. Raises UserError for an unknown name, or for two.
+
+    In a context above the service its own folder decides where it has a project file: a package.json at the top may be
+    there for tools only, and that of another language may lack.
+    """
     if spec.build.builder is not None:
         if (named := BUILDERS.get(spec.build.builder)) is None:
             known = f"known: {', '.join(BUILDERS)}"
@@ -63,6 +67,9 @@ def choose(spec: ServiceSpec, files: frozenset[str]) -> Builder:
                 id="builder-unclear",
             )
         return named
+    own = [each for each in BUILDERS.values() if any(f"{spec.inside}/{mark}" in files for mark in each.marks)]
+    if len(own) == 1:
+        return own[0]
     fitting = [each for each in BUILDERS.values() if each is not COMMAND and each.detect(files)]
     if len(fitting) > 1 and not spec.build.steps:
         names = " and ".join(each.name for each in fitting)

@@ -9,8 +9,9 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -22,6 +23,7 @@ from atoll.pipeline.ignore import NEVER, Ignore, above
 Kind = Literal["file", "program", "link"]
 CHUNK_BYTES = 1 << 20
 RACY_NS = 2_000_000_000  # a file touched so shortly before it was hashed may change again with equal times (git's racy)
+NOTHING: Mapping[str, str] = MappingProxyType({})
 TRIES = 5  # to copy a file that is being written
 
 
@@ -157,16 +159,26 @@ class Seen(msgspec.Struct):
     files: dict[str, tuple[tuple[int, int, int, int], str]] = {}
 
 
-def fingerprint(folder: Path, entries: Sequence[Entry], memory: Path, stop: threading.Event) -> tuple[Input, ...]:
+def fingerprint(
+    folder: Path,
+    entries: Sequence[Entry],
+    memory: Path,
+    stop: threading.Event,
+    rewritten: Mapping[str, str] = NOTHING,
+) -> tuple[Input, ...]:
     """The inputs as they are now. Only what looks different from what the file `memory` knows is read.
 
-    A file that vanished since it was selected is no input. Raises UserError for one that cannot be read, and Stopped.
+    `rewritten` holds the text that takes the place of a file's own. A file that vanished since it was selected is no
+    input. Raises UserError for one that cannot be read, and Stopped.
     """
     known = _recall(memory)
     fresh = Seen()
     inputs: list[Input] = []
     settled_ns = time.time_ns() - RACY_NS
     for entry in entries:
+        if entry.path in rewritten:
+            inputs.append(Input(entry.path, "file", _digest(rewritten[entry.path])))
+            continue
         seen = known.files.get(entry.path)
         if entry.kind == "link":
             inputs.append(Input(entry.path, entry.kind, os.readlink(folder / entry.path)))
@@ -185,10 +197,16 @@ def fingerprint(folder: Path, entries: Sequence[Entry], memory: Path, stop: thre
     return tuple(inputs)
 
 
-def copy(folder: Path, entries: Sequence[Entry], to: Path, stop: threading.Event) -> tuple[Input, ...]:
+def copy(
+    folder: Path,
+    entries: Sequence[Entry],
+    to: Path,
+    stop: threading.Event,
+    rewritten: Mapping[str, str] = NOTHING,
+) -> tuple[Input, ...]:
     """Copy the inputs into the empty folder `to`; returns what was really copied, whatever is edited meanwhile.
 
-    A file that vanished since is no input. Raises UserError for one that does not come to rest, OSError, and Stopped.
+    `rewritten` holds the text that takes the place of a file's own. A file that vanished since is no input. Raises UserError for one that does not come to rest, OSError, and Stopped.
     """
     inputs: list[Input] = []
     made: set[str] = set()
@@ -198,6 +216,11 @@ def copy(folder: Path, entries: Sequence[Entry], to: Path, stop: threading.Event
         if parent not in made:
             target.parent.mkdir(parents=True, exist_ok=True)
             made.add(parent)
+        if entry.path in rewritten:
+            target.write_bytes(rewritten[entry.path].encode())
+            target.chmod(0o644)
+            inputs.append(Input(entry.path, "file", _digest(rewritten[entry.path])))
+            continue
         if entry.kind == "link":
             content = os.readlink(source)
             target.symlink_to(content)
@@ -253,6 +276,10 @@ def _pump(reading: int, writing: int | None, stop: threading.Event) -> str:
         while writing is not None and chunk:
             chunk = chunk[os.write(writing, chunk) :]
     return hashed.hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _no_follow(path: str, flags: int) -> int:

@@ -80,6 +80,13 @@ BUILD_TABLE = Table(
             "What goes in, as globs below `context`; `.gitignore` is respected.",
             ('["src/**", "package*.json"]',),
         ),
+        Field(
+            "shared",
+            ListOf(GLOB, least=1),
+            "What goes in of a `context` above besides what the workspace (Go, npm, pnpm, uv, Cargo, Maven) says that the "
+            'service reaches, as globs below `context`. With `["**"]` all of it does.',
+            ('["proto/**"]',),
+        ),
         Field("outputs", ListOf(GLOB, least=1), "What of the result is kept.", ('["dist/**"]',)),
         Field("env", MapOf(VARIABLE, Scalar()), "Variables of the build only.", ('{ NODE_ENV = "production" }',)),
         NEEDS,

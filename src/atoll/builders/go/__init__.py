@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Step, Tool, Toolchain, Wheel
+from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
 
 OUT = ".atoll-built"  # not at the final place at once: a package may have the service's name
 _FIX = "install Go (https://go.dev/dl, for example into /usr/local/go)"
@@ -69,6 +69,10 @@ class GoBuilder:
         """The go command, and what it says of itself."""
         return (_GO,)
 
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """All of the context."""
+        return None
+
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then keep the program. Raises UserError when it is unclear which package is the service."""
         package = _package(spec, files, folder)
@@ -95,7 +99,7 @@ class GoBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing: the program stands alone."""
         return {}
 

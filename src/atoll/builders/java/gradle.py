@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Scope, Step, Tool, Toolchain
 
 _SCRIPTS = ("build.gradle.kts", "build.gradle")
 _GRADLE = Tool(name="gradle", fix="add the wrapper (`gradle wrapper`), or install Gradle", version=("gradle", "-v"))
@@ -29,6 +29,10 @@ class GradleBuilder:
         """The JDK, and Gradle where the project brings none."""
         return (JAVAC,) if "gradlew" in files else (JAVAC, _GRADLE)
 
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """What settings say is a program: all of the context."""
+        return None
+
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The task that makes something to run, then keep that."""
         texts = [(folder / name).read_text(encoding="utf-8", errors="replace") for name in _SCRIPTS if name in files]
@@ -48,6 +52,6 @@ class GradleBuilder:
             Step(command=Command(shell=keep), label="keep the jars"),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)

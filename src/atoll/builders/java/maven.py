@@ -9,7 +9,7 @@ from pathlib import Path
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Scope, Step, Tool, Toolchain
 
 # Dates in jars are fixed (the first that a jar can carry): two builds are equal to the byte where the plugins allow it.
 _FLAGS = (
@@ -44,6 +44,10 @@ class MavenBuilder:
         """The JDK, and Maven where the project brings none."""
         return (JAVAC,) if _wrapped(files) else (JAVAC, _MVN)
 
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """All of the context."""
+        return None
+
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Package, then keep the jar and its libraries. Raises UserError for a pom.xml that is no text."""
         modules = sorted(path for path in files if path.endswith("/pom.xml"))
@@ -66,7 +70,7 @@ class MavenBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)
 

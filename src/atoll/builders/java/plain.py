@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from atoll.builders.java.jdk import CLASSES, JAVAC, JDK, LIB, class_path
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step, Tool, Toolchain
+from atoll.ports import Scope, Step, Tool, Toolchain
 
 _PROJECTS = frozenset(
     {
@@ -37,6 +37,10 @@ class JavaBuilder:
         """The compiler."""
         return (JAVAC,)
 
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """All of the context."""
+        return None
+
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then drop the sources. Raises UserError when there is nothing to compile."""
         sources = sorted(path for path in files if path.endswith(".java") and not _TESTS.search(path))
@@ -60,6 +64,6 @@ class JavaBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)

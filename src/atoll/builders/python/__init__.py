@@ -13,7 +13,7 @@ from typing import Any
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Step, Tool, Toolchain
+from atoll.ports import Pin, Scope, Step, Tool, Toolchain
 
 VENV = ".venv"
 
@@ -91,6 +91,10 @@ class PythonBuilder:
         """What uv needs: itself and an interpreter; without anything to install, python3 only where it is there."""
         return (_UV, _INTERPRETER) if self.steps(spec, files, folder) else (_PLAIN,)
 
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """All of the context."""
+        return None
+
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The commands of uv; none when there is nothing to install. Raises UserError for a broken pyproject.toml."""
         project = _pyproject(spec, files, folder)
@@ -125,7 +129,7 @@ class PythonBuilder:
             return (_step("make .venv", "uv", "venv", "--no-project", VENV), _COMPILE)
         return ()
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """`.venv/bin` on the PATH, where there is one."""
         scripts = folder / VENV / "bin"
         return {"PATH+": str(scripts)} if scripts.is_dir() else {}

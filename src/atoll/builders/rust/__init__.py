@@ -4,14 +4,17 @@ Cargo.lock is followed where there is one. Crates are kept in the user's own CAR
 network. A toolchain is never downloaded. Sources and `target` do not stay.
 """
 
+import posixpath
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from atoll.builders import workspaces
+from atoll.builders.rust.workspace import tell
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Step, Tool, Toolchain
+from atoll.ports import Pin, Scope, Step, Tool, Toolchain
 
 TARGET = ".atoll-built"  # a folder of ours, whatever the user's own cargo configuration says
 _FIX = "install Rust (https://rustup.rs)"
@@ -19,6 +22,19 @@ _CARGO = Tool(name="cargo", fix=_FIX, version=("cargo", "--version"))
 _RUSTC = Tool(name="rustc", fix=_FIX, version=("rustc", "--version", "--verbose"))
 _LINKER = Tool(name="cc", fix="install a C compiler: Rust links with it", optional=True)
 _ENV: Mapping[str, str] = {"CARGO_TARGET_DIR": TARGET, "CARGO_INCREMENTAL": "0", "CARGO_TERM_COLOR": "never"}
+
+# The lock of one member may still say what others asked of a package (its features), which `--locked` would refuse. Cargo
+# takes that away by itself; that it adds nothing is seen to here.
+_FOLLOWED = Step(
+    command=Command(  # noqa: S604 (a value, not a call)
+        shell="cp Cargo.lock .atoll-lock && cargo metadata --format-version 1 > .atoll-metadata"
+        " && if grep -E '^(checksum|source) ' Cargo.lock | grep -Fxvf .atoll-lock"
+        "; then echo 'Cargo.lock lacks these: run cargo build, and commit it' >&2; exit 1; fi"
+        " && rm .atoll-lock .atoll-metadata"
+    ),
+    env=_ENV,
+    label="follow Cargo.lock",
+)
 
 
 class Program(NamedTuple):
@@ -64,32 +80,43 @@ class RustBuilder:
         """Cargo and rustc, and the C compiler that links."""
         return (_CARGO, _RUSTC, _LINKER)
 
+    def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
+        """The packages that the service's own reaches by path."""
+        return workspaces.scope(spec, files, folder, tell)
+
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then keep the program. Raises UserError for a broken Cargo.toml or an unclear choice."""
         program = _program(spec, files, folder)
-        locked = ("--locked",) if "Cargo.lock" in files else ()
-        argv = ("cargo", "build", "--release", *locked, "--package", program.package, "--bin", program.name)
+        top = "" if "Cargo.toml" in files else f"{spec.inside}/"  # of the package's own, where no workspace holds it
+        manifest = ("--manifest-path", f"{top}Cargo.toml") if top else ()
+        locked = ("--locked",) if f"{top}Cargo.lock" in files else ()
+        argv = ("cargo", "build", "--release", *manifest, *locked, "--package", program.package, "--bin", program.name)
+        kept = posixpath.join(spec.workdir, spec.name) if spec.workdir != "." else spec.name
         return (
+            *([_FOLLOWED] if locked and not top and spec.inside != "." else []),
             Step(command=Command(argv=argv), env=_ENV, label="compile"),
             Step(
                 command=Command(  # noqa: S604 (a value, not a call)
                     shell=f"cp {TARGET}/release/{program.name} {TARGET}.program && rm -rf {TARGET} target vendor"
                     " && find . -type f '(' -name '*.rs' -o -name Cargo.toml -o -name Cargo.lock ')' -delete"
                     " && find . -mindepth 1 -type d -empty -delete"
-                    f" && mv -T {TARGET}.program {spec.name}"
+                    f"{f' && mkdir -p {spec.workdir}' if kept != spec.name else ''} && mv -T {TARGET}.program {kept}"
                 ),
                 label="keep the program",
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing: the program stands alone."""
         return {}
 
 
 def _program(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Program:
     """The binary that is the service: the one of its name, the default one, the only one."""
-    found = sorted({each for path in files if _is_manifest(path) for each in _programs(spec, path, files, folder)})
+    own = {f"{spec.inside}/Cargo.toml"} & files
+    found = sorted({each for path in own for each in _programs(spec, path, files, folder)}) or sorted(
+        {each for path in files if _is_manifest(path) for each in _programs(spec, path, files, folder)}
+    )
     for fitting in (
         [each for each in found if each.name == spec.name],
         [each for each in found if each.package == spec.name],
