@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
+    from atoll.pipeline.ci import Asked
     from atoll.pipeline.progress import Progress
     from atoll.workspace.names import Names
 
@@ -66,6 +68,14 @@ class Hooks(Protocol[_Places]):
         self, places: _Places, workspace: WorkspaceSpec, services: Sequence[str], tell: Callable[[Progress], None]
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed of these services, side by side; one that fails does not stop the others."""
+        ...
+
+    def ci_plan(self, places: _Places, asked: Asked, say: Say) -> CiPlan:
+        """What `ci` would do. Raises NotFound, UserError, InvalidWorkspace."""
+        ...
+
+    def ci(self, places: _Places, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
+        """Run tasks that are affected and not green; a failure is in the result. Raises like `ci_plan`."""
         ...
 
     def ensure_running(self, places: _Places, workspace: WorkspaceSpec, say: Say) -> None:
