@@ -393,7 +393,7 @@ class Builder(Protocol):
         """What to run in the clean copy of the inputs. Raises UserError when the files cannot be built as they are."""
         ...
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """What the run command's environment needs of the finished artifact `folder` (PATH entries go in "PATH+")."""
         ...
 

@@ -38,8 +38,9 @@ class Yard:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
 
-    def result(self, name: str, **build: object) -> Artifact | BuildFailed:
-        spec = ServiceSpec(name=name, folder=name, run=Command(argv=("x",)), build=Build(**build))
+    def result(self, name: str, *, folder: str = "", workdir: str = ".", **build: object) -> Artifact | BuildFailed:
+        run = Command(argv=("x",))
+        spec = ServiceSpec(name=name, folder=folder or name, run=run, workdir=workdir, build=Build(**build))
         data = self.root / ".atoll"
         site = Site(
             root=self.root, artifacts=self.artifacts, toolchains=data / "toolchains", records=data / "records.db"
@@ -58,12 +59,14 @@ class Yard:
                 pytest.skip(f"a package cannot be had: {result.output.splitlines()[-1]}")
         raise AssertionError(f"{result.what}\n{result.output}\n{result.fix}")
 
-    def out(self, artifact: Artifact, *argv: str) -> str:
+    def out(self, artifact: Artifact, *argv: str, at: Path | None = None) -> str:
         """What a command of the artifact prints, in the environment that its replicas get."""
         env = {"PATH": os.environ["PATH"]}
         for name, text in artifact.command_env.items():
             env[name.removesuffix("+")] = f"{text}:{env['PATH']}" if name == "PATH+" else text
-        done = subprocess.run(argv, cwd=artifact.path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            argv, cwd=at or artifact.path, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 

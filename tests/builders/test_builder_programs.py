@@ -167,9 +167,9 @@ def test_gradle_takes_the_wrapper_where_there_is_one(tmp_path: Path) -> None:
 
 
 def test_the_class_path_holds_what_the_artifact_has(tmp_path: Path) -> None:
-    assert JAVA.command_env(frozenset(), tmp_path) == {}
+    assert JAVA.command_env(ORDERS, frozenset(), tmp_path) == {}
     write(tmp_path, {"orders.jar": "", "lib/a.jar": "", "classes/A.class": ""})
-    assert JAVA.command_env(frozenset(), tmp_path) == {
+    assert JAVA.command_env(ORDERS, frozenset(), tmp_path) == {
         "CLASSPATH": f"{tmp_path}/classes:{tmp_path}/orders.jar:{tmp_path}/lib/*"
     }
 

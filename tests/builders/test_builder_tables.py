@@ -90,9 +90,9 @@ def test_python_copies_and_compiles_and_never_downloads_an_interpreter(tmp_path:
 
 
 def test_python_puts_its_venv_on_the_path_only_where_there_is_one(tmp_path: Path) -> None:
-    assert PYTHON.command_env(frozenset(), tmp_path) == {}
+    assert PYTHON.command_env(spec(), frozenset(), tmp_path) == {}
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    assert PYTHON.command_env(frozenset(), tmp_path) == {"PATH+": f"{tmp_path}/.venv/bin"}
+    assert PYTHON.command_env(spec(), frozenset(), tmp_path) == {"PATH+": f"{tmp_path}/.venv/bin"}
 
 
 def test_a_broken_pyproject_is_named(tmp_path: Path) -> None:

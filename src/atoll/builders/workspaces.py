@@ -10,7 +10,7 @@ import posixpath
 import re
 import tomllib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from atoll.ports import Scope
 
 # A relative path that climbs, wherever it stands in a text: "../../proto/orders.proto", `${basedir}/../../config`.
 _CLIMBING = re.compile(r"(?<![\w./-])/?(?:\.{1,2}/)*\.\.(?:/[\w@+.-]+)*")
+_RELATIVE = re.compile(r"(?<![\w./-])/?\.{1,2}(?:/[\w@+.-]+)+")
+_WILD = re.compile(r"(\*\*|\*|\?)")
 
 
 class Unclear(Exception):
@@ -27,10 +29,10 @@ class Unclear(Exception):
 
 
 class Context:
-    """The files of a context, and which of them were read."""
+    """The files of a context, and which of them were read. `vouched`: a person has said what else goes in."""
 
-    def __init__(self, files: frozenset[str], folder: Path) -> None:
-        self.files, self.folder = files, folder
+    def __init__(self, files: frozenset[str], folder: Path, *, vouched: bool = False) -> None:
+        self.files, self.folder, self.vouched = files, folder, vouched
         self.reads: set[str] = set()
 
     def text(self, path: str) -> str:
@@ -96,7 +98,7 @@ def scope(
     """What `tell(context, member)` says, or everything with the reason. None when the context is the service's folder."""
     if spec.inside == ".":
         return None
-    context = Context(files, folder)
+    context = Context(files, folder, vouched=bool(spec.build.shared))
     try:
         told = tell(context, spec.inside)
     except Unclear as unclear:
@@ -110,6 +112,22 @@ def scope(
         why=told.why,
         reads=tuple(sorted(context.reads)),
     )
+
+
+def matching(globs: Sequence[str]) -> Callable[[str], bool]:
+    """A function that says whether globs of members mean a folder; a leading `!` takes away. Raises Unclear for braces."""
+    rules = []
+    for each in globs:
+        glob = posixpath.normpath(each.removeprefix("!").strip("/"))
+        if set(glob) & set("{}[]()"):
+            raise Unclear(f"the workspace's members are told by {each}")
+        parts = [{"**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part) or re.escape(part) for part in _WILD.split(glob)]
+        rules.append((not each.startswith("!"), re.compile("".join(parts).replace(r".*/", r"(?:.*/)?"))))
+
+    def meant(folder: str) -> bool:
+        return next((keep for keep, regex in reversed(rules) if regex.fullmatch(folder)), False)
+
+    return meant
 
 
 def whole(why: str) -> Scope:
@@ -154,7 +172,7 @@ class Reached:
         todo = [path for path in self.context.below(member) if path.endswith(self.sources)]
         while todo:
             path = todo.pop()
-            for target in map(self._around, climbing(self.context, path, member)):
+            for target in map(self._around, named(self.context, path, member)):
                 owner = self.context.owner(f"{target}/", self.manifest)
                 why = f"{path} names it"
                 if owner is not None and not _within(member, owner):
@@ -165,9 +183,9 @@ class Reached:
                     todo += [each for each in inside if each.endswith(self.sources)]
 
     def _around(self, target: str) -> str:
-        """A source that belongs to no member goes with its folder: it has neighbours that it does not climb for."""
+        """A source that belongs to no member goes with its folder, whose other files it need not climb for."""
         folder = posixpath.dirname(target)
-        if target not in self.context.files or not folder or not target.endswith(self.sources):
+        if target not in self.context.files or not folder or not target.endswith(self.sources) or _data(target):
             return target
         return target if self._holds(folder) or self.context.owner(target, self.manifest) else folder
 
@@ -175,8 +193,8 @@ class Reached:
         return any(path.endswith(f"/{self.manifest}") for path in self.context.below(folder))
 
 
-def climbing(context: Context, path: str, member: str) -> Iterator[str]:
-    """The files and folders out of `member` that a file of it names by relative paths.
+def named(context: Context, path: str, member: str) -> Iterator[str]:
+    """The files and folders out of `member` that a file names by relative paths.
 
     They are relative to the file (imports) or to the member (what runs there). A folder above the member is no target:
     what says "the top of the repository" goes on to say what of it only at run time.
@@ -185,11 +203,10 @@ def climbing(context: Context, path: str, member: str) -> Iterator[str]:
         text = context.text(path)
     except Unclear:
         return  # no text, so that it names nothing
-    if ".." not in text:
-        return
-    named = {found.lstrip("/") for found in _CLIMBING.findall(text)}
-    for base in {posixpath.dirname(path), member}:
-        for each in named:
+    within = _within(path, member)
+    found = {each.lstrip("/") for each in (_CLIMBING if within else _RELATIVE).findall(text)} if "./" in text else set()
+    for base in {posixpath.dirname(path), member} if within else {posixpath.dirname(path)}:
+        for each in sorted(found):
             target = posixpath.normpath(posixpath.join(base, each))
             if target == ".." or target.startswith("../") or _within(target, member) or _within(member, target):
                 continue
@@ -197,6 +214,10 @@ def climbing(context: Context, path: str, member: str) -> Iterator[str]:
                 yield target
             else:  # `import "../../shared/money"`, without its ending
                 yield from (file for file in context.beginning(f"{target}.") if "/" not in file[len(target) :])
+
+
+def _data(path: str) -> bool:
+    return path.endswith(".json")
 
 
 def _aliases(path: str) -> bool:

@@ -285,7 +285,7 @@ class Making:
         """Make it read-only and complete."""
         digest, size_bytes = seal(folder, matcher(self.work.spec.build.outputs), self.stop)
         builder = ordered.plan.builder
-        at_run = _joined(builder.command_env(ordered.files, folder), ordered.at_run)
+        at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
         artifact = Artifact(
             key=ordered.key,
             digest=digest,

@@ -47,7 +47,7 @@ class CommandBuilder:
         """`build.steps`, one Step each."""
         return tuple(Step(command=command, label=command.text) for command in spec.build.steps)
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing."""
         return {}
 

@@ -52,6 +52,6 @@ class GradleBuilder:
             Step(command=Command(shell=keep), label="keep the jars"),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)

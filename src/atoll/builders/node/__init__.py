@@ -5,17 +5,22 @@ nothing is run. Bun is refused rather than ignored: its lock would not be follow
 """
 
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atoll.builders.node.managers import manager_of
+import msgspec
+
+from atoll.builders import workspaces
+from atoll.builders.node.managers import Manager, manager_of
+from atoll.builders.node.members import built_before, globs_of, members
+from atoll.builders.node.workspace import HOOKS, tell
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
 
 _PYTHON = frozenset({"pyproject.toml", "requirements.txt", "uv.lock", "setup.py"})
-_HOOKS = frozenset({"preinstall", "install", "postinstall", "prepublish", "prepare"})  # npm runs them at an install
 
 _NODE = Tool(name="node", fix="install Node.js (https://nodejs.org)", version=("node", "--version"))
 _PLAIN = Tool(name="node", fix=_NODE.fix, optional=True)
@@ -82,36 +87,88 @@ class NodeBuilder:
         """Node and the package manager; with nothing to install or build, node only where it is there."""
         if not self.steps(spec, files, folder):
             return (_PLAIN,)
-        return (_NODE, manager_of(spec, files, folder).tool)
+        at = _alone(spec, files)
+        below = frozenset(path[len(at) + 1 :] for path in files if path.startswith(f"{at}/")) if at else files
+        return (_NODE, manager_of(spec, below, folder / at).tool)
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
-        """All of the context."""
-        return None
+        """The packages of the workspace that the service's own reaches by the lock."""
+        return workspaces.scope(spec, files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The commands of the package manager. Raises UserError for a broken package.json or a lock of none we know."""
-        package = _package(spec, files, folder)
-        scripts = _table(package, "scripts")
-        production = _table(package, "dependencies") or _table(package, "optionalDependencies")
-        development = bool(_table(package, "devDependencies"))
-        building = "build" in scripts
-        if not (production or building or package.get("workspaces") or scripts.keys() & _HOOKS):
-            return ()
-        manager = manager_of(spec, files, folder)
-        if not building:
-            return (_step("install", manager.install, manager.env),)
-        steps = [
-            _step("install", manager.install_all, manager.env),
-            _step("build", (manager.tool.name, "run", "build"), manager.env),
-        ]
-        if development:
-            steps.append(_step("drop development dependencies", manager.prune, manager.env))
-        return tuple(steps)
+        if order := _members(spec, files, folder):
+            return _in_workspace(order, manager_of(spec, files, folder))
+        if at := _alone(spec, files):
+            below = frozenset(path[len(at) + 1 :] for path in files if path.startswith(f"{at}/"))
+            return _in_folder(at, _steps(spec, below, folder / at), manager_of(spec, below, folder / at))
+        return _steps(spec, files, folder)
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
-        """`node_modules/.bin` on the PATH, where there is one."""
-        scripts = folder / "node_modules" / ".bin"
-        return {"PATH+": str(scripts)} if scripts.is_dir() else {}
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+        """`node_modules/.bin` on the PATH, where there is one: the service's own, and that of its workspace."""
+        scripts = [folder / each / "node_modules" / ".bin" for each in dict.fromkeys([spec.inside, "."])]
+        return {"PATH+": ":".join(there)} if (there := [str(each) for each in scripts if each.is_dir()]) else {}
+
+
+def _steps(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
+    package = _package(spec, files, folder)
+    scripts = _table(package, "scripts")
+    production = _table(package, "dependencies") or _table(package, "optionalDependencies")
+    development = bool(_table(package, "devDependencies"))
+    building = "build" in scripts
+    if not (production or building or package.get("workspaces") or scripts.keys() & set(HOOKS)):
+        return ()
+    manager = manager_of(spec, files, folder)
+    if not building:
+        return (_step("install", manager.install, manager.env),)
+    steps = [
+        _step("install", manager.install_all, manager.env),
+        _step("build", (manager.tool.name, "run", "build"), manager.env),
+    ]
+    if development:
+        steps.append(_step("drop development dependencies", manager.prune, manager.env))
+    return tuple(steps)
+
+
+def _members(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The packages of a workspace above that the service needs, each after those that it needs; {} outside of one."""
+    if spec.inside == "." or not {"package.json", f"{spec.inside}/package.json"} <= files:
+        return {}
+    context = workspaces.Context(files, folder)
+    try:
+        globs = globs_of(context)
+        if globs is None or spec.inside not in (there := members(context, globs)):
+            return {}
+        order = built_before(context, spec.inside, there)
+        return {path: context.json(posixpath.normpath(f"{path}/package.json")) for path in (".", *order)}
+    except workspaces.Unclear as unclear:
+        raise UserError(
+            f"the workspace of {spec.name} cannot be read", str(unclear), "correct the file", id="file-not-understood"
+        ) from unclear
+
+
+def _in_workspace(order: Mapping[str, Mapping[str, Any]], manager: Manager) -> Sequence[Step]:
+    """Install all of them at the top, build those that have a script for it."""
+    built = [path for path, package in order.items() if path != "." and "build" in _table(package, "scripts")]
+    steps = [_step("install", manager.install_all if built else manager.install, manager.env)]
+    for path in built:
+        argv = tuple(word.format(path=path, name=order[path].get("name", path)) for word in manager.build)
+        steps.append(_step(f"build {path}", argv, manager.env))
+    if built and any(_table(package, "devDependencies") for package in order.values()):
+        steps.append(_step("drop development dependencies", manager.drop, manager.env))
+    return tuple(steps)
+
+
+def _alone(spec: ServiceSpec, files: frozenset[str]) -> str:
+    """Where the service's package.json is, when the context's top has none; "" when it has."""
+    return spec.inside if "package.json" not in files and f"{spec.inside}/package.json" in files else ""
+
+
+def _in_folder(at: str, steps: Sequence[Step], manager: Manager) -> Sequence[Step]:
+    def there(argv: Sequence[str]) -> Command:
+        return Command(argv=(argv[0], manager.there, at, *argv[1:]))
+
+    return tuple(msgspec.structs.replace(step, command=there(step.command.argv)) for step in steps)
 
 
 def _step(label: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Step:

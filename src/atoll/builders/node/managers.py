@@ -13,12 +13,19 @@ _QUIET = ("--no-audit", "--no-fund", "--no-update-notifier")
 
 
 class Manager(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run: to install what production needs, to install everything, to drop what only development needs."""
+    """What to run: to install what production needs, to install everything, to drop what only development needs.
+
+    `there` is the flag before a folder to do so in. In a workspace `build` is what builds the member at `{path}`, called
+    `{name}`, and `drop` drops for all members.
+    """
 
     tool: Tool
     install: tuple[str, ...]
     install_all: tuple[str, ...]
     prune: tuple[str, ...]
+    there: str
+    build: tuple[str, ...]
+    drop: tuple[str, ...]
     env: Mapping[str, str] = {}
 
 
@@ -28,6 +35,9 @@ def _npm(command: str) -> Manager:
         install=("npm", command, "--omit=dev", *_QUIET),
         install_all=("npm", command, "--include=dev", *_QUIET),
         prune=("npm", "prune", "--omit=dev", *_QUIET),
+        there="--prefix",
+        build=("npm", "run", "build", "--workspace", "{path}"),
+        drop=("npm", "prune", "--omit=dev", *_QUIET),
     )
 
 
@@ -37,6 +47,10 @@ _PNPM = Manager(
     install=("pnpm", "install", "--frozen-lockfile", "--prod", "--package-import-method=copy"),
     install_all=("pnpm", "install", "--frozen-lockfile", "--prod=false", "--package-import-method=copy"),
     prune=("pnpm", "prune", "--prod"),
+    there="--dir",
+    build=("pnpm", "--dir", "{path}", "run", "build"),
+    # `prune` would drop what members need, too.
+    drop=("pnpm", "install", "--frozen-lockfile", "--prod", "--ignore-scripts", "--package-import-method=copy"),
     env={"CI": "true"},
 )
 _YARN_TOOL = Tool(
@@ -48,6 +62,9 @@ _YARN = Manager(
     install=(*_CLASSIC, "--production=true"),
     install_all=(*_CLASSIC, "--production=false"),
     prune=(*_CLASSIC, "--production=true", "--ignore-scripts", "--prefer-offline"),
+    there="--cwd",
+    build=("yarn", "workspace", "{name}", "run", "build"),
+    drop=(*_CLASSIC, "--production=true", "--ignore-scripts", "--prefer-offline"),
 )
 # From version 2 on. `node_modules` instead of its own loader: the run command starts node as it is.
 _BERRY = Manager(
@@ -55,6 +72,9 @@ _BERRY = Manager(
     install=("yarn", "workspaces", "focus", "--all", "--production"),
     install_all=("yarn", "install", "--immutable"),
     prune=("yarn", "workspaces", "focus", "--all", "--production"),
+    there="--cwd",
+    build=("yarn", "workspace", "{name}", "run", "build"),
+    drop=("yarn", "workspaces", "focus", "--all", "--production"),
     env={"YARN_NODE_LINKER": "node-modules", "YARN_ENABLE_TELEMETRY": "0", "YARN_NM_MODE": "classic"},
 )
 

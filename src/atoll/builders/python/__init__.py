@@ -129,7 +129,7 @@ class PythonBuilder:
             return (_step("make .venv", "uv", "venv", "--no-project", VENV), _COMPILE)
         return ()
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """`.venv/bin` on the PATH, where there is one."""
         scripts = folder / VENV / "bin"
         return {"PATH+": str(scripts)} if scripts.is_dir() else {}

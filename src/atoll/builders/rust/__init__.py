@@ -106,7 +106,7 @@ class RustBuilder:
             ),
         )
 
-    def command_env(self, files: frozenset[str], folder: Path) -> Mapping[str, str]:
+    def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing: the program stands alone."""
         return {}
 

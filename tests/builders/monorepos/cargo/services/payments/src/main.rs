@@ -1,0 +1,1 @@
+fn main() { println!("payments {} {}", money::total(), mail::sent()) }

@@ -1,0 +1,1 @@
+exports.sent = () => typeof require("inherits");

@@ -1,0 +1,85 @@
+"""Monorepos with the real tools: a service builds of its slice alone, its lock enforced, and runs.
+
+Each has two services and two libraries; see `test_builder_scopes` for what a slice holds.
+"""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from atoll.model.state import Artifact
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+MONOREPOS = Path(__file__).with_name("monorepos")
+
+
+class Case(NamedTuple):
+    """What the tools are, how each service is run in its `workdir`, and what it prints."""
+
+    tools: tuple[tuple[str, ...], ...]
+    workdir: str  # of a service, "{}" is its name
+    orders: tuple[str, ...]
+    payments: tuple[str, ...]
+    says: tuple[str, str]
+
+
+CASES = {
+    "cargo": Case(
+        tools=(("cargo", "--version"), ("cc", "--version")),
+        workdir="services/{}",
+        orders=("./orders",),
+        payments=("./payments",),
+        says=("orders 12 EUR", "payments 12 EUR 1"),
+    ),
+    "npm": Case(
+        tools=(("node", "--version"), ("npm", "--version")),
+        workdir="services/{}",
+        orders=("node", "dist/server.js"),
+        payments=("node", "server.js"),
+        says=("orders 12 EUR 1 second", "payments 12 EUR 1 second function 1s"),
+    ),
+    "pnpm": Case(
+        tools=(("node", "--version"),),
+        workdir="services/{}",
+        orders=("node", "dist/server.js"),
+        payments=("node", "server.js"),
+        says=("orders 12 EUR 1 second", "payments 12 EUR 1 second function 1s"),
+    ),
+}
+MANAGERS = {"pnpm": "10.20.0"}
+
+
+def build(yard, case: Case, service: str) -> Artifact:
+    return yard.build(service, folder=f"services/{service}", context="../..", workdir=case.workdir.format(service))
+
+
+def out(yard, case: Case, service: str, artifact: Artifact) -> str:
+    at = Path(artifact.path, case.workdir.format(service))
+    return yard.out(artifact, *getattr(case, service), at=at)
+
+
+@pytest.fixture(params=sorted(CASES))
+def case(request, yard, needs, manager) -> Case:
+    """A monorepo in the yard, and the tools for it."""
+    chosen = CASES[request.param]
+    for tool in chosen.tools:
+        needs(*tool)
+    if request.param in MANAGERS:
+        manager(request.param, MANAGERS[request.param])
+    shutil.copytree(MONOREPOS / request.param, yard.root, dirs_exist_ok=True)
+    return chosen
+
+
+def test_each_service_builds_of_its_slice_and_an_edit_moves_those_that_reach_it(yard, case: Case) -> None:
+    first = {name: build(yard, case, name) for name in ("orders", "payments")}
+    assert tuple(out(yard, case, name, each) for name, each in first.items()) == case.says
+    mail = next(path for path in (yard.root).rglob("mail") if path.is_dir() and ".atoll" not in path.parts)
+    (mail / "NOTES").write_text("nothing that is built\n")
+    ran = yard.logs()
+    second = {name: build(yard, case, name) for name in ("orders", "payments")}
+    assert second["orders"] == first["orders"]
+    assert second["payments"].key != first["payments"].key
+    assert len(yard.logs()) == len(ran) + 1
