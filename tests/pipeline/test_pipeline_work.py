@@ -1,8 +1,6 @@
 """Tasks as they run: in order, side by side, each in a clean copy, known again by their keys."""
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +23,7 @@ class Bench:
         self.said: list[str] = []
         workshop.write("atoll.toml")
 
-    def service(self, name: str, toml: str, files: Mapping[str, str] = {}) -> None:  # noqa: B006 (never changed)
+    def service(self, name: str, toml: str, files: Mapping[str, str] = {}) -> None:
         self.workshop.write(f"{name}/service.toml", f'run = "x"\n{toml}')
         for path, text in {"NAME": name, **files}.items():  # else two services without files are one build
             self.workshop.write(f"{name}/{path}", text)
@@ -61,9 +59,7 @@ def test_what_is_affected_runs_once_and_an_edit_runs_only_what_it_concerns(bench
     for name in ("orders", "catalog"):
         bench.service(name, '[tasks.test]\nrun = "cat a"\n', {"a": name})
     first = bench.run()
-    assert outcomes(first) == dict.fromkeys(
-        ("orders.build", "orders.test", "catalog.build", "catalog.test"), "passed"
-    )
+    assert outcomes(first) == dict.fromkeys(("orders.build", "orders.test", "catalog.build", "catalog.test"), "passed")
     assert {task.why for task in first.tasks} == {"its first run"}
     second = bench.run()
     assert (second.tasks, second.unaffected, second.ok) == ((), 2, True)
@@ -85,7 +81,7 @@ def test_a_task_finds_the_results_of_what_it_needs_and_no_variable_that_it_does_
         '[tasks.test]\nneeds = ["build", "catalog.gen"]\ninherit = ["VERSION", "UNSET"]\npass = ["TOKEN"]\n'
         "env = { GREETING = 'hello' }\n"
         "run = ['/bin/sh -c \"test -f {needs.build}/a\"', 'grep made {needs.catalog.gen}/gen/x',"
-        ' \'[ ! -e {needs.catalog.gen}/y ] && [ "$VERSION$TOKEN$GREETING$STRAY" = 1.2secrethello ]\']\n',
+        " '[ ! -e {needs.catalog.gen}/y ] && [ \"$VERSION$TOKEN$GREETING$STRAY\" = 1.2secrethello ]']\n",
         {"a": "1"},
     )
     assert outcomes(bench.run("orders")) == {
@@ -133,7 +129,9 @@ def test_fail_fast_ends_what_runs_and_begins_nothing_more(bench, processes_with)
 
 def test_a_task_that_was_declared_flaky_is_tried_again_in_a_fresh_copy_and_shown_as_such(bench) -> None:
     count = bench.workshop.root / "count"
-    run = f"test ! -e left; touch left; echo x >> {count}; echo attempt $(wc -l < {count}); test $(wc -l < {count}) -ge 3"
+    run = (
+        f"test ! -e left; touch left; echo x >> {count}; echo attempt $(wc -l < {count}); test $(wc -l < {count}) -ge 3"
+    )
     bench.service("a", f"[tasks.test]\nrun = '{run}'\nretries = 2")
     result = by_id(bench.run("a.test"))["a.test"]
     assert (result.outcome, result.attempts, result.cached) == ("flaky", 3, False)
@@ -163,7 +161,9 @@ def test_a_task_without_cache_runs_each_time_that_it_is_asked_for(bench) -> None
 
 
 def test_in_place_it_sees_what_lies_in_the_work_tree_and_is_remembered_only_while_that_stands_still(bench) -> None:
-    bench.service("a", '[tasks.test]\nrun = "test -e node_modules/dep"\nin_place = true', {".gitignore": "node_modules\n"})
+    bench.service(
+        "a", '[tasks.test]\nrun = "test -e node_modules/dep"\nin_place = true', {".gitignore": "node_modules\n"}
+    )
     assert by_id(bench.run("a.test"))["a.test"].outcome == "failed"
     bench.workshop.write("a/node_modules/dep")
     assert by_id(bench.run("a.test"))["a.test"].outcome == "passed"

@@ -97,9 +97,11 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline.build import build_all
+        from atoll.pipeline.namespace import namespace
 
         specs = [workspace.services[name] for name in services]
-        return asyncio.run(build_all(specs, _site(places), workspace=workspace, on_progress=tell))
+        own = namespace(os.environ)
+        return asyncio.run(build_all(specs, _site(places), workspace=workspace, namespace=own, on_progress=tell))
 
     def ci_plan(self, places: EnvironmentPlaces, asked: Asked, say: Say) -> CiPlan:
         """What `ci` would do."""
@@ -111,9 +113,7 @@ class AppHooks:
         at = places.at
         return asyncio.run(ci.plan(lambda: load(at.root, at.environment), _site(places), asked, say))
 
-    def ci(
-        self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say
-    ) -> CiResult:
+    def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run what is affected and not green."""
         import asyncio
 

@@ -44,9 +44,9 @@ def tasks_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
 
         def tell(progress: Progress) -> None:
             line = _line(progress)
-            if line and said.get(progress.name) != line:
-                said[progress.name] = line
-                click.echo(f"{progress.name}: {line}", err=True)
+            if line and said.get(progress.id) != line:
+                said[progress.id] = line
+                click.echo(f"{progress.id}: {line}", err=True)
 
         yield tell
 
@@ -62,7 +62,7 @@ class _Board:
 
     def tell(self, progress: Progress) -> None:
         """Something is new of a task."""
-        name = progress.name
+        name = progress.id
         if progress.phase not in _ENDED:
             self._running[name] = progress
             self._since.setdefault(name, time.monotonic())
@@ -81,7 +81,13 @@ class _Board:
 
     def counts(self) -> Iterator[RenderableType]:
         """One line below."""
-        words = {"done": "passed", "cached": "cached", "failed": "failed", "skipped": "skipped", "cancelled": "cancelled"}
+        words = {
+            "done": "passed",
+            "cached": "cached",
+            "failed": "failed",
+            "skipped": "skipped",
+            "cancelled": "cancelled",
+        }
         said = [f"{self._ended[phase]} {word}" for phase, word in words.items() if phase in self._ended]
         yield f"[dim]{', '.join(said)}[/]"
 
@@ -106,7 +112,7 @@ def summary(result: CiResult) -> str:
     """`3 passed, 41 cached, 1 failed in 12.3 s; 4 min saved`."""
     counts = ("passed", "cached", "flaky", "failed", "skipped", "cancelled")
     said = [f"{getattr(result, name)} {name}" for name in counts if getattr(result, name)]
-    rest = f"; {counted(result.unaffected, 'service')} not affected" if result.unaffected else ""
+    rest = f"; {counted(result.unaffected, 'service')} unaffected" if result.unaffected else ""
     saved = f"; {duration(result.saved_s)} saved" if result.saved_s >= 0.05 else ""
     mark = click.style("✓", fg="green") if result.ok else click.style("✗", fg="red")
     return f"{mark} {', '.join(said) or 'nothing to do'} in {duration(result.seconds)}{rest}{saved}"
@@ -129,7 +135,7 @@ def show_plan(plan: CiPlan) -> None:
         print_screen(table(("task", ">took", "why"), rows))
     cached = len(plan.tasks) - len(runs)
     saved = sum(task.expected_s for task in plan.tasks if not task.runs)
-    rest = f", {counted(plan.unaffected, 'service')} not affected" if plan.unaffected else ""
+    rest = f", {counted(plan.unaffected, 'service')} unaffected" if plan.unaffected else ""
     said = f"{counted(len(runs), 'task')} would run, {cached} cached{rest}"
     click.echo(said + (f"; {duration(saved)} saved" if saved >= 0.05 else ""))
 

@@ -3,6 +3,7 @@
 The command line shows what these return. Needs no daemon.
 """
 
+import os
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from atoll.model.errors import UserError
 from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_result
 from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline.making import Made
+from atoll.pipeline.namespace import namespace
 from atoll.pipeline.order import trouble_of, works_of
 from atoll.pipeline.progress import Progress
 from atoll.pipeline.work import Crew, Site
@@ -26,12 +28,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False  # also of services that are not affected
     jobs: int | None = None  # at one time, >= 1; None is one a CPU
     fail_fast: bool = False
-    namespace: str = "trusted"
+    namespace: str = ""  # of the results, as `pipeline.namespace` takes it; "" is told from the CI system's variables
 
 
 async def plan(load: Callable[[], WorkspaceSpec], site: Site, asked: Asked, told: Callable[[str], None]) -> CiPlan:
     """What would run and why, in the order of its beginning; what is cached last. Raises UserError like `perform`."""
-    with Crew(works_of(load()), site, namespace=asked.namespace, told=told) as crew:
+    with Crew(works_of(load()), site, namespace=_own(asked), told=told) as crew:
         wanted, unaffected = await _select(crew, asked)
         todo = crew.todo(wanted)
         took = crew.durations()
@@ -73,8 +75,8 @@ async def perform(
         NotFound: for a name that is none.
         UserError: the artifacts folder cannot be used at all.
     """
-    began = time.monotonic()
-    with Crew(works_of(load()), site, namespace=asked.namespace, on_progress=on_progress, told=told) as crew:
+    began, own = time.monotonic(), _own(asked)
+    with Crew(works_of(load()), site, namespace=own, on_progress=on_progress, told=told) as crew:
         wanted, unaffected = await _select(crew, asked)
         await crew.run(wanted, jobs=asked.jobs, fail_fast=asked.fail_fast)
         shown = [id for id in crew.made if id in wanted or not crew.made[id].cached]
@@ -84,9 +86,13 @@ async def perform(
             seconds=time.monotonic() - began,
             saved_s=sum(made.seconds for made in crew.made.values() if made.cached),
             unaffected=unaffected,
-            namespace=asked.namespace,
+            namespace=own,
             author=crew.author,
         )
+
+
+def _own(asked: Asked) -> str:
+    return namespace(os.environ, asked.namespace)
 
 
 async def _select(crew: Crew, asked: Asked) -> tuple[list[str], int]:

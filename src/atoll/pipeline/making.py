@@ -310,7 +310,7 @@ class Making:
 
     # --- telling --------------------------------------------------------------------------------------------------
 
-    def tell(  # noqa: PLR0913 (the fields of Progress)
+    def tell(
         self,
         phase: Phase,
         result: T = None,  # type: ignore[assignment]

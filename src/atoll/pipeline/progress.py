@@ -39,6 +39,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     line: str = ""  # the last one that was printed
 
     @property
+    def id(self) -> str:
+        """`orders.test`."""
+        return task_id(self.service, self.task)
+
+    @property
     def name(self) -> str:
         """As a person calls it: a build by its service."""
         return self.service if self.task == BUILD else task_id(self.service, self.task)

@@ -188,7 +188,9 @@ class Crew:
                 task that failed is skipped: one service's failure is its own.
             results: whether the results of `wanted` themselves are needed, not only that they were there.
         """
-        todo = await settle(asyncio.get_running_loop().run_in_executor(None, partial(self.todo, wanted, results=results)))
+        todo = await settle(
+            asyncio.get_running_loop().run_in_executor(None, partial(self.todo, wanted, results=results))
+        )
         if not todo:
             return
         needs = {id: [need for need in self.needs[id] if need in todo] for id in todo}
@@ -225,9 +227,9 @@ class Crew:
 
     def durations(self) -> Mapping[str, float]:
         """Task -> how long it takes, in seconds, where that is known. Blocking."""
-        took: Mapping[str, float] = {}
+        took: dict[str, float] = {}
         with self._history():
-            took = self.records.durations()
+            took |= self.records.durations()
         return took
 
     def todo(self, wanted: Collection[str], *, results: bool = False) -> set[str]:

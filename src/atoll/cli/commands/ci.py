@@ -21,12 +21,22 @@ TASK_FAILED = 3
 @click.argument("named", metavar="[SERVICE|TASK]...", nargs=-1, shell_complete=completing("tasks"))
 @click.option("--all", "everything", is_flag=True, help="Also of services that are not affected.")
 @click.option(
-    "-t", "--task", "kinds", metavar="NAME", multiple=True, shell_complete=completing("kinds"),
+    "-t",
+    "--task",
+    "kinds",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=completing("kinds"),
     help="Only tasks of that name, and what they need; repeatable.",
 )
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), metavar="N", help="Tasks at one time. Default: one a CPU.")
 @click.option("--fail-fast", is_flag=True, help="End everything at the first failure.")
-@click.option("--namespace", metavar="NAME", default="", help="Who may believe the results. Default: told from the CI system's variables.")
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    default="",
+    help="Who may believe the results. Default: told from the CI system's variables.",
+)
 @plan_option
 @common_options
 @json_option
@@ -54,9 +64,7 @@ def command(
     """
     from atoll.pipeline.ci import Asked
 
-    asked = Asked(
-        named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, namespace=namespace
-    )
+    asked = Asked(named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, namespace=namespace)
     if plan:
         return _plan(session, asked)
     from atoll.cli.tasks_shown import tasks_shown
