@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
+    from atoll.pipeline.ci import Asked
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.work import Site
     from atoll.workspace.names import Names
@@ -118,6 +120,26 @@ class AppHooks:
             return await work
 
         return asyncio.run(building())
+
+    def ci_plan(self, places: EnvironmentPlaces, asked: Asked, say: Say) -> CiPlan:
+        """What `ci` would do."""
+        import asyncio
+
+        from atoll.pipeline import ci
+        from atoll.workspace.loader import load
+
+        at = places.at
+        return asyncio.run(ci.plan(lambda: load(at.root, at.environment), _site(places), asked, say))
+
+    def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
+        """Run what is affected and not green."""
+        import asyncio
+
+        from atoll.pipeline import ci
+        from atoll.workspace.loader import load
+
+        at = places.at
+        return asyncio.run(ci.perform(lambda: load(at.root, at.environment), _site(places), asked, tell, say))
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""

@@ -149,7 +149,7 @@ def chosen(tasks: Collection[str], named: Sequence[str], kinds: Sequence[str] = 
         if name in services or name in tasks:
             continue
         if "." in name:
-            near = did_you_mean(name, tasks) or "atoll check reads the files that declare them"
+            near = did_you_mean(name, tasks) or "`atoll ci --all --plan` lists them"
             raise NotFound(f"there is no task '{name}'", "", near, id="unknown-task")
         near = did_you_mean(name, services) or "write its service.toml"
         raise NotFound(

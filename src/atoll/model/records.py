@@ -26,7 +26,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one task in one call of atoll ci."""
+    """What became of one task in one call of `atoll ci`."""
 
     task: str  # "orders.test"
     outcome: Outcome
@@ -56,7 +56,7 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CiResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one call of atoll ci. A task counts once: a cached one as cached, whatever its run was."""
+    """What became of one call of `atoll ci`. A task counts once: a cached one as cached, whatever its run was."""
 
     ok: bool = True  # whether none failed
     passed: int = 0  # ran, and passed at the first attempt
@@ -91,7 +91,7 @@ def ci_result(tasks: tuple[TaskResult, ...], **rest: Any) -> CiResult:
 
 
 class PlannedTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What atoll ci would do with one task."""
+    """What `atoll ci` would do with one task."""
 
     task: str
     runs: bool  # false: it is cached
@@ -102,7 +102,7 @@ class PlannedTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CiPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What atoll ci would do, in the order in which it would begin."""
+    """What `atoll ci` would do, in the order in which it would begin."""
 
     tasks: tuple[PlannedTask, ...] = ()
     unaffected: int = 0  # services of which nothing is listed: all that they have is green

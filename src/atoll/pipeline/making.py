@@ -99,7 +99,7 @@ class Making:
             trouble = disk_trouble(exc, self.artifacts.root)
             failed = BuildFailed(self.work.name, trouble_of(trouble), fix=trouble.fix, id=trouble.id)
             failed.__cause__ = exc
-        self.tell("failed", label=failed.what)
+        self.tell("failed", label=failed.what, took_s=self.made.seconds)
         return msgspec.structs.replace(self.made, failure=failed, artifact=None)
 
     async def make(self) -> Made:
@@ -138,17 +138,11 @@ class Making:
                 if changed:
                     await self.thread(lambda: self.artifacts.remove(ordered.key))
                     why = f"{why}; its inputs changed while it ran, so that its result is for this once".lstrip("; ")
-                return self.tell(
-                    "done",
-                    msgspec.structs.replace(
-                        self.made,
-                        outcome=outcome,
-                        artifact=None if changed else artifact,
-                        why=why,
-                        seconds=time.monotonic() - begun,
-                    ),
-                    label=why,
+                seconds = time.monotonic() - begun
+                made = msgspec.structs.replace(
+                    self.made, outcome=outcome, artifact=None if changed else artifact, why=why, seconds=seconds
                 )
+                return self.tell("done", made, label=why, took_s=seconds)
         finally:
             await self.thread(lambda: self.artifacts.drop(stage))
 
@@ -316,7 +310,16 @@ class Making:
 
     # --- telling --------------------------------------------------------------------------------------------------
 
-    def tell(self, phase: Phase, result: T = None, *, step: int = 0, steps: int = 0, label: str = "") -> T:  # type: ignore[assignment]
+    def tell(
+        self,
+        phase: Phase,
+        result: T = None,  # type: ignore[assignment]
+        *,
+        step: int = 0,
+        steps: int = 0,
+        label: str = "",
+        took_s: float = 0.0,
+    ) -> T:
         """Say where it is; returns `result`."""
         if self._line_due is not None:
             self._line_due.cancel()
@@ -329,6 +332,7 @@ class Making:
             steps=steps,
             label=label,
             seconds=self.seconds(),
+            took_s=took_s,
         )
         self.shop.on_progress(self.now)
         return result

@@ -35,7 +35,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         ""  # of the step; what is fetched; why it failed; when done, what changed since the last one that passed
     )
     seconds: float = 0.0  # since the call began
+    took_s: float = 0.0  # of what has ended, its own time
     line: str = ""  # the last one that was printed
+
+    @property
+    def id(self) -> str:
+        """`orders.test`."""
+        return task_id(self.service, self.task)
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
 from atoll.pipeline.key import Manifest, differences
 from atoll.pipeline.lock import try_lock
 from atoll.pipeline.making import Made, Making, Shop, cached, taken_as_it_is
+from atoll.pipeline.namespace import TRUSTED, readable
 from atoll.pipeline.order import Order, Work, folder_of, kit, order
 from atoll.pipeline.progress import Phase, Progress
 from atoll.pipeline.provenance import Provenance
@@ -51,7 +53,7 @@ class Crew:
         works: Mapping[str, Work],
         site: Site,
         *,
-        namespace: str = "trusted",
+        namespace: str = TRUSTED,
         on_progress: Callable[[Progress], None] = lambda _: None,
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -60,7 +62,7 @@ class Crew:
         Args:
             works: what may be done.
             site: where.
-            namespace: whose results these are; those of "trusted" are believed, too.
+            namespace: whose results these are; trusted ones are believed, too.
             on_progress: called on the event loop, often; must not block.
             told: takes sentences that a person must know although nothing failed.
         """
@@ -80,7 +82,7 @@ class Crew:
             kit=kit(site.root, self.artifacts, shelf),
             shelf=shelf,
             namespace=namespace,
-            believed=frozenset({"trusted", namespace}),
+            believed=frozenset(readable(namespace)),
             why=self.why,
             on_progress=on_progress,
             began=time.monotonic(),
@@ -134,21 +136,13 @@ class Crew:
         """Those whose key is green, by their records; those that lost theirs by the results themselves."""
         keys = {id: found.key for id, found in self.known.items() if not isinstance(found, UserError)}
         with self._history():
-            last = self.records.greens(self.shop.believed)
-            green = {id: last[id] for id, key in keys.items() if id in last and last[id].key == key}
-            others = {keys[id] for id in keys.keys() - green.keys()}
-            passed = self.records.passed(others, self.shop.believed) if others else {}
-            before = {id: passed[key] for id, key in keys.items() if id not in green and key in passed}
-            if before:  # files as they were once, or a twin's: what is so is affected no more
-                self.records.renew(before, self.shop.namespace)
-            there = self.artifacts.keys()
-            for id, record in (green | before).items():
-                if record.key in there or not self.works[id].task.outputs:
-                    self.made[id] = _remembered(record)
-            for id in keys.keys() - self.made.keys():
-                if keys[id] in there and (found := self._found(keys[id])) is not None:
-                    self.made[id] = made = cached(found)
-                    self._record(id, made, found.wall, Author())
+            green = green_of(keys, self.records, self.shop.namespace)
+            self.made |= {id: remembered(record) for id, record in green.items()}
+        there = self.artifacts.keys()
+        for id in keys.keys() - self.made.keys():
+            if keys[id] in there and (found := self._found(keys[id])) is not None:
+                self.made[id] = made = cached(found)
+                self._record(id, made, found.wall, Author())
 
     def _found(self, key: str) -> Record | None:
         """The result of that key, if it is there, complete, and to be believed."""
@@ -194,13 +188,13 @@ class Crew:
                 task that failed is skipped: one service's failure is its own.
             results: whether the results of `wanted` themselves are needed, not only that they were there.
         """
-        todo = await settle(asyncio.get_running_loop().run_in_executor(None, self._todo, wanted, results))
+        todo = await settle(
+            asyncio.get_running_loop().run_in_executor(None, partial(self.todo, wanted, results=results))
+        )
         if not todo:
             return
-        needs = {id: self.needs[id] for id in todo}
-        with self._history():
-            took = self.records.durations()
-        schedule = Schedule(needs, ranks(_within(needs), took))
+        needs = {id: [need for need in self.needs[id] if need in todo] for id in todo}
+        schedule = Schedule(needs, ranks(needs, self.durations()))
         running: dict[asyncio.Task[Made], str] = {}
         free = jobs or os.cpu_count() or 1
         try:
@@ -231,8 +225,18 @@ class Crew:
             if running:
                 await settle(asyncio.gather(*running, return_exceptions=True))
 
-    def _todo(self, wanted: Collection[str], results: bool) -> set[str]:
-        """Which tasks are to be done: those that are not green, what always runs, and what these need the results of."""
+    def durations(self) -> Mapping[str, float]:
+        """Task -> how long it takes, in seconds, where that is known. Blocking."""
+        took: dict[str, float] = {}
+        with self._history():
+            took |= self.records.durations()
+        return took
+
+    def todo(self, wanted: Collection[str], *, results: bool = False) -> set[str]:
+        """Which tasks are to be done: those that are not green, what always runs, and what these need the results of.
+
+        Blocking. `results`: whether those of `wanted` themselves are needed.
+        """
         ids = closure(self.needs, wanted)
         todo: set[str] = set()
         needed = set(wanted) if results else set[str]()
@@ -302,7 +306,21 @@ class Crew:
             self._recording = False
 
 
-def _remembered(record: TaskRecord) -> Made:
+def green_of(keys: Mapping[str, str], records: Records, namespace: str) -> dict[str, TaskRecord]:
+    """Of the tasks with these keys (id -> key) those that are green, with the run that says so. Blocking; raises UserError."""
+    believed = readable(namespace)
+    last = records.greens(believed)
+    green = {id: last[id] for id, key in keys.items() if id in last and last[id].key == key}
+    if len(green) == len(keys):
+        return green
+    passed = records.passed({keys[id] for id in keys.keys() - green.keys()}, believed)
+    before = {id: passed[key] for id, key in keys.items() if id not in green and key in passed}
+    if before:  # files as they were once, or a twin's: what is so is affected no more
+        records.renew(before, namespace)
+    return green | before
+
+
+def remembered(record: TaskRecord) -> Made:
     return Made(outcome=record.outcome, key=record.key, cached=True, seconds=record.seconds, attempts=record.attempts)
 
 
@@ -312,7 +330,3 @@ def failure_of(work: Work, made: Made) -> BuildFailed:
         return made.failure
     what = "built" if work.task.name == BUILD else "run"
     return BuildFailed(work.name, f"was not {what}: {made.why}", fix="mend that one first", id="need-failed")
-
-
-def _within(needs: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    return {id: [need for need in wanted if need in needs] for id, wanted in needs.items()}
