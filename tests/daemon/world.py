@@ -52,6 +52,7 @@ class World:
         self._task: asyncio.Task[None] | None = None
         self.free_bytes: int | None = None
         self.freezes: tuple[Freeze, ...] = ()
+        self.dev = True
         self.unreachable: dict[str, str] = {}  # host -> what it does
 
     def run(self, scenario: Callable[[], object]) -> None:
@@ -73,7 +74,14 @@ class World:
         records = Records(self.store, await self.store.load())
         self.environment = Environment(
             identity=Identity(
-                "shop", "local", "/ws", Address("127.0.0.1", 8080), (20000, 29999), "/data", freezes=self.freezes
+                "shop",
+                "local",
+                "/ws",
+                Address("127.0.0.1", 8080),
+                (20000, 29999),
+                "/data",
+                freezes=self.freezes,
+                dev=self.dev,
             ),
             host=self.host,
             traffic=self.traffic,
@@ -112,7 +120,7 @@ class World:
     async def deploy(self, wanted: ServiceSpec, **fields: object) -> OperationView:
         """Start a deploy."""
         return await self.environment.deploy(
-            DeployRequest(spec=wanted, artifact=ARTIFACT, author=Author(actor="ann"), **fields)  # type: ignore[arg-type]
+            DeployRequest(**{"spec": wanted, "artifact": ARTIFACT, "author": Author(actor="ann"), **fields})  # type: ignore[arg-type]
         )
 
     async def ended(self, operation: OperationView, within_s: float = 120.0) -> OperationView:

@@ -139,6 +139,7 @@ def _identity(config: Config) -> Identity:
         freezes=spec.freezes,
         notify=spec.notify,
         faults=spec.name == "local" if spec.faults is None else spec.faults,
+        dev=spec.for_development,
         state=config.state,
         data=f"{config.state}/data",
     )

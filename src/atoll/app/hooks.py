@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from atoll.cli.http import Line
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _API_WITHIN_S = 20.0
 _DEAF_AFTER_S = 5.0  # a daemon that runs for so long has its socket
 _DRAINED_WITHIN_S = 45.0
+_STOPPED_WITHIN_S = 0.05  # a build of `dev` that a newer edit supersedes
 _OTHER_WITHIN_S = 120.0  # another `up` or `down` of the same environment
 _DAEMON_VARIABLES = (  # what Python, uv-less tools and command probes may need; services get none of it unasked
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH"),
@@ -46,6 +48,7 @@ class EnvironmentPlaces:
         self.at = places
         self.environment = places.environment
         self.socket = places.daemon_socket
+        self.artifacts = places.artifacts
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
@@ -90,22 +93,34 @@ class AppHooks:
         workspace: WorkspaceSpec,
         services: Sequence[str],
         tell: Callable[[Progress], None],
+        stop: threading.Event | None = None,
     ) -> Mapping[str, Artifact | BuildFailed]:
-        """Build what changed, side by side."""
+        """Build what changed, side by side, unless `stop` is set meanwhile."""
         import asyncio
 
         from atoll.pipeline.build import build_all
 
-        return asyncio.run(
-            build_all(
-                [workspace.services[name] for name in services],
-                root=Path(workspace.root),
-                artifacts=places.at.artifacts,
-                toolchains=places.at.toolchains,
-                jobs=None,
-                on_progress=tell,
+        async def building() -> Mapping[str, Artifact | BuildFailed]:
+            work = asyncio.create_task(
+                build_all(
+                    [workspace.services[name] for name in services],
+                    root=Path(workspace.root),
+                    artifacts=places.at.artifacts,
+                    toolchains=places.at.toolchains,
+                    jobs=None,
+                    on_progress=tell,
+                )
             )
-        )
+            while stop is not None and not work.done():
+                await asyncio.wait([work], timeout=_STOPPED_WITHIN_S)
+                if stop.is_set():
+                    work.cancel()
+                    await asyncio.wait([work])
+                    if work.cancelled():
+                        return {}
+            return await work
+
+        return asyncio.run(building())
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""

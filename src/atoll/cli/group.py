@@ -19,6 +19,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Run": {
         "check": "Check the workspace's files and show every problem.",
         "up": "Start the environment and deploy what is not running.",
+        "dev": "Bring everything up, then move each service to what its files say, at every edit.",
         "deploy": "Build services and move all traffic to the new releases.",
         "rollback": "Go back to an earlier release.",
         "rollout": "See and steer the rollout of a service that is under way.",
@@ -55,7 +56,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
 COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
 # What changes nothing of a workspace or an environment; a test sees that every other command has --plan. `exec` is whatever
-# its own command does.
+# its own command does, `dev` whatever its files will say.
 READING = frozenset(
     {
         "check",
@@ -65,6 +66,7 @@ READING = frozenset(
         "releases",
         "why",
         "doctor",
+        "dev",
         "exec",
         "jobs",
         "secret list",

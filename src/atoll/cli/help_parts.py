@@ -40,6 +40,7 @@ _CODES: Mapping[str, Sequence[int]] = {
         ("init", "check", "graph", "schema", "completion", "version", "help", "eject", "explain"), _OFFLINE
     ),
     **dict.fromkeys(("up", "deploy"), _BUILDS),
+    "dev": (0, 1, 2, 4, 6, 7, 130, 143),
     **dict.fromkeys(("rollback", "restart"), _ROLLS),
     **dict.fromkeys(("scale", "down"), _CHANGES),
     "run": (0, 1, 2, 4, 5, 7, 8, 130, 143),
@@ -50,7 +51,8 @@ _CODES: Mapping[str, Sequence[int]] = {
 _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "init": ("check", "up", "eject"),
     "check": ("schema", "doctor"),
-    "up": ("deploy", "status", "down"),
+    "up": ("dev", "deploy", "status", "down"),
+    "dev": ("up", "deploy", "logs", "down"),
     "deploy": ("rollback", "releases", "why", "logs"),
     "rollback": ("releases", "deploy", "why"),
     "restart": ("scale", "secret"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -34,6 +35,11 @@ class Places(Protocol):
     @property
     def socket(self) -> Path:
         """The daemon's unix socket, whether it exists now or not."""
+        ...
+
+    @property
+    def artifacts(self) -> Path:
+        """Where builds lie."""
         ...
 
     def keeper_alive(self) -> bool:
@@ -64,9 +70,17 @@ class Hooks(Protocol[_Places]):
         ...
 
     def build(
-        self, places: _Places, workspace: WorkspaceSpec, services: Sequence[str], tell: Callable[[Progress], None]
+        self,
+        places: _Places,
+        workspace: WorkspaceSpec,
+        services: Sequence[str],
+        tell: Callable[[Progress], None],
+        stop: threading.Event | None = None,
     ) -> Mapping[str, Artifact | BuildFailed]:
-        """Build what changed of these services, side by side; one that fails does not stop the others."""
+        """Build what changed of these services, side by side; one that fails does not stop the others.
+
+        When `stop` is set meanwhile, all that was started is ended, and nothing is returned. May run in any thread.
+        """
         ...
 
     def ensure_running(self, places: _Places, workspace: WorkspaceSpec, say: Say) -> None:

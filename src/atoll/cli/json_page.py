@@ -21,7 +21,7 @@ _HEAD = """\
 Every command that shows or changes something takes `--json`. Then standard output holds JSON and nothing else; progress
 and warnings go to standard error, and `--quiet` silences progress.
 
-- **One document**, indented; `logs`, `events`, `top` and `status --watch` print one object a line, each flushed at once.
+- **One document**, indented; `dev`, `logs`, `events`, `top` and `status --watch` print one object a line, each flushed at once.
 - **Errors too.** A command that fails as a whole prints an [error](#errorview) in one line instead: `id`, `kind`, `what`,
   `why`, `fix`, `exit_code`; [Troubleshooting](troubleshooting.md) has a section for each id. Tell the two apart by the exit code: each command says below whether a failing one still
   prints its own document. `deploy`, `rollback` and `restart` of several services tell on standard error of those that

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import inspect as types
 
 from atoll.adopt.found import Left
+from atoll.cli.dev.told import DevEvent
 from atoll.decide.graph import Graph
 from atoll.model.cache import CacheChecked, CacheSwept, CacheView
 from atoll.model.catalogue.page import Page
@@ -140,6 +141,7 @@ OUTPUTS: Mapping[str, Output] = {
     "top": Output(SignalsView, "Golden signals; without --once one a line, each second."),
     "jobs": Output(list[JobView], "Each job; one alone comes with its runs."),
     "run": Output(JobRunView, "How the run ended; with --detach as it was at once."),
+    "dev": Output(DevEvent, "What happened, edit by edit.", stream=True),
     "logs": Output(LogLine, "What replicas printed.", stream=True),
     "events": Output(Event, "The ledger.", stream=True),
     "releases": Output(list[ReleaseView], "Newest first."),

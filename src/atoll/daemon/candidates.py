@@ -45,9 +45,11 @@ class Candidates:
         clock: Clock,
         free_bytes: Callable[[], int | None],
         freezes: Sequence[Freeze] = (),
+        *,
+        dev: bool = True,
     ) -> None:
         self._records, self._secrets, self._engine, self._clock = records, secret_book, engine, clock
-        self.free_bytes, self._freezes = free_bytes, freezes
+        self.free_bytes, self._freezes, self._dev = free_bytes, freezes, dev
 
     def intent(self, service: str) -> Intent:
         """What is wanted; generation 0 when nobody ever said."""
@@ -87,6 +89,16 @@ class Candidates:
                 f"deploys are frozen {describe(freeze)}",
                 "wait, or say why it must go ahead: `atoll deploy --override-freeze WHY`",
                 id="frozen",
+            )
+
+    def unwatched(self, request: DeployRequest) -> None:
+        """Raises Refused for a quick deploy, or one of files that nobody built, where people depend on what runs."""
+        if (request.quick or request.artifact.in_place) and not self._dev:
+            raise Refused(
+                f"{request.spec.name} is not moved unwatched here",
+                "`atoll dev` releases each edit at once; this environment is not meant for development",
+                "write `dev = true` for it in atoll.toml, then `atoll up`; or use `atoll deploy`",
+                id="not-for-development",
             )
 
     def replaceable(self, service: str, request: Mutation) -> Intent:

@@ -77,7 +77,7 @@ class Environment:
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
-        candidates = Candidates(records, book, engine, clock, machine.free_bytes, identity.freezes)
+        candidates = Candidates(records, book, engine, clock, machine.free_bytes, identity.freezes, dev=identity.dev)
         desk = JobDesk(loops, records, engine, clock, pulse)
         self.jobs, self.run_job = desk.jobs, desk.run_job
         self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run

@@ -18,6 +18,7 @@ class Identity(NamedTuple):
     ports: tuple[int, int]
     data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
     faults: bool = True  # whether people may inject some
+    dev: bool = True  # whether a deploy may be quick
     freezes: tuple[Freeze, ...] = ()
     notify: tuple[Notify, ...] = ()
     state: str = ""  # absolute; where what outlives the daemon lies beside the store; "" keeps it in memory

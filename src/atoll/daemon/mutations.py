@@ -101,6 +101,7 @@ class Mutations:
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
+            self._candidates.unwatched(request)
             self._candidates.thawed(service, request.override_freeze)
             self._candidates.replaceable(service, request)
             release, runs = await self._candidates.deployed(request)
@@ -209,7 +210,11 @@ class Mutations:
             request.author,
             prepares=needed(kind, release, self._records.runs_of(service)),
         )
-        if kind == "deploy":
+        if isinstance(request, DeployRequest) and request.quick:
+            rollout = msgspec.structs.replace(
+                rollout, quick=True, strategy="all-at-once", why="`atoll dev` asked for it"
+            )
+        elif kind == "deploy":
             choice = choose(release, admitted.stable, replicas(intent, release), loop.load())
             rollout = msgspec.structs.replace(rollout, **choice._asdict())
         loop.begin(rollout)

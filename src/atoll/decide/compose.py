@@ -81,7 +81,7 @@ def _moving(
         weight = weight_pct(rollout) if ready else 0
         stepping = _revision(intent, candidate, weight, _most(intent, rollout, candidate))
         return (_revision(intent, stable, 100 - weight), stepping)
-    if phase in ("shifting", "draining") or warm_s(rollout.kind, candidate, stable) > 0:
+    if phase in ("shifting", "draining") or warm_s(rollout.kind, candidate, stable, quick=rollout.quick) > 0:
         return (_revision(intent, stable, 0), new)
     return (new,)
 

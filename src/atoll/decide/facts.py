@@ -23,18 +23,21 @@ def held(candidate: Release, stable: Release | None) -> bool:
     return bool(candidate.spec.ports or stable.spec.ports)
 
 
-def bake_s(kind: str, candidate: Release, stable: Release | None) -> float:
+QUICK_STABLE_S = 0.2  # what a program needs that opens its port, then reads its configuration and dies
+
+
+def bake_s(kind: str, candidate: Release, stable: Release | None, *, quick: bool = False) -> float:
     """How long the candidate of a deploy is watched once it is live; 0 when there is nothing to go back to."""
-    return candidate.spec.rollout.bake_s if kind == "deploy" and stable is not None else 0.0
+    return candidate.spec.rollout.bake_s if kind == "deploy" and stable is not None and not quick else 0.0
 
 
-def warm_s(kind: str, candidate: Release, stable: Release | None) -> float:
+def warm_s(kind: str, candidate: Release, stable: Release | None, *, quick: bool = False) -> float:
     """How long the stable release idles after the switch; 0 when keeping it has no use or is forbidden."""
     if stable is None or exclusive(candidate, stable):
         return 0.0
     if not candidate.spec.ports or not stable.spec.ports:
         return 0.0  # a worker takes work by itself: the old one would not idle
-    return bake_s(kind, candidate, stable)
+    return bake_s(kind, candidate, stable, quick=quick)
 
 
 def is_ready(replica: Replica) -> bool:
@@ -96,8 +99,10 @@ class Facts(msgspec.Struct, frozen=True):
 
     def settled_at_s(self, replica: Replica) -> float:
         """Boot seconds at which a ready replica's stability window ends; infinite for one that is not ready."""
-        since_s = replica.ready_since_s
-        return float("inf") if since_s is None else since_s + self.candidate.spec.health.stable_for_s
+        since_s, stable_for_s = replica.ready_since_s, self.candidate.spec.health.stable_for_s
+        if self.rollout.quick:
+            stable_for_s = min(stable_for_s, QUICK_STABLE_S)
+        return float("inf") if since_s is None else since_s + stable_for_s
 
     @property
     def next_settled_s(self) -> float:

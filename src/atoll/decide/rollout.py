@@ -230,8 +230,8 @@ def _releasing(facts: Facts) -> Step:
 
 def _draining(facts: Facts) -> Step:
     live = f"{facts.candidate.name} is live"
-    if facts.stable is None or not facts.stable.spec.ports:
-        return _enter(facts.rollout, "live", facts.now, live)
+    if facts.stable is None or not facts.stable.spec.ports or facts.rollout.quick:
+        return _enter(facts.rollout, "live", facts.now, live)  # what is in flight still ends with its own replica
     busy = [
         one
         for one in facts.others
@@ -248,7 +248,9 @@ def _draining(facts: Facts) -> Step:
 
 
 def _live(facts: Facts) -> Step:
-    until_s = facts.rollout.phase_since_s + bake_s(facts.rollout.kind, facts.candidate, facts.stable)
+    until_s = facts.rollout.phase_since_s + bake_s(
+        facts.rollout.kind, facts.candidate, facts.stable, quick=facts.rollout.quick
+    )
     if facts.now.boot_s >= until_s:  # the same sum as the wake-up: a difference may round to just below
         measured = f": {facts.verdict.text}" if facts.verdict is not None and facts.verdict.text else ""
         certified = replace(facts.rollout, verdict=facts.verdict)

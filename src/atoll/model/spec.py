@@ -438,8 +438,14 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     freezes: tuple[Freeze, ...] = ()
     notify: tuple[Notify, ...] = ()
     faults: bool | None = None  # whether faults may be injected; None is in `local` only
+    dev: bool | None = None  # whether `atoll dev` may move services without watching them; None is in `local` only
     metrics: int | None = None  # a port on 127.0.0.1 for Prometheus; None: on the API's socket only
     ports: tuple[int, int] = (20000, 29999)  # leased to replicas and edges; outside Linux's ephemeral 32768-60999
+
+    @property
+    def for_development(self) -> bool:
+        """Whether `atoll dev` works here."""
+        return self.name == "local" if self.dev is None else self.dev
 
 
 class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     path: str
     command_env: Mapping[str, str] = {}  # what the builder says the run command needs, e.g. PATH of a venv
+    in_place: bool = False  # no build: `path` is the folder that somebody edits (`atoll dev`)
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +190,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool = False  # a person said that a failing verdict is not to undo it
     analysis: Analysis = Analysis()
     verdict: Verdict | None = None  # the newest that was written down
+    quick: bool = False  # of `atoll dev`: all at once, watched for an instant, nothing kept warm
 
 
 ReplicaPhase = Literal[

@@ -62,6 +62,7 @@ class DeployRequest(Mutation, frozen=True, kw_only=True):
     note: str = ""
     force: bool = False
     override_freeze: str = ""  # why it goes ahead although deploys are frozen
+    quick: bool = False  # all at once and not watched after; only where the environment's file says `dev`
 
 
 class UpRequest(Mutation, frozen=True, kw_only=True):

@@ -116,6 +116,13 @@ _PLACE_FIELDS = (
         default="in `local` only",
     ),
     Field(
+        "dev",
+        Flag(),
+        "Whether `atoll dev` works here: it moves services at each edit, and watches no release after.",
+        ("true",),
+        default="in `local` only",
+    ),
+    Field(
         "metrics",
         Integer(1024, 65_535),
         "A port on 127.0.0.1 where Prometheus may scrape `/metrics`.",

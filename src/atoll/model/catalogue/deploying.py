@@ -71,6 +71,17 @@ CHAPTER = Chapter(
             ("`faults = true` under `[environments.NAME]` in atoll.toml, then `atoll up`.",),
         ),
         Page(
+            "not-for-development",
+            "This environment is not meant for development",
+            "error[not-for-development]: 'production' is not meant for development",
+            "`atoll dev` releases each edit at once, all traffic in one step, and watches nothing after. Outside `local` that "
+            "must be allowed by the environment's file.",
+            (
+                "`atoll deploy` lets a release earn its traffic.",
+                "`dev = true` under `[environments.NAME]` in atoll.toml, then `atoll up`.",
+            ),
+        ),
+        Page(
             "no-rollout",
             "No rollout is under way",
             "error[no-rollout]: no rollout is under way",

@@ -132,6 +132,21 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "watch-limit",
+            "The kernel watches no more folders for this user",
+            "error[watch-limit]: the workspace's 9120 folders cannot be watched",
+            "`atoll dev` is told of edits by inotify: a watch a folder, and one instance a program. Editors and other tools of "
+            "the same user share both limits. Folders that git ignores are not watched.",
+            (
+                (
+                    "`sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512`; a file with the "
+                    "two lines in `/etc/sysctl.d` makes it last."
+                ),
+                "Name the services that you edit: `atoll dev orders` watches their folders only.",
+                "Let .gitignore name folders of generated files.",
+            ),
+        ),
+        Page(
             "socket-path-too-long",
             "The path of a socket is too long",
             "error[socket-path-too-long]: /home/ada/… is too long a path for sockets",

@@ -1,0 +1,279 @@
+"""The whole of `atoll dev`: bring everything up, then take changed files to the loops of the services that they concern."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from atoll.cli.dev.mover import Edit, Mover, closed
+from atoll.cli.dev.told import SLOW_S, DevEvent, Teller, failure
+from atoll.cli.dev.watcher import Watcher
+from atoll.cli.drafts import build, chosen, new_key
+from atoll.cli.failed import Failed, taken_over
+from atoll.cli.progress import follow
+from atoll.model.errors import BuildFailed, InvalidWorkspace, Problem, UserError
+from atoll.model.wire import Draft, UpRequest
+from atoll.pipeline.provenance import Provenance, author
+from atoll.pipeline.watched import Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from atoll.cli.client import Client
+    from atoll.cli.session import Session
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.pipeline.build import Progress
+
+LOG_LINES = 1000  # since an edit, of the candidate that came of it
+LOGS_AGAIN_S = 2.0
+
+
+class Dev:
+    """One call. `named` are the services to watch; none is all of them, those of tomorrow too."""
+
+    def __init__(self, session: Session, named: Sequence[str], *, logs: bool) -> None:
+        self._session, self._named = session, named
+        self._workspace: WorkspaceSpec = session.load()
+        self._teller = Teller(session, sorted(self._workspace.services), logs=logs)
+        self._logs: set[str] | None = set() if logs else None
+        self._inbox: queue.SimpleQueue[DevEvent | Callable[[], None] | Exception] = queue.SimpleQueue()
+        self._movers: dict[str, Mover] = {}
+        self._slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._mistakes: tuple[Problem, ...] = ()
+        self._names = chosen(self._workspace, named)
+        self._watched = self._watch()
+
+    # --- the main thread ------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until Ctrl-C. Raises what stands in the way of beginning."""
+        session = self._session
+        session.hooks.ensure_running(session.places, self._workspace, session.say)
+        self._watcher = Watcher(self._folders, self._changed, self._inbox.put, Path(self._workspace.root, ".git"))
+        try:
+            for name in self._names:
+                self._movers[name] = Mover(name, self)
+            for name in self._begin():
+                self._movers[name].edit(Edit(self._workspace.services[name], (), time.monotonic()))
+            for name in self._named:
+                self._stream(name)
+            self._say_watching()
+            while True:
+                news = self._inbox.get()
+                if isinstance(news, Exception):
+                    raise news
+                if isinstance(news, DevEvent):
+                    self._teller.tell(news)
+                else:
+                    news()
+        finally:
+            closed(tuple(self._movers.values()))
+
+    def _begin(self) -> Collection[str]:
+        """As `up` does: build all, start what does not run. Returns those that run something else than their files say."""
+        drafts = build(self._session, self._workspace, self._names)
+        for name, failed in drafts.failures.items():
+            self._movers[name].broken(Edit(self._workspace.services[name], (), time.monotonic()), failed)
+        request = UpRequest(drafts=tuple(drafts.ready.values()), author=author(self._session.root), key=new_key())
+        begun = self.client.up(request)
+        for name, error in begun.refused.items():
+            self._movers[name].broken(self._untouched(name), Failed.told(error))
+        for view in follow(self._session, begun.operations):
+            self._movers[view.service].ended(self._untouched(view.service), view)
+        self._drain()
+        return begun.edited
+
+    def _untouched(self, name: str) -> Edit:
+        return Edit(self._workspace.services[name], (), time.monotonic())
+
+    def _drain(self) -> None:
+        """Tell what came so far; files that were edited meanwhile come next."""
+        later: list[Any] = []
+        while not self._inbox.empty():
+            news = self._inbox.get()
+            if isinstance(news, DevEvent):
+                self._teller.tell(news)
+            else:
+                later.append(news)
+        for each in later:
+            self._inbox.put(each)
+
+    def _say_watching(self) -> None:
+        gateway = self.client.status().gateway
+        count = f"{len(self._names)} service{'' if len(self._names) == 1 else 's'}"
+        where = f"{self._workspace.name} · {self._session.environment} at {gateway}"
+        text = f"{where}: watching {count}; Ctrl-C ends this, the services go on"
+        self._teller.tell(self._event("watching", text=text, services=tuple(self._names)))
+
+    # --- what was edited ------------------------------------------------------------------------------------------
+
+    def _changed(self, paths: frozenset[str], at_s: float) -> None:
+        """From the watcher's thread."""
+        self._inbox.put(lambda: self._edited(paths, at_s))
+
+    def _edited(self, paths: frozenset[str], at_s: float) -> None:
+        files = {name: set(found) for name, found in self._watched.concerned(paths).items()}
+        declaring = [path for path in paths if path.endswith("/") or self._watched.declares(path)]
+        if declaring:
+            for name in self._read_again():
+                files.setdefault(name, set()).update(self._called(name, declaring))
+            files |= {name: set(found) for name, found in self._watched.concerned(paths).items()}
+        for name in self._with_those_that_need(files):
+            spec = self._workspace.services[name]
+            self._stream(name)
+            self._movers[name].edit(Edit(spec, tuple(sorted(files.get(name, ()))), at_s))
+
+    def _called(self, name: str, paths: Iterable[str]) -> set[str]:
+        """Those of the files that say what services are which are its own; else those of everybody."""
+        folder = Path(self._workspace.root).resolve() / self._workspace.services[name].folder
+        own = {path.removeprefix(f"{folder}/") for path in paths if path.startswith(f"{folder}/")}
+        return {path for path in own if not path.endswith("/")} or {
+            path.rpartition("/")[2] for path in paths if path[-1] != "/"
+        }
+
+    def _with_those_that_need(self, names: Collection[str]) -> list[str]:
+        """With services whose builds need theirs."""
+        found = set(names) & set(self._movers)
+        while more := {
+            name
+            for name in self._names
+            if name not in found
+            and any(
+                need.partition(".")[0] in found for need in self._workspace.services[name].build.needs if "." in need
+            )
+        }:
+            found |= more
+        return sorted(found)
+
+    def _read_again(self) -> set[str]:
+        """Take over what the workspace's files say now; services that are not as they were. With mistakes: none."""
+        try:
+            workspace = self._session.load()
+        except (UserError, Failed) as exc:
+            self._mistaken(exc)
+            return set()
+        if self._mistakes:
+            self._mistakes = ()
+            self._teller.tell(self._event("mended"))
+        before, self._workspace = self._workspace, workspace
+        self._names = [name for name in self._named if name in workspace.services] or (
+            [] if self._named else sorted(workspace.services)
+        )
+        self._watched = self._watch()
+        self._watcher.look_again()
+        if workspace.environment != before.environment:
+            self._session.hooks.ensure_running(self._session.places, workspace, self._session.say)
+        for name in sorted(set(self._movers) - set(self._names)):
+            closed((self._movers.pop(name),))
+            self._teller.tell(self._event("removed", service=name))
+        for name in self._names:
+            if name not in self._movers:
+                self._movers[name] = Mover(name, self)
+                self._teller.tell(self._event("added", service=name))
+        return {name for name in self._names if workspace.services[name] != before.services.get(name)}
+
+    def _mistaken(self, exc: Exception) -> None:
+        problems = exc.problems if isinstance(exc, InvalidWorkspace) else ()
+        if not problems:
+            failed = taken_over(exc)
+            assert failed is not None
+            what = f"{failed.what}: {failed.why}" if failed.why else failed.what
+            problems = (Problem(file="atoll.toml", id=failed.id, what=what, fix=failed.fix),)
+        problems = tuple(one for one in problems if one.level == "error")
+        if problems != self._mistakes:
+            self._mistakes = problems
+            self._teller.tell(self._event("mistakes", problems=problems))
+
+    def _watch(self) -> Watched:
+        return Watched(self._workspace, self._names, self._session.places.artifacts)
+
+    def _folders(self) -> frozenset[str]:
+        return self._watched.folders(everywhere=not self._named)
+
+    # --- for movers, in their threads ----------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """See `mover.Shop`."""
+        return self._session.client
+
+    def draft(self, edit: Edit, stop: threading.Event) -> Draft | None:
+        """See `mover.Shop`. As many builds at a time as there are CPUs."""
+        doing = "waiting for other builds"
+
+        def tell(progress: Progress) -> None:
+            nonlocal doing
+            busy = progress.phase in {"fetching", "building"}
+            doing = (
+                progress.label if busy else "another process builds the same" if progress.phase == "waiting" else doing
+            )
+
+        slow = threading.Timer(SLOW_S, lambda: self.tell("building", edit, text=doing))
+        slow.daemon = True
+        slow.start()
+        try:
+            return self._built(edit, tell, stop)
+        finally:
+            slow.cancel()
+
+    def _built(self, edit: Edit, tell: Callable[[Progress], None], stop: threading.Event) -> Draft | None:
+        spec = edit.spec
+        while not self._slots.acquire(timeout=0.05):
+            if stop.is_set():
+                return None
+        try:
+            workspace = replace(self._workspace, services={**self._workspace.services, spec.name: spec})
+            results = self._session.hooks.build(self._session.places, workspace, [spec.name], tell, stop)
+        finally:
+            self._slots.release()
+        if (result := results.get(spec.name)) is None:
+            return None
+        if isinstance(result, BuildFailed):
+            raise result
+        return Draft(spec=spec, artifact=result, author=Provenance(self._session.root).of(spec))
+
+    def serving(self, service: str) -> str:
+        """See `mover.Shop`."""
+        try:
+            services = self.client.status().services
+        except Failed:
+            return ""
+        return next((one.release for one in services if one.name == service and one.state != "down"), "")
+
+    def tell(self, event: str, edit: Edit, **fields: Any) -> None:
+        """See `mover.Shop`."""
+        self._inbox.put(self._event(event, service=edit.spec.name, files=edit.files, **fields))
+
+    def fail(self, edit: Edit, failed: Failed, output: str) -> None:
+        """See `mover.Shop`."""
+        fields = failure(failed, edit.spec, Path(self._workspace.root), output)
+        self.tell("failed", edit, release=self.serving(edit.spec.name), **fields)
+
+    def _event(self, event: Any, **fields: Any) -> DevEvent:
+        return DevEvent(event=event, wall=time.time(), **fields)
+
+    # --- logs -----------------------------------------------------------------------------------------------------
+
+    def _stream(self, name: str) -> None:
+        """Show what a service prints from now on."""
+        if self._logs is None or name in self._logs:
+            return
+        self._logs.add(name)
+        threading.Thread(target=self._follow_logs, args=(name, time.time()), daemon=True).start()
+
+    def _follow_logs(self, name: str, since_wall: float) -> None:
+        while True:
+            try:
+                lines = self.client.logs([name], replica=None, tail=LOG_LINES, follow=True, since_wall=since_wall)
+                for line, _ in lines:
+                    since_wall = max(since_wall, line.wall)
+                    self._inbox.put(self._event("log", service=name, line=line))
+            except Failed:
+                pass  # the environment is away, or never knew the service: whoever deploys says so
+            time.sleep(LOGS_AGAIN_S)
