@@ -74,6 +74,7 @@ ErrorId = Literal[
     "tasks-in-a-circle",
     "need-failed",
     "build-busy",
+    "cache-unusable",
     "tool-missing",
     "unknown-toolchain",
     "fetch-failed",
