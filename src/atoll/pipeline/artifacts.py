@@ -216,8 +216,8 @@ def seal(tree: Path, meant: Callable[[str], bool], stop: threading.Event) -> tup
     size = 0
     base = os.fspath(tree)
     for folder, folders, files in os.walk(base, onerror=_raise):
-        folders.sort()
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = sorted(set(folders).difference(linked))  # nor is one entered that is dropped here
         for name in sorted([*files, *linked], key=os.fsencode):
             if stop.is_set():
                 raise Stopped
