@@ -259,3 +259,10 @@ async def test_cancelled_it_leaves_no_process_and_keeps_what_had_passed(bench, p
     assert bench.workshop.half_made() == []
     left = {task.task: task.runs for task in (await asyncio.to_thread(bench.plan)).tasks}
     assert left == {"a.build": False, "a.quick": False, "a.slow": True}
+
+
+def test_a_link_to_what_is_needed_may_lie_in_the_copy(bench) -> None:
+    bench.service(
+        "a", '[tasks.test]\nrun = ["ln -s {needs.build} built", "test -e built/f"]\nneeds = ["build"]', {"f": ""}
+    )
+    assert bench.run("a.test").ok

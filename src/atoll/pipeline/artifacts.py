@@ -240,8 +240,8 @@ def seal(tree: Path, meant: Callable[[str], bool], stop: threading.Event) -> tup
 def files_of(base: str) -> Iterator[tuple[str, os.stat_result]]:
     """Every file and link below the folder `base`: its path in it and its status, in the order of the digest of `seal`."""
     for folder, folders, files in os.walk(base, onerror=_raise):
-        folders.sort()
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = sorted(set(folders).difference(linked))  # nor is one entered whose link the caller drops
         for name in sorted([*files, *linked], key=os.fsencode):
             path = os.path.join(folder, name)
             yield os.path.relpath(path, base), os.lstat(path)
