@@ -48,6 +48,13 @@ CASES = {
         payments=("node", "server.js"),
         says=("orders 12 EUR 1 second", "payments 12 EUR 1 second function 1s"),
     ),
+    "uv": Case(
+        tools=(),
+        workdir="services/{}",
+        orders=("python3", "app.py"),
+        payments=("python3", "app.py"),
+        says=("orders 12 EUR", "payments 12 EUR iniconfig"),
+    ),
 }
 MANAGERS = {"pnpm": "10.20.0"}
 

@@ -45,6 +45,11 @@ TABLE = {
         rewritten="pnpm-lock.yaml pnpm-workspace.yaml",
         bumped=("pnpm-lock.yaml", "inherits@2.0.4", "inherits@2.0.5"),
     ),
+    "uv": Monorepo(
+        holds="pyproject.toml uv.lock libs/money services/orders",
+        rewritten="pyproject.toml uv.lock",
+        bumped=("uv.lock", 'name = "iniconfig"\nversion = "2.1.0"', 'name = "iniconfig"\nversion = "2.1.1"'),
+    ),
 }
 MANIFESTS = (".toml", ".lock", ".json", ".yaml", ".mod", ".work", ".xml")
 ECOSYSTEMS = sorted(TABLE)

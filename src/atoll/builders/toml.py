@@ -20,17 +20,18 @@ def _table(at: tuple[str, ...], content: Mapping[str, Any]) -> Iterator[str]:
     for name, value in content.items():
         if isinstance(value, dict):
             inner = (*at, name)
-            yield f"\n[{'.'.join(map(_key, inner))}]\n"
+            if not value or any(not isinstance(each, dict) for each in value.values()):
+                yield f"\n[{'.'.join(map(_key, inner))}]\n"
             yield from _table(inner, value)
 
 
 def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else json.dumps(name)
+    return name if _BARE.fullmatch(name) else _text(name)
 
 
 def _value(value: object) -> str:
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
@@ -38,3 +39,7 @@ def _value(value: object) -> str:
     if isinstance(value, Sequence):
         return f"[{', '.join(map(_value, value))}]"
     return str(value)  # numbers, inf and nan, dates and times: as TOML writes them
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

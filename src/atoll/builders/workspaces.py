@@ -74,6 +74,11 @@ class Context:
                 return
             yield paths[index]
 
+    def own_folders(self, manifest: str) -> list[str]:
+        """The folders of the project at the top itself: those that hold no member, nor what is of version control."""
+        folders = {path.partition("/")[0] for path in self.sorted if "/" in path} - {".github", ".gitlab"}
+        return sorted(each for each in folders if not any(path.endswith(f"/{manifest}") for path in self.below(each)))
+
     def owner(self, path: str, manifest: str) -> str | None:
         """The folder of the member that a path belongs to: the nearest with a manifest, below the context's top."""
         while path := posixpath.dirname(path):

@@ -5,12 +5,19 @@ lock, then a `pyproject.toml` without a lock. Without any of them nothing is bui
 made with one that the machine has.
 """
 
+import posixpath
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from atoll.builders import workspaces
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
+from atoll.builders.python.workspace import tell, uv_of
+from atoll.builders.workspaces import table
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain
@@ -92,47 +99,81 @@ class PythonBuilder:
         return (_UV, _INTERPRETER) if self.steps(spec, files, folder) else (_PLAIN,)
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
-        """All of the context."""
-        return None
+        """The projects of the uv workspace that the service's own reaches by the lock, or by path."""
+        return workspaces.scope(spec, files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The commands of uv; none when there is nothing to install. Raises UserError for a broken pyproject.toml."""
-        project = _pyproject(spec, files, folder)
-        packaged = "build-system" in project
-        if "uv.lock" in files and "project" in project:
-            return (_step("install from uv.lock", *_SYNC, "--frozen"), _COMPILE)
-        if "requirements.txt" in files:
-            steps = [
-                _step("make .venv", "uv", "venv", "--no-project", VENV),
-                _step("install requirements.txt", *_pip("-r", "requirements.txt")),
-            ]
-            if packaged:
-                steps.append(_step("install the service", *_pip("--no-deps", ".")))
-            return (*steps, _COMPILE)
-        if "poetry.lock" in files:
-            asked = (".",) if packaged else ("-r", "pyproject.toml")
-            return (
-                *write_constraints(spec, folder, project),
-                _step("make .venv", "uv", "venv", "--no-project", VENV),
-                _step("install from poetry.lock", *_pip("--constraint", CONSTRAINTS, *asked)),
-                _COMPILE,
-            )
-        if "project" in project:
-            return (_step("install from pyproject.toml", *_SYNC), _COMPILE)
-        if packaged or "setup.py" in files:
-            return (
-                _step("make .venv", "uv", "venv", "--no-project", VENV),
-                _step("install the service", *_pip(".")),
-                _COMPILE,
-            )
-        if spec.build.tool is not None:  # nothing to install, but `python3` must be the one that was asked for
-            return (_step("make .venv", "uv", "venv", "--no-project", VENV), _COMPILE)
-        return ()
+        if package := _member(spec, files, folder):
+            frozen = ("--frozen",) if "uv.lock" in files else ()
+            return (_step(f"install {package}", *_SYNC, *frozen, "--package", package), _COMPILE)
+        if at := _alone(spec, files):
+            below = frozenset(path[len(at) + 1 :] for path in files if path.startswith(f"{at}/"))
+            return tuple(_in_folder(at, step) for step in _steps(spec, below, folder / at))
+        return _steps(spec, files, folder)
 
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
-        """`.venv/bin` on the PATH, where there is one."""
-        scripts = folder / VENV / "bin"
-        return {"PATH+": str(scripts)} if scripts.is_dir() else {}
+        """`.venv/bin` on the PATH, where there is one: at the top, or the service's own."""
+        scripts = [folder / each / VENV / "bin" for each in dict.fromkeys([spec.inside, "."])]
+        return {"PATH+": ":".join(there)} if (there := [str(each) for each in scripts if each.is_dir()]) else {}
+
+
+def _member(spec: ServiceSpec, files: frozenset[str], folder: Path) -> str:
+    """The service's project in the uv workspace at the top; "" when it is in none."""
+    own = f"{spec.inside}/pyproject.toml"
+    if spec.inside == "." or not {"pyproject.toml", own} <= files:
+        return ""
+    workspace = uv_of(_toml(spec, "pyproject.toml", folder)).get("workspace")
+    name = table(_toml(spec, own, folder).get("project")).get("name")
+    return name if isinstance(name, str) and isinstance(workspace, dict) else ""
+
+
+def _alone(spec: ServiceSpec, files: frozenset[str]) -> str:
+    """Where the service's project is, when the context's top has none; "" when it has."""
+    own = any(f"{spec.inside}/{mark}" in files for mark in _MARKERS)
+    return spec.inside if own and not files & _MARKERS else ""
+
+
+def _in_folder(at: str, step: Step) -> Step:
+    """The same in a folder of the context. uv is found by its name, so that it is told where."""
+    command = step.command
+    if command.shell is not None:
+        return msgspec.structs.replace(step, command=Command(shell=f"cd {shlex.quote(at)} && {command.shell}"))  # noqa: S604 (a value, not a call)
+    return msgspec.structs.replace(step, command=Command(argv=(command.argv[0], "--directory", at, *command.argv[1:])))
+
+
+def _steps(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
+    project = _pyproject(spec, files, folder)
+    packaged = "build-system" in project
+    if "uv.lock" in files and "project" in project:
+        return (_step("install from uv.lock", *_SYNC, "--frozen"), _COMPILE)
+    if "requirements.txt" in files:
+        steps = [
+            _step("make .venv", "uv", "venv", "--no-project", VENV),
+            _step("install requirements.txt", *_pip("-r", "requirements.txt")),
+        ]
+        if packaged:
+            steps.append(_step("install the service", *_pip("--no-deps", ".")))
+        return (*steps, _COMPILE)
+    if "poetry.lock" in files:
+        asked = (".",) if packaged else ("-r", "pyproject.toml")
+        return (
+            *write_constraints(spec, folder, project),
+            _step("make .venv", "uv", "venv", "--no-project", VENV),
+            _step("install from poetry.lock", *_pip("--constraint", CONSTRAINTS, *asked)),
+            _COMPILE,
+        )
+    if "project" in project:
+        return (_step("install from pyproject.toml", *_SYNC), _COMPILE)
+    if packaged or "setup.py" in files:
+        return (
+            _step("make .venv", "uv", "venv", "--no-project", VENV),
+            _step("install the service", *_pip(".")),
+            _COMPILE,
+        )
+    if spec.build.tool is not None:  # nothing to install, but `python3` must be the one that was asked for
+        return (_step("make .venv", "uv", "venv", "--no-project", VENV), _COMPILE)
+    return ()
 
 
 def _step(label: str, *argv: str) -> Step:
@@ -147,8 +188,14 @@ def _pyproject(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mappin
     """The content of pyproject.toml, {} without one."""
     if "pyproject.toml" not in files:
         return {}
+    return _toml(spec, "pyproject.toml", folder)
+
+
+def _toml(spec: ServiceSpec, path: str, folder: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        return tomllib.loads((folder / path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        where = f"{spec.folder}/pyproject.toml"
+        where = posixpath.normpath(
+            f"{spec.folder}/{spec.build.context}/{path}" if spec.inside != "." else f"{spec.folder}/{path}"
+        )
         raise UserError(f"{where} cannot be read", str(exc), "correct the file", id="file-not-understood") from exc

@@ -94,7 +94,7 @@ class _Workspace:
         reached = Reached(self.context, "Cargo.toml", self._needs, _SOURCES)
         reached.start(member, "the service")
         if "package" in self.top:
-            for folder in self._package():
+            for folder in self.context.own_folders("Cargo.toml"):
                 reached.others[folder] = "the package at the top has it"
             for folder, why in self._needs("."):
                 reached.start(folder, why)
@@ -107,12 +107,6 @@ class _Workspace:
         if "Cargo.lock" in self.context.files:
             rewritten["Cargo.lock"] = self._lock(list(reached.members))
         return _told(self.context, reached, rewritten)
-
-    def _package(self) -> Iterator[str]:
-        """The folders of the package at the top: those that hold no member."""
-        for folder in {path.partition("/")[0] for path in self.context.sorted if "/" in path} - {".cargo", ".github"}:
-            if not any(path.endswith("/Cargo.toml") for path in self.context.below(folder)):
-                yield folder
 
     def _needs(self, member: str) -> Iterator[tuple[str, str]]:
         return _needs(self.context, member, self.inherited)

@@ -1,0 +1,5 @@
+import iniconfig
+
+
+def sent() -> str:
+    return iniconfig.__name__

@@ -1,0 +1,3 @@
+from money import total
+
+print("orders", total())

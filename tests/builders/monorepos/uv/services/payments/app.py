@@ -1,0 +1,4 @@
+from mail import sent
+from money import total
+
+print("payments", total(), sent())
