@@ -371,6 +371,7 @@ class Builder(Protocol):
     name: str
     recipe: int  # raised when the same steps come to mean something else, so that old artifacts are not reused
     marks: frozenset[str]  # files that tell of this technology beyond doubt, for messages
+    relocatable: bool  # whether what the steps make works in another folder, too; one that names its own is found out
     toolchain: Toolchain | None  # the language's; None where there is none
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from atoll.cli.hooks import Hooks
+    from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
@@ -127,6 +128,25 @@ class PretendHooks:
 
         home = ToolchainHome(language="go", version="1.24.1", home="/toolchains/go", fetched=True)
         return [] if tool is None else [home]
+
+    def cache(self, places: Places, workspace: WorkspaceSpec, namespace: str) -> CacheView:
+        from atoll.model.cache import CacheView
+
+        return CacheView(
+            folder="/cache", namespace=namespace or "trusted", remote="s3://builds/shop", results=3,
+            by_namespace={"pr-7": 1, "trusted": 2}, contents=40, stored_bytes=5 << 20, size_bytes=20 << 20,
+            max_bytes=10 << 30, max_age_s=30 * 86_400.0, oldest_use=0.0, hits=3, remote_hits=1, misses=1, saved_s=90.0,
+        )  # fmt: skip
+
+    def collect_cache(self, places: Places, workspace: WorkspaceSpec, *, plan: bool) -> CacheSwept:
+        from atoll.model.cache import CacheSwept
+
+        return CacheSwept(plan=plan, removed=2, freed_bytes=3 << 20, results=1, stored_bytes=2 << 20)
+
+    def verify_cache(self, places: Places, *, plan: bool) -> CacheChecked:
+        from atoll.model.cache import CacheChecked
+
+        return CacheChecked(plan=plan, results=1, contents=9, damaged=("/cache/ab: a content has changed",))
 
 
 if __name__ == "__main__":

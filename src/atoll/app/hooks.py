@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
+    from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
@@ -219,6 +220,32 @@ class AppHooks:
         from atoll.pipeline.by_hand import remove
 
         return remove(places.at.toolchains, places.at.artifacts, workspace, tool, force=force, plan=plan)
+
+    def cache(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, namespace: str) -> CacheView:
+        """What is in it."""
+        from msgspec.structs import replace
+
+        from atoll.pipeline import namespace as namespaces
+        from atoll.pipeline.cache.cache import remote_of
+        from atoll.pipeline.cache.upkeep import stats
+
+        places.at.create()
+        spec = replace(workspace.cache, remote=remote_of(workspace.cache, os.environ))
+        return stats(places.at.cache, spec, namespaces.namespace(os.environ, namespace))
+
+    def collect_cache(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, *, plan: bool) -> CacheSwept:
+        """What is too old or too much."""
+        from atoll.pipeline.cache.upkeep import collect
+
+        places.at.create()
+        return collect(places.at.cache, workspace.cache, plan=plan)
+
+    def verify_cache(self, places: EnvironmentPlaces, *, plan: bool) -> CacheChecked:
+        """Every content and every result."""
+        from atoll.pipeline.cache.upkeep import verify
+
+        places.at.create()
+        return verify(places.at.cache, plan=plan)
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

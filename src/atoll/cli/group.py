@@ -44,6 +44,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "secret": "Set, list and remove secrets.",
+        "cache": "Show what is in the cache of results, and what it was good for.",
         "toolchain": "List, fetch and remove compilers and interpreters.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
         "schema": "Print the JSON Schema of service.toml or atoll.toml, or of a command's --json.",

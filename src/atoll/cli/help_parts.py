@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
-    1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time",
+    1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time; `cache`: `verify` "
+    "found something damaged",
     2: "a mistake in the command or in a file",
     3: "the deploy failed and was undone; the stable release was never touched",
     4: "refused at admission, before anything was touched",
@@ -22,6 +23,8 @@ VARIABLES: Mapping[str, str] = {
     "ATOLL_HOME": "where artifacts, releases, logs and secrets lie; default /var/lib/atoll for root, else "
     "$XDG_DATA_HOME/atoll or ~/.local/share/atoll",
     "ATOLL_RUN": "where the sockets lie; default /run/atoll for root, else /tmp/atoll-UID",
+    "ATOLL_CACHE": "the remote cache, before `[cache]` of atoll.toml; `off` is none",
+    "ATOLL_NAMESPACE": "whose the results of this run are, instead of what the CI system's variables say",
     "NO_COLOR": "no colours, whatever else is said",
     "FORCE_COLOR, CLICOLOR_FORCE": "colours in a pipe, too",
     "TERM": "`dumb`: neither colours nor lines that are drawn anew",
@@ -43,6 +46,7 @@ _CODES: Mapping[str, Sequence[int]] = {
     "run": (0, 1, 2, 4, 5, 7, 8, 130, 143),
     **dict.fromkeys(("logs", "events", "status", "top"), (*_LOOKS, 130, 143)),
     "doctor": _OFFLINE,
+    "cache": (0, 1, 2, 5),
 }
 _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "init": ("check", "up", "eject"),
@@ -69,6 +73,7 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "secret": ("restart", "exec"),
     "eject": ("init",),
     "schema": ("check",),
+    "cache": ("toolchain", "deploy"),
 }
 
 

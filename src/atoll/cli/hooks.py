@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import BuildFailed, Problem
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
@@ -113,4 +114,16 @@ class Hooks(Protocol[_Places]):
         self, places: _Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
     ) -> Sequence[ToolchainHome]:
         """Remove fetched ones that fit; with None, those that nobody asks for. Raises UserError, Conflict (in use)."""
+        ...
+
+    def cache(self, places: _Places, workspace: WorkspaceSpec, namespace: str) -> CacheView:
+        """What is in the cache. `namespace` by hand; "" is the run's own. Raises UserError."""
+        ...
+
+    def collect_cache(self, places: _Places, workspace: WorkspaceSpec, *, plan: bool) -> CacheSwept:
+        """Remove what is too old, and the least recently used of what is too much. Raises UserError, Conflict."""
+        ...
+
+    def verify_cache(self, places: _Places, *, plan: bool) -> CacheChecked:
+        """Read all of it, and drop what is damaged. Raises UserError, Conflict."""
         ...

@@ -21,6 +21,7 @@ from msgspec import inspect as types
 from atoll.adopt.found import Left
 from atoll.cli.dev.told import DevEvent
 from atoll.decide.graph import Graph
+from atoll.model.cache import CacheChecked, CacheSwept, CacheView
 from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
 from atoll.model.state import Event
@@ -153,6 +154,9 @@ OUTPUTS: Mapping[str, Output] = {
     "secret-plan": Output(SecretPlanOutput, "`secret set` and `secret rm` with --plan; no value is read."),
     "secret-rm": Output(RemovedOutput, "The secret that was removed."),
     "secret-list": Output(list[SecretView], "Names and versions, never values."),
+    "cache": Output(CacheView, "Of this machine; a remote one is not counted."),
+    "cache-gc": Output(CacheSwept, "What was removed; with --plan what would be."),
+    "cache-verify": Output(CacheChecked, "The exit code is 1 when something was damaged."),
     "toolchain-list": Output(list[ToolchainView], "One a language."),
     "toolchain-install": Output(ToolchainHome, "The one that was fetched, or that was there and fits."),
     "toolchain-remove": Output(list[ToolchainHome], "Those that are gone now."),

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.cache import CacheSpec
 from atoll.model.command import Command as Command  # noqa: PLC0414 (part of every spec: found here)
 from atoll.model.errors import Problem
 from atoll.model.task import Task
@@ -455,5 +456,6 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: EnvironmentSpec
     services: Mapping[str, ServiceSpec] = {}
     tasks: Mapping[str, tuple[Task, ...]] = {}  # of each service, besides its build; no part of its releases
+    cache: CacheSpec = CacheSpec()
     stores: Mapping[str, Store] = {}  # those of atoll.toml, whether a service uses them or not
     warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at

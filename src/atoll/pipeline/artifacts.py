@@ -201,31 +201,42 @@ def seal(tree: Path, meant: Callable[[str], bool], stop: threading.Event) -> tup
     whole = hashlib.sha256()
     size = 0
     base = os.fspath(tree)
-    for folder, folders, files in os.walk(base, onerror=_raise):
-        folders.sort()
-        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in sorted([*files, *linked], key=os.fsencode):
-            if stop.is_set():
-                raise Stopped
-            path = os.path.join(folder, name)
-            relative = os.path.relpath(path, base)
-            status = os.lstat(path)
-            regular = stat.S_ISREG(status.st_mode)
-            if not meant(relative) or not (regular or stat.S_ISLNK(status.st_mode)):
-                os.unlink(path)
-                continue
-            if regular:
-                kind, content = ("program" if status.st_mode & 0o111 else "file"), _seal_file(path, status)
-                size += status.st_size
-            else:
-                kind, content = "link", os.fsencode(os.readlink(path)).hex()
-            whole.update(b"\0".join((os.fsencode(relative), kind.encode(), content.encode(), b"")))
+    for relative, status in files_of(base):
+        if stop.is_set():
+            raise Stopped
+        path = os.path.join(base, relative)
+        regular = stat.S_ISREG(status.st_mode)
+        if not meant(relative) or not (regular or stat.S_ISLNK(status.st_mode)):
+            os.unlink(path)
+            continue
+        if regular:
+            kind, content = ("program" if status.st_mode & 0o111 else "file"), _seal_file(path, status)
+            size += status.st_size
+        else:
+            kind, content = "link", os.readlink(path)
+        whole.update(digested(relative, kind, content))
     for folder, _, _ in os.walk(base, topdown=False, onerror=_raise):
         if folder != base and not os.listdir(folder) and not meant(os.path.relpath(folder, base)):
             os.rmdir(folder)
         else:
             os.chmod(folder, 0o555)  # noqa: S103 (services may run under users of their own)
     return whole.hexdigest(), size
+
+
+def files_of(base: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file and link below the folder `base`: its path in it and its status, in the order of the digest of `seal`."""
+    for folder, folders, files in os.walk(base, onerror=_raise):
+        folders.sort()
+        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in sorted([*files, *linked], key=os.fsencode):
+            path = os.path.join(folder, name)
+            yield os.path.relpath(path, base), os.lstat(path)
+
+
+def digested(relative: str, kind: str, content: str) -> bytes:
+    """A file's part of the digest of `seal`; `content` is its SHA-256, or a link's target."""
+    content = os.fsencode(content).hex() if kind == "link" else content
+    return b"\0".join((os.fsencode(relative), kind.encode(), content.encode(), b""))
 
 
 def _raise(exc: OSError) -> None:

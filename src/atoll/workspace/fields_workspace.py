@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from atoll.model.spec import EnvironmentSpec, Gateway, Root
+from atoll.workspace.fields_cache import CACHE
 from atoll.workspace.fields_delivery import FREEZES, NOTIFY
 from atoll.workspace.fields_stores import SHARED_STORES
 from atoll.workspace.fields_values import ENV_VALUES, ENVIRONMENT_NAME, INSIDE
@@ -239,6 +240,13 @@ WORKSPACE = Table(
             default="none",
         ),
         Field(
+            "cache",
+            CACHE,
+            "Where results of builds and tests are kept for other machines, and how much of them here; see Cache.",
+            ('"s3://acme-builds/shop"', '{ remote = "/mnt/cache", max_size = "20GiB" }'),
+            default="on this machine only",
+        ),
+        Field(
             "environments",
             MapOf(ENVIRONMENT_NAME, ENVIRONMENT, says="table of environments"),
             "Environments beside `local`, each by its name; what they leave out is as above.",
@@ -249,6 +257,7 @@ WORKSPACE = Table(
     dict,
     spec=EnvironmentSpec,  # what an environment leaves out is as the file says
     hints={
+        "remote_cache": "it is called `cache`",
         "repositories": "it is called `roots`",
         "repos": "it is called `roots`",
         "service": "each service has its own service.toml; `services` says in which folders they lie",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from atoll.decide.validate import check
+from atoll.model.cache import CacheSpec
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
 from atoll.model.spec import Command, EnvironmentSpec, EnvValue, RolloutSpec, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
@@ -88,6 +89,7 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
         name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
         root=str(root),
         environment=spec,
+        cache=top.get("cache", CacheSpec()),
         stores=shared,
         services={name: address_templates(each, services) for name, each in services.items()},
         tasks=tasks,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from atoll.model.spec import EdgePolicy
+from atoll.workspace.fields_cache import CACHE_TABLE
 from atoll.workspace.fields_delivery import FREEZE_TABLE, NOTIFY_TABLE
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_failures import FAILURES
@@ -181,6 +182,11 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         SHARED_STORE_TABLE,
     ),
     ("### Environments", "`[environments.NAME]`, chosen with `--env NAME`.", ENVIRONMENT),
+    (
+        "### Cache",
+        '`[cache]`; in short, the remote: `cache = "s3://acme-builds/shop"`. See [pipelines](howto/pipelines.md).',
+        CACHE_TABLE,
+    ),
     ("### Freezes", "What `freeze` takes, or a list of them.", FREEZE_TABLE),
     (
         "### Notifications",

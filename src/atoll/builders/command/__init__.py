@@ -18,6 +18,7 @@ class CommandBuilder:
     name = "command"
     recipe = 1
     marks = frozenset[str]()
+    relocatable = True  # without steps it is a copy; what steps of one's own make is never taken for relocatable
     toolchain: Toolchain | None = None
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -35,6 +35,7 @@ class GoBuilder:
     name = "go"
     recipe = 1
     marks = frozenset({"go.mod"})
+    relocatable = True  # -trimpath
     toolchain: Toolchain | None = Toolchain(
         name="go",
         program="go",

@@ -19,6 +19,7 @@ class GradleBuilder:
     name = "gradle"
     recipe = 1
     marks = frozenset({"build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"})
+    relocatable = True  # archives; the class path is told anew
     toolchain: Toolchain | None = JDK
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -34,6 +34,7 @@ class MavenBuilder:
     name = "maven"
     recipe = 1
     marks = frozenset({"pom.xml"})
+    relocatable = True  # the same
     toolchain: Toolchain | None = JDK
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -24,6 +24,7 @@ class JavaBuilder:
     name = "java"
     recipe = 1
     marks = frozenset[str]()
+    relocatable = True  # the same
     toolchain: Toolchain | None = JDK
 
     def detect(self, files: frozenset[str]) -> bool:

@@ -32,6 +32,7 @@ class NodeBuilder:
     name = "node"
     recipe = 1
     marks = frozenset({"package.json"})
+    relocatable = True  # links within node_modules are relative
     toolchain: Toolchain | None = Toolchain(
         name="node",
         program="node",

@@ -62,6 +62,7 @@ class PythonBuilder:
     name = "python"
     recipe = 1
     marks = _MARKERS
+    relocatable = False  # a virtual environment holds its own path in scripts and byte code
     toolchain: Toolchain | None = Toolchain(
         name="python",
         program="python3*",

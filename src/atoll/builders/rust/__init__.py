@@ -51,6 +51,7 @@ class RustBuilder:
     name = "rust"
     recipe = 1
     marks = frozenset({"Cargo.toml"})
+    relocatable = True  # a path gets in by `env!` only, and is found there
     toolchain: Toolchain | None = Toolchain(
         name="rust",
         program="rustc",

@@ -41,6 +41,27 @@ CHAPTER = Chapter(
             ("End the process that holds the lock which the message names, if it hangs; the next one starts afresh.",),
         ),
         Page(
+            "cache-unusable",
+            "The cache of results cannot be used",
+            "the cache is not used in this run: the disk that holds /home/ada/…/cache is full",
+            "The cache only ever makes a run faster, so nothing fails for want of it: what is wrong is told once, and the run "
+            "goes on without it. Only `atoll cache` itself ends with this error.",
+            (
+                "The disk is full: `atoll cache gc`, or a smaller `max_size` in `[cache]`.",
+                "It is in use: a collection needs it for itself. Try again when no build runs.",
+                (
+                    "A result is damaged: it was dropped, and is made anew. `atoll cache verify` looks for more of them; when "
+                    "it finds some again and again, look at the disk."
+                ),
+                (
+                    "A remote cache is *not used*: it is gone, slow or says an error. It is *not read* or *not written*: the "
+                    "credentials do not allow it. `s3:GetObject` and `s3:ListBucket` are needed to read (without the second, "
+                    "S3 says 403 of what is not there), `s3:PutObject` to write; `ATOLL_CACHE=off` does without."
+                ),
+                "Nothing helps: remove the folder that the message names. Everything in it can be made anew.",
+            ),
+        ),
+        Page(
             "tool-missing",
             "A tool or a version of it is missing",
             "error[tool-missing]: go 1.24 is missing",

@@ -73,6 +73,7 @@ ErrorId = Literal[
     "unknown-task",
     "tasks-in-a-circle",
     "build-busy",
+    "cache-unusable",
     "tool-missing",
     "unknown-toolchain",
     "fetch-failed",
