@@ -34,6 +34,27 @@ CASES = {
         payments=("./payments",),
         says=("orders 12 EUR", "payments 12 EUR 1"),
     ),
+    "go-module": Case(
+        tools=(("go", "version"),),
+        workdir=".",
+        orders=("./orders",),
+        payments=("./payments",),
+        says=("orders 12 EUR", "payments 12 EUR sent"),
+    ),
+    "go-replace": Case(
+        tools=(("go", "version"),),
+        workdir="services/{}",
+        orders=("./orders",),
+        payments=("./payments",),
+        says=("orders 12 EUR", "payments 12 EUR sent"),
+    ),
+    "go-work": Case(
+        tools=(("go", "version"),),
+        workdir="services/{}",
+        orders=("./orders",),
+        payments=("./payments",),
+        says=("orders 12 EUR", "payments 12 EUR sent"),
+    ),
     "npm": Case(
         tools=(("node", "--version"), ("npm", "--version")),
         workdir="services/{}",
