@@ -35,6 +35,21 @@ TABLE = {
         rewritten="Cargo.toml Cargo.lock",
         bumped=("Cargo.lock", 'name = "itoa"\nversion = "1.0.15"', 'name = "itoa"\nversion = "1.0.16"'),
     ),
+    "go-module": Monorepo(
+        holds="go.mod internal/money internal/testing services/orders",
+    ),
+    "go-replace": Monorepo(
+        holds="libs/money services/orders",
+    ),
+    "go-work": Monorepo(
+        holds="go.work libs/money !libs/money/usd services/orders",
+        rewritten="go.work",
+        bumped=("libs/mail/go.mod", "v0.9.1", "v0.9.0"),
+    ),
+    "maven": Monorepo(
+        holds="pom.xml config libs/pom.xml libs/money services/orders",
+        rewritten="pom.xml libs/pom.xml",
+    ),
     "npm": Monorepo(
         holds="package*.json tsconfig.base.json packages/money services/orders config/money.json scripts",
         rewritten="package.json package-lock.json",
@@ -128,11 +143,10 @@ def test_an_edit_counts_where_it_is_reached_and_nowhere_else(name: str, data: st
         assert (before != after) == (path in held(name))
 
 
-@pytest.mark.parametrize("name", ECOSYSTEMS)
+@pytest.mark.parametrize("name", [name for name in ECOSYSTEMS if TABLE[name].bumped])
 def test_a_bump_that_a_service_does_not_reach_is_none_of_its_business(tmp_path: Path, name: str) -> None:
     repository, files = TABLE[name], files_of(name)
-    if repository.bumped is None:
-        pytest.skip(f"{name} has no lock that is cut")
+    assert repository.bumped is not None
     path, old, new = repository.bumped
     assert old in files[path]
     write(tmp_path, files)
@@ -200,3 +214,56 @@ def test_a_service_that_is_its_own_context_has_no_scope(tmp_path: Path) -> None:
         assert sliced(each, tmp_path).scope is None
     shutil.rmtree(tmp_path / "services")
     assert sliced(spec(), tmp_path).scope is None, "no member: nothing tells"
+
+
+# --- what is particular to a language ------------------------------------------------------------------------------
+
+GO = {
+    "go.mod": "module shop\n\ngo 1.21\n",
+    "services/orders/main.go": 'package main\n\nimport "shop/a"\n\nfunc main() {}\n',
+}
+A = "package a\n\n{}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "others", "held"),
+    [
+        ('import "shop/b"', {"b/b.go": "package b\n", "c/c.go": "package c\n"}, {"b/b.go"}),
+        ('import (\n\t_ "fmt" // (see\n\tx `shop/b`\n)', {"b/b.go": "package b\n"}, {"b/b.go"}),
+        ('/* import (\n*/ import "shop/b"', {"b/b.go": "package b\n"}, {"b/b.go"}),
+        ("", {"a/b/b.go": "package b\n", "a/b/x.txt": "", "a/pages/x.html": ""}, {"a/pages/x.html"}),
+        ("//go:embed b\nvar x embed.FS", {"a/b/b.go": "package b\n", "a/b/x.txt": ""}, {"a/b/b.go", "a/b/x.txt"}),
+        (
+            "//go:embed all:b/*.txt\nvar x embed.FS",
+            {"a/b/b.go": "package b\n", "a/b/x.txt": ""},
+            {"a/b/b.go", "a/b/x.txt"},
+        ),
+        ('import "C"', {"a/c/c.h": "", "a/c/c.go": "package c\n"}, {"a/c/c.h", "a/c/c.go"}),
+        (
+            'import "example.org/x"',
+            {"vendor/example.org/x/x.go": "package x\n", "vendor/example.org/y/y.go": "package y\n"},
+            {"vendor/example.org/x/x.go"},
+        ),
+    ],
+)
+def test_go_follows_imports_and_embeddings(tmp_path: Path, source: str, others: dict[str, str], held: set[str]) -> None:
+    write(tmp_path, {**GO, "a/a.go": A.format(source), **others, "README.md": ""})
+    assert paths(sliced(spec(), tmp_path)) == {*GO, "a/a.go", *held}
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"a/a.go": A.format('// #include "../c/c.h"\nimport "C"')}, "a/a.go uses cgo and leads out of its folder"),
+        ({"go.work": "go 1.21\n\nuse ./other\n", "other/go.mod": "module other\n"}, "go.work does not use ."),
+        ({"services/orders/main.go": "\0\xff"}, "services/orders/main.go cannot be read"),
+    ],
+)
+def test_go_takes_everything_where_it_cannot_tell(tmp_path: Path, files: dict[str, str], why: str) -> None:
+    write(tmp_path, {**GO, "a/a.go": A.format(""), "other/x.go": "package x\n"})
+    for path, text in files.items():
+        (tmp_path / path).write_bytes(text.encode("latin-1"))
+    cut = sliced(spec(), tmp_path)
+    assert cut.scope is not None
+    assert cut.scope.why["."].startswith(why)
+    assert "other/x.go" in paths(cut)

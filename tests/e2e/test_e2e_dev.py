@@ -222,6 +222,56 @@ def test_it_ends_by_ctrl_c_leaving_all_or_with_down_nothing(lab: Lab) -> None:
     assert not lab.processes()
 
 
+RELOADS = """
+import http.server, json, os, pathlib, signal, sys
+
+TEXT = pathlib.Path("text.txt")
+loaded = TEXT.read_text()
+
+def load(*_):
+    global loaded
+    loaded = TEXT.read_text()
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        data = json.dumps({"version": loaded, "now": TEXT.read_text(), "folder": os.getcwd(), "pid": os.getpid()}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def log_message(self, *_): pass
+
+signal.signal(signal.SIGHUP, load)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_service_that_reloads_by_itself_runs_in_its_own_folder_and_is_neither_built_nor_switched(lab: Lab) -> None:
+    folder = lab.root / "orders"
+    run = json.dumps([sys.executable, "-S", "reloads.py", "{port}"])
+    dev = f"[dev]\nrun = {run}\nreload = 'test -s text.txt && kill -HUP $PID'\n"
+    lab.service("orders", f'run = "nobody-has-this"\nbuild = "false"\n{dev}')
+    (folder / "reloads.py").write_text(RELOADS)
+    (folder / "text.txt").write_text("one")
+    with developing(lab) as developer:
+        first = lab.get("/orders/")
+        assert (first["version"], first["folder"]) == ("one", str(folder.resolve()))
+        (folder / "text.txt").write_text("two")
+        reloaded = developer.sees("reloaded", "orders")
+        assert (reloaded["release"], reloaded["files"]) == ("r1", ["text.txt"])
+        assert lab.until(lambda: lab.get("/orders/")["version"] == "two")
+        assert lab.get("/orders/")["pid"] == first["pid"]
+        (folder / "text.txt").write_text("")
+        failed = developer.sees("failed", "orders")
+        assert (failed["error"]["id"], failed["release"]) == ("reload-failed", "r1")
+        (folder / "text.txt").write_text("three")
+        assert developer.sees("reloaded", "orders", again=True)
+        developer.edit("orders", 'VERSION = "v1"', 'VERSION = "v2"', "service.toml")
+        assert developer.sees("live", "orders")["release"] == "r2", "what is to run is another"
+    failures = lab.json("up", code=6)["failures"]
+    assert failures["orders"]["id"] == "build-step-failed", "everywhere else it is built"
+
+
 @pytest.mark.parametrize("said", ["", "dev = true\n"])
 def test_other_environments_must_say_that_they_are_meant_for_it(lab: Lab, said: str) -> None:
     lab.service("orders")

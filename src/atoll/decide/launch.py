@@ -118,6 +118,7 @@ def _launch(
         files={name: _filled(f.text, inside, release) for name, f in files if _can_be_filled(f.text, inside, release)},
         files_hold_secrets=_holds_secrets(release),
         files_folder=values.get("files", ""),
+        in_place=release.artifact.in_place,
     )
 
 

@@ -6,9 +6,11 @@ Part of `decide.validate`. A template file's placeholders are told with their ow
 import re
 from collections.abc import Collection, Iterator
 
+from msgspec.structs import replace
+
 from atoll.decide.problem import beside, env_field, problem
 from atoll.model.errors import Problem
-from atoll.model.spec import Call, Command, Plain, RenderedFile, ServiceSpec
+from atoll.model.spec import Call, Command, Dev, Health, Plain, RenderedFile, RolloutSpec, ServiceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.model.templates import (
     CALL_PLACEHOLDERS,
@@ -47,6 +49,14 @@ def unknown(spec: ServiceSpec) -> Iterator[Problem]:
                 if name not in CALL_PLACEHOLDERS:
                     yield _unknown(spec, f"calls.{call.callee}.env.{variable}", name, CALL_PLACEHOLDERS)
     yield from _files(spec, known)
+
+
+def of_dev(spec: ServiceSpec, dev: Dev) -> Iterator[Problem]:
+    """The same for the command of `[dev]`, in which all is known that `run` knows."""
+    alone = replace(spec, run=dev.run, env={}, health=Health(), jobs=(), rollout=RolloutSpec(), files={})
+    for found in unknown(alone):
+        if found.field == "run":
+            yield replace(found, field="dev.run", what=found.what.replace("run ", "dev.run ", 1))
 
 
 def _known(spec: ServiceSpec) -> list[str]:

@@ -35,6 +35,8 @@ def check(
     for spec in workspace.services.values():
         problems += _service(spec, sure=spec.name not in unsure)
         problems += _leased_numbers(spec, workspace.environment)
+        if spec.name in workspace.dev and spec.name not in unsure:
+            problems += placeholders.of_dev(spec, workspace.dev[spec.name])
         for call in spec.calls:
             problems += _call(spec, call, workspace.services, unsure)
     return [

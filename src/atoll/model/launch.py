@@ -33,4 +33,5 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     writable: tuple[str, ...] = ()
     files: Mapping[str, str] = {}  # path relative to `files_folder` -> content, which may hold secrets
     files_hold_secrets: bool = False
+    in_place: bool = False  # `folder` is somebody's work tree: it runs as that folder's owner
     files_folder: str = ""  # absolute; in one of the places that `Host.files_base` names

@@ -428,6 +428,13 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""  # the secret whose value signs
 
 
+class Dev(msgspec.Struct, frozen=True, kw_only=True):
+    """How `atoll dev` runs a service in its own folder, instead of building it. No part of its releases elsewhere."""
+
+    run: Command
+    reload: Command | None = None  # run for each replica after an edit; None: the program sees its files by itself
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
@@ -456,6 +463,7 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: EnvironmentSpec
     services: Mapping[str, ServiceSpec] = {}
     tasks: Mapping[str, tuple[Task, ...]] = {}  # of each service, besides its build; no part of its releases
+    dev: Mapping[str, Dev] = {}  # of services that `atoll dev` runs in their own folders
     cache: CacheSpec = CacheSpec()
     stores: Mapping[str, Store] = {}  # those of atoll.toml, whether a service uses them or not
     warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at

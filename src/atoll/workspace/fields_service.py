@@ -7,6 +7,7 @@ usual way to be ready) is `assemble`'s; what depends on another service is `deci
 import re
 
 from atoll.model.spec import Build, Limits, RenderedFile, ServiceSpec, Stop
+from atoll.workspace.fields_dev import DEV
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH
@@ -335,6 +336,14 @@ SERVICE = Table(
                 '{ lint = "ruff check .", test = { run = "./test {needs.build}", needs = ["build"] } }',
             ),
             default="none",
+        ),
+        Field(
+            "dev",
+            DEV,
+            "How `atoll dev` runs it in its own folder, instead of building it at each edit; for programs that reload by"
+            " themselves.",
+            ('"npm run dev -- --port {port}"', '{ run = "uv run gunicorn app:app", reload = "kill -HUP $PID" }'),
+            default="it is built and switched",
         ),
         Field(
             "env",

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from atoll.decide.validate import check
 from atoll.model.cache import CacheSpec
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
-from atoll.model.spec import Command, EnvironmentSpec, EnvValue, RolloutSpec, ServiceSpec, Store, WorkspaceSpec
+from atoll.model.spec import Command, Dev, EnvironmentSpec, EnvValue, RolloutSpec, ServiceSpec, Store, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.model.task import Task
 from atoll.workspace import template_files
@@ -84,7 +84,7 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
     found = find(root, top.get("services"), top.get("roots", ()))
     files.add(found.problems)
     around = _Around(env, shared, untold, environment, environments)
-    services, tasks, unsure = _services(files, found.places, around)
+    services, own, unsure = _services(files, found.places, around)
     workspace = WorkspaceSpec(
         name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
         root=str(root),
@@ -92,7 +92,8 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
         cache=top.get("cache", CacheSpec()),
         stores=shared,
         services={name: address_templates(each, services) for name, each in services.items()},
-        tasks=tasks,
+        tasks=own.tasks,
+        dev=own.dev,
     )
     if found.absent:
         workspace, doubts = without_root(workspace)
@@ -244,14 +245,21 @@ class _Around(NamedTuple):
     environments: set[str]
 
 
+class _Unreleased(NamedTuple):
+    """What is no part of a release, by service."""
+
+    tasks: dict[str, tuple[Task, ...]]
+    dev: dict[str, Dev]
+
+
 def _services(
     files: _Files, places: Sequence[Place], around: _Around
-) -> tuple[dict[str, ServiceSpec], dict[str, tuple[Task, ...]], set[str]]:
-    """Every service by name, the tasks of those that have some, and those whose ports are not known for sure because of
+) -> tuple[dict[str, ServiceSpec], _Unreleased, set[str]]:
+    """Every service by name, what their files say besides, and those whose ports are not known for sure because of
     mistakes in their file.
     """
     services: dict[str, ServiceSpec] = {}
-    tasks: dict[str, tuple[Task, ...]] = {}
+    besides = _Unreleased({}, {})
     unsure: set[str] = set()
     for folder, root in places:
         file = SERVICE_FILE if folder == "." else f"{folder}/{SERVICE_FILE}"
@@ -290,12 +298,14 @@ def _services(
         files.add(_absent_contracts(files.root, file, given))
         files.add(read_authorities((files.root / file).parent, file, given))
         if own := given.pop("tasks", {}):
-            tasks[name] = tuple(own.values())
+            besides.tasks[name] = tuple(own.values())
+        if (dev := given.pop("dev", None)) is not None:
+            besides.dev[name] = dev
         fields = {**given, "name": name, "root": root}
         spec = service(fields, folder, around.env, around.environment, stores)
         services[name], problems = template_files.filled_in(files.root, spec)
         files.add(problems)
-    return dict(sorted(services.items())), tasks, unsure
+    return dict(sorted(services.items())), besides, unsure
 
 
 def _absent_contracts(root: Path, file: str, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ import msgspec
 from atoll.model.spec import EdgePolicy
 from atoll.workspace.fields_cache import CACHE_TABLE
 from atoll.workspace.fields_delivery import FREEZE_TABLE, NOTIFY_TABLE
+from atoll.workspace.fields_dev import DEV_TABLE
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
@@ -93,6 +94,11 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
             " when it runs: [pipelines](howto/pipelines.md)."
         ),
         TASK_TABLE,
+    ),
+    (
+        "### Dev",
+        '`[dev]`; in short, its command: `dev = "npm run dev"`. What `atoll dev` does: [edit and see](howto/dev.md).',
+        DEV_TABLE,
     ),
     (
         "### Ports",

@@ -4,10 +4,15 @@ The module cache and the build cache are the user's own, so a second build needs
 downloaded. What is not Go (templates, pages, migrations) stays beside the program; sources do not.
 """
 
+import posixpath
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from atoll.builders import workspaces
+from atoll.builders.go.workspace import home_of, tell
+from atoll.builders.workspaces import placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
@@ -19,6 +24,7 @@ _FIX = "install Go (https://go.dev/dl, for example into /usr/local/go)"
 _ENV: Mapping[str, str] = {"GOTOOLCHAIN": "local", "GOWORK": "off"}
 _GO = Tool(name="go", fix=_FIX, version=("go", "env", "GOVERSION", "CGO_ENABLED", "GOEXPERIMENT"))
 
+_FLAGS = ("-trimpath", "-buildvcs=false")
 _MAIN = re.compile(r"^package main\b", re.MULTILINE)
 _IGNORED = re.compile(r"^//(?:go:build|\s*\+build) +ignore\b", re.MULTILINE)
 _NOT_OURS = frozenset({"vendor", "testdata", "node_modules"})
@@ -71,33 +77,22 @@ class GoBuilder:
         return (_GO,)
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
-        """All of the context."""
-        return None
+        """The packages that the service's own import, and the modules that hold them."""
+        return workspaces.scope(spec, files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then keep the program. Raises UserError when it is unclear which package is the service."""
         package = _package(spec, files, folder)
-        flags = "-mod=vendor" if "vendor/modules.txt" in files else "-mod=readonly"
+        at = "." if "go.work" in files else home_of(files, package) or "."
+        flags = "-mod=vendor" if posixpath.normpath(f"{at}/vendor/modules.txt") in files else "-mod=readonly"
         env = {**_ENV, "GOFLAGS": flags}
         if "go.work" in files:
             del env["GOWORK"]
             env["GOFLAGS"] = ""  # a workspace knows no -mod=readonly of its modules
         compiled = f"{OUT}/{spec.name}"
         return (
-            Step(
-                command=Command(argv=("go", "build", "-trimpath", "-buildvcs=false", "-o", compiled, package)),
-                env=env,
-                label="compile",
-            ),
-            Step(
-                command=Command(  # noqa: S604 (a value, not a call)
-                    shell="find . -type f -name '*.go' -delete"
-                    " && rm -rf vendor go.mod go.sum go.work go.work.sum"
-                    " && find . -mindepth 1 -type d -empty -delete"
-                    f" && mv -T {compiled} {spec.name} && rmdir {OUT}"
-                ),
-                label="keep the program",
-            ),
+            Step(command=Command(argv=_build(at, compiled, package)), env=env, label="compile"),
+            Step(command=Command(shell=_keep(spec, at, compiled)), label="keep the program"),
         )
 
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
@@ -105,16 +100,47 @@ class GoBuilder:
         return {}
 
 
+def _build(at: str, compiled: str, package: str) -> tuple[str, ...]:
+    """The compiler's command, for a module in the folder `at`."""
+    inside = posixpath.relpath(package, at)
+    there = ("-C", at) if at != "." else ()
+    out = posixpath.join(posixpath.relpath(".", at), compiled) if there else compiled
+    return ("go", "build", *there, *_FLAGS, "-o", out, inside if inside == "." else f"./{inside}")
+
+
+def _keep(spec: ServiceSpec, at: str, compiled: str) -> str:
+    """A shell line that leaves the program where `run` starts, and what is not Go."""
+    if spec.inside == ".":
+        sources = "find . -type f -name '*.go' -delete && rm -rf vendor go.mod go.sum go.work go.work.sum"
+    else:
+        vendor = posixpath.normpath(f"{at}/vendor")
+        sources = (
+            "find . -type f '(' -name '*.go' -o -name go.mod -o -name go.sum ')' -delete"
+            f" && rm -rf {shlex.quote(vendor)} go.work go.work.sum"
+        )
+    return (
+        f"{sources} && find . -mindepth 1 -type d -empty -delete && {placed(spec, compiled, spec.name)} && rmdir {OUT}"
+    )
+
+
 def _package(spec: ServiceSpec, files: frozenset[str], folder: Path) -> str:
-    """The main package that is the service, as go names it: "." or "./cmd/orders"."""
+    """The folder of the main package that is the service: its own, the one at the top, of its name, or the only one."""
+    if spec.inside != ".":
+        own = sorted(path for path in files if path.startswith(f"{spec.inside}/"))
+        found = sorted({str(PurePosixPath(path).parent) for path in own if _is_main(path, folder)})
+        named = [each for each in found if each == spec.inside] or [
+            each for each in found if PurePosixPath(each).name == spec.name
+        ]
+        if len(named) == 1 or len(found) == 1:
+            return (named or found)[0]
     found = sorted({str(PurePosixPath(path).parent) for path in files if _is_main(path, folder)})
     if "." in found:
         return "."
     named = [each for each in found if PurePosixPath(each).name == spec.name]
     if len(named) == 1:
-        return f"./{named[0]}"
+        return named[0]
     if len(found) == 1:
-        return f"./{found[0]}"
+        return found[0]
     if not found:
         raise UserError(
             f"{spec.name} has no main package",

@@ -22,6 +22,8 @@ def command(session: Session, services: tuple[str, ...], no_logs: bool, down: bo
     a deploy that fails no request; all of the traffic moves as soon as it is ready, whatever [rollout] says. What does not
     build, or does not start, or is not understood, is told with its place, and the last good release goes on.
 
+    Services that say `dev` in their service.toml run in their own folder instead, where they reload by themselves.
+
     Ctrl-C ends it, and leaves everything running. Works in `local`, and in environments that say `dev = true`. With --json
     one event a line.
 

@@ -18,7 +18,8 @@ from atoll.cli.drafts import build, chosen, new_key
 from atoll.cli.failed import Failed, taken_over
 from atoll.cli.progress import follow
 from atoll.model.errors import BuildFailed, InvalidWorkspace, Problem, UserError
-from atoll.model.wire import Draft, UpRequest
+from atoll.model.wire import Draft, ExecRequest, UpRequest
+from atoll.pipeline.in_place import in_place
 from atoll.pipeline.provenance import Provenance, author
 from atoll.pipeline.watched import Watched
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 1000  # since an edit, of the candidate that came of it
 LOGS_AGAIN_S = 2.0
+RELOAD_S = 60.0
 
 
 class Dev:
@@ -60,7 +62,7 @@ class Dev:
             for name in self._names:
                 self._movers[name] = Mover(name, self)
             for name in self._begin():
-                self._movers[name].edit(Edit(self._workspace.services[name], (), time.monotonic()))
+                self._movers[name].edit(self._untouched(name))
             for name in self._named:
                 self._stream(name)
             self._say_watching()
@@ -77,9 +79,13 @@ class Dev:
 
     def _begin(self) -> Collection[str]:
         """As `up` does: build all, start what does not run. Returns those that run something else than their files say."""
-        drafts = build(self._session, self._workspace, self._names)
+        drafts = build(
+            self._session, self._workspace, [name for name in self._names if name not in self._workspace.dev]
+        )
+        for name in set(self._names) & set(self._workspace.dev):
+            drafts.ready[name] = self._in_place(self._untouched(name))
         for name, failed in drafts.failures.items():
-            self._movers[name].broken(Edit(self._workspace.services[name], (), time.monotonic()), failed)
+            self._movers[name].broken(self._untouched(name), failed)
         request = UpRequest(drafts=tuple(drafts.ready.values()), author=author(self._session.root), key=new_key())
         begun = self.client.up(request)
         for name, error in begun.refused.items():
@@ -90,7 +96,7 @@ class Dev:
         return begun.edited
 
     def _untouched(self, name: str) -> Edit:
-        return Edit(self._workspace.services[name], (), time.monotonic())
+        return Edit(self._workspace.services[name], (), time.monotonic(), self._workspace.dev.get(name))
 
     def _drain(self) -> None:
         """Tell what came so far; files that were edited meanwhile come next."""
@@ -119,15 +125,19 @@ class Dev:
 
     def _edited(self, paths: frozenset[str], at_s: float) -> None:
         files = {name: set(found) for name, found in self._watched.concerned(paths).items()}
+        differing: set[str] = set()
         declaring = [path for path in paths if path.endswith("/") or self._watched.declares(path)]
         if declaring:
-            for name in self._read_again():
+            differing = self._read_again()
+            for name in differing:
                 files.setdefault(name, set()).update(self._called(name, declaring))
             files |= {name: set(found) for name, found in self._watched.concerned(paths).items()}
         for name in self._with_those_that_need(files):
-            spec = self._workspace.services[name]
             self._stream(name)
-            self._movers[name].edit(Edit(spec, tuple(sorted(files.get(name, ()))), at_s))
+            edited = tuple(sorted(files.get(name, ())))
+            self._movers[name].edit(
+                self._untouched(name)._replace(files=edited, at_s=at_s, sources=name not in differing)
+            )
 
     def _called(self, name: str, paths: Iterable[str]) -> set[str]:
         """Those of the files that say what services are which are its own; else those of everybody."""
@@ -176,7 +186,11 @@ class Dev:
             if name not in self._movers:
                 self._movers[name] = Mover(name, self)
                 self._teller.tell(self._event("added", service=name))
-        return {name for name in self._names if workspace.services[name] != before.services.get(name)}
+        return {
+            name
+            for name in self._names
+            if workspace.services[name] != before.services.get(name) or workspace.dev.get(name) != before.dev.get(name)
+        }
 
     def _mistaken(self, exc: Exception) -> None:
         problems = exc.problems if isinstance(exc, InvalidWorkspace) else ()
@@ -205,6 +219,8 @@ class Dev:
 
     def draft(self, edit: Edit, stop: threading.Event) -> Draft | None:
         """See `mover.Shop`. As many builds at a time as there are CPUs."""
+        if edit.dev is not None:
+            return self._in_place(edit)
         doing = "waiting for other builds"
 
         def tell(progress: Progress) -> None:
@@ -237,6 +253,31 @@ class Dev:
         if isinstance(result, BuildFailed):
             raise result
         return Draft(spec=spec, artifact=result, author=Provenance(self._session.root).of(spec))
+
+    def _in_place(self, edit: Edit) -> Draft:
+        assert edit.dev is not None
+        draft = in_place(edit.spec, edit.dev, Path(self._workspace.root), os.environ)
+        return replace(draft, author=Provenance(self._session.root).of(edit.spec))
+
+    def reload(self, edit: Edit) -> str:
+        """See `mover.Shop`."""
+        assert edit.dev is not None
+        if (command := edit.dev.reload) is None:
+            return ""
+        services = self.client.status().services
+        view = next((one for one in services if one.name == edit.spec.name), None)
+        for replica in view.replicas if view else ():
+            if not replica.ready:
+                continue
+            own = ("/bin/sh", "-c", command.shell) if command.shell is not None else command.argv
+            argv = ("/usr/bin/env", f"PID={replica.pid}", *own)
+            done = self.client.exec(edit.spec.name, ExecRequest(argv=argv, replica=replica.id, timeout_s=RELOAD_S))
+            if done.exit.code != 0:
+                raise Failed(
+                    f"the command of `dev.reload` failed: {done.exit.text}", done.output,
+                    f"try it: `atoll exec {edit.spec.name} -- {command.text}`", id="reload-failed", kind="ReloadFailed",
+                )  # fmt: skip
+        return view.release if view else ""
 
     def serving(self, service: str) -> str:
         """See `mover.Shop`."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from atoll.cli.client import Client
-    from atoll.model.spec import ServiceSpec
+    from atoll.model.spec import Dev, ServiceSpec
     from atoll.model.wire import Draft, OperationView
 
 AGAIN_S = 0.05  # between two looks whether a rollout that cannot be superseded has ended
@@ -29,10 +29,13 @@ class Edit(NamedTuple):
     spec: ServiceSpec
     files: tuple[str, ...]
     at_s: float
+    dev: Dev | None = None  # it runs in its own folder
+    sources: bool = False  # nothing but these was edited: what is to run is the same
 
     def then(self, newer: Edit) -> Edit:
         """Both, as one."""
-        return Edit(newer.spec, tuple(dict.fromkeys((*self.files, *newer.files))), newer.at_s)
+        files = tuple(dict.fromkeys((*self.files, *newer.files)))
+        return newer._replace(files=files, sources=self.sources and newer.sources)
 
 
 class Shop(Protocol):
@@ -45,6 +48,13 @@ class Shop(Protocol):
 
     def draft(self, edit: Edit, stop: threading.Event) -> Draft | None:
         """Build it; None when `stop` was set meanwhile. Raises the errors of builds."""
+        ...
+
+    def reload(self, edit: Edit) -> str:
+        """Have the service, which runs in its own folder, take over an edit of its sources; the release that it is of.
+
+        Raises Failed. "": it sees its files by itself.
+        """
         ...
 
     def serving(self, service: str) -> str:
@@ -71,7 +81,7 @@ class Mover:
         self._news: OperationView | Exception | None = None
         self._stop = threading.Event()
         self._closing = False
-        self._broken = False
+        self._broken = ""  # the id of what was wrong last
         self._thread = threading.Thread(target=self._run, name=f"dev {service}", daemon=True)
         self._thread.start()
 
@@ -124,6 +134,10 @@ class Mover:
 
     def _move(self, edit: Edit) -> bool:
         """Build it, let it take all traffic, tell. False when a newer edit came meanwhile."""
+        if edit.dev is not None and edit.sources and self._broken in {"", "reload-failed"}:
+            if release := self._shop.reload(edit):
+                self._well("reloaded", edit, release)
+            return True
         draft = self._shop.draft(edit, self._stop)
         if draft is None or (operation := self._begin(draft)) is None:
             return False
@@ -186,8 +200,8 @@ class Mover:
 
     def _well(self, event: str, edit: Edit, release: str) -> None:
         seconds = None if event == "unchanged" else round(time.monotonic() - edit.at_s, 3)
-        self._shop.tell(event, edit, release=release, seconds=seconds, again=self._broken)
-        self._broken = False
+        self._shop.tell(event, edit, release=release, seconds=seconds, again=bool(self._broken))
+        self._broken = ""
 
     def _undone(self, edit: Edit, view: OperationView) -> None:
         from typing import cast
@@ -198,7 +212,7 @@ class Mover:
             reason or f"{view.service} {view.release} was undone", id=cast("Any", page or "not-ready-in-time"),
             kind="DeployFailed", exit_code=3,
         )  # fmt: skip
-        self._broken = True
+        self._broken = failed.id
         self._shop.fail(edit, failed, (receipt.output if receipt else "") or view.output)
 
     def _fail(self, edit: Edit, exc: Exception) -> None:
@@ -208,7 +222,7 @@ class Mover:
 
             text = "".join(traceback.format_exception(exc))
             failed = Failed("atoll made a mistake", text, "please report it", kind="Bug", exit_code=1, id="bug")
-        self._broken = True
+        self._broken = failed.id
         self._shop.fail(edit, failed, failed.why)
 
 

@@ -33,7 +33,8 @@ What = Literal[
     "building",  # a build takes longer than an instant; `text` is its step
     "live",  # all traffic is on `release`, `seconds` after the last edit
     "unchanged",  # what was edited makes no difference; `release` goes on
-    "failed",  # a build or a deploy; `release` goes on ("" when nothing of it runs)
+    "reloaded",  # the command of `dev.reload` ran
+    "failed",  # a build, a deploy or a reload; `release` goes on ("" when nothing of it runs)
     "mistakes",  # in the workspace's files: `problems`; what was read before holds
     "mended",  # there are none any more
     "added",  # a service.toml came
@@ -107,6 +108,10 @@ class Teller:
                 if not event.again and all(path.endswith("/") for path in event.files):
                     return []
                 return [f"{name} {event.release} goes on: nothing differs{files}{self._again(event)}"]
+            case "reloaded":
+                return [
+                    f"{name} {event.release} {self._good('reloaded')} in {duration(event.seconds or 0.0)}{files}{self._again(event)}"
+                ]
             case "failed":
                 return self._failed(event, name, files)
             case "mistakes":

@@ -98,7 +98,7 @@ class ProcessHost:
             "files_folder": launch.files_folder,
         }
         if self._drop and os.geteuid() == 0:
-            message["uid"] = self._users.uid(launch.service)
+            message["uid"] = _owner(launch.folder) if launch.in_place else self._users.uid(launch.service)
         elif self._drop:
             message["notice"] = NOT_ROOT
         if launch.files_hold_secrets and not files.in_memory(launch.files_folder):
@@ -231,6 +231,14 @@ def _usage(shims: Mapping[str, int]) -> dict[str, tuple[int, float]]:
     return {
         name: (sum(stat.rss_bytes for stat in tree), sum(stat.cpu_s for stat in tree)) for name, tree in trees.items()
     }
+
+
+def _owner(folder: str) -> int | None:
+    """The user of a work tree; None, which is this process' own, where nobody can tell."""
+    try:
+        return Path(folder).stat().st_uid
+    except OSError:
+        return None  # it went: the start will say so
 
 
 def argv_of(command: Command) -> tuple[str, ...]:

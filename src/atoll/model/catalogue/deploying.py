@@ -82,6 +82,20 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "reload-failed",
+            "The command of `dev.reload` failed",
+            "orders the command of `dev.reload` failed: exit code 1",
+            "`atoll dev` runs it after each edit of a service that runs in its own folder, for each replica, with the replica's "
+            "variables and `PID`. The replica goes on with what it had loaded.",
+            (
+                "`atoll exec orders -- COMMAND` runs it the same way, but for `PID`.",
+                (
+                    "A signal reaches what `dev.run` starts. With `sh -c` that may be the shell: begin the command with `exec`, "
+                    "or write it as a list."
+                ),
+            ),
+        ),
+        Page(
             "no-rollout",
             "No rollout is under way",
             "error[no-rollout]: no rollout is under way",

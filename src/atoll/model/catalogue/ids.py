@@ -95,6 +95,7 @@ ErrorId = Literal[
     "no-rollout",
     "fault-refused",
     "not-for-development",
+    "reload-failed",
     "frozen",
     "too-late-to-steer",
     "service-down",

@@ -1,0 +1,9 @@
+package money
+
+import "testing"
+
+func TestTotal(t *testing.T) {
+	if Total() == "" {
+		t.Fatal("nothing")
+	}
+}

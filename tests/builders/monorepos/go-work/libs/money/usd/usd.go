@@ -1,0 +1,2 @@
+// Package usd is for others.
+package usd
