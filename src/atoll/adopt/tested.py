@@ -17,7 +17,7 @@ _INSTALL = {
 _PYTEST = re.compile(r"pytest(?![\w-])", re.IGNORECASE)
 
 
-def test_of(tree: Tree, found: Found) -> tuple[list[str], list[str]]:
+def how_tested(tree: Tree, found: Found) -> tuple[list[str], list[str]]:
     """The commands that test it, and the tasks that they need; none where there is a doubt."""
     if found.context != ".":
         return [], []
