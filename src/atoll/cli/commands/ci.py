@@ -11,7 +11,6 @@ from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
 
 if TYPE_CHECKING:
-    from atoll.model.records import CiResult
     from atoll.pipeline.ci import Asked
 
 TASK_FAILED = 3
@@ -37,6 +36,15 @@ TASK_FAILED = 3
     default="",
     help="Who may believe the results. Default: told from the CI system's variables.",
 )
+@click.option("--junit", type=click.Path(), metavar="FILE", help="Write the results as JUnit XML.")
+@click.option("--summary", type=click.Path(), metavar="FILE", help="Write a summary in Markdown.")
+@click.option("--no-annotations", is_flag=True, help="On GitHub: mark no places of failures in the files.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["github", "gitlab", "json"]),
+    help="With --plan: a job for each affected service, as this CI system takes it.",
+)
 @plan_option
 @common_options
 @json_option
@@ -49,6 +57,10 @@ def command(
     jobs: int | None,
     fail_fast: bool,
     namespace: str,
+    junit: str | None,
+    summary: str | None,
+    no_annotations: bool,
+    form: str | None,
     plan: bool,
 ) -> int:
     """Build and test what is affected, from the cache where nothing changed.
@@ -57,16 +69,23 @@ def command(
     task passed last. Without names: every task of the affected services. SERVICE stands for all of its tasks; a TASK is
     called `orders.test`. A failure skips what needs that task and nothing else. Needs no daemon.
 
+    On GitHub and GitLab what failed tasks print is folded; on GitHub their places are marked in the files, and the
+    job's page gets the summary. Values of variables in `pass` are masked wherever something is shown or written.
+
     Example:
       atoll ci
       atoll ci orders --task test
       atoll ci --plan
+      atoll ci --junit junit.xml --summary summary.md
+      atoll ci --plan --format github >> "$GITHUB_OUTPUT"
     """
     from atoll.pipeline.ci import Asked
 
     asked = Asked(named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, namespace=namespace)
+    if form and not plan:
+        raise click.UsageError("--format says how --plan prints; add --plan", click.get_current_context())
     if plan:
-        return _plan(session, asked)
+        return _plan(session, asked, form)
     from atoll.cli.tasks_shown import tasks_shown
 
     try:
@@ -75,26 +94,21 @@ def command(
     except KeyboardInterrupt:
         session.warn("cancelled: nothing of it runs any more; what had passed is kept, and not run again")
         raise
-    return report(session, result)
+    from atoll.cli.ci_report import Reports
+
+    return Reports(session, junit, summary, annotate=not no_annotations).deliver(result)
 
 
-def report(session: Session, result: CiResult) -> int:
-    """Show how it ended; returns the exit code."""
-    from atoll.cli.tasks_shown import show_result
-
-    if session.json:
-        print_json(result)
-    else:
-        show_result(result)
-    return 0 if result.ok else TASK_FAILED
-
-
-def _plan(session: Session, asked: Asked) -> int:
+def _plan(session: Session, asked: Asked, form: str | None) -> int:
     from atoll.cli.tasks_shown import show_plan
 
     plan = session.hooks.ci_plan(session.places, asked, session.warn)
-    if session.json:
+    if session.json or form == "json":
         print_json(plan)
+    elif form:
+        from atoll.pipeline.report import matrix
+
+        click.echo(matrix.github(plan) if form == "github" else matrix.gitlab(plan), nl=False)
     else:
         show_plan(plan)
     return 0
