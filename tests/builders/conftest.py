@@ -14,6 +14,7 @@ from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import remove_tree
 from atoll.pipeline.build import build_all
+from atoll.pipeline.work import Site
 
 # What package managers say when a registry does not answer; anything else is a failure of ours.
 AWAY = (
@@ -40,9 +41,11 @@ class Yard:
     def result(self, name: str, *, folder: str = "", workdir: str = ".", **build: object) -> Artifact | BuildFailed:
         run = Command(argv=("x",))
         spec = ServiceSpec(name=name, folder=folder or name, run=run, workdir=workdir, build=Build(**build))
-        return asyncio.run(
-            build_all([spec], root=self.root, artifacts=self.artifacts, toolchains=self.root / ".atoll" / "toolchains")
-        )[name]
+        data = self.root / ".atoll"
+        site = Site(
+            root=self.root, artifacts=self.artifacts, toolchains=data / "toolchains", records=data / "records.db"
+        )
+        return asyncio.run(build_all([spec], site))[name]
 
     def build(self, name: str, *, fetches: bool = True, **build: object) -> Artifact:
         """The artifact. A registry that does not answer is asked once more; then the test is skipped."""

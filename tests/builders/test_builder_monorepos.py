@@ -55,6 +55,13 @@ CASES = {
         payments=("./payments",),
         says=("orders 12 EUR", "payments 12 EUR sent"),
     ),
+    "maven": Case(
+        tools=(("javac", "-version"), ("mvn", "--version")),
+        workdir="services/{}",
+        orders=("java", "shop.Orders"),
+        payments=("java", "shop.Payments"),
+        says=("orders 12 EUR", "payments 12 EUR sent"),
+    ),
     "npm": Case(
         tools=(("node", "--version"), ("npm", "--version")),
         workdir="services/{}",

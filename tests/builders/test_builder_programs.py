@@ -190,7 +190,7 @@ def test_the_jar_that_is_the_service_is_kept_under_its_name(tmp_path: Path, jars
     write(
         tmp_path, {f"target/{name}": name for name in jars} | {"target/lib/x.jar": "", "src/A.java": "", "p.html": ""}
     )
-    line = keep_jar("orders", "target", drop="target src")
+    line = keep_jar(ORDERS, "target", drop="target src")
     done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     if kept is None:
         assert done.returncode == 1

@@ -46,6 +46,10 @@ TABLE = {
         rewritten="go.work",
         bumped=("libs/mail/go.mod", "v0.9.1", "v0.9.0"),
     ),
+    "maven": Monorepo(
+        holds="pom.xml config libs/pom.xml libs/money services/orders",
+        rewritten="pom.xml libs/pom.xml",
+    ),
     "npm": Monorepo(
         holds="package*.json tsconfig.base.json packages/money services/orders config/money.json scripts",
         rewritten="package.json package-lock.json",

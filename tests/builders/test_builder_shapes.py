@@ -35,10 +35,12 @@ import msgspec
 from atoll.model.errors import BuildFailed
 from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.pipeline.build import build_all
+from atoll.pipeline.work import Site
 root, name, build = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 spec = ServiceSpec(name=name, folder=name, run=Command(argv=("x",)), build=msgspec.convert(build, Build))
-places = {"artifacts": root / ".atoll/artifacts", "toolchains": root / ".atoll/toolchains"}
-result = asyncio.run(build_all([spec], root=root, **places))[name]
+data = root / ".atoll"
+site = Site(root=root, artifacts=data / "artifacts", toolchains=data / "toolchains", records=data / "records.db")
+result = asyncio.run(build_all([spec], site))[name]
 if isinstance(result, BuildFailed):
     sys.exit(f"{result.what}\\n{result.output}")
 sys.stdout.buffer.write(msgspec.json.encode(result))

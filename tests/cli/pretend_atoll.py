@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from atoll.cli.hooks import Hooks
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.ci import Asked
+    from atoll.pipeline.progress import Progress
     from atoll.workspace.names import Names
 
 
@@ -74,7 +76,7 @@ class PretendHooks:
     ) -> Mapping[str, Artifact | BuildFailed]:
         from atoll.model.errors import BuildFailed
         from atoll.model.state import Artifact
-        from atoll.pipeline.build import Progress
+        from atoll.pipeline.progress import Progress
 
         built: dict[str, Artifact | BuildFailed] = {}
         for name in services:
@@ -86,6 +88,57 @@ class PretendHooks:
             else:
                 built[name] = Artifact(key=f"key-{name}", digest="d", builder="command", platform="linux", path="/x")
         return built
+
+    def ci_plan(self, places: Places, asked: Asked, say: Callable[[str], None]) -> CiPlan:
+        from atoll.model.records import CiPlan, PlannedTask
+
+        tasks = (
+            PlannedTask(task="orders.build", runs=True, why="main.go changed", key="k1", expected_s=3.0),
+            PlannedTask(task="orders.test", runs=True, why="orders.build changed", key="k2", needs=("orders.build",)),
+            PlannedTask(task="orders.lint", runs=False, key="k3", expected_s=2.5),
+        )
+        return CiPlan(tasks=tasks, unaffected=3)
+
+    def ci(
+        self, places: Places, asked: Asked, tell: Callable[[Progress], None], say: Callable[[str], None]
+    ) -> CiResult:
+        from atoll.model.records import TaskResult, ci_result
+        from atoll.pipeline.progress import Progress
+
+        bad = "broken" in asked.named
+        tell(Progress(service="orders", task="test", phase="building", step=1, steps=1, label="npm test"))
+        tell(
+            Progress(service="orders", task="test", phase="building", step=1, steps=1, label="npm test", line="[1] ok")
+        )
+        if "slow" in asked.named:
+            import time
+
+            time.sleep(60)
+        end = "failed" if bad else "done"
+        tell(
+            Progress(
+                service="orders", task="test", phase=end, label="step 1 failed" if bad else "a changed", took_s=2.0
+            )
+        )
+        test = TaskResult(task="orders.test", outcome="passed", why="a changed", key="k", seconds=2.0)
+        if bad:
+            test = TaskResult(
+                task="orders.test",
+                outcome="failed",
+                why="a changed",
+                key="k",
+                seconds=2.0,
+                reason="step 1 of 1 (npm test) ended with exit code 1",
+                fix="the whole output is in /logs/x",
+                id="build-step-failed",
+                output="$ npm test\nexpected 1 [bold]to be 2",
+                log="/logs/x",
+            )
+        skipped = (TaskResult(task="cart.e2e", outcome="skipped", why="orders.test did not pass", attempts=0),) * bad
+        flaky = TaskResult(task="cart.test", outcome="flaky", why="its first run", key="k", attempts=3)
+        cached = TaskResult(task="cart.build", outcome="passed", cached=True, key="k", seconds=90.0)
+        tasks = (cached, flaky, *skipped, test)
+        return ci_result(tasks, seconds=4.0, saved_s=90.0, unaffected=40)
 
     def ensure_running(self, places: Places, workspace: WorkspaceSpec, say: Callable[[str], None]) -> None:
         say("the environment runs")

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 CALLS: dict[str, tuple[str, ...]] = {
     "check": ("check",),
+    "ci": ("ci", "broken"),
+    "ci-plan": ("ci", "--plan"),
     "up": ("up", "orders", "payments"),
     "deploy": ("deploy", "orders"),
     "rollback": ("rollback", "orders", "--to", "r1"),
@@ -121,7 +123,7 @@ def test_init_prints_what_the_schema_says(tmp_path: Path, environ: dict[str, str
 
 
 def test_every_command_that_prints_json_has_its_shape_and_a_call_above() -> None:
-    shapes = {name.replace("-", " ") for name in OUTPUTS} - {"plan", "secret plan", "error"}
+    shapes = {name.replace("-", " ") for name in OUTPUTS} - {"plan", "ci plan", "secret plan", "error"}
     assert set(with_json()) == shapes
     assert {*CALLS, "init", "dev"} == set(
         OUTPUTS

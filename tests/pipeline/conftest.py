@@ -11,7 +11,9 @@ from atoll.model.errors import BuildFailed
 from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import remove_tree
-from atoll.pipeline.build import Progress, build_all
+from atoll.pipeline.build import build_all
+from atoll.pipeline.progress import Progress
+from atoll.pipeline.work import Site
 
 
 class Workshop:
@@ -20,6 +22,13 @@ class Workshop:
     def __init__(self, root: Path) -> None:
         self.root, self.artifacts = root, root / ".atoll" / "artifacts"
         self.progress: list[Progress] = []
+
+    @property
+    def site(self) -> Site:
+        data = self.root / ".atoll"
+        return Site(
+            root=self.root, artifacts=self.artifacts, toolchains=data / "toolchains", records=data / "records.db"
+        )
 
     def write(self, path: str, text: str = "", mode: int | None = None) -> Path:
         file = self.root / path
@@ -37,14 +46,7 @@ class Workshop:
     async def build_async(
         self, specs: Sequence[ServiceSpec], jobs: int | None = None
     ) -> Mapping[str, Artifact | BuildFailed]:
-        return await build_all(
-            specs,
-            root=self.root,
-            artifacts=self.artifacts,
-            toolchains=self.root / ".atoll" / "toolchains",
-            jobs=jobs,
-            on_progress=self.progress.append,
-        )
+        return await build_all(specs, self.site, jobs=jobs, on_progress=self.progress.append)
 
     def build(self, *specs: ServiceSpec, jobs: int | None = None) -> Mapping[str, Artifact | BuildFailed]:
         return asyncio.run(self.build_async(specs, jobs))

@@ -25,9 +25,10 @@ import asyncio, json, os
 from pathlib import Path
 from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.pipeline.build import build_all
+from atoll.pipeline.work import Site
 root, step = Path(os.environ["ROOT"]), os.environ["STEP"]
 spec = ServiceSpec(name="orders", folder="orders", run=Command(argv=("x",)), build=Build(steps=(Command(shell=step),)))
-done = asyncio.run(build_all([spec], root=root, artifacts=root / ".atoll/artifacts", toolchains=root / ".atoll/toolchains"))["orders"]
+done = asyncio.run(build_all([spec], Site(root=root, artifacts=root / ".atoll/artifacts", toolchains=root / ".atoll/toolchains", records=root / ".atoll/records.db")))["orders"]
 if isinstance(done, Exception):
     raise done
 print(json.dumps([done.key, done.digest]))

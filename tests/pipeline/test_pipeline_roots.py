@@ -13,6 +13,7 @@ from atoll.model.errors import BuildFailed
 from atoll.model.state import Artifact
 from atoll.pipeline.build import build_all
 from atoll.pipeline.provenance import Provenance
+from atoll.pipeline.work import Site
 from atoll.workspace.loader import load
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -54,7 +55,8 @@ def two(top: Path, billing: str = "../billing") -> Path:
 
 def build(root: Path, artifacts: Path) -> Mapping[str, Artifact]:
     specs = [spec for name, spec in load(root).services.items() if name != "web"]
-    results = asyncio.run(build_all(specs, root=root, artifacts=artifacts, toolchains=root / "toolchains"))
+    site = Site(root=root, artifacts=artifacts, toolchains=root / "toolchains", records=root / "records.db")
+    results = asyncio.run(build_all(specs, site))
     assert not any(isinstance(result, BuildFailed) for result in results.values()), results
     return {name: result for name, result in results.items() if isinstance(result, Artifact)}
 

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.ci import Asked
+    from atoll.pipeline.progress import Progress
+    from atoll.pipeline.work import Site
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
 
@@ -99,17 +102,14 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline.build import build_all
+        from atoll.pipeline.namespace import namespace
+
+        specs = [workspace.services[name] for name in services]
+        own = namespace(os.environ)
 
         async def building() -> Mapping[str, Artifact | BuildFailed]:
             work = asyncio.create_task(
-                build_all(
-                    [workspace.services[name] for name in services],
-                    root=Path(workspace.root),
-                    artifacts=places.at.artifacts,
-                    toolchains=places.at.toolchains,
-                    jobs=None,
-                    on_progress=tell,
-                )
+                build_all(specs, _site(places), workspace=workspace, namespace=own, on_progress=tell)
             )
             while stop is not None and not work.done():
                 await asyncio.wait([work], timeout=_STOPPED_WITHIN_S)
@@ -121,6 +121,26 @@ class AppHooks:
             return await work
 
         return asyncio.run(building())
+
+    def ci_plan(self, places: EnvironmentPlaces, asked: Asked, say: Say) -> CiPlan:
+        """What `ci` would do."""
+        import asyncio
+
+        from atoll.pipeline import ci
+        from atoll.workspace.loader import load
+
+        at = places.at
+        return asyncio.run(ci.plan(lambda: load(at.root, at.environment), _site(places), asked, say))
+
+    def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
+        """Run what is affected and not green."""
+        import asyncio
+
+        from atoll.pipeline import ci
+        from atoll.workspace.loader import load
+
+        at = places.at
+        return asyncio.run(ci.perform(lambda: load(at.root, at.environment), _site(places), asked, tell, say))
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
@@ -246,6 +266,13 @@ class AppHooks:
 
         places.at.create()
         return verify(places.at.cache, plan=plan)
+
+
+def _site(places: EnvironmentPlaces) -> Site:
+    from atoll.pipeline.work import Site
+
+    at = places.at
+    return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records)
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

@@ -8,6 +8,7 @@ goes in.
 import json
 import posixpath
 import re
+import shlex
 import tomllib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -133,6 +134,14 @@ def matching(globs: Sequence[str]) -> Callable[[str], bool]:
         return next((keep for keep, regex in reversed(rules) if regex.fullmatch(folder)), False)
 
     return meant
+
+
+def placed(spec: ServiceSpec, made: str, name: str) -> str:
+    """The end of a shell line that puts what was made where `run` starts, under its name."""
+    if spec.workdir == ".":
+        return f"mv -T {made} {name}"
+    folder = shlex.quote(spec.workdir)
+    return f"mkdir -p {folder} && mv -T {made} {folder}/{name}"
 
 
 def whole(why: str) -> Scope:

@@ -61,6 +61,20 @@ def services_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str
     return _fitting(dict.fromkeys(_names(ctx).services, ""), incomplete, _named(ctx))
 
 
+def tasks_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> Known:
+    """Services, and behind one and a dot its tasks."""
+    names = _names(ctx)
+    given: Any = ctx.params.get("named") or ()
+    if "." not in incomplete:
+        return _fitting(dict.fromkeys(names.services, ""), incomplete, given)
+    return _fitting(dict.fromkeys((*names.tasks, *(f"{name}.build" for name in names.services)), ""), incomplete, given)
+
+
+def kinds_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> Known:
+    """What tasks are called."""
+    return _fitting(dict.fromkeys(("build", *(task.partition(".")[2] for task in _names(ctx).tasks)), ""), incomplete)
+
+
 def known_to_complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> Known:
     """Services of the files, and those that only the daemon knows; with the state of those that were deployed."""
     found: dict[str, str] = dict.fromkeys(_names(ctx).services, "")

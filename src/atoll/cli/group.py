@@ -18,6 +18,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Run": {
         "check": "Check the workspace's files and show every problem.",
+        "ci": "Build and test what is affected, from the cache where nothing changed.",
         "up": "Start the environment and deploy what is not running.",
         "dev": "Bring everything up, then move each service to what its files say, at every edit.",
         "deploy": "Build services and move all traffic to the new releases.",

@@ -7,7 +7,7 @@ EXIT_CODES: Mapping[int, str] = {
     1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time; `cache`: `verify` "
     "found something damaged",
     2: "a mistake in the command or in a file",
-    3: "the deploy failed and was undone; the stable release was never touched",
+    3: "the deploy failed and was undone; the stable release was never touched; `ci`: a task failed",
     4: "refused at admission, before anything was touched",
     5: "a conflict with what is going on",
     6: "a build failed",
@@ -46,13 +46,15 @@ _CODES: Mapping[str, Sequence[int]] = {
     "run": (0, 1, 2, 4, 5, 7, 8, 130, 143),
     **dict.fromkeys(("logs", "events", "status", "top"), (*_LOOKS, 130, 143)),
     "doctor": _OFFLINE,
+    "ci": (0, 1, 2, 3, 130, 143),
     "cache": (0, 1, 2, 5),
 }
 _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "init": ("check", "up", "eject"),
     "check": ("schema", "doctor"),
+    "ci": ("check", "deploy", "dev"),
     "up": ("dev", "deploy", "status", "down"),
-    "dev": ("up", "deploy", "logs", "down"),
+    "dev": ("up", "ci", "deploy", "logs", "down"),
     "deploy": ("rollback", "releases", "why", "logs"),
     "rollback": ("releases", "deploy", "why"),
     "restart": ("scale", "secret"),
@@ -81,9 +83,10 @@ def exits(command: str) -> Iterator[tuple[str, str]]:
     """The exit codes that a command may end with; those of a new one are the usual ones."""
     for code in _CODES.get(command, _LOOKS):
         text = EXIT_CODES[code]
-        if code == 1:  # what concerns other commands is left out
-            own = text.partition(f"`{command}`: ")[2].partition(";")[0]
-            text = text.partition(";")[0] + (f"; {own}" if own else "")
+        if own := text.partition(f"`{command}`: ")[2].partition("; `")[0]:
+            text = own if code != 1 else f"{text.partition('; `')[0]}; {own}"
+        else:  # what concerns other commands is left out
+            text = text.partition("; `")[0]
         yield str(code), text
 
 

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.ci import Asked
+    from atoll.pipeline.progress import Progress
     from atoll.workspace.names import Names
 
     Say = Callable[[str], None]
@@ -81,6 +83,14 @@ class Hooks(Protocol[_Places]):
 
         When `stop` is set meanwhile, all that was started is ended, and nothing is returned. May run in any thread.
         """
+        ...
+
+    def ci_plan(self, places: _Places, asked: Asked, say: Say) -> CiPlan:
+        """What `ci` would do. Raises NotFound, UserError, InvalidWorkspace."""
+        ...
+
+    def ci(self, places: _Places, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
+        """Run tasks that are affected and not green; a failure is in the result. Raises like `ci_plan`."""
         ...
 
     def ensure_running(self, places: _Places, workspace: WorkspaceSpec, say: Say) -> None:

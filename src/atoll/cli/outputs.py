@@ -24,6 +24,7 @@ from atoll.decide.graph import Graph
 from atoll.model.cache import CacheChecked, CacheSwept, CacheView
 from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
+from atoll.model.records import CiPlan, CiResult
 from atoll.model.state import Event
 from atoll.model.wire import (
     DoctorView,
@@ -125,6 +126,8 @@ _OPERATIONS = Output(list[OperationView], "The rollouts that it began, in the or
 OUTPUTS: Mapping[str, Output] = {
     "init": Output(InitOutput, "What was written, kept and left; with --plan what would be."),
     "check": Output(CheckOutput, "Also when there are problems; the exit code is 2 then."),
+    "ci": Output(CiResult, "Each task that was looked after; also when some failed, the exit code is 3 then."),
+    "ci-plan": Output(CiPlan, "`ci` with --plan."),
     "up": Output(UpOutput, "Also when some services failed; the exit code is the first failure's."),
     "deploy": _OPERATIONS,
     "rollback": _OPERATIONS,

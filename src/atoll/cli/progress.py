@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from atoll.cli.client import Client
     from atoll.cli.session import Session
     from atoll.model.wire import OperationView
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.progress import Progress
 
 DEPLOY_FAILED = 3
 UNDECIDED = 9
 REFRESH_S = 0.1
 LASTING_S = 1.0  # a phase that passes faster needs no line of its own
 TOLD_AT_ONCE = frozenset({"preparing", "starting", "holding", "undoing"})
-BUILT = frozenset({"cached", "done", "failed"})
+BUILT = frozenset({"cached", "done", "failed", "skipped"})
 
 _Inbox = queue.Queue["tuple[str, OperationView | Exception]"]
 
@@ -62,9 +62,9 @@ def builds_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
     with live_table(lambda: _build_rows(rows, since)) as out:
 
         def tell(progress: Progress) -> None:
-            rows[progress.service] = progress
+            rows[progress.name] = progress
             if progress.phase in {"building", "waiting"}:
-                since.setdefault(progress.service, time.monotonic())
+                since.setdefault(progress.name, time.monotonic())
             if progress.phase == "done":
                 out.print(_build_line(progress), markup=False)
 
@@ -81,22 +81,22 @@ def _build_line(progress: Progress) -> str:
         case "waiting":
             text = "another process builds the same; waiting for it"
         case "done":
-            text = f"built in {duration(progress.seconds)}" + (f": {progress.label}" if progress.label else "")
+            text = f"built in {duration(progress.took_s)}" + (f": {progress.label}" if progress.label else "")
         case _:
             return ""
-    return f"{progress.service}: {text}"
+    return f"{progress.name}: {text}"
 
 
 def _build_rows(rows: dict[str, Progress], since: dict[str, float]) -> Iterator[Sequence[RenderableType]]:
     """A row a build; the time is its own, without what it stood in the queue."""
     for name, progress in sorted(rows.items()):
         busy = progress.phase not in BUILT
-        mark = _spinner() if busy else _mark(progress.phase != "failed")
+        mark = spinner() if busy else _mark(progress.phase != "failed")
         took = duration(time.monotonic() - since[name]) if busy and name in since else ""
-        text = f"{progress.step}/{progress.steps} {_short(progress.label, 28)}" if progress.phase == "building" else ""
+        text = f"{progress.step}/{progress.steps} {short(progress.label, 28)}" if progress.phase == "building" else ""
         text = "for the same, which another build makes" if progress.phase == "waiting" else text
-        text = _short(progress.label, 70) if progress.phase == "fetching" else text
-        line = f"  [dim]{escape(_short(progress.line))}[/]" if progress.line and busy else ""
+        text = short(progress.label, 70) if progress.phase == "fetching" else text
+        line = f"  [dim]{escape(short(progress.line))}[/]" if progress.line and busy else ""
         yield mark, escape(name), progress.phase, took, escape(text) + line
 
 
@@ -202,13 +202,13 @@ def _rollout_rows(
         since = 0.0 if view.ended else time.monotonic() - seen[name][1]
         style = "green" if view.good else "red" if view.ended or view.phase == "undoing" else "cyan"
         yield (
-            _mark(view.good) if view.ended else _spinner(),
+            _mark(view.good) if view.ended else spinner(),
             escape(title(view)),
             f"[{style}]{view.phase}[/]",
             duration(view.seconds + since),
             f"{view.ready}/{view.wanted} ready" if view.wanted else "",
             f"{view.requests} sent, {view.failed} failed" if view.requests else "",
-            "" if alone and view.phase == "stepping" else escape(_short(_going_on(view))),
+            "" if alone and view.phase == "stepping" else escape(short(_going_on(view))),
         )
 
 
@@ -244,14 +244,15 @@ class _Lines:
             if view.ended or lasts or (view.phase in TOLD_AT_ONCE and self._said.get(name, ("", ""))[0] != view.phase):
                 self._said[name] = news
                 going_on = _going_on(view)
-                text = f": {_short(going_on)}" if going_on else ""
+                text = f": {short(going_on)}" if going_on else ""
                 click.echo(f"{title(view)} {view.phase} ({duration(view.seconds)}){text}", err=True)
 
 
 # --- small parts --------------------------------------------------------------------------------------------------
 
 
-def _spinner() -> RenderableType:
+def spinner() -> RenderableType:
+    """Something goes on."""
     from rich.spinner import Spinner
 
     return Spinner("dots", style="cyan")
@@ -276,6 +277,7 @@ def _going_on(view: OperationView) -> str:
     return view.text or line(view.stepping)
 
 
-def _short(text: str, most: int = 100) -> str:
+def short(text: str, most: int = 100) -> str:
+    """The first line of a text, as far as it goes."""
     first = text.partition("\n")[0]
     return first if len(first) <= most else first[: most - 1] + "…"

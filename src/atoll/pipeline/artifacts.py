@@ -20,7 +20,7 @@ import shutil
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import msgspec
@@ -47,6 +47,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     seconds: float
     wall: float
+    attempts: int = 1  # more than one: the task is flaky
+    namespace: str = "trusted"  # who may believe it, see `model.records`
 
 
 class Stage:
@@ -89,8 +91,11 @@ class Artifacts:
         """The file whose lock belongs to the key."""
         return self.locks / key
 
-    def find(self, key: str, *, use: bool = True) -> Record | None:
-        """The record of a complete artifact, else None. `use` counts as a use, for `collect`. Key locked, if used."""
+    def find(self, key: str, *, use: bool = True, believed: Container[str] | None = None) -> Record | None:
+        """The record of a complete artifact, else None. `use` counts as a use, for `collect`. Key locked, if used.
+
+        `believed`: namespaces whose results count, all without; to others it is not there.
+        """
         path = self.records / key
         try:
             record = msgspec.json.decode(path.read_bytes(), type=Record)
@@ -101,6 +106,8 @@ class Artifacts:
         folder = self.folder(key)
         if record.artifact.path != os.fspath(folder) or not folder.is_dir():
             return None  # the artifacts folder was moved: what was built elsewhere does not run here
+        if believed is not None and record.namespace not in believed:
+            return None
         if use:
             try:
                 os.utime(path)
@@ -179,6 +186,13 @@ class Artifacts:
                 remove_tree(self.staging / name)
                 lock.path.unlink(missing_ok=True)
 
+    def keys(self) -> frozenset[str]:
+        """The keys of all that is complete, or was a moment ago: one look for any number of tasks."""
+        try:
+            return frozenset(os.listdir(self.records))
+        except FileNotFoundError:
+            return frozenset()
+
     def complete(self) -> Iterator[tuple[str, float]]:
         """Every complete artifact's key with the time of its last use, seconds since the epoch."""
         for item in os.scandir(self.records):
@@ -226,8 +240,8 @@ def seal(tree: Path, meant: Callable[[str], bool], stop: threading.Event) -> tup
 def files_of(base: str) -> Iterator[tuple[str, os.stat_result]]:
     """Every file and link below the folder `base`: its path in it and its status, in the order of the digest of `seal`."""
     for folder, folders, files in os.walk(base, onerror=_raise):
-        folders.sort()
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = sorted(set(folders).difference(linked))  # nor is one entered whose link the caller drops
         for name in sorted([*files, *linked], key=os.fsencode):
             path = os.path.join(folder, name)
             yield os.path.relpath(path, base), os.lstat(path)

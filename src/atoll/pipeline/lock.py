@@ -56,10 +56,10 @@ def try_lock(path: Path, *, shared: bool = False) -> Lock | None:
         os.close(fd)  # somebody removed the file while we waited for it: the next one is the lock
 
 
-async def lock(path: Path, timeout_s: float) -> Lock:
+async def lock(path: Path, timeout_s: float, *, shared: bool = False) -> Lock:
     """Wait for the lock. Raises TimeoutError after `timeout_s` seconds, and OSError."""
     async with asyncio.timeout(timeout_s):
-        while (held := try_lock(path)) is None:
+        while (held := try_lock(path, shared=shared)) is None:
             await asyncio.sleep(POLL_S)
         return held
 

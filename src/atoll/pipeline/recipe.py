@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from atoll.model.spec import ServiceSpec
-from atoll.pipeline.build import OURS
 from atoll.pipeline.detect import Plan, choose, plan
 from atoll.pipeline.inputs import select
+from atoll.pipeline.order import OURS
 from atoll.ports import Builder
 
 

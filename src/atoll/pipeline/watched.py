@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from atoll.model.spec import ServiceSpec, WorkspaceSpec
-from atoll.pipeline.build import OURS
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.ignore import NEVER, Ignore, above
+from atoll.pipeline.order import OURS
 
 _CERTIFICATES = (".pem", ".crt", ".cer")  # `ca` of a call names one
 # What editors put beside a file while it is open: vim, Emacs, JetBrains, and macOS' Finder.

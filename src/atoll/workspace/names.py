@@ -19,6 +19,7 @@ class Names(NamedTuple):
     services: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()  # "orders.test"; builds, which need no file, are not among them
 
 
 def names(root: Path) -> Names:
@@ -28,16 +29,19 @@ def names(root: Path) -> Names:
     if not isinstance(patterns, (list, tuple)):
         patterns = _DEFAULT_SERVICES
     folders, _ = service_folders(root, [pattern for pattern in patterns if isinstance(pattern, str)], declared=False)
-    services, secrets = set[str](), set(_secrets(top))
+    services, secrets, tasks = set[str](), set(_secrets(top)), set[str]()
     for folder in folders:
         raw = _toml(root / folder / SERVICE_FILE)
         usual = root.resolve().name if folder == "." else folder.rpartition("/")[2]
         name = raw.get("name", usual)
-        services.add(name if isinstance(name, str) else usual)
+        service = name if isinstance(name, str) else usual
+        services.add(service)
+        declared = raw.get("tasks")
+        tasks.update(f"{service}.{task}" for task in (declared if isinstance(declared, dict) else ()))
         secrets.update(_secrets(raw))
     declared = top.get("environments")
     environments = {"local", *(declared if isinstance(declared, dict) else ())}
-    return Names(tuple(sorted(services)), tuple(sorted(environments)), tuple(sorted(secrets)))
+    return Names(tuple(sorted(services)), tuple(sorted(environments)), tuple(sorted(secrets)), tuple(sorted(tasks)))
 
 
 def _toml(file: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from atoll.builders import workspaces
 from atoll.builders.go.workspace import home_of, tell
+from atoll.builders.workspaces import placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
@@ -117,13 +118,8 @@ def _keep(spec: ServiceSpec, at: str, compiled: str) -> str:
             "find . -type f '(' -name '*.go' -o -name go.mod -o -name go.sum ')' -delete"
             f" && rm -rf {shlex.quote(vendor)} go.work go.work.sum"
         )
-    kept, made = spec.name, ""
-    if spec.workdir != ".":
-        kept = posixpath.join(spec.workdir, spec.name)
-        made = f" && mkdir -p {shlex.quote(spec.workdir)}"
     return (
-        f"{sources} && find . -mindepth 1 -type d -empty -delete{made}"
-        f" && mv -T {compiled} {shlex.quote(kept)} && rmdir {OUT}"
+        f"{sources} && find . -mindepth 1 -type d -empty -delete && {placed(spec, compiled, spec.name)} && rmdir {OUT}"
     )
 
 

@@ -47,7 +47,7 @@ class GradleBuilder:
         if installed:
             keep = f"mv build/install/*/lib .atoll-built && rm -rf {_DROP} && mv -T .atoll-built {LIB}"
         else:
-            keep = keep_jar(spec.name, "build/libs", drop=_DROP)
+            keep = keep_jar(spec, "build/libs", drop=_DROP)
         return (
             Step(command=Command(argv=(*gradle, *_FLAGS, task)), label=task),
             Step(command=Command(shell=keep), label="keep the jars"),

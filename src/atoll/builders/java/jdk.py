@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from atoll.builders.workspaces import placed
+from atoll.model.spec import ServiceSpec
 from atoll.ports import Pin, Tool, Toolchain
 
 CLASSES, LIB = "classes", "lib"
@@ -46,20 +48,21 @@ _EVERYTHING = r"-(jar-with-dependencies|runner|shaded|fat|uber|all|exec)\.jar$"
 _NEVER = r"(-sources|-javadoc|-tests|-plain)\.jar$|/original-[^/]*$"
 
 
-def keep_jar(service: str, folder: str, drop: str) -> str:
+def keep_jar(spec: ServiceSpec, folder: str, drop: str, then: str = "") -> str:
     """A shell line: of the jars in folders called `folder`, the service's becomes `SERVICE.jar`; then sources go.
 
-    With several, the one with everything in it, or the one that begins with the service's name; else it fails and
+    `drop` are paths to remove, `then` a command that removes more. With several, the one with everything in it, or the one that begins with the service's name; else it fails and
     names them.
     """
+    service = spec.name
     return (
         f"jars=$(find . -path '*/{folder}/*.jar' -not -path '*/{folder}/*/*' | grep -Ev -e '{_NEVER}' | sort)"
         f"; full=$(echo \"$jars\" | grep -E -e '{_EVERYTHING}'); own=$(echo \"$jars\" | grep -E -e '/{service}[^/]*$')"
         '; for jar in "$jars" "$full" "$own"; do [ -f "$jar" ] && break; done'
         '; if [ ! -f "$jar" ]; then echo "which of these is the service? $jars'
         f' (call it {service}.jar, or say [build] steps)" >&2; exit 1; fi'
-        f'; mv "$jar" .atoll-built.jar && rm -rf {drop} && find . -type f -name "*.java" -delete'
-        f" && find . -mindepth 1 -type d -empty -delete && mv -T .atoll-built.jar {service}.jar"
+        f'; mv "$jar" .atoll-built.jar && rm -rf {drop}{then and f" && {then}"} && find . -type f -name "*.java" -delete'
+        f" && find . -mindepth 1 -type d -empty -delete && {placed(spec, '.atoll-built.jar', f'{service}.jar')}"
     )
 
 

@@ -6,7 +6,9 @@ A jar that holds everything (Spring Boot, shade, assembly) stays alone; else its
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from atoll.builders import workspaces
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
+from atoll.builders.java.modules import Reactor, tell
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Scope, Step, Tool, Toolchain
@@ -19,12 +21,11 @@ _FLAGS = (
 _LIBRARIES = (
     "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",  # named: the newest would change
     "-DincludeScope=runtime",
-    # One folder for all modules: a relative one would be each module's own.
-    f"-DoutputDirectory=${{session.executionRootDirectory}}/{LIB}",
 )
 _FAT = ("spring-boot-maven-plugin", "maven-shade-plugin", "maven-assembly-plugin", "onejar-maven-plugin")
 _MVN = Tool(name="mvn", fix="install Maven (apt-get install maven, or https://maven.apache.org)", version=("mvn", "-v"))
 _DROP = "target */target src */src .mvn mvnw mvnw.cmd pom.xml */pom.xml"
+_DROP_MODULES = "find . -name pom.xml -printf '%h\\0' | xargs -0 -I @ rm -rf @/target @/src @/pom.xml"
 _WRAPPER = ".mvn/wrapper/maven-wrapper.properties"
 
 
@@ -46,12 +47,15 @@ class MavenBuilder:
         return (JAVAC,) if _wrapped(files) else (JAVAC, _MVN)
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
-        """All of the context."""
-        return None
+        """The modules that the service's own names, and their parents."""
+        return workspaces.scope(spec, files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Package, then keep the jar and its libraries. Raises UserError for a pom.xml that is no text."""
-        modules = sorted(path for path in files if path.endswith("/pom.xml"))
+        module = spec.inside != "." and {"pom.xml", f"{spec.inside}/pom.xml"} <= files
+        modules = (
+            _needed(spec, files, folder) if module else sorted(path for path in files if path.endswith("/pom.xml"))
+        )
         try:
             poms = [(folder / path).read_text(encoding="utf-8") for path in ("pom.xml", *modules)]
         except (FileNotFoundError, UnicodeDecodeError) as exc:
@@ -62,18 +66,34 @@ class MavenBuilder:
         goals = ["package"]
         whole = "\n".join(poms)
         if "<dependencies>" in whole and not any(plugin in whole for plugin in _FAT):
-            goals += _LIBRARIES
+            # One folder for all modules: a relative one would be each module's own.
+            goals += [*_LIBRARIES, f"-DoutputDirectory=${{session.executionRootDirectory}}/{_libraries(spec)}"]
+        if module:
+            goals += ["--projects", spec.inside, "--also-make"]
+            keep = keep_jar(spec, f"{spec.inside}/target", drop=".mvn mvnw mvnw.cmd", then=_DROP_MODULES)
+        else:
+            keep = keep_jar(spec, "target", drop=_DROP)
         return (
             Step(command=Command(argv=(*maven, *_FLAGS, *goals)), label="package"),
-            Step(
-                command=Command(shell=keep_jar(spec.name, "target", drop=_DROP)),
-                label="keep the jar",
-            ),
+            Step(command=Command(shell=keep), label="keep the jar"),
         )
 
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
-        return class_path(folder)
+        return class_path(folder / spec.workdir)
+
+
+def _libraries(spec: ServiceSpec) -> str:
+    return LIB if spec.workdir == "." else f"{spec.workdir}/{LIB}"
+
+
+def _needed(spec: ServiceSpec, files: frozenset[str], folder: Path) -> list[str]:
+    """The pom.xml of each module that the service's is built of; its own alone where that cannot be told."""
+    try:
+        reached = Reactor(workspaces.Context(files, folder)).reached(spec.inside).members
+    except workspaces.Unclear:
+        return [f"{spec.inside}/pom.xml"]
+    return sorted(f"{each}/pom.xml" for each in reached if each != ".")
 
 
 def _wrapped(files: frozenset[str]) -> bool:

@@ -4,7 +4,6 @@ Cargo.lock is followed where there is one. Crates are kept in the user's own CAR
 network. A toolchain is never downloaded. Sources and `target` do not stay.
 """
 
-import posixpath
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from atoll.builders import workspaces
 from atoll.builders.rust.workspace import tell
+from atoll.builders.workspaces import placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain
@@ -92,7 +92,6 @@ class RustBuilder:
         manifest = ("--manifest-path", f"{top}Cargo.toml") if top else ()
         locked = ("--locked",) if f"{top}Cargo.lock" in files else ()
         argv = ("cargo", "build", "--release", *manifest, *locked, "--package", program.package, "--bin", program.name)
-        kept = posixpath.join(spec.workdir, spec.name) if spec.workdir != "." else spec.name
         return (
             *([_FOLLOWED] if locked and not top and spec.inside != "." else []),
             Step(command=Command(argv=argv), env=_ENV, label="compile"),
@@ -101,7 +100,7 @@ class RustBuilder:
                     shell=f"cp {TARGET}/release/{program.name} {TARGET}.program && rm -rf {TARGET} target vendor"
                     " && find . -type f '(' -name '*.rs' -o -name Cargo.toml -o -name Cargo.lock ')' -delete"
                     " && find . -mindepth 1 -type d -empty -delete"
-                    f"{f' && mkdir -p {spec.workdir}' if kept != spec.name else ''} && mv -T {TARGET}.program {kept}"
+                    f" && {placed(spec, f'{TARGET}.program', spec.name)}"
                 ),
                 label="keep the program",
             ),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from atoll.cli.client import Client
     from atoll.cli.session import Session
     from atoll.model.spec import WorkspaceSpec
-    from atoll.pipeline.build import Progress
+    from atoll.pipeline.progress import Progress
 
 LOG_LINES = 1000  # since an edit, of the candidate that came of it
 LOGS_AGAIN_S = 2.0

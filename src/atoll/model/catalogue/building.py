@@ -34,6 +34,13 @@ CHAPTER = Chapter(
             ("Take one of the needs out: the message has the whole circle.",),
         ),
         Page(
+            "need-failed",
+            "What a task needs did not pass",
+            "error[need-failed]: orders: was not built: catalog.build did not pass",
+            "A task begins when all that its `needs` name has passed; so this one was not tried, and says nothing of its own.",
+            ("Mend the task that the message names; its own output stands above, and this one then runs.",),
+        ),
+        Page(
             "build-busy",
             "Another process builds the same",
             "error[build-busy]: orders: another process has been building the same for 600 s",

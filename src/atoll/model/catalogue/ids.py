@@ -72,6 +72,7 @@ ErrorId = Literal[
     "build-step-failed",
     "unknown-task",
     "tasks-in-a-circle",
+    "need-failed",
     "build-busy",
     "cache-unusable",
     "tool-missing",

@@ -1,0 +1,100 @@
+"""`atoll ci`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.output import print_json
+from atoll.cli.plans import plan_option
+from atoll.cli.session import Session, common_options, completing, json_option, takes_session
+
+if TYPE_CHECKING:
+    from atoll.model.records import CiResult
+    from atoll.pipeline.ci import Asked
+
+TASK_FAILED = 3
+
+
+@click.command
+@click.argument("named", metavar="[SERVICE|TASK]...", nargs=-1, shell_complete=completing("tasks"))
+@click.option("--all", "everything", is_flag=True, help="Also of services that are not affected.")
+@click.option(
+    "-t",
+    "--task",
+    "kinds",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=completing("kinds"),
+    help="Only tasks of that name, and what they need; repeatable.",
+)
+@click.option("-j", "--jobs", type=click.IntRange(1, 1024), metavar="N", help="Tasks at one time. Default: one a CPU.")
+@click.option("--fail-fast", is_flag=True, help="End everything at the first failure.")
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    default="",
+    help="Who may believe the results. Default: told from the CI system's variables.",
+)
+@plan_option
+@common_options
+@json_option
+@takes_session
+def command(
+    session: Session,
+    named: tuple[str, ...],
+    everything: bool,
+    kinds: tuple[str, ...],
+    jobs: int | None,
+    fail_fast: bool,
+    namespace: str,
+    plan: bool,
+) -> int:
+    """Build and test what is affected, from the cache where nothing changed.
+
+    A service is affected when something of a task's key (files, variables, tools, what it needs) is not as it was when that
+    task passed last. Without names: every task of the affected services. SERVICE stands for all of its tasks; a TASK is
+    called `orders.test`. A failure skips what needs that task and nothing else. Needs no daemon.
+
+    Example:
+      atoll ci
+      atoll ci orders --task test
+      atoll ci --plan
+    """
+    from atoll.pipeline.ci import Asked
+
+    asked = Asked(named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, namespace=namespace)
+    if plan:
+        return _plan(session, asked)
+    from atoll.cli.tasks_shown import tasks_shown
+
+    try:
+        with tasks_shown(session) as tell:
+            result = session.hooks.ci(session.places, asked, tell, session.warn)
+    except KeyboardInterrupt:
+        session.warn("cancelled: nothing of it runs any more; what had passed is kept, and not run again")
+        raise
+    return report(session, result)
+
+
+def report(session: Session, result: CiResult) -> int:
+    """Show how it ended; returns the exit code."""
+    from atoll.cli.tasks_shown import show_result
+
+    if session.json:
+        print_json(result)
+    else:
+        show_result(result)
+    return 0 if result.ok else TASK_FAILED
+
+
+def _plan(session: Session, asked: Asked) -> int:
+    from atoll.cli.tasks_shown import show_plan
+
+    plan = session.hooks.ci_plan(session.places, asked, session.warn)
+    if session.json:
+        print_json(plan)
+    else:
+        show_plan(plan)
+    return 0

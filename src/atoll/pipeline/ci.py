@@ -1,0 +1,132 @@
+"""`atoll ci`: which tasks are affected, what would run and why, and the run itself, as values.
+
+The command line shows what these return. Needs no daemon.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from atoll.decide.tasks import chosen, ranks
+from atoll.model.errors import UserError
+from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_result
+from atoll.model.spec import WorkspaceSpec
+from atoll.pipeline.making import Made
+from atoll.pipeline.namespace import namespace
+from atoll.pipeline.order import trouble_of, works_of
+from atoll.pipeline.progress import Progress
+from atoll.pipeline.work import Crew, Site
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks of `atoll ci`."""
+
+    named: tuple[str, ...] = ()  # services and ids of tasks; none are those of affected services
+    kinds: tuple[str, ...] = ()  # names of tasks, such as `test`; none are all
+    all: bool = False  # also of services that are not affected
+    jobs: int | None = None  # at one time, >= 1; None is one a CPU
+    fail_fast: bool = False
+    namespace: str = ""  # of the results, as `pipeline.namespace` takes it; "" is told from the CI system's variables
+
+
+async def plan(load: Callable[[], WorkspaceSpec], site: Site, asked: Asked, told: Callable[[str], None]) -> CiPlan:
+    """What would run and why, in the order of its beginning; what is cached last. Raises UserError like `perform`."""
+    with Crew(works_of(load()), site, namespace=_own(asked), told=told) as crew:
+        wanted, unaffected = await _select(crew, asked)
+        todo = crew.todo(wanted)
+        took = crew.durations()
+        rank = ranks({id: [need for need in crew.needs[id] if need in todo] for id in todo}, took)
+        first = sorted(todo, key=lambda id: (-rank[id], id))
+        tasks = [
+            PlannedTask(
+                task=id,
+                runs=id in todo,
+                why=_why(crew, id) if id in todo else "",
+                key="" if isinstance(found := crew.known[id], UserError) else found.key,
+                needs=crew.needs[id],
+                expected_s=took.get(id, 0.0) if id in todo else crew.made[id].seconds,
+            )
+            for id in (*first, *(id for id in wanted if id not in todo))
+        ]
+        return CiPlan(tasks=tuple(tasks), unaffected=unaffected)
+
+
+async def perform(
+    load: Callable[[], WorkspaceSpec],
+    site: Site,
+    asked: Asked,
+    on_progress: Callable[[Progress], None],
+    told: Callable[[str], None],
+) -> CiResult:
+    """Run what is affected and not green.
+
+    Cancelled, it ends every process tree and removes what they made before it raises; what passed before is kept.
+
+    Args:
+        load: reads the services and their tasks.
+        site: where.
+        asked: which of them, and how.
+        on_progress: called on the event loop, often; must not block.
+        told: takes sentences that a person must know although nothing failed.
+
+    Raises:
+        NotFound: for a name that is none.
+        UserError: the artifacts folder cannot be used at all.
+    """
+    began, own = time.monotonic(), _own(asked)
+    with Crew(works_of(load()), site, namespace=own, on_progress=on_progress, told=told) as crew:
+        wanted, unaffected = await _select(crew, asked)
+        await crew.run(wanted, jobs=asked.jobs, fail_fast=asked.fail_fast)
+        shown = [id for id in crew.made if id in wanted or not crew.made[id].cached]
+        tasks = tuple(_result(id, crew.made[id]) for id in sorted(shown))
+        return ci_result(
+            tasks,
+            seconds=time.monotonic() - began,
+            saved_s=sum(made.seconds for made in crew.made.values() if made.cached),
+            unaffected=unaffected,
+            namespace=own,
+            author=crew.author,
+        )
+
+
+def _own(asked: Asked) -> str:
+    return namespace(os.environ, asked.namespace)
+
+
+async def _select(crew: Crew, asked: Asked) -> tuple[list[str], int]:
+    """The tasks to look after, and how many services are left out since nothing of theirs is affected."""
+    meant = chosen(crew.works, asked.named, asked.kinds)
+    await crew.look(meant)
+    if asked.all or asked.named:
+        return meant, 0
+    services = {id.partition(".")[0] for id in meant}
+    affected = {id.partition(".")[0] for id in meant if id not in crew.made}
+    return [id for id in meant if id.partition(".")[0] in affected], len(services - affected)
+
+
+def _why(crew: Crew, id: str) -> str:
+    found = crew.known[id]
+    if isinstance(found, UserError):
+        return f"what it would run cannot be told yet: {trouble_of(found)}"
+    return crew.why(crew.works[id], found.manifest)
+
+
+def _result(id: str, made: Made) -> TaskResult:
+    failure = made.failure
+    return TaskResult(
+        task=id,
+        outcome=made.outcome,
+        cached=made.cached,
+        why=made.why,
+        key=made.key,
+        seconds=made.seconds,
+        attempts=made.attempts,
+        digest=made.artifact.digest if made.artifact else "",
+        reason=failure.what if failure else "",
+        fix=failure.fix if failure else "",
+        id=failure.id if failure else "",
+        output=made.output,
+        log=made.log,
+    )

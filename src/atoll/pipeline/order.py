@@ -1,0 +1,236 @@
+"""One task, fully said: its key, what the key stands for, and what to run. A task is a build with other steps.
+
+`work` and `making` order what lies in a clean copy, `keys` what lies in the work tree; for the same bytes both get the
+same key, since both come through `order`.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from atoll.decide.tasks import need_id
+from atoll.model.errors import UserError
+from atoll.model.spec import ServiceSpec, WorkspaceSpec
+from atoll.model.task import BUILD, Task, task_id
+from atoll.pipeline.artifacts import Artifacts
+from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
+from atoll.pipeline.environment import build_environment
+from atoll.pipeline.globs import EVERYTHING
+from atoll.pipeline.inputs import Input, select
+from atoll.pipeline.key import Manifest, key_of
+from atoll.pipeline.provide import Shelf
+from atoll.pipeline.scope import Scoped, scoped
+from atoll.pipeline.toolchains import Chosen, Toolchains, asked_language
+from atoll.pipeline.tools import Tools, this_platform
+
+# The run description is no input: changing it needs no rebuild.
+OURS = frozenset({"service.toml", "atoll.toml"})
+IN_PLACE = (
+    "in place"  # in a manifest, as the builder: what passes in the work tree was not shown to pass in a clean copy
+)
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """A task of a service. `spec.build` says what this task runs, whichever it is."""
+
+    spec: ServiceSpec
+    task: Task
+    service: ServiceSpec  # as its file says it: what the task shares with the build
+
+    @property
+    def id(self) -> str:
+        """`orders.test`."""
+        return task_id(self.spec.name, self.task.name)
+
+    @property
+    def name(self) -> str:
+        """As a person calls it: a build by its service."""
+        return self.spec.name if self.task.name == BUILD else self.id
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What it needs: as it is called in `{needs.NAME}` -> id."""
+        return {need: need_id(self.spec.name, need) for need in self.task.needs}
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a task, fully said."""
+
+    key: str
+    manifest: Manifest
+    plan: Plan
+    files: frozenset[str]
+    env: Mapping[str, str]  # variables of its steps: of the toolchain, declared and taken over
+    at_run: Mapping[str, str]  # what the finished service needs of the toolchain, like Builder.command_env
+
+
+class Kit(msgspec.Struct, frozen=True, kw_only=True):
+    """What the orders of one call are made with."""
+
+    root: Path  # of the workspace
+    tools: Tools
+    toolchains: Toolchains
+    path: str  # the PATH of tasks
+    caller: Mapping[str, str]  # the environment of the caller, of which tasks get what they name
+
+
+def kit(root: Path, place: Artifacts, shelf: Shelf, caller: Mapping[str, str] = os.environ) -> Kit:
+    """The kit of a call.
+
+    Args:
+        root: the workspace's folder.
+        place: the artifacts folder: what tools said of themselves is remembered there.
+        shelf: the toolchains that were fetched for the workspace.
+        caller: the environment of the call.
+    """
+    environment = build_environment(caller, {}, os.fspath(place.staging))
+    return Kit(
+        root=root.absolute(),
+        tools=Tools(place.cache / "tools", environment),
+        toolchains=Toolchains(environment, shelf.homes),
+        path=environment["PATH"],
+        caller=caller,
+    )
+
+
+def build_of(spec: ServiceSpec) -> Work:
+    """The build of a service, as a task."""
+    made = spec.build
+    task = Task(
+        name=BUILD,
+        steps=made.steps,
+        needs=made.needs,
+        inputs=made.inputs,
+        outputs=made.outputs,
+        env=made.env,
+        inherit=made.inherit,
+        passed=made.passed,
+        timeout_s=made.timeout_s,
+    )
+    return Work(spec=spec, task=task, service=spec)
+
+
+def task_of(spec: ServiceSpec, task: Task) -> Work:
+    """A task of a service: its build, with other steps. Builder, toolchain and context stay those of the build."""
+    build = msgspec.structs.replace(
+        spec.build,
+        steps=task.steps,
+        needs=task.needs,
+        inputs=task.inputs,
+        outputs=task.outputs,
+        env=task.env,
+        inherit=task.inherit,
+        passed=task.passed,
+        timeout_s=task.timeout_s,
+    )
+    return Work(spec=msgspec.structs.replace(spec, build=build), task=task, service=spec)
+
+
+def works_of(workspace: WorkspaceSpec) -> dict[str, Work]:
+    """Every task of the workspace by its id, builds among them."""
+    works: dict[str, Work] = {}
+    for name, spec in workspace.services.items():
+        for work in (build_of(spec), *(task_of(spec, task) for task in workspace.tasks.get(name, ()))):
+            works[work.id] = work
+    return works
+
+
+def folder_of(work: Work, root: Path) -> Path:
+    """The folder whose files go in."""
+    return Path(os.path.normpath(root / work.spec.folder / work.spec.build.context))
+
+
+def files_of(work: Work, root: Path, artifacts: Path) -> Scoped:
+    """The files that go in, cut to what the service reaches. Raises UserError like `inputs.select`.
+
+    A repository's top, or a context above the service, holds others': theirs are no input.
+    """
+    folder = folder_of(work, root)
+    found = select(
+        folder,
+        patterns_of(work),
+        root=Path(os.path.normpath(root / work.spec.root)),
+        skip=OURS,
+        artifacts=artifacts,
+    )
+    if work.spec.build.context == "." and work.spec.folder != work.spec.root:
+        return Scoped(found)
+    theirs = [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
+    if work.task.name != BUILD and work.task.inputs != EVERYTHING:
+        return Scoped(theirs)
+    return scoped(work.service, theirs, folder)
+
+
+def patterns_of(work: Work) -> tuple[str, ...]:
+    """Globs of the files that go in, relative to the context.
+
+    A task that says none gets all that the service has: in a context above it, what the build gets and its own folder.
+    """
+    built, inside = work.service.build.inputs, work.service.inside
+    if work.task.name == BUILD or work.task.inputs != EVERYTHING or built == EVERYTHING or inside == ".":
+        return work.task.inputs
+    return (*built, f"{inside}/**")
+
+
+def order(
+    work: Work, taken: tuple[Input, ...], folder: Path, *, needs: Mapping[str, str], kit: Kit, fresh: bool
+) -> Order:
+    """What is to be done with the inputs `taken` that lie in `folder`.
+
+    Args:
+        work: the task.
+        taken: its inputs.
+        folder: where they lie.
+        needs: id -> key, of everything that it needs.
+        kit: what orders are made with.
+        fresh: whether tools are asked again what they remembered to have said.
+
+    Raises:
+        UserError: it cannot be told what to run; Missing when that is for want of a toolchain.
+    """
+    spec, task = work.spec, work.task
+    files = frozenset(item.path for item in taken)
+    planned = plan(spec, files, folder)
+    toolchain = asked_language(spec, TOOLCHAINS) or planned.builder.toolchain
+    chosen = kit.toolchains.choose(spec, toolchain, kit.root) if toolchain else Chosen()
+    env = chosen.environment(spec.build.env, kit.path)
+    tools = kit.tools.identify(planned.tools, folder, taken, env, fresh=fresh)
+    if chosen.found is not None:
+        tools["toolchain"] = f"{chosen.found.version} in {chosen.found.bin}"
+    manifest = Manifest(
+        task=task.name,
+        builder=IN_PLACE if task.in_place else planned.builder.name,
+        recipe=planned.builder.recipe,
+        steps=planned.steps,
+        outputs=spec.build.outputs,
+        env=spec.build.env,
+        tools=tools,
+        platform=this_platform(),
+        inputs=taken,
+        needs={id: needs[id] for id in work.needs.values()},
+        inherited=inherited(task, kit.caller),
+    )
+    taken_over = {name: kit.caller[name] for name in (*task.inherit, *task.passed) if name in kit.caller}
+    return Order(
+        key=key_of(manifest),
+        manifest=manifest,
+        plan=planned,
+        files=files,
+        env={**taken_over, **env},
+        at_run=chosen.at_run,
+    )
+
+
+def inherited(task: Task, caller: Mapping[str, str]) -> dict[str, str]:
+    """Variable -> SHA-256 of its value, of those whose values count; "" for one that is not set."""
+    return {
+        name: hashlib.sha256(os.fsencode(caller[name])).hexdigest() if name in caller else "" for name in task.inherit
+    }
+
+
+def trouble_of(exc: UserError) -> str:
+    """An error in one line, for the task that it befell."""
+    return f"{exc.what}: {exc.why}" if exc.why else exc.what

@@ -1,0 +1,7 @@
+package shop;
+
+public class Mail {
+    public static String sent() {
+        return "sent";
+    }
+}

@@ -1,0 +1,7 @@
+package shop;
+
+public class Money {
+    public static String total() {
+        return "12 EUR";
+    }
+}

@@ -1,0 +1,7 @@
+package shop;
+
+public class Orders {
+    public static void main(String[] arguments) {
+        System.out.println("orders " + Money.total());
+    }
+}

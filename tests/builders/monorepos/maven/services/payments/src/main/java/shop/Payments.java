@@ -1,0 +1,7 @@
+package shop;
+
+public class Payments {
+    public static void main(String[] arguments) {
+        System.out.println("payments " + Money.total() + " " + Mail.sent());
+    }
+}
