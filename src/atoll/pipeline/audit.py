@@ -1,7 +1,7 @@
 """Which files a run read although nobody declared them: found by strace, told with what to declare.
 
-`making` prefixes a step's command with `wrapper`, and asks `undeclared` after. Nothing here starts a process; what strace
-wrote is read, and judged against `Grounds`. Not found are files whose mere absence was noticed, and what was read through
+`making` prefixes a step's command with `Audit.wrapper`, and asks `Audit.found` after. What strace wrote is read, and judged
+against `Grounds`. Not found are files whose mere absence was noticed, and what was read through
 a daemon (Docker's, Gradle's). Folders that were listed count as little as what the run wrote before it read it.
 
 What is *system*, and never told: what lies below `SYSTEM` or in a package manager's cache (`CACHES`, below the home folder;
@@ -10,10 +10,16 @@ what is in them follows from lock files), and the installation of each program t
 
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
+
+from atoll.model.errors import UserError
+from atoll.model.records import Undeclared
+from atoll.model.spec import WorkspaceSpec
 
 # Where packages of the system lie, what the kernel shows, and configuration of the machine.
 SYSTEM = (
@@ -60,8 +66,9 @@ CACHES = (
         ".gradle",
         ".bundle",
     ),
-    *(".gem", ".composer", ".config/composer", ".nuget", ".terminfo"),
+    *(".gitconfig", ".config/git", ".gem", ".composer", ".config/composer", ".nuget", ".terminfo"),
 )
+JVMS = "/tmp/hsperfdata_"  # where each JVM tells the others that it runs; no content of anything  # noqa: S108
 CALLS = "open,openat,openat2,creat,execve,execveat,rename,renameat,renameat2,link,linkat"
 GROUPED = 4  # so many files of one folder are told as the folder
 
@@ -90,7 +97,6 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Collection[str] | None = None  # in `folder`, relative; None: all that is in it
     results: Sequence[str] = ()  # of the tasks that it needs
     private: Sequence[str] = ()  # its folder for temporary files, and the like
-    tools: Sequence[str] = ()  # installations that were chosen for it
     root: str  # the workspace
     artifacts: str  # where results of all tasks lie
     context: str  # whose files are copied to `folder`
@@ -98,13 +104,61 @@ class Grounds(msgspec.Struct, frozen=True, kw_only=True):
     home: str
 
 
-class Undeclared(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was read and not declared."""
+class Audit:
+    """The audit of one call. Raises UserError when nothing can be traced here."""
 
-    path: str  # relative to the workspace when it lies in it; a folder ends with a slash
-    count: int = 1  # files
-    service: str = ""  # in whose folder it lies
-    hint: str  # what to declare
+    def __init__(self, workspace: WorkspaceSpec, artifacts: Path) -> None:
+        """`artifacts` is where results of this call lie."""
+        self._strace = _tracer()
+        self._root, self._artifacts = os.path.realpath(workspace.root), os.path.realpath(artifacts)
+        self._services = {
+            name: os.path.realpath(os.path.join(self._root, spec.folder)) for name, spec in workspace.services.items()
+        }
+
+    def wrapper(self, traces: Path) -> tuple[str, ...]:
+        """What goes before the command of a step. `traces` is a folder that is there."""
+        return wrapper(self._strace, traces)
+
+    def found(
+        self,
+        traces: Path,
+        *,
+        folder: Path,
+        context: Path,
+        results: Sequence[Path],
+        private: Path,
+        inputs: Collection[str] | None,
+    ) -> tuple[Undeclared, ...]:
+        """What the steps read that ran in `folder` and wrote into `traces`; the others as in `Grounds`."""
+        grounds = Grounds(
+            folder=os.path.realpath(folder),
+            inputs=inputs,
+            results=[os.path.realpath(each) for each in results],
+            private=[os.path.realpath(private)],
+            root=self._root,
+            artifacts=self._artifacts,
+            context=os.path.realpath(context),
+            services=self._services,
+            home=os.path.realpath(os.path.expanduser("~")),
+        )
+        return undeclared(read_traces(traces, grounds.folder), grounds)
+
+
+def _tracer() -> str:
+    """Where strace is, once it has shown that it may trace."""
+    found = shutil.which("strace")
+    if found is None:
+        raise UserError(
+            "strace is missing", "an audit sees by it what tasks read", "apt-get install strace", id="tool-missing"
+        )
+    tried = subprocess.run(
+        [found, "-f", "-qq", "-o", os.devnull, "--seccomp-bpf", "true"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        why = tried.stderr.strip().splitlines()
+        fix = "in a container, allow it to trace: --cap-add SYS_PTRACE; strace must be 5.3 or newer"
+        raise UserError("strace may not trace here", why[0] if why else "it does not say why", fix, id="tool-missing")
+    return found
 
 
 def wrapper(strace: str, traces: Path) -> tuple[str, ...]:
@@ -163,7 +217,7 @@ def _plain(text: str) -> str:
 
 def undeclared(trace: Trace, grounds: Grounds) -> tuple[Undeclared, ...]:
     """What was read and not declared, the workspace's own first; many files of one folder are told as the folder."""
-    allowed = [*grounds.results, *grounds.private, *grounds.tools, *SYSTEM]
+    allowed = [*grounds.results, *grounds.private, *SYSTEM]
     allowed += [f"{grounds.home}/{each}" for each in CACHES]
     allowed += _installations(trace.ran, grounds)
     if grounds.inputs is None:
@@ -171,8 +225,10 @@ def undeclared(trace: Trace, grounds: Grounds) -> tuple[Undeclared, ...]:
     told = [
         path
         for path in sorted(trace.read)
-        if not any(_within(path, each) for each in allowed)
+        if not path.startswith(JVMS)
+        and not any(_within(path, each) for each in allowed)
         and not (grounds.inputs is not None and _relative(path, grounds.folder) in grounds.inputs)
+        and not os.path.isdir(path)  # listed without saying so
     ]
     found = [_told(path, count, grounds) for path, count in _grouped(told)]
     return tuple(sorted(found, key=lambda one: (one.path.startswith("/"), one.path)))
