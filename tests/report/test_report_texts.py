@@ -7,7 +7,7 @@ import pytest
 import yaml
 from junitparser import xunit2
 
-from atoll.model.records import CiPlan, PlannedTask, TaskResult, ci_result
+from atoll.model.records import CiPlan, PlannedTask, TaskResult, Undeclared, ci_result
 from atoll.pipeline.report.folding import folded, system
 from atoll.pipeline.report.junit import junit
 from atoll.pipeline.report.mask import masked, masker, spelled
@@ -92,6 +92,13 @@ expected <2> & got "3"
 
 def test_junit_is_a_suite_a_service_and_a_case_a_task() -> None:
     assert junit(RESULT) == JUNIT
+
+
+def test_an_audit_that_found_something_is_a_failure() -> None:
+    found = (Undeclared(path="libs/money/", count=3, hint="declare it"),)
+    text = junit(ci_result((TaskResult(task="orders.test", outcome="passed", seconds=1.0, undeclared=found),)))
+    assert '<failure message="read what is not declared" type="undeclared">libs/money/</failure>' in text
+    assert 'tests="1" failures="1"' in text
 
 
 def test_a_real_reader_of_junit_takes_it(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Reports:
         self._files(result)
         if workspace is not None and self._on == "github" and self._annotate:
             self._annotations(workspace, result)
-        return 0 if result.ok else TASK_FAILED
+        return 0 if result.ok and not any(task.undeclared for task in result.tasks) else TASK_FAILED
 
     def _files(self, result: CiResult) -> None:
         if self._junit:
@@ -77,7 +77,7 @@ class Reports:
             top, here = Path(workspace.root), "."
 
         def folders(service: str) -> list[str]:
-            spec = workspace.services[service]
+            spec = workspace.worked_on[service]
             own = posixpath.join(here, spec.folder)
             return list(dict.fromkeys((posixpath.join(own, spec.build.context), own, here)))
 

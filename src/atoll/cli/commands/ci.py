@@ -31,6 +31,11 @@ TASK_FAILED = 3
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), metavar="N", help="Tasks at one time. Default: one a CPU.")
 @click.option("--fail-fast", is_flag=True, help="End everything at the first failure.")
 @click.option(
+    "--audit",
+    is_flag=True,
+    help="Run all that is asked for under strace, and tell which files were read that nobody declared.",
+)
+@click.option(
     "--namespace",
     metavar="NAME",
     default="",
@@ -56,6 +61,7 @@ def command(
     kinds: tuple[str, ...],
     jobs: int | None,
     fail_fast: bool,
+    audit: bool,
     namespace: str,
     junit: str | None,
     summary: str | None,
@@ -72,18 +78,24 @@ def command(
     On GitHub and GitLab what failed tasks print is folded; on GitHub their places are marked in the files, and the
     job's page gets the summary. Values of variables in `pass` are masked wherever something is shown or written.
 
+    --audit runs everything that is asked for, cached or not, under strace, and keeps no result; it ends with 3 when a task
+    read a file that is neither its input, nor a result of its needs, nor of the system.
+
     Example:
       atoll ci
       atoll ci orders --task test
       atoll ci --plan
+      atoll ci orders --audit
       atoll ci --junit junit.xml --summary summary.md
       atoll ci --plan --format github >> "$GITHUB_OUTPUT"
     """
     from atoll.pipeline.ci import Asked
 
-    asked = Asked(named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, namespace=namespace)
     if form and not plan:
         raise click.UsageError("--format says how --plan prints; add --plan", click.get_current_context())
+    asked = Asked(
+        named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, audit=audit, namespace=namespace
+    )
     if plan:
         return _plan(session, asked, form)
     from atoll.cli.tasks_shown import tasks_shown

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from xml.sax.saxutils import escape, quoteattr
 
-from atoll.model.records import CiResult, TaskResult
+from atoll.model.records import GREEN, CiResult, TaskResult
 
 # What XML 1.0 cannot say, not even escaped. Colours go with their whole sequence.
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -39,7 +39,7 @@ def _suite(service: str, tasks: Sequence[TaskResult]) -> Iterable[str]:
 
 
 def _counts(tasks: Sequence[TaskResult]) -> str:
-    failures = sum(task.outcome == "failed" for task in tasks)
+    failures = sum(task.outcome == "failed" or bool(task.undeclared) for task in tasks)
     errors = sum(task.outcome == "timed-out" for task in tasks)
     return f'tests="{len(tasks)}" failures="{failures}" errors="{errors}" time="{sum(map(_seconds, tasks)):.3f}"'
 
@@ -57,6 +57,9 @@ def _case(task: TaskResult) -> Iterable[str]:
 
 def _inner(task: TaskResult) -> str:
     message = _attribute(task.reason or task.why)
+    if task.undeclared and task.outcome in GREEN:
+        read = "\n".join(found.path for found in task.undeclared)
+        return f'<failure message="read what is not declared" type="undeclared">{_text(read)}</failure>'
     match task.outcome:
         case "failed":
             return f'<failure message={message} type="failed">{_text(task.output)}</failure>'

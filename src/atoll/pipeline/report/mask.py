@@ -15,7 +15,7 @@ SHORTEST = 4  # characters: a value of less is no secret, and its mask would mak
 
 def secret_values(workspace: WorkspaceSpec, environ: Mapping[str, str]) -> tuple[str, ...]:
     """What the variables hold that the workspace's tasks get by `pass`, the longest first."""
-    names = {name for spec in workspace.services.values() for name in spec.build.passed}
+    names = {name for spec in workspace.worked_on.values() for name in spec.build.passed}
     names |= {name for tasks in workspace.tasks.values() for task in tasks for name in task.passed}
     return spelled(environ[name] for name in names if name in environ)
 
