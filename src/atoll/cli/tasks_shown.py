@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.output import counted, duration, escape, live_table, print_screen, table
-from atoll.cli.progress import short, spinner
+from atoll.cli.progress import short, spinner, unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ def tasks_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
     elif session.lively:
         board = _Board()
         with live_table(board.rows, board.counts) as out:
-            board.say = lambda text: out.print(text, markup=False)
+            board.say = lambda text: out.print(unmarked(text))
             yield board.tell
     else:
         said: dict[str, str] = {}
