@@ -82,6 +82,7 @@ ErrorId = Literal[
     "builder-unclear",
     "program-unclear",
     "lockfile-unusable",
+    "context-too-small",
     "no-inputs",
     "inputs-changed",
     "link-outside",
