@@ -148,10 +148,9 @@ class Dev:
     def _called(self, name: str, paths: Iterable[str]) -> set[str]:
         """Those of the files that say what services are which are its own; else those of everybody."""
         folder = Path(self._workspace.root).resolve() / self._workspace.services[name].folder
+        paths = [path for path in paths if not path.endswith("/")]
         own = {path.removeprefix(f"{folder}/") for path in paths if path.startswith(f"{folder}/")}
-        return {path for path in own if not path.endswith("/")} or {
-            path.rpartition("/")[2] for path in paths if path[-1] != "/"
-        }
+        return own or {path.rpartition("/")[2] for path in paths}
 
     def _with_those_that_need(self, names: Collection[str]) -> list[str]:
         """With services whose builds need theirs."""
@@ -332,7 +331,7 @@ class Dev:
             try:
                 lines = self.client.logs([name], replica=None, tail=LOG_LINES, follow=True, since_wall=since_wall)
                 for line, _ in lines:
-                    since_wall = max(since_wall, line.wall)
+                    since_wall = max(since_wall, line.wall + 1e-6)  # none twice after an environment that was away
                     self._inbox.put(self._event("log", service=name, line=line))
             except Failed:
                 pass  # the environment is away, or never knew the service: whoever deploys says so
