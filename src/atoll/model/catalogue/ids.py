@@ -98,6 +98,7 @@ ErrorId = Literal[
     "not-for-development",
     "reload-failed",
     "frozen",
+    "gate-shut",
     "too-late-to-steer",
     "service-down",
     "secret-missing",
