@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.progress import Progress
+    from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
@@ -141,6 +142,12 @@ class AppHooks:
 
         at = places.at
         return asyncio.run(ci.perform(lambda: load(at.root, at.environment), _site(places), asked, tell, say))
+
+    def records(self, places: EnvironmentPlaces) -> Records:
+        """What ran in this workspace on this machine."""
+        from atoll.pipeline.records import Records
+
+        return Records(places.at.records)
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""

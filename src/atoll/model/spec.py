@@ -443,6 +443,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
     freezes: tuple[Freeze, ...] = ()
+    require: tuple[str, ...] = ()  # tasks that must be green, for the very files, of what is deployed
     notify: tuple[Notify, ...] = ()
     faults: bool | None = None  # whether faults may be injected; None is in `local` only
     dev: bool | None = None  # whether `atoll dev` may move services without watching them; None is in `local` only
@@ -462,8 +463,14 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     root: str  # absolute path
     environment: EnvironmentSpec
     services: Mapping[str, ServiceSpec] = {}
-    tasks: Mapping[str, tuple[Task, ...]] = {}  # of each service, besides its build; no part of its releases
+    libraries: Mapping[str, ServiceSpec] = {}  # what has tasks and never runs: code that services share
+    tasks: Mapping[str, tuple[Task, ...]] = {}  # of services and libraries, besides their builds; no part of releases
     dev: Mapping[str, Dev] = {}  # of services that `atoll dev` runs in their own folders
     cache: CacheSpec = CacheSpec()
     stores: Mapping[str, Store] = {}  # those of atoll.toml, whether a service uses them or not
     warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at
+
+    @property
+    def worked_on(self) -> Mapping[str, ServiceSpec]:
+        """Everything that has tasks, services and libraries; no two have the same name."""
+        return {**self.services, **self.libraries}

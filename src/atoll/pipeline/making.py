@@ -316,14 +316,16 @@ class Making:
         """Make it read-only and complete."""
         digest, size_bytes = seal(folder, matcher(self.work.spec.build.outputs), self.stop)
         builder = ordered.plan.builder
-        at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
+        at_run: dict[str, str] = {}
+        if self.work.task.name == BUILD:
+            at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
         artifact = Artifact(
             key=ordered.key,
             digest=digest,
             builder=builder.name,
             platform=ordered.manifest.platform,
             path=os.fspath(folder),
-            command_env=at_run if self.work.task.name == BUILD else {},
+            command_env=at_run,
         )
         self.artifacts.finish(
             Record(
