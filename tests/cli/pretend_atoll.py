@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
+    from atoll.pipeline.records import Records
     from atoll.workspace.names import Names
 
 
@@ -88,6 +90,18 @@ class PretendHooks:
             else:
                 built[name] = Artifact(key=f"key-{name}", digest="d", builder="command", platform="linux", path="/x")
         return built
+
+    def premises(self, places: Places, root: Path) -> Premises:
+        from atoll.pipeline.keys import Premises
+
+        home = places.socket.parent
+        read = self.load(root, "local")
+        return Premises(root, home / "artifacts", home / "toolchains", home / "snapshot", "local", lambda _: read)
+
+    def records(self, places: Places) -> Records:
+        from atoll.pipeline.records import Records
+
+        return Records(places.socket.parent / "records.db")
 
     def ci_plan(self, places: Places, asked: Asked, say: Callable[[str], None]) -> CiPlan:
         from atoll.model.records import CiPlan, PlannedTask

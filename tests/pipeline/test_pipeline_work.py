@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from atoll.model.errors import NotFound
+from atoll.model.errors import NotFound, UserError
 from atoll.model.records import CiResult, TaskResult
 from atoll.pipeline import ci
 from atoll.pipeline.ci import Asked
+from atoll.pipeline.keys import Keyed, Premises, keyed
 from atoll.pipeline.records import Records
 from atoll.workspace.loader import load
 
@@ -35,11 +36,19 @@ class Bench:
         known = Asked(named=named, **asked)
         site = self.workshop.site
         tell = self.workshop.progress.append
-        return await ci.perform(lambda: load(self.workshop.root), site, known, tell, self.said.append)
+        return await ci.perform(load(self.workshop.root), site, self.keys(), known, tell, self.said.append)
 
     def plan(self, *named: str, **asked: object):
         known = Asked(named=named, **asked)
-        return asyncio.run(ci.plan(lambda: load(self.workshop.root), self.workshop.site, known, self.said.append))
+        site = self.workshop.site
+        return asyncio.run(ci.plan(load(self.workshop.root), site, self.keys(), known, self.said.append))
+
+    def keys(self) -> Mapping[str, Keyed | UserError]:
+        root, site = self.workshop.root, self.workshop.site
+        snapshot = site.artifacts.parent / "snapshot"
+        return keyed(
+            Premises(root, site.artifacts, site.toolchains, snapshot, "local", lambda looked: load(root, looked=looked))
+        )
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
+    from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
@@ -127,20 +129,42 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
+        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         at = places.at
-        return asyncio.run(ci.plan(lambda: load(at.root, at.environment), _site(places), asked, say))
+        keys = keyed(self.premises(places, at.root))
+        return asyncio.run(ci.plan(load(at.root, at.environment), _site(places), keys, asked, say))
 
     def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run what is affected and not green."""
         import asyncio
 
         from atoll.pipeline import ci
+        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         at = places.at
-        return asyncio.run(ci.perform(lambda: load(at.root, at.environment), _site(places), asked, tell, say))
+        keys = keyed(self.premises(places, at.root))
+        return asyncio.run(ci.perform(load(at.root, at.environment), _site(places), keys, asked, tell, say))
+
+    def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
+        """Files are read when something changed."""
+        from atoll.pipeline.keys import Premises
+
+        def read(looked: set[str]) -> WorkspaceSpec:
+            from atoll.workspace.loader import load
+
+            return load(root, places.environment, looked)
+
+        at = places.at
+        return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
+
+    def records(self, places: EnvironmentPlaces) -> Records:
+        """Opened when they are asked."""
+        from atoll.pipeline.records import Records
+
+        return Records(places.at.records)
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""

@@ -5,7 +5,7 @@ The command line shows what these return. Needs no daemon.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -13,6 +13,7 @@ from atoll.decide.tasks import chosen, ranks
 from atoll.model.errors import UserError
 from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_result
 from atoll.model.spec import WorkspaceSpec
+from atoll.pipeline.keys import Keyed
 from atoll.pipeline.making import Made
 from atoll.pipeline.namespace import namespace
 from atoll.pipeline.order import trouble_of, works_of
@@ -31,9 +32,15 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""  # of the results, as `pipeline.namespace` takes it; "" is told from the CI system's variables
 
 
-async def plan(load: Callable[[], WorkspaceSpec], site: Site, asked: Asked, told: Callable[[str], None]) -> CiPlan:
+async def plan(
+    workspace: WorkspaceSpec,
+    site: Site,
+    keys: Mapping[str, Keyed | UserError],
+    asked: Asked,
+    told: Callable[[str], None],
+) -> CiPlan:
     """What would run and why, in the order of its beginning; what is cached last. Raises UserError like `perform`."""
-    with Crew(works_of(load()), site, namespace=_own(asked), told=told) as crew:
+    with Crew(works_of(workspace), site, keys=keys, namespace=_own(asked), told=told) as crew:
         wanted, unaffected = await _select(crew, asked)
         todo = crew.todo(wanted)
         took = crew.durations()
@@ -54,8 +61,9 @@ async def plan(load: Callable[[], WorkspaceSpec], site: Site, asked: Asked, told
 
 
 async def perform(
-    load: Callable[[], WorkspaceSpec],
+    workspace: WorkspaceSpec,
     site: Site,
+    keys: Mapping[str, Keyed | UserError],
     asked: Asked,
     on_progress: Callable[[Progress], None],
     told: Callable[[str], None],
@@ -65,8 +73,9 @@ async def perform(
     Cancelled, it ends every process tree and removes what they made before it raises; what passed before is kept.
 
     Args:
-        load: reads the services and their tasks.
+        workspace: the services and their tasks.
         site: where.
+        keys: of all tasks, as the files are now.
         asked: which of them, and how.
         on_progress: called on the event loop, often; must not block.
         told: takes sentences that a person must know although nothing failed.
@@ -76,7 +85,7 @@ async def perform(
         UserError: the artifacts folder cannot be used at all.
     """
     began, own = time.monotonic(), _own(asked)
-    with Crew(works_of(load()), site, namespace=own, on_progress=on_progress, told=told) as crew:
+    with Crew(works_of(workspace), site, keys=keys, namespace=own, on_progress=on_progress, told=told) as crew:
         wanted, unaffected = await _select(crew, asked)
         await crew.run(wanted, jobs=asked.jobs, fail_fast=asked.fail_fast)
         shown = [id for id in crew.made if id in wanted or not crew.made[id].cached]

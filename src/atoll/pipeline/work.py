@@ -22,6 +22,7 @@ from atoll.model.state import Author
 from atoll.model.task import BUILD
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
 from atoll.pipeline.key import Manifest, differences
+from atoll.pipeline.keys import Keyed
 from atoll.pipeline.lock import try_lock
 from atoll.pipeline.making import Made, Making, Shop, cached, taken_as_it_is
 from atoll.pipeline.namespace import TRUSTED, readable
@@ -53,6 +54,7 @@ class Crew:
         works: Mapping[str, Work],
         site: Site,
         *,
+        keys: Mapping[str, Keyed | UserError] | None = None,
         namespace: str = TRUSTED,
         on_progress: Callable[[Progress], None] = lambda _: None,
         told: Callable[[str], None] = lambda _: None,
@@ -62,13 +64,17 @@ class Crew:
         Args:
             works: what may be done.
             site: where.
+            keys: those of the files as they are now, where somebody knows them; the others are reckoned.
             namespace: whose results these are; trusted ones are believed, too.
             on_progress: called on the event loop, often; must not block.
             told: takes sentences that a person must know although nothing failed.
         """
         self.works, self.root, self._told = works, site.root, told
         self.needs = {id: tuple(work.needs.values()) for id, work in works.items()}
-        self.known: dict[str, Order | UserError] = {}  # as the files are now; what could not be told, with the reason
+        self._keys = keys or {}
+        self.known: dict[
+            str, Order | Keyed | UserError
+        ] = {}  # as the files are now; what could not be told, with the reason
         self.made: dict[str, Made] = {}
         self.author = Author()
         self.artifacts = Artifacts(site.artifacts.resolve())
@@ -120,6 +126,9 @@ class Crew:
     def _look_up(self, ids: Collection[str]) -> None:
         """The orders of the files as they are now, by remembered hashes and tool versions."""
         for id in ids:
+            if id in self._keys:
+                self.known[id] = self._keys[id]
+                continue
             work, keys = self.works[id], dict[str, str]()
             try:
                 for need in self.needs[id]:
