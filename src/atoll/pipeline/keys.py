@@ -146,7 +146,8 @@ class _Look:
             "environments": tuple(sorted({*environments, self.premises.environment})),
             "looked": stamps(looked, self.settled_ns),
             "definitions": {
-                name: (encode(spec), encode(workspace.tasks.get(name, ()))) for name, spec in workspace.services.items()
+                name: (encode(spec), encode(workspace.tasks.get(name, ())))
+                for name, spec in workspace.worked_on.items()
             },
             "outlines": [_outline(work, self.premises.root) for work in works.values()],
         }

@@ -21,6 +21,7 @@ from atoll.model.records import TaskRecord
 from atoll.model.state import Author
 from atoll.model.task import BUILD
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
+from atoll.pipeline.audit import Audit
 from atoll.pipeline.key import Manifest, differences
 from atoll.pipeline.keys import Keyed
 from atoll.pipeline.lock import try_lock
@@ -58,6 +59,7 @@ class Crew:
         namespace: str = TRUSTED,
         on_progress: Callable[[Progress], None] = lambda _: None,
         told: Callable[[str], None] = lambda _: None,
+        audit: Audit | None = None,
     ) -> None:
         """For the tasks `works`, all of the workspace by their ids.
 
@@ -68,6 +70,7 @@ class Crew:
             namespace: whose results these are; trusted ones are believed, too.
             on_progress: called on the event loop, often; must not block.
             told: takes sentences that a person must know although nothing failed.
+            audit: what looks at what tasks read, where that is wanted.
         """
         self.works, self.root, self._told = works, site.root, told
         self.needs = {id: tuple(work.needs.values()) for id, work in works.items()}
@@ -92,6 +95,7 @@ class Crew:
             why=self.why,
             on_progress=on_progress,
             began=time.monotonic(),
+            audit=audit,
         )
 
     def __enter__(self) -> "Crew":

@@ -90,7 +90,7 @@ def _since(session: Session, commit: str) -> dict[str, list[_Task]]:
     from atoll.pipeline.since import Since
 
     workspace = session.load()
-    found: dict[str, list[_Task]] = {name: [] for name in workspace.services}
+    found: dict[str, list[_Task]] = {name: [] for name in workspace.worked_on}
     artifacts = session.hooks.premises(session.places, session.root).artifacts
     for id, said in Since(workspace, commit, artifacts).changes().items():
         service, _, task = id.partition(".")
