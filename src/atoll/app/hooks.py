@@ -161,7 +161,7 @@ class AppHooks:
         return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
 
     def records(self, places: EnvironmentPlaces) -> Records:
-        """Opened when they are asked."""
+        """What ran in this workspace on this machine."""
         from atoll.pipeline.records import Records
 
         return Records(places.at.records)

@@ -100,7 +100,7 @@ class Hooks(Protocol[_Places]):
         ...
 
     def records(self, places: _Places) -> Records:
-        """What became of tasks, to be closed."""
+        """The workspace's records of tasks; a context manager."""
         ...
 
     def ensure_running(self, places: _Places, workspace: WorkspaceSpec, say: Say) -> None:

@@ -42,6 +42,15 @@ TASK_FAILED = 3
     default="",
     help="Who may believe the results. Default: told from the CI system's variables.",
 )
+@click.option("--junit", type=click.Path(), metavar="FILE", help="Write the results as JUnit XML.")
+@click.option("--summary", type=click.Path(), metavar="FILE", help="Write a summary in Markdown.")
+@click.option("--no-annotations", is_flag=True, help="On GitHub: mark no places of failures in the files.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["github", "gitlab", "json"]),
+    help="With --plan: a job for each affected service, as this CI system takes it.",
+)
 @plan_option
 @common_options
 @json_option
@@ -55,6 +64,10 @@ def command(
     fail_fast: bool,
     audit: bool,
     namespace: str,
+    junit: str | None,
+    summary: str | None,
+    no_annotations: bool,
+    form: str | None,
     plan: bool,
 ) -> int:
     """Build and test what is affected, from the cache where nothing changed.
@@ -62,6 +75,9 @@ def command(
     A service is affected when something of a task's key (files, variables, tools, what it needs) is not as it was when that
     task passed last. Without names: every task of the affected services. SERVICE stands for all of its tasks; a TASK is
     called `orders.test`. A failure skips what needs that task and nothing else. Needs no daemon.
+
+    On GitHub and GitLab what failed tasks print is folded; on GitHub their places are marked in the files, and the
+    job's page gets the summary. Values of variables in `pass` are masked wherever something is shown or written.
 
     --audit runs everything that is asked for, cached or not, under strace, and keeps no result; it ends with 3 when a task
     read a file that is neither its input, nor a result of its needs, nor of the system.
@@ -71,16 +87,23 @@ def command(
       atoll ci orders --task test
       atoll ci --plan
       atoll ci orders --audit
+      atoll ci --junit junit.xml --summary summary.md
+      atoll ci --plan --format github >> "$GITHUB_OUTPUT"
     """
+    from atoll.cli.ci_report import Reports
+
+    if form and not plan:
+        raise click.UsageError("--format says how --plan prints; add --plan", click.get_current_context())
+    reports = Reports(session, junit, summary, annotate=not no_annotations)
     if not (named or everything or kinds or audit or plan) and (done := _nothing_to_do(session, namespace)):
-        return report(session, done)
+        return reports.deliver(done)
     from atoll.pipeline.ci import Asked
 
     asked = Asked(
         named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, audit=audit, namespace=namespace
     )
     if plan:
-        return _plan(session, asked)
+        return _plan(session, asked, form)
     from atoll.cli.tasks_shown import tasks_shown
 
     try:
@@ -89,7 +112,7 @@ def command(
     except KeyboardInterrupt:
         session.warn("cancelled: nothing of it runs any more; what had passed is kept, and not run again")
         raise
-    return report(session, result)
+    return reports.deliver(result)
 
 
 def _nothing_to_do(session: Session, given: str) -> CiResult | None:
@@ -114,23 +137,16 @@ def _nothing_to_do(session: Session, given: str) -> CiResult | None:
     return ci_result((), seconds=seconds, saved_s=saved_s, unaffected=len(services), namespace=own)
 
 
-def report(session: Session, result: CiResult) -> int:
-    """Show how it ended; returns the exit code."""
-    from atoll.cli.tasks_shown import show_result
-
-    if session.json:
-        print_json(result)
-    else:
-        show_result(result)
-    return 0 if result.ok and not any(task.undeclared for task in result.tasks) else TASK_FAILED
-
-
-def _plan(session: Session, asked: Asked) -> int:
+def _plan(session: Session, asked: Asked, form: str | None) -> int:
     from atoll.cli.tasks_shown import show_plan
 
     plan = session.hooks.ci_plan(session.places, asked, session.warn)
-    if session.json:
+    if session.json or form == "json":
         print_json(plan)
+    elif form:
+        from atoll.pipeline.report import matrix
+
+        click.echo(matrix.github(plan) if form == "github" else matrix.gitlab(plan), nl=False)
     else:
         show_plan(plan)
     return 0
