@@ -40,7 +40,7 @@ def command(session: Session, since: str | None, tasks: tuple[str, ...], everyth
       atoll affected
       atoll affected --task test
       atoll affected --since origin/main...
-      for name in $(atoll affected --names); do echo "$name"; done
+      atoll affected --names | xargs -n 1 echo
     """
     bare = (names or not sys.stdout.isatty()) and not session.json
     found = _since(session, since) if since else _now(session, tasks, say_why=not bare)

@@ -185,7 +185,7 @@ CHAPTER = Chapter(
         ),
         Page(
             "no-history",
-            "git cannot tell what differs",
+            "A commit to compare with is not there",
             "error[no-history]: git finds no commit 'main' in /work/shop",
             "`atoll affected --since COMMIT` compares the work tree with a commit, so it needs git, a repository and that "
             "commit. Without `--since` none of these is needed: it compares with what passed.",
