@@ -13,6 +13,7 @@ from atoll.decide.tasks import chosen, ranks
 from atoll.model.errors import UserError
 from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_result
 from atoll.model.spec import WorkspaceSpec
+from atoll.pipeline.kept import Kept
 from atoll.pipeline.making import Made
 from atoll.pipeline.namespace import namespace
 from atoll.pipeline.order import trouble_of, works_of
@@ -31,9 +32,15 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""  # of the results, as `pipeline.namespace` takes it; "" is told from the CI system's variables
 
 
-async def plan(load: Callable[[], WorkspaceSpec], site: Site, asked: Asked, told: Callable[[str], None]) -> CiPlan:
+async def plan(
+    load: Callable[[], WorkspaceSpec],
+    site: Site,
+    asked: Asked,
+    told: Callable[[str], None],
+    kept: Kept | None = None,
+) -> CiPlan:
     """What would run and why, in the order of its beginning; what is cached last. Raises UserError like `perform`."""
-    with Crew(works_of(load()), site, namespace=_own(asked), told=told) as crew:
+    with Crew(works_of(load()), site, namespace=own(asked), told=told, kept=kept) as crew:
         wanted, unaffected = await _select(crew, asked)
         todo = crew.todo(wanted)
         took = crew.durations()
@@ -59,6 +66,7 @@ async def perform(
     asked: Asked,
     on_progress: Callable[[Progress], None],
     told: Callable[[str], None],
+    kept: Kept | None = None,
 ) -> CiResult:
     """Run what is affected and not green.
 
@@ -70,13 +78,14 @@ async def perform(
         asked: which of them, and how.
         on_progress: called on the event loop, often; must not block.
         told: takes sentences that a person must know although nothing failed.
+        kept: results of other runs and machines; None does without.
 
     Raises:
         NotFound: for a name that is none.
         UserError: the artifacts folder cannot be used at all.
     """
-    began, own = time.monotonic(), _own(asked)
-    with Crew(works_of(load()), site, namespace=own, on_progress=on_progress, told=told) as crew:
+    began, whose = time.monotonic(), own(asked)
+    with Crew(works_of(load()), site, namespace=whose, on_progress=on_progress, told=told, kept=kept) as crew:
         wanted, unaffected = await _select(crew, asked)
         await crew.run(wanted, jobs=asked.jobs, fail_fast=asked.fail_fast)
         shown = [id for id in crew.made if id in wanted or not crew.made[id].cached]
@@ -86,12 +95,13 @@ async def perform(
             seconds=time.monotonic() - began,
             saved_s=sum(made.seconds for made in crew.made.values() if made.cached),
             unaffected=unaffected,
-            namespace=own,
+            namespace=whose,
             author=crew.author,
         )
 
 
-def _own(asked: Asked) -> str:
+def own(asked: Asked) -> str:
+    """The namespace of a run. Raises UserError for one by hand that cannot be one."""
     return namespace(os.environ, asked.namespace)
 
 
