@@ -1,6 +1,6 @@
 """The promises, kept under load, in about two minutes: `make demo`.
 
-Copies the shop to a temporary folder, starts it with Atoll, and sends it a steady load through the gateway while orders
+Copies the shop to a temporary folder, starts it with Atoll, runs services' own tests, and sends it a steady load through the gateway while orders
 is deployed and rolled back, a good and a bad release of web are tried on a part of the customers, a replica is killed,
 then Atoll's own daemon, then Envoy. A control shows that the load does see a switch that is done the plain way. Ends
 with a table; exits 1 when a promise was broken.
@@ -45,6 +45,7 @@ DEADLINE_S = 30.0  # within which an answer counts; nobody waits longer
 FLUENT_MS = 250.0  # a machine that needs longer for its slower answers is given less to do
 LEAST_RATE = 20.0
 OPTIONAL = frozenset({"payments", "recommendations", "shipping"})  # the shop does without what cannot be built here
+TESTED = ("catalog", "orders", "payments", "web")  # whose own tests take seconds
 CONTROL_RATE = 100.0  # enough to see a switch of a tenth of a second; it goes to one small service directly
 BAD_SHARE = 0.05  # of its answers that a bad release fails
 BAD_PCT = 1.0  # of all requests in its rollout may fail until it is gone
@@ -237,10 +238,12 @@ class Play:
     async def run(self) -> None:
         say("[dim]building and starting seven services …[/]")
         began = time.monotonic()
-        for name, why in sorted((await self.atoll.up()).items()):
+        lacking = await self.atoll.up()
+        for name, why in sorted(lacking.items()):
             say(f"  [yellow]without {name}:[/] {(why.splitlines() or ['?'])[0]}", soft_wrap=True)
         await until("the shop's page", lambda: page_shows(self.url, "Reading lamp"))
         say(f"  the shop is open at {self.url}, {time.monotonic() - began:.1f} s after `atoll up`")
+        await self.pipeline([name for name in TESTED if name not in lacking])
         await self.settle_rate()
         self.load = Load(self.url, self.rate, shop(), deadline_s=DEADLINE_S)
         self.load.start("start")
@@ -258,6 +261,24 @@ class Play:
             self.load.mark("end")
         finally:
             await self.load.stop()
+
+    async def pipeline(self, services: list[str]) -> None:
+        """The services' own tests: all of them, none since nothing changed, and after an edit those of one service."""
+        say("[dim]testing services, twice, and once more after an edit of catalog …[/]")
+        source = self.atoll.root / "catalog" / "server.py"
+        text = source.read_text()
+        first = await self.atoll.json("ci", *services)
+        again = await self.atoll.json("ci", *services)
+        source.write_text(f"{text}\n# edited\n")
+        edited = await self.atoll.json("ci", *services)
+        source.write_text(text)
+        ran = {task["task"].partition(".")[0] for task in edited["tasks"] if not task["cached"]}
+        if again["cached"] != len(again["tasks"]) or ran != {"catalog"}:
+            raise Broken(f"`atoll ci` ran again what nothing had changed: {again['passed']} tasks, then {sorted(ran)}")
+        say(
+            f"  {len(first['tasks'])} tasks of {len(services)} services: {first['seconds']:.1f} s; again, all cached:"
+            f" {again['seconds']:.2f} s; after the edit, catalog's alone: {edited['seconds']:.1f} s"
+        )
 
     async def settle_rate(self) -> None:
         """Find a rate that this machine carries with ease: what is judged is the switch, not the machine."""

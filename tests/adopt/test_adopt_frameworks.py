@@ -5,11 +5,11 @@ import json
 PACKAGE = json.dumps
 
 
-def test_packages_of_an_npm_workspace_are_built_before_what_needs_them(adopt) -> None:
+def test_packages_of_a_workspace_of_yarn_are_built_before_what_needs_them(adopt) -> None:
     done = adopt(
         {
             "package.json": PACKAGE({"private": True, "workspaces": ["apps/*", "packages/*"]}),
-            "package-lock.json": "{}",
+            "yarn.lock": "",
             "apps/api/package.json": PACKAGE({"scripts": {"start": "node ."}, "dependencies": {"koa": "2", "db": "*"}}),
             "packages/db/package.json": PACKAGE(
                 {"name": "db", "scripts": {"build": "tsc"}, "dependencies": {"types": "*"}}
@@ -19,7 +19,7 @@ def test_packages_of_an_npm_workspace_are_built_before_what_needs_them(adopt) ->
             ),
         }
     )
-    steps = ["npm ci", "npm run build --workspace packages/types", "npm run build --workspace packages/db"]
+    steps = ["yarn install --frozen-lockfile", "yarn --cwd packages/types build", "yarn --cwd packages/db build"]
     assert [step.shell for step in done.workspace.services["api"].build.steps] == steps
 
 
@@ -42,8 +42,7 @@ def test_a_workspace_of_cargo_builds_each_program_by_itself(adopt) -> None:
     )
     assert done.service("greeter") == (
         'run = "./greeter"\nport = "grpc"\nhealth = "tcp"\n\n[build]\ncontext = "../.."\n'
-        'steps = ["cargo build --release --locked --package greeter-server",'
-        ' "mv target/release/greeter-server greeter && rm -rf target"]\n\n[env]\nLISTEN_ADDR = "{address}"\n'
+        '\n[env]\nLISTEN_ADDR = "{address}"\n'
     )
     assert sorted(done.workspace.services) == ["api", "greeter"]
 
@@ -150,6 +149,9 @@ def test_members_of_a_workspace_that_need_each_other_are_built_from_its_top(adop
             "go/alone/go.mod": "module x/alone\n",
             "go/alone/main.go": "package main\n\nfunc main() {}\n",
             "go/lib/go.mod": "module x/lib\n",
+            "go/replaced/go.mod": "module y\n\nrequire x/lib v0.0.0\n\nreplace x/lib => ../../libs/other\n",
+            "go/replaced/main.go": "package main\n\nfunc main() {}\n",
+            "libs/other/go.mod": "module x/lib\n",
             "pyproject.toml": project.format("top") + '[tool.uv.workspace]\nmembers = ["py/*"]\n',
             "uv.lock": "",
             "py/web/pyproject.toml": project.format("web")
@@ -161,8 +163,15 @@ def test_members_of_a_workspace_that_need_each_other_are_built_from_its_top(adop
     services = done.workspace.services
     built = {name: (spec.build.context, [step.shell for step in spec.build.steps]) for name, spec in services.items()}
     assert built == {
-        "api": ("../..", ["go build -o api ./go/api"]),
+        "api": ("../..", []),
         "alone": (".", []),
-        "web": ("../..", ["uv sync --frozen --no-dev --no-editable --package web"]),
+        "web": ("../..", []),
+        "replaced": ("../..", []),
     }
-    assert services["web"].run.text == ".venv/bin/uvicorn web.main:app --host {host} --port {port}"
+    assert {name: spec.workdir for name, spec in services.items()} == {
+        "api": "go/api",
+        "alone": ".",
+        "web": "py/web",
+        "replaced": "go/replaced",
+    }
+    assert services["web"].run.text == "uvicorn web.main:app --host {host} --port {port}"

@@ -110,8 +110,6 @@ health = "/health"  # found in src/health.controller.ts
 
 [build]
 context = "../.."
-inputs = ["**", "!apps", "apps/api", "apps/*/package.json"]
-steps = ["pnpm install --frozen-lockfile --filter @acme/api...", "pnpm --filter @acme/api... run --if-present build"]
 
 [ports]
 http = { env = "API_PORT" }
@@ -123,8 +121,6 @@ port = "none"
 
 [build]
 context = "../.."
-inputs = ["**", "!apps", "apps/mailer", "apps/*/package.json"]
-steps = "pnpm install --frozen-lockfile --filter @acme/mailer..."
 """,
     "apps/web/service.toml": """\
 run = "next start -H {host} -p {port}"
@@ -133,8 +129,6 @@ route = "/"  # a guess: one service answers here
 
 [build]
 context = "../.."
-inputs = ["**", "!apps", "apps/web", "apps/*/package.json"]
-steps = ["pnpm install --frozen-lockfile --filter @acme/web...", "pnpm --filter @acme/web... run --if-present build"]
 """,
 }
 PNPM_LEFT = """\
@@ -152,7 +146,6 @@ route = "/"
 
 [build]
 context = "../.."
-inputs = ["**", "!cmd", "cmd/api"]
 """,
     "cmd/orders-grpc/service.toml": """\
 run = "./orders-grpc"
@@ -160,7 +153,6 @@ health = "tcp"
 
 [build]
 context = "../.."
-inputs = ["**", "!cmd", "cmd/orders-grpc"]
 
 [ports]
 grpc = { protocol = "grpc", env = "GRPC_PORT" }
@@ -171,7 +163,6 @@ port = "none"
 
 [build]
 context = "../.."
-inputs = ["**", "!cmd", "cmd/reaper"]
 """,
 }
 GO_LEFT = """\

@@ -238,6 +238,9 @@ A = "package a\n\n{}\n"
             {"a/b/b.go": "package b\n", "a/b/x.txt": ""},
             {"a/b/b.go", "a/b/x.txt"},
         ),
+        ('var x = "config/a.json"', {"config/a.json": "", "config/b.json": ""}, {"config/a.json"}),
+        ('var x = glob("./pages/*.html")', {"pages/a.html": "", "page/b.html": ""}, {"pages/a.html"}),
+        ('var x = []string{"web", "b"}', {"web/package.json": "", "web/a.js": "", "b/b.go": "package b\n"}, set()),
         ('import "C"', {"a/c/c.h": "", "a/c/c.go": "package c\n"}, {"a/c/c.h", "a/c/c.go"}),
         (
             'import "example.org/x"',

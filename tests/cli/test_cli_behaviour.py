@@ -309,6 +309,14 @@ class Terminal:
         return True
 
 
+def test_what_appears_above_a_live_table_is_text_and_the_table_is_drawn(environ: dict[str, str], shop: Path) -> None:
+    with Terminal([sys.executable, str(PROGRAM), "ci"], environ, shop) as terminal:
+        assert terminal.ended() == 0
+        assert "orders.test" in terminal.text
+        assert "passed in 2.00 s: a changed" in terminal.text
+        assert "[dim]" not in terminal.text
+
+
 def test_ctrl_c_detaches_and_says_so(environ: dict[str, str], shop: Path, daemon: Served) -> None:
     daemon.control.held.add("orders")
     with Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop) as terminal:

@@ -19,7 +19,6 @@ from atoll.adopt.compose_told import Told
 from atoll.adopt.compose_values import duration, environment, seconds, size, whole
 from atoll.adopt.dockerfile import Image, parse
 from atoll.adopt.found import Findings, Found, Left, Place, join, slug, together, up
-from atoll.adopt.others import renamed
 from atoll.adopt.repository import by_build_files, image_of, made_here, service_of
 from atoll.adopt.sources import Port, port_of, texts
 from atoll.adopt.tree import Tree, items, table, words
@@ -246,10 +245,8 @@ class _Compose:
         """Builders call a program like its service: the command follows, and says what to build where that is not clear."""
         if isinstance(found.run, str) and not found.steps and found.language in {"go", "rust", "maven", "gradle"}:
             found.run = re.sub(rf"(\./|-jar ){re.escape(basis.name)}\b", rf"\g<1>{found.name}", found.run)
-            if found.package and found.name != basis.name:
-                by_go = [f"go build -o {found.name} {found.package}"]
-                top = join(basis.folder, basis.context)
-                found.steps = by_go if found.language == "go" else renamed(self.tree, top, found)
+            if found.package and found.name != basis.name and found.language == "go":
+                found.steps, found.workdir = [f"go build -o {found.name} {found.package}"], "."
 
     def _variables(self, name: str) -> dict[str, str | None]:
         """Its variables, without those that tell its ports."""

@@ -1,5 +1,6 @@
 """Go services: a module with one program, or with several under `cmd/`."""
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 
@@ -20,12 +21,25 @@ _FLAG = re.compile(
 def read(tree: Tree, folder: str) -> Iterator[Found]:
     """The services of the module whose go.mod lies in `folder`; from the top of its go.work when it needs others of that."""
     for found in _programs(tree, folder):
-        top = _workspace(tree, folder)
+        top = _workspace(tree, folder) or _replaced(tree, folder)
         if top is not None:
             package = f"./{below(join(folder, found.package or '.'), top) or '.'}"
             found.context, found.package, found.inputs = up(found.folder, top), package, []
-            found.steps = [f"go build -o {found.name} {package}"]
+            if found.steps:  # which of several programs
+                found.steps = [f"go build -o {found.name} {package}"]
+            else:  # the builder finds it, and puts it where it ran before
+                found.workdir = below(found.folder, top) or "."
         yield found
+
+
+def _replaced(tree: Tree, folder: str) -> str | None:
+    """The folder that holds this module and those that its go.mod replaces by folders outside of it."""
+    text = re.sub(r"//.*", "", tree.text(join(folder, "go.mod")))
+    paths = [join(folder, path) for path in re.findall(r"=>\s*(\.\.?/[\w./-]*)", text)]
+    outside = [path for path in paths if below(path, folder) is None and tree.has(path, "go.mod")]
+    if not outside:
+        return None
+    return posixpath.commonpath([folder, *outside]) or "."
 
 
 def _workspace(tree: Tree, folder: str) -> str | None:
@@ -71,8 +85,7 @@ def _programs(tree: Tree, folder: str) -> Iterator[Found]:
                 found.steps = [f"go build -o {found.name} {found.package}"]
         if own != folder:
             found.context = up(own, folder)
-            parent = path.rpartition("/")[0]
-            if parent == "cmd":
+            if found.steps and path.rpartition("/")[0] == "cmd":  # the builder would know by itself
                 found.inputs = ["**", "!cmd", path]
         _look(found, _reached(tree, folder, path, module[1] if module else ""))
         yield found

@@ -146,6 +146,9 @@ def _build(
     name = package.get("name")
     path = below(found.folder, repo.top) or "."
     at = "" if repo.top == "." else f"{repo.top}/"
+    if _cut(tree, at, repo.manager):  # the builder installs and builds what the member reaches
+        found.context, found.workdir = up(found.folder, repo.top), path
+        return
     target = name if isinstance(name, str) and re.fullmatch(r"[@\w./-]+", name) else f"./{path}"
     found.context, found.workdir = up(found.folder, repo.top), path
     tops = sorted(
@@ -165,6 +168,13 @@ def _build(
             found.steps = [_install(tree, at, manager)]
             run = "yarn --cwd {} build" if manager == "yarn" else "npm run build --workspace {}"
             found.steps += [run.format(each) for each in [*libraries, *([path] if "build" in scripts else [])]]
+
+
+def _cut(tree: Tree, at: str, manager: str) -> bool:
+    """Whether the workspace has a lock that the builder cuts."""
+    if manager == "pnpm":
+        return re.search(r"(?m)^lockfileVersion: '?9\.", tree.text(f"{at}pnpm-lock.yaml")) is not None
+    return manager == "npm" and f"{at}package-lock.json" in tree
 
 
 def _libraries(tree: Tree, repo: Monorepo, package: Mapping[str, Any], seen: list[str]) -> list[str]:

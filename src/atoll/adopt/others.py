@@ -24,8 +24,6 @@ def rust(tree: Tree, folder: str, workspaces: list[str]) -> Iterator[Found]:
     found.language, found.run, found.context = "rust", f"./{found.name}", up(folder, top)
     if top != folder:
         found.package = name
-        if name != found.name:
-            found.steps = renamed(tree, top, found)
     files = texts(tree, (path for path in tree.below(folder) if path.endswith(".rs")))
     if not (grpc or needs & _SERVERS or any_has(files, r"TcpListener")):
         found.protocol = "none"
@@ -33,13 +31,6 @@ def rust(tree: Tree, folder: str, workspaces: list[str]) -> Iterator[Found]:
         found.protocol, found.health = "grpc", "grpc" if "tonic-health" in needs else "tcp"
     _learn(found, files)
     yield found
-
-
-def renamed(tree: Tree, top: str, found: Found) -> list[str]:
-    """The steps that make a program of a workspace under the service's own name."""
-    locked = " --locked" if tree.has(top, "Cargo.lock") else ""
-    kept = f"mv target/release/{found.package} {found.name} && rm -rf target"
-    return [f"cargo build --release{locked} --package {found.package}", kept]
 
 
 def ruby(tree: Tree, folder: str) -> Iterator[Found]:

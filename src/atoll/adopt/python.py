@@ -20,30 +20,27 @@ _LISTENS = r"http\.server|HTTPServer|socketserver|aiohttp|\.listen\(|start_serve
 def read(tree: Tree, folder: str, nested: Sequence[str]) -> Iterator[Found]:
     """The services of a Python project in `folder`; `nested` are folders below that are projects of their own.
 
-    A member of a uv workspace that needs another member is built from the top of the workspace.
+    A member of a uv workspace that needs another member, or is locked with it, is built from the top of the workspace.
     """
     top = _workspace(tree, folder)
     for found in _programs(tree, folder, nested):
         if top is not None:
             found.context = up(found.folder, top)
-            package = table(tree.toml(join(folder, "pyproject.toml")).get("project")).get("name")
-            found.steps = [f"uv sync --frozen --no-dev --no-editable --package {package}"]
-            program = re.sub(r"^python3 (?=[\w./-]+\.py)", f"python3 {below(folder, top)}/", str(found.run))
-            found.run = f".venv/bin/{program}"
+            found.workdir = below(folder, top) or "."
         yield found
 
 
 def _workspace(tree: Tree, folder: str) -> str | None:
-    """The folder of the uv workspace that a member belongs to, when it needs others of it."""
+    """The folder of the uv workspace that a member belongs to, when it needs others of it or the lock is there."""
     sources = table(table(table(tree.toml(join(folder, "pyproject.toml")).get("tool")).get("uv")).get("sources"))
-    if not any(table(source).get("workspace") is True for source in sources.values()):
-        return None
+    needs = any(table(source).get("workspace") is True for source in sources.values())
     for top in tree.folders():
         path = below(folder, top)
         if path and path != "." and tree.has(top, "pyproject.toml"):
             uv = table(table(tree.toml(join(top, "pyproject.toml")).get("tool")).get("uv"))
             members = words(table(uv.get("workspace")).get("members"))
-            if any(fnmatchcase(path, pattern.removeprefix("./").rstrip("/")) for pattern in members):
+            meant = any(fnmatchcase(path, pattern.removeprefix("./").rstrip("/")) for pattern in members)
+            if meant and (needs or tree.has(top, "uv.lock")):
                 return top
     return None
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from atoll.adopt import dotnet, go, jvm, node, others, procfile, python
 from atoll.adopt.dockerfile import Image, parse
 from atoll.adopt.found import Findings, Found, Left, below, join, slug
+from atoll.adopt.tested import how_tested
 from atoll.adopt.tree import Tree
 
 _COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -97,6 +98,7 @@ def by_build_files(tree: Tree) -> list[Found]:
     jvm.leave_out_others(list(unique.values()), tops)
     for each in unique.values():
         _without_doubt(tree, each)
+        each.test, each.test_needs = how_tested(tree, each)
     return list(unique.values())
 
 

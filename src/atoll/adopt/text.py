@@ -125,6 +125,15 @@ def _tables(found: Found) -> Iterable[str]:
     values = {name: value for name, value in values.items() if name not in {store.variable for store in stores}}
     if values:
         yield from ("", "[env]", *_rows(values, found.notes, "env."))
+    yield from _test(found)
+
+
+def _test(found: Found) -> Iterable[str]:
+    test = found.test[0] if len(found.test) == 1 else found.test
+    if found.test_needs:
+        yield from ("", "[tasks.test]", _row("run", test), _row("needs", found.test_needs))
+    elif test:
+        yield from ("", "[tasks]", _row("test", test))
 
 
 def _by_url(store: StoreByUrl, note: str) -> Iterable[str]:

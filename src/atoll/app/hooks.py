@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.progress import Progress
+    from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
@@ -150,6 +151,12 @@ class AppHooks:
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say)
         return asyncio.run(ci.perform(lambda: workspace, _site(places), asked, tell, say, kept))
+
+    def records(self, places: EnvironmentPlaces) -> Records:
+        """What ran in this workspace on this machine."""
+        from atoll.pipeline.records import Records
+
+        return Records(places.at.records)
 
     def _kept(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, namespace: str, say: Say) -> Kept:
         """The cache of one call of builds; `finish` closes it, so that uploads go on while a deploy does."""

@@ -22,6 +22,8 @@ from atoll.ports import Scope
 # A relative path that climbs, wherever it stands in a text: "../../proto/orders.proto", `${basedir}/../../config`.
 _CLIMBING = re.compile(r"(?<![\w./-])/?(?:\.{1,2}/)*\.\.(?:/[\w@+.-]+)*")
 _RELATIVE = re.compile(r"(?<![\w./-])/?\.{1,2}(?:/[\w@+.-]+)+")
+_LITERAL = re.compile(r"[\"`]((?:\./)?[\w@+.-]+(?:/[\w@+.*-]+)*)/?[\"`]")
+_PROJECTS = ("go.mod", "package.json", "pyproject.toml", "Cargo.toml", "pom.xml")
 _WILD = re.compile(r"(\*\*|\*|\?)")
 
 
@@ -98,15 +100,23 @@ def words(value: object) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
+def member_of(spec: ServiceSpec, files: frozenset[str], *manifests: str) -> str:
+    """The member that a service lies in: its folder, or the nearest above with a manifest; "." when only the top has one."""
+    folder = spec.inside
+    while folder not in {"", "."} and not any(f"{folder}/{name}" in files for name in manifests):
+        folder = posixpath.dirname(folder)
+    return folder or "."
+
+
 def scope(
-    spec: ServiceSpec, files: frozenset[str], folder: Path, tell: Callable[[Context, str], Scope | None]
+    spec: ServiceSpec, member: str, files: frozenset[str], folder: Path, tell: Callable[[Context, str], Scope | None]
 ) -> Scope | None:
-    """What `tell(context, member)` says, or everything with the reason. None when the context is the service's folder."""
-    if spec.inside == ".":
+    """What `tell(context, member)` says, or everything with the reason. None where the service lies in no member."""
+    if member == ".":
         return None
     context = Context(files, folder, vouched=bool(spec.build.shared))
     try:
-        told = tell(context, spec.inside)
+        told = tell(context, member)
     except Unclear as unclear:
         told = whole(str(unclear))
     except (LookupError, TypeError, AttributeError, ValueError) as exc:  # other tools' files may hold anything
@@ -157,6 +167,7 @@ class Reached:
         manifest: the file that makes a folder a member.
         needs: the members that a member declares, and what says so.
         sources: the endings of files that may name paths out of their member.
+        code: the ending of those that may name what their program reads where it starts, at the top.
     """
 
     def __init__(
@@ -165,7 +176,9 @@ class Reached:
         manifest: str,
         needs: Callable[[str], Iterable[tuple[str, str]]],
         sources: tuple[str, ...],
+        code: str = "",
     ) -> None:
+        self.code = code
         self.context, self.manifest, self.needs, self.sources = context, manifest, needs, sources
         self.members: dict[str, str] = {}  # in the order in which they were met -> why
         self.others: dict[str, str] = {}  # files and folders that belong to no member
@@ -184,6 +197,10 @@ class Reached:
     def _named(self, member: str) -> Iterator[tuple[str, str]]:
         """The members that a member's files name by path; what belongs to none is noted and looked through, too."""
         todo = [path for path in self.context.below(member) if path.endswith(self.sources)]
+        for path in [each for each in todo if self.code and each.endswith(self.code)]:
+            for target in read_at_run_time(self.context, self.context.text(path), self.code):
+                if self.context.owner(f"{target}/", self.manifest) is None:
+                    self.others.setdefault(target, f"{path} names it")
         while todo:
             path = todo.pop()
             for target in map(self._around, named(self.context, path, member)):
@@ -228,6 +245,22 @@ def named(context: Context, path: str, member: str) -> Iterator[str]:
                 yield target
             else:  # `import "../../shared/money"`, without its ending
                 yield from (file for file in context.beginning(f"{target}.") if "/" not in file[len(target) :])
+
+
+def read_at_run_time(context: Context, text: str, code: str) -> Iterator[str]:
+    """What a program that starts at the context's top may read: files and folders there that a literal in it names.
+
+    Neither code of its own language (`code` is how that ends) nor another project is data.
+    """
+    for literal in set(_LITERAL.findall(text)):
+        path = posixpath.normpath(literal.partition("*")[0])
+        if path in context.files:
+            if not path.endswith(code):
+                yield path
+        elif path not in {".", ".."} and next(context.below(path), None):
+            inside = {f"{path}/{name}" for name in _PROJECTS} & context.files
+            if not inside and not any(each.endswith(code) for each in context.below(path)):
+                yield path
 
 
 def _data(path: str) -> bool:

@@ -30,9 +30,12 @@ def chosen(workspace: WorkspaceSpec, named: Sequence[str]) -> list[str]:
     for name in named:
         if name not in workspace.services:
             fix = did_you_mean(name, workspace.services) or "write its service.toml"
+            why = f"workspace '{workspace.name}' has none"
+            if name in workspace.libraries:
+                why, fix = "it is a library: it has no `run`", f"`atoll ci {name}` runs its tasks"
             raise Failed(
                 f"there is no service '{name}'",
-                f"workspace '{workspace.name}' has none",
+                why,
                 fix,
                 kind="NotFound",
                 id="unknown-service",

@@ -7,7 +7,7 @@ EXIT_CODES: Mapping[int, str] = {
     1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time; `cache`: `verify` "
     "found something damaged",
     2: "a mistake in the command or in a file",
-    3: "the deploy failed and was undone; the stable release was never touched; `ci`: a task failed",
+    3: "the deploy failed and was undone; the stable release was never touched; `ci`: a task failed, or --audit found something",
     4: "refused at admission, before anything was touched",
     5: "a conflict with what is going on",
     6: "a build failed",

@@ -223,5 +223,7 @@ def size(count: int | None) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 request`, `2 requests`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}".replace(",", " ")
+    """`1 request`, `2 requests`, `2 libraries`."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{count:,} {noun}".replace(",", " ")

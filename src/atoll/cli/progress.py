@@ -66,7 +66,7 @@ def builds_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
             if progress.phase in {"building", "waiting"}:
                 since.setdefault(progress.name, time.monotonic())
             if progress.phase == "done" or (progress.phase == "cached" and progress.label):
-                out.print(_build_line(progress), markup=False)
+                out.print(unmarked(_build_line(progress)))
 
         yield tell
 
@@ -251,6 +251,13 @@ class _Lines:
 
 
 # --- small parts --------------------------------------------------------------------------------------------------
+
+
+def unmarked(text: str) -> RenderableType:
+    """A line to print above a live table. Not by `markup=False`, which would hold for the table, too."""
+    from rich.text import Text
+
+    return Text(text)
 
 
 def spinner() -> RenderableType:

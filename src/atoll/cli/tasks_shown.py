@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.output import counted, duration, escape, live_table, print_screen, table
-from atoll.cli.progress import short, spinner
+from atoll.cli.progress import short, spinner, unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ def tasks_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
     elif session.lively:
         board = _Board()
         with live_table(board.rows, board.counts) as out:
-            board.say = lambda text: out.print(text, markup=False)
+            board.say = lambda text: out.print(unmarked(text))
             yield board.tell
     else:
         said: dict[str, str] = {}
@@ -99,6 +99,9 @@ def show_result(result: CiResult) -> None:
             _show_failure(task)
         elif task.outcome == "flaky" and not task.cached:
             click.echo(f"{click.style('~', fg='yellow')} {task.task} is flaky: it passed at attempt {task.attempts}")
+    for task in result.tasks:
+        if task.undeclared:
+            _show_undeclared(task)
     for outcome in ("skipped", "cancelled"):
         those = [task for task in result.tasks if task.outcome == outcome]
         for task in those[:NAMED]:
@@ -125,6 +128,15 @@ def _show_failure(task: TaskResult) -> None:
         click.echo(f"    {line}")
     if task.fix:
         click.echo(f"  fix: {task.fix}")
+
+
+def _show_undeclared(task: TaskResult) -> None:
+    mark = click.style("!", fg="yellow")
+    click.echo(f"{mark} {click.style(task.task, bold=True)} read what it does not declare:")
+    for one in task.undeclared:
+        more = f" ({counted(one.count, 'file')})" if one.count > 1 else ""
+        click.echo(f"    {one.path}{more}" + (f", of {one.service}" if one.service not in {"", task.service} else ""))
+        click.echo(f"      fix: {one.hint}")
 
 
 def show_plan(plan: CiPlan) -> None:

@@ -18,12 +18,20 @@ PLACEHOLDER = re.compile(r"\{needs\.([A-Za-z0-9_.-]+)\}")
 
 
 def graph(workspace: WorkspaceSpec) -> Mapping[str, tuple[str, ...]]:
-    """Task -> the tasks it needs, all by their ids; every service's build is among them. Needs may name what is not there."""
+    """Task -> the tasks it needs, all by their ids, builds among them. Needs may name what is not there."""
     return {
         task_id(name, task): tuple(need_id(name, need) for need in needs)
-        for name, spec in workspace.services.items()
+        for name, spec in workspace.worked_on.items()
         for task, needs in _needs(spec, workspace)
     }
+
+
+def has_build(workspace: WorkspaceSpec, name: str) -> bool:
+    """Whether it is built: services always are, a library where its file says how."""
+    if name in workspace.services:
+        return True
+    build = workspace.libraries[name].build
+    return bool(build.steps) or build.builder is not None
 
 
 def need_id(service: str, need: str) -> str:
@@ -163,7 +171,7 @@ def chosen(tasks: Collection[str], named: Sequence[str], kinds: Sequence[str] = 
 def check(workspace: WorkspaceSpec) -> Iterator[Problem]:
     """Needs that nobody has, needs of oneself, templates without their need, and circles."""
     needs = graph(workspace)
-    for name, spec in workspace.services.items():
+    for name, spec in workspace.worked_on.items():
         for task, wanted in _needs(spec, workspace):
             field = f"{BUILD}.needs" if task == BUILD else f"tasks.{task}.needs"
             for index, need in enumerate(wanted):
@@ -176,7 +184,7 @@ def check(workspace: WorkspaceSpec) -> Iterator[Problem]:
     known_needs = {task: [need for need in wanted if need in needs] for task, wanted in needs.items()}
     if circle := _circle(known_needs):
         service, _, task = circle[0].partition(".")
-        spec = workspace.services[service]
+        spec = workspace.worked_on[service]
         field = f"{BUILD}.needs" if task == BUILD else f"tasks.{task}.needs"
         shown = " -> ".join(circle)
         yield problem(spec, field, f"goes in a circle: {shown}", "take one of these needs out", id="tasks-in-a-circle")
@@ -184,10 +192,10 @@ def check(workspace: WorkspaceSpec) -> Iterator[Problem]:
 
 def _placeholders(workspace: WorkspaceSpec) -> Iterator[Problem]:
     """`{needs.NAME}` where NAME is not needed, or has nothing to show; results that nobody keeps."""
-    outputs = {task_id(name, BUILD): True for name in workspace.services}
+    outputs = {task_id(name, BUILD): True for name in workspace.worked_on}
     for name, tasks in workspace.tasks.items():
         outputs |= {task_id(name, task.name): bool(task.outputs) for task in tasks}
-    for name, spec in workspace.services.items():
+    for name, spec in workspace.worked_on.items():
         places = [(f"{BUILD}.steps", spec.build.needs, spec.build.steps)]
         places += [(f"tasks.{task.name}.run", task.needs, task.steps) for task in workspace.tasks.get(name, ())]
         for field, needs, steps in places:
@@ -208,7 +216,8 @@ def _placeholders(workspace: WorkspaceSpec) -> Iterator[Problem]:
 
 
 def _needs(spec: ServiceSpec, workspace: WorkspaceSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
-    yield BUILD, spec.build.needs
+    if has_build(workspace, spec.name):
+        yield BUILD, spec.build.needs
     for task in workspace.tasks.get(spec.name, ()):
         yield task.name, task.needs
 

@@ -25,6 +25,15 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""  # why it failed, one line
 
 
+class Undeclared(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a task read and does not declare."""
+
+    path: str  # relative to the workspace when it lies in it; a folder, of which several files were read, ends with a slash
+    count: int = 1  # files
+    service: str = ""  # in whose folder it lies
+    hint: str  # what to declare
+
+
 class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one task in one call of `atoll ci`."""
 
@@ -43,6 +52,7 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""  # of the error's page
     output: str = ""  # the end of what the last attempt that failed printed
     log: str = ""  # the file with the whole of it, "" when nothing ran
+    undeclared: tuple[Undeclared, ...] = ()  # what --audit found
 
     @property
     def service(self) -> str:

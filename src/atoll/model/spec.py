@@ -462,8 +462,14 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     root: str  # absolute path
     environment: EnvironmentSpec
     services: Mapping[str, ServiceSpec] = {}
-    tasks: Mapping[str, tuple[Task, ...]] = {}  # of each service, besides its build; no part of its releases
+    libraries: Mapping[str, ServiceSpec] = {}  # what has tasks and never runs: code that services share
+    tasks: Mapping[str, tuple[Task, ...]] = {}  # of services and libraries, besides their builds; no part of releases
     dev: Mapping[str, Dev] = {}  # of services that `atoll dev` runs in their own folders
     cache: CacheSpec = CacheSpec()
     stores: Mapping[str, Store] = {}  # those of atoll.toml, whether a service uses them or not
     warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at
+
+    @property
+    def worked_on(self) -> Mapping[str, ServiceSpec]:
+        """Everything that has tasks, services and libraries; no two have the same name."""
+        return {**self.services, **self.libraries}

@@ -5,7 +5,8 @@ The command line shows what these return. Needs no daemon.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
@@ -13,6 +14,8 @@ from atoll.decide.tasks import chosen, ranks
 from atoll.model.errors import UserError
 from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_result
 from atoll.model.spec import WorkspaceSpec
+from atoll.pipeline.artifacts import Artifacts
+from atoll.pipeline.audit import Audit
 from atoll.pipeline.kept import Kept
 from atoll.pipeline.making import Made
 from atoll.pipeline.namespace import namespace
@@ -29,6 +32,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False  # also of services that are not affected
     jobs: int | None = None  # at one time, >= 1; None is one a CPU
     fail_fast: bool = False
+    audit: bool = False  # run everything that is asked for, results kept aside, and tell what was read and not declared
     namespace: str = ""  # of the results, as `pipeline.namespace` takes it; "" is told from the CI system's variables
 
 
@@ -82,14 +86,22 @@ async def perform(
 
     Raises:
         NotFound: for a name that is none.
-        UserError: the artifacts folder cannot be used at all.
+        UserError: the artifacts folder cannot be used at all, or nothing can be audited here.
     """
-    began, whose = time.monotonic(), own(asked)
-    with Crew(works_of(load()), site, namespace=whose, on_progress=on_progress, told=told, kept=kept) as crew:
+    began, whose, workspace = time.monotonic(), own(asked), load()
+    with ExitStack() as aside:
+        audit = None
+        if asked.audit:  # nothing of it replaces a result that somebody uses, nor stands for a run without strace
+            site = aside.enter_context(_aside(site))
+            audit, kept = Audit(workspace, site.artifacts), None
+        works = works_of(workspace)
+        crew = aside.enter_context(
+            Crew(works, site, namespace=whose, on_progress=on_progress, told=told, kept=kept, audit=audit)
+        )
         wanted, unaffected = await _select(crew, asked)
         await crew.run(wanted, jobs=asked.jobs, fail_fast=asked.fail_fast)
         shown = [id for id in crew.made if id in wanted or not crew.made[id].cached]
-        tasks = tuple(_result(id, crew.made[id]) for id in sorted(shown))
+        tasks = tuple(_result(id, crew.made[id], kept=audit is None) for id in sorted(shown))
         return ci_result(
             tasks,
             seconds=time.monotonic() - began,
@@ -98,6 +110,20 @@ async def perform(
             namespace=whose,
             author=crew.author,
         )
+
+
+@contextmanager
+def _aside(site: Site) -> Iterator[Site]:
+    """A site whose results and records are forgotten; those of a killed process are swept up by the next run."""
+    place = Artifacts(site.artifacts.resolve())
+    place.prepare()
+    place.sweep()
+    stage = place.stage()
+    try:
+        here = stage.root / "aside"
+        yield msgspec.structs.replace(site, artifacts=here / "artifacts", records=here / "records.db")
+    finally:
+        place.drop(stage)
 
 
 def own(asked: Asked) -> str:
@@ -123,7 +149,8 @@ def _why(crew: Crew, id: str) -> str:
     return crew.why(crew.works[id], found.manifest)
 
 
-def _result(id: str, made: Made) -> TaskResult:
+def _result(id: str, made: Made, *, kept: bool) -> TaskResult:
+    """`kept`: what it wrote is still there."""
     failure = made.failure
     return TaskResult(
         task=id,
@@ -135,8 +162,9 @@ def _result(id: str, made: Made) -> TaskResult:
         attempts=made.attempts,
         digest=made.artifact.digest if made.artifact else "",
         reason=failure.what if failure else "",
-        fix=failure.fix if failure else "",
+        fix=failure.fix if failure and kept else "",
         id=failure.id if failure else "",
         output=made.output,
-        log=made.log,
+        log=made.log if kept else "",
+        undeclared=made.undeclared,
     )

@@ -14,6 +14,7 @@ from atoll.builders.java import GradleBuilder, JavaBuilder, MavenBuilder
 from atoll.builders.node import NodeBuilder
 from atoll.builders.python import PythonBuilder
 from atoll.builders.rust import RustBuilder
+from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.suggest import did_you_mean
@@ -67,7 +68,8 @@ def choose(spec: ServiceSpec, files: frozenset[str]) -> Builder:
                 id="builder-unclear",
             )
         return named
-    own = [each for each in BUILDERS.values() if any(f"{spec.inside}/{mark}" in files for mark in each.marks)]
+    member = member_of(spec, files, *(mark for each in BUILDERS.values() for mark in each.marks))
+    own = [each for each in BUILDERS.values() if any(f"{member}/{mark}" in files for mark in each.marks)]
     if len(own) == 1:
         return own[0]
     fitting = [each for each in BUILDERS.values() if each is not COMMAND and each.detect(files)]

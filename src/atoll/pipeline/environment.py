@@ -62,6 +62,9 @@ PASSED: Mapping[str, str] = {
     "MISE_*": "the same",
 }
 
+# The date that tools write into what they make, so that two builds are equal (reproducible-builds.org). Zip archives, and
+# so jars and wheels, know none before 1980.
+EPOCH = "315532800"
 
 # Say where results go, which is the builder's business; they would lead a build out of its folder.
 KEPT_AWAY = (
@@ -85,7 +88,7 @@ def build_environment(outer: Mapping[str, str], declared: Mapping[str, str], tem
     """
     env = {name: value for name, value in outer.items() if _fits(name, PASSED) and not _fits(name, KEPT_AWAY)}
     env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-    return {**env, "LANG": "C.UTF-8", "TMPDIR": temporary, **declared}
+    return {**env, "LANG": "C.UTF-8", "SOURCE_DATE_EPOCH": EPOCH, "TMPDIR": temporary, **declared}
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:

@@ -18,11 +18,12 @@ import msgspec
 
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import BuildFailed, UserError
-from atoll.model.records import Outcome
+from atoll.model.records import Outcome, Undeclared
 from atoll.model.state import Artifact
 from atoll.model.task import BUILD
 from atoll.pipeline import inputs
 from atoll.pipeline.artifacts import Artifacts, Record, Stage, disk_trouble, seal
+from atoll.pipeline.audit import Audit
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
@@ -41,6 +42,7 @@ T = TypeVar("T")
 
 LINE_EVERY_S = 0.1  # a terminal shows no more
 LOW_BYTES = 1 << 20  # free space below which a failed step failed for want of it
+TRACES = "traces"  # in a stage: what an audit's strace writes
 PATIENCE_S = 60.0  # beyond a task's own time limit, for another process that does the same
 
 
@@ -56,6 +58,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
     on_progress: Callable[[Progress], None]
     began: float  # time.monotonic()
     kept: Kept | None = None  # results of other runs and machines; None does without
+    audit: Audit | None = None  # whether what tasks read is looked at
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
     output: str = ""  # the end of what the last attempt that failed printed
     log: str = ""  # the file with the whole of it
+    undeclared: tuple[Undeclared, ...] = ()  # what an audit found
 
 
 class Making:
@@ -227,6 +231,7 @@ class Making:
         try:
             folder = await self.thread(lambda: self.artifacts.place(stage, ordered.key))
             await self.run_steps(ordered, self.folder if self.work.task.in_place else folder, stage, held)
+            await self.look_at_reads(ordered, folder, stage)
             self.tell("sealing")
             return await self.thread(lambda: self.finish(ordered, folder, time.monotonic() - began))
         except BaseException:
@@ -254,7 +259,7 @@ class Making:
                     held_fds = (held.fd, stage.lock.fd)
                     env = {**base, **step.env}
                     try:
-                        argv = self.argv(step, ordered)
+                        argv = (*self.traced(stage), *self.argv(step, ordered))
                         status = await run(argv, folder=folder, env=env, output=output, held=held_fds)
                     except OSError as exc:
                         raise self.failure(f"step {number} could not be started: {exc}", output) from exc
@@ -278,6 +283,32 @@ class Making:
         name, *rest = (self.filled_in(word) for word in step.command.argv)
         found = self.shop.kit.tools.find(name, ordered.env) if name == "uv" else None
         return (found or name, *rest)
+
+    def traced(self, stage: Stage) -> tuple[str, ...]:
+        """What goes before a command that is audited."""
+        if self.shop.audit is None:
+            return ()
+        traces = stage.root / TRACES
+        traces.mkdir(exist_ok=True)
+        return self.shop.audit.wrapper(traces)
+
+    async def look_at_reads(self, ordered: Order, folder: Path, stage: Stage) -> None:
+        """Find what the steps read and do not declare."""
+        audit, in_place = self.shop.audit, self.work.task.in_place
+        if audit is None or not self.ran:
+            return
+
+        def look() -> tuple[Undeclared, ...]:
+            return audit.found(
+                stage.root / TRACES,
+                folder=self.folder if in_place else folder,
+                context=self.folder,
+                results=[self.artifacts.folder(made.key) for made in self.needs.values()],
+                private=stage.root,
+                inputs=ordered.files if in_place else None,
+            )
+
+        self.made = msgspec.structs.replace(self.made, undeclared=await self.thread(look))
 
     def filled_in(self, text: str) -> str:
         """A word with the folders of results instead of `{needs.NAME}`."""
@@ -309,14 +340,16 @@ class Making:
     def record(self, ordered: Order, digest: str, size_bytes: int, seconds: float, attempts: int) -> Record:
         """What is known of the result, which lies in its folder."""
         folder, builder = self.artifacts.folder(ordered.key), ordered.plan.builder
-        at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
+        at_run: dict[str, str] = {}
+        if self.work.task.name == BUILD:
+            at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
         artifact = Artifact(
             key=ordered.key,
             digest=digest,
             builder=builder.name,
             platform=ordered.manifest.platform,
             path=os.fspath(folder),
-            command_env=at_run if self.work.task.name == BUILD else {},
+            command_env=at_run,
         )
         return Record(
             artifact=artifact,

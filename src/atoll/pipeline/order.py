@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from atoll.decide.tasks import need_id
+from atoll.decide.tasks import has_build, need_id
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec
 from atoll.model.task import BUILD, Task, task_id
@@ -132,8 +132,9 @@ def task_of(spec: ServiceSpec, task: Task) -> Work:
 def works_of(workspace: WorkspaceSpec) -> dict[str, Work]:
     """Every task of the workspace by its id, builds among them."""
     works: dict[str, Work] = {}
-    for name, spec in workspace.services.items():
-        for work in (build_of(spec), *(task_of(spec, task) for task in workspace.tasks.get(name, ()))):
+    for name, spec in workspace.worked_on.items():
+        builds = (build_of(spec),) if has_build(workspace, name) else ()
+        for work in (*builds, *(task_of(spec, task) for task in workspace.tasks.get(name, ()))):
             works[work.id] = work
     return works
 

@@ -22,6 +22,7 @@ from atoll.model.records import TaskRecord
 from atoll.model.state import Author
 from atoll.model.task import BUILD
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
+from atoll.pipeline.audit import Audit
 from atoll.pipeline.kept import Kept, shared
 from atoll.pipeline.key import Manifest, differences
 from atoll.pipeline.lock import try_lock
@@ -60,6 +61,7 @@ class Crew:
         on_progress: Callable[[Progress], None] = lambda _: None,
         told: Callable[[str], None] = lambda _: None,
         kept: Kept | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """For the tasks `works`, all of the workspace by their ids.
 
@@ -70,6 +72,7 @@ class Crew:
             on_progress: called on the event loop, often; must not block.
             told: takes sentences that a person must know although nothing failed.
             kept: results of other runs and machines; None does without. Who made it closes it.
+            audit: what looks at what tasks read, where that is wanted.
         """
         self.works, self.root, self._told = works, site.root, told
         self.needs = {id: tuple(work.needs.values()) for id, work in works.items()}
@@ -92,6 +95,7 @@ class Crew:
             on_progress=on_progress,
             began=time.monotonic(),
             kept=kept,
+            audit=audit,
         )
 
     def __enter__(self) -> "Crew":

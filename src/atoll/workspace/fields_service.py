@@ -206,6 +206,9 @@ FILES = MapOf(
     why='such as [files] and below it "app.properties" = "server.port={port}"',
 )
 
+# A file with nothing else, and with tasks, is a library's: what services share, and nobody runs.
+LIBRARY_FIELDS = frozenset({"name", "owner", "description", "build", "tasks"})
+
 # --- the file -----------------------------------------------------------------------------------------------------
 
 SERVICE = Table(
@@ -216,9 +219,10 @@ SERVICE = Table(
             "run",
             COMMAND,
             "What runs one replica: a line for `/bin/sh -c`, or a list. See [Templates](#templates). A service with `jobs`"
-            " may go without: nothing of it runs all the time then, and it has no port.",
+            " may go without: nothing of it runs all the time then, and it has no port. A file with `tasks` and `build` only is a"
+            " library's: code that services share, tested and perhaps built, and never run.",
             ('"node server.js"', '["./orders", "--listen", "127.0.0.1:{port}"]'),
-            default="must be there, unless there are `jobs`",
+            default="must be there, unless there are `jobs`, or `tasks` alone",
         ),
         Field("owner", Text(), "Who is asked about it.", ('"checkout"',)),
         Field("description", Text(), "What it is for.", ('"Takes orders."',)),
@@ -425,5 +429,8 @@ SERVICE = Table(
         "configs": "a configuration file that is rendered for each replica is in [files]",
         "templates": "a template that is rendered for each replica is in [files]",
     },
-    shape={"not": {"required": ["port", "ports"]}, "anyOf": [{"required": ["run"]}, {"required": ["jobs"]}]},
+    shape={
+        "not": {"required": ["port", "ports"]},
+        "anyOf": [{"required": ["run"]}, {"required": ["jobs"]}, {"required": ["tasks"]}],
+    },
 )

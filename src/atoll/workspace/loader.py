@@ -23,7 +23,7 @@ from atoll.workspace.assemble import address_templates, environment_mistakes, ow
 from atoll.workspace.authorities import read_authorities
 from atoll.workspace.discover import SERVICE_FILE
 from atoll.workspace.fields_jobs import settled
-from atoll.workspace.fields_service import SERVICE
+from atoll.workspace.fields_service import LIBRARY_FIELDS, SERVICE
 from atoll.workspace.fields_values import SERVICE_NAME
 from atoll.workspace.fields_workspace import LOCAL, WORKSPACE
 from atoll.workspace.kinds import Mistake, Wrong
@@ -84,21 +84,22 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
     found = find(root, top.get("services"), top.get("roots", ()))
     files.add(found.problems)
     around = _Around(env, shared, untold, environment, environments)
-    services, own, unsure = _services(files, found.places, around)
+    read = _services(files, found.places, around)
     workspace = WorkspaceSpec(
         name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
         root=str(root),
         environment=spec,
         cache=top.get("cache", CacheSpec()),
         stores=shared,
-        services={name: address_templates(each, services) for name, each in services.items()},
-        tasks=own.tasks,
-        dev=own.dev,
+        services={name: address_templates(each, read.services) for name, each in sorted(read.services.items())},
+        libraries=dict(sorted(read.libraries.items())),
+        tasks=read.tasks,
+        dev=read.dev,
     )
     if found.absent:
         workspace, doubts = without_root(workspace)
         files.add(doubts)
-    files.add(check(workspace, unsure=unsure, ephemeral=_ephemeral_ports()))
+    files.add(check(workspace, unsure=read.unsure, ephemeral=_ephemeral_ports()))
     if files.errors:
         raise InvalidWorkspace(files.sorted())
     return replace(workspace, warnings=tuple(files.sorted()))
@@ -245,22 +246,19 @@ class _Around(NamedTuple):
     environments: set[str]
 
 
-class _Unreleased(NamedTuple):
-    """What is no part of a release, by service."""
+class _Read(NamedTuple):
+    """What all the service.toml say, by name. `tasks` and `dev` are no part of a release."""
 
+    services: dict[str, ServiceSpec]
+    libraries: dict[str, ServiceSpec]
     tasks: dict[str, tuple[Task, ...]]
     dev: dict[str, Dev]
+    unsure: set[str]  # whose ports are not known for sure because of mistakes in their file
 
 
-def _services(
-    files: _Files, places: Sequence[Place], around: _Around
-) -> tuple[dict[str, ServiceSpec], _Unreleased, set[str]]:
-    """Every service by name, what their files say besides, and those whose ports are not known for sure because of
-    mistakes in their file.
-    """
-    services: dict[str, ServiceSpec] = {}
-    besides = _Unreleased({}, {})
-    unsure: set[str] = set()
+def _services(files: _Files, places: Sequence[Place], around: _Around) -> _Read:
+    """Every service and library."""
+    read = _Read({}, {}, {}, {}, set())
     for folder, root in places:
         file = SERVICE_FILE if folder == "." else f"{folder}/{SERVICE_FILE}"
         given, parsed = files.read(file, SERVICE)
@@ -268,8 +266,8 @@ def _services(
         name = _name(files, file, folder, given, raw) if parsed else folder.rpartition("/")[2]
         if name is None:
             continue
-        if name in services:
-            other = services[name].folder
+        if (taken := read.services.get(name) or read.libraries.get(name)) is not None:
+            other = taken.folder
             what = (
                 f'name "{name}" is also that of {other}/{SERVICE_FILE}'
                 if other != "."
@@ -285,8 +283,9 @@ def _services(
             fix = "name each port under `ports`"
             files.mistakes(file, [Mistake("cannot stand beside `ports`", fix, ("port",), id="fields-contradict")])
         if not parsed or any(key in raw and key not in given for key in _PORT_FIELDS):
-            unsure.add(name)
-        if "run" not in given and ("run" in raw or not given.get("jobs")):
+            read.unsure.add(name)
+        library = parsed and "tasks" in raw and raw.keys() <= LIBRARY_FIELDS
+        if not library and "run" not in given and ("run" in raw or not given.get("jobs")):
             if parsed and "run" not in raw and "jobs" not in raw:
                 files.mistakes(
                     file, [Mistake("is missing", 'such as run = "node server.js"', ("run",), id="missing-field")]
@@ -298,14 +297,15 @@ def _services(
         files.add(_absent_contracts(files.root, file, given))
         files.add(read_authorities((files.root / file).parent, file, given))
         if own := given.pop("tasks", {}):
-            besides.tasks[name] = tuple(own.values())
+            read.tasks[name] = tuple(own.values())
         if (dev := given.pop("dev", None)) is not None:
-            besides.dev[name] = dev
+            read.dev[name] = dev
         fields = {**given, "name": name, "root": root}
         spec = service(fields, folder, around.env, around.environment, stores)
-        services[name], problems = template_files.filled_in(files.root, spec)
+        spec, problems = template_files.filled_in(files.root, spec)
         files.add(problems)
-    return dict(sorted(services.items())), besides, unsure
+        (read.libraries if library else read.services)[name] = spec
+    return read
 
 
 def _absent_contracts(root: Path, file: str, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -35,7 +35,8 @@ def names(root: Path) -> Names:
         usual = root.resolve().name if folder == "." else folder.rpartition("/")[2]
         name = raw.get("name", usual)
         service = name if isinstance(name, str) else usual
-        services.add(service)
+        if not (isinstance(raw.get("tasks"), dict) and "run" not in raw and "jobs" not in raw):  # a library
+            services.add(service)
         declared = raw.get("tasks")
         tasks.update(f"{service}.{task}" for task in (declared if isinstance(declared, dict) else ()))
         secrets.update(_secrets(raw))

@@ -78,7 +78,7 @@ class GoBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The packages that the service's own import, and the modules that hold them."""
-        return workspaces.scope(spec, files, folder, tell)
+        return workspaces.scope(spec, spec.inside, files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then keep the program. Raises UserError when it is unclear which package is the service."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from atoll.builders.workspaces import Context, Unclear
+from atoll.builders.workspaces import Context, Unclear, read_at_run_time
 from atoll.ports import Scope
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -95,6 +95,7 @@ class _Repository:
         self.modules |= {next(iter(self._mod(at).all("module")), "").strip('"'): at for at in used}
         self.used = frozenset(used)
         self.why: dict[str, str] = {}  # folder of a package or module -> why
+        self.data: dict[str, str] = {}  # what is read at run time -> why
         self.whole: set[str] = set()  # folders with all that is below them
         self.files: set[str] = set()
 
@@ -111,7 +112,9 @@ class _Repository:
         vendored = {posixpath.normpath(f"{at}/vendor/modules.txt") for at in (".", self.home)}
         self.files |= (vendored | _TOP) & self.context.files
         rewritten = {"go.work": self._cut(modules)} if self.work else {}
-        return Scope(folders=tuple(self.whole), files=tuple(self.files), rewritten=rewritten, why=self.why)
+        return Scope(
+            folders=tuple(self.whole), files=tuple(self.files), rewritten=rewritten, why={**self.data, **self.why}
+        )
 
     def _mod(self, at: str) -> ModFile:
         if at not in self.mods:
@@ -151,6 +154,9 @@ class _Repository:
         for path in [each for each in here if each.endswith(".go")]:
             text = self.context.text(path)
             imports |= set(imported(text))
+            for named in read_at_run_time(self.context, text, ".go"):
+                (self.files if named in self.context.files else self.whole).add(named)
+                self.data.setdefault(named, f"{path} names it")
             for pattern in (word.strip('"`') for found in _EMBED.findall(text) for word in found.split()):
                 self._embed(package, pattern.removeprefix("all:"))
         if "C" in imports:

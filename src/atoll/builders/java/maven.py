@@ -9,6 +9,7 @@ from pathlib import Path
 from atoll.builders import workspaces
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.builders.java.modules import Reactor, tell
+from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Scope, Step, Tool, Toolchain
@@ -48,13 +49,15 @@ class MavenBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The modules that the service's own names, and their parents."""
-        return workspaces.scope(spec, files, folder, tell)
+        return workspaces.scope(spec, member_of(spec, files, "pom.xml"), files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Package, then keep the jar and its libraries. Raises UserError for a pom.xml that is no text."""
-        module = spec.inside != "." and {"pom.xml", f"{spec.inside}/pom.xml"} <= files
+        module = member_of(spec, files, "pom.xml") if "pom.xml" in files else "."
         modules = (
-            _needed(spec, files, folder) if module else sorted(path for path in files if path.endswith("/pom.xml"))
+            _needed(module, files, folder)
+            if module != "."
+            else sorted(path for path in files if path.endswith("/pom.xml"))
         )
         try:
             poms = [(folder / path).read_text(encoding="utf-8") for path in ("pom.xml", *modules)]
@@ -68,9 +71,9 @@ class MavenBuilder:
         if "<dependencies>" in whole and not any(plugin in whole for plugin in _FAT):
             # One folder for all modules: a relative one would be each module's own.
             goals += [*_LIBRARIES, f"-DoutputDirectory=${{session.executionRootDirectory}}/{_libraries(spec)}"]
-        if module:
-            goals += ["--projects", spec.inside, "--also-make"]
-            keep = keep_jar(spec, f"{spec.inside}/target", drop=".mvn mvnw mvnw.cmd", then=_DROP_MODULES)
+        if module != ".":
+            goals += ["--projects", module, "--also-make"]
+            keep = keep_jar(spec, f"{module}/target", drop=".mvn mvnw mvnw.cmd", then=_DROP_MODULES)
         else:
             keep = keep_jar(spec, "target", drop=_DROP)
         return (
@@ -87,12 +90,12 @@ def _libraries(spec: ServiceSpec) -> str:
     return LIB if spec.workdir == "." else f"{spec.workdir}/{LIB}"
 
 
-def _needed(spec: ServiceSpec, files: frozenset[str], folder: Path) -> list[str]:
+def _needed(module: str, files: frozenset[str], folder: Path) -> list[str]:
     """The pom.xml of each module that the service's is built of; its own alone where that cannot be told."""
     try:
-        reached = Reactor(workspaces.Context(files, folder)).reached(spec.inside).members
+        reached = Reactor(workspaces.Context(files, folder)).reached(module).members
     except workspaces.Unclear:
-        return [f"{spec.inside}/pom.xml"]
+        return [f"{module}/pom.xml"]
     return sorted(f"{each}/pom.xml" for each in reached if each != ".")
 
 

@@ -16,6 +16,7 @@ from atoll.builders import workspaces
 from atoll.builders.node.managers import Manager, manager_of
 from atoll.builders.node.members import built_before, globs_of, members
 from atoll.builders.node.workspace import HOOKS, tell
+from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
@@ -94,7 +95,7 @@ class NodeBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The packages of the workspace that the service's own reaches by the lock."""
-        return workspaces.scope(spec, files, folder, tell)
+        return workspaces.scope(spec, member_of(spec, files, "package.json"), files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The commands of the package manager. Raises UserError for a broken package.json or a lock of none we know."""
@@ -107,7 +108,8 @@ class NodeBuilder:
 
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """`node_modules/.bin` on the PATH, where there is one: the service's own, and that of its workspace."""
-        scripts = [folder / each / "node_modules" / ".bin" for each in dict.fromkeys([spec.inside, "."])]
+        own = member_of(spec, files, "package.json")
+        scripts = [folder / each / "node_modules" / ".bin" for each in dict.fromkeys([own, "."])]
         return {"PATH+": ":".join(there)} if (there := [str(each) for each in scripts if each.is_dir()]) else {}
 
 
@@ -133,14 +135,15 @@ def _steps(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[S
 
 def _members(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, Mapping[str, Any]]:
     """The packages of a workspace above that the service needs, each after those that it needs; {} outside of one."""
-    if spec.inside == "." or not {"package.json", f"{spec.inside}/package.json"} <= files:
+    own = member_of(spec, files, "package.json")
+    if own == "." or "package.json" not in files:
         return {}
     context = workspaces.Context(files, folder)
     try:
         globs = globs_of(context)
-        if globs is None or spec.inside not in (there := members(context, globs)):
+        if globs is None or own not in (there := members(context, globs)):
             return {}
-        order = built_before(context, spec.inside, there)
+        order = built_before(context, own, there)
         return {path: context.json(posixpath.normpath(f"{path}/package.json")) for path in (".", *order)}
     except workspaces.Unclear as unclear:
         raise UserError(
@@ -162,7 +165,8 @@ def _in_workspace(order: Mapping[str, Mapping[str, Any]], manager: Manager) -> S
 
 def _alone(spec: ServiceSpec, files: frozenset[str]) -> str:
     """Where the service's package.json is, when the context's top has none; "" when it has."""
-    return spec.inside if "package.json" not in files and f"{spec.inside}/package.json" in files else ""
+    own = member_of(spec, files, "package.json")
+    return own if own != "." and "package.json" not in files else ""
 
 
 def _in_folder(at: str, steps: Sequence[Step], manager: Manager) -> Sequence[Step]:

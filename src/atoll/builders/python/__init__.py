@@ -17,7 +17,7 @@ import msgspec
 from atoll.builders import workspaces
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.builders.python.workspace import tell, uv_of
-from atoll.builders.workspaces import table
+from atoll.builders.workspaces import member_of, table
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain
@@ -101,7 +101,7 @@ class PythonBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The projects of the uv workspace that the service's own reaches by the lock, or by path."""
-        return workspaces.scope(spec, files, folder, tell)
+        return workspaces.scope(spec, member_of(spec, files, "pyproject.toml"), files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The commands of uv; none when there is nothing to install. Raises UserError for a broken pyproject.toml."""
@@ -115,24 +115,25 @@ class PythonBuilder:
 
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """`.venv/bin` on the PATH, where there is one: at the top, or the service's own."""
-        scripts = [folder / each / VENV / "bin" for each in dict.fromkeys([spec.inside, "."])]
+        own = member_of(spec, files, *_MARKERS)
+        scripts = [folder / each / VENV / "bin" for each in dict.fromkeys([own, "."])]
         return {"PATH+": ":".join(there)} if (there := [str(each) for each in scripts if each.is_dir()]) else {}
 
 
 def _member(spec: ServiceSpec, files: frozenset[str], folder: Path) -> str:
     """The service's project in the uv workspace at the top; "" when it is in none."""
-    own = f"{spec.inside}/pyproject.toml"
-    if spec.inside == "." or not {"pyproject.toml", own} <= files:
+    own = member_of(spec, files, "pyproject.toml")
+    if own == "." or "pyproject.toml" not in files:
         return ""
     workspace = uv_of(_toml(spec, "pyproject.toml", folder)).get("workspace")
-    name = table(_toml(spec, own, folder).get("project")).get("name")
+    name = table(_toml(spec, f"{own}/pyproject.toml", folder).get("project")).get("name")
     return name if isinstance(name, str) and isinstance(workspace, dict) else ""
 
 
 def _alone(spec: ServiceSpec, files: frozenset[str]) -> str:
     """Where the service's project is, when the context's top has none; "" when it has."""
-    own = any(f"{spec.inside}/{mark}" in files for mark in _MARKERS)
-    return spec.inside if own and not files & _MARKERS else ""
+    own = member_of(spec, files, *_MARKERS)
+    return own if own != "." and not files & _MARKERS else ""
 
 
 def _in_folder(at: str, step: Step) -> Step:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from atoll.builders import workspaces
 from atoll.builders.rust.workspace import tell
-from atoll.builders.workspaces import placed
+from atoll.builders.workspaces import member_of, placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Pin, Scope, Step, Tool, Toolchain
@@ -83,17 +83,18 @@ class RustBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The packages that the service's own reaches by path."""
-        return workspaces.scope(spec, files, folder, tell)
+        return workspaces.scope(spec, member_of(spec, files, "Cargo.toml"), files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """Compile, then keep the program. Raises UserError for a broken Cargo.toml or an unclear choice."""
         program = _program(spec, files, folder)
-        top = "" if "Cargo.toml" in files else f"{spec.inside}/"  # of the package's own, where no workspace holds it
+        member = member_of(spec, files, "Cargo.toml")
+        top = "" if "Cargo.toml" in files else f"{member}/"  # of the package's own, where no workspace holds it
         manifest = ("--manifest-path", f"{top}Cargo.toml") if top else ()
         locked = ("--locked",) if f"{top}Cargo.lock" in files else ()
         argv = ("cargo", "build", "--release", *manifest, *locked, "--package", program.package, "--bin", program.name)
         return (
-            *([_FOLLOWED] if locked and not top and spec.inside != "." else []),
+            *([_FOLLOWED] if locked and not top and member != "." else []),
             Step(command=Command(argv=argv), env=_ENV, label="compile"),
             Step(
                 command=Command(  # noqa: S604 (a value, not a call)
@@ -113,7 +114,7 @@ class RustBuilder:
 
 def _program(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Program:
     """The binary that is the service: the one of its name, the default one, the only one."""
-    own = {f"{spec.inside}/Cargo.toml"} & files
+    own = {f"{member_of(spec, files, 'Cargo.toml')}/Cargo.toml"} & files
     found = sorted({each for path in own for each in _programs(spec, path, files, folder)}) or sorted(
         {each for path in files if _is_manifest(path) for each in _programs(spec, path, files, folder)}
     )

@@ -91,7 +91,7 @@ class _Workspace:
 
     def scope(self, member: str) -> Scope:
         """What the one at `member` reaches; patches by path and a package at the top belong to everybody."""
-        reached = Reached(self.context, "Cargo.toml", self._needs, _SOURCES)
+        reached = Reached(self.context, "Cargo.toml", self._needs, _SOURCES, ".rs")
         reached.start(member, "the service")
         if "package" in self.top:
             for folder in self.context.own_folders("Cargo.toml"):

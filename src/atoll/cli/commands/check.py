@@ -47,7 +47,8 @@ def command(session: Session) -> int:
         print_json(CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=warnings))
     else:
         _tell(warnings)
-        click.echo(f"{workspace.name}: {counted(len(names), 'service')} fine for '{session.environment}'")
+        shared = f" and {counted(len(workspace.libraries), 'library')}" if workspace.libraries else ""
+        click.echo(f"{workspace.name}: {counted(len(names), 'service')}{shared} fine for '{session.environment}'")
         _tell_schedules(workspace)
         if not names:
             click.echo(

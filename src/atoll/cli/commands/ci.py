@@ -32,6 +32,11 @@ TASK_FAILED = 3
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), metavar="N", help="Tasks at one time. Default: one a CPU.")
 @click.option("--fail-fast", is_flag=True, help="End everything at the first failure.")
 @click.option(
+    "--audit",
+    is_flag=True,
+    help="Run all that is asked for under strace, and tell which files were read that nobody declared.",
+)
+@click.option(
     "--namespace",
     metavar="NAME",
     default="",
@@ -48,6 +53,7 @@ def command(
     kinds: tuple[str, ...],
     jobs: int | None,
     fail_fast: bool,
+    audit: bool,
     namespace: str,
     plan: bool,
 ) -> int:
@@ -57,14 +63,20 @@ def command(
     task passed last. Without names: every task of the affected services. SERVICE stands for all of its tasks; a TASK is
     called `orders.test`. A failure skips what needs that task and nothing else. Needs no daemon.
 
+    --audit runs everything that is asked for, cached or not, under strace, and keeps no result; it ends with 3 when a task
+    read a file that is neither its input, nor a result of its needs, nor of the system.
+
     Example:
       atoll ci
       atoll ci orders --task test
       atoll ci --plan
+      atoll ci orders --audit
     """
     from atoll.pipeline.ci import Asked
 
-    asked = Asked(named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, namespace=namespace)
+    asked = Asked(
+        named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, audit=audit, namespace=namespace
+    )
     if plan:
         return _plan(session, asked)
     from atoll.cli.tasks_shown import tasks_shown
@@ -86,7 +98,7 @@ def report(session: Session, result: CiResult) -> int:
         print_json(result)
     else:
         show_result(result)
-    return 0 if result.ok else TASK_FAILED
+    return 0 if result.ok and not any(task.undeclared for task in result.tasks) else TASK_FAILED
 
 
 def _plan(session: Session, asked: Asked) -> int:
