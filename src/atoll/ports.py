@@ -11,6 +11,7 @@ import msgspec
 
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Point, Window
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
@@ -218,8 +219,8 @@ class Traffic(Protocol):
 
 # --- the stores ---------------------------------------------------------------------------------------------------
 
-Row = Release | Intent | Rollout | ReplicaRecord | Receipt | JobRun
-RowKind = Literal["release", "intent", "rollout", "replica", "receipt", "run"]
+Row = Release | Intent | Rollout | ReplicaRecord | Receipt | JobRun | TaskRecord
+RowKind = Literal["release", "intent", "rollout", "replica", "receipt", "run", "record"]
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +250,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     replicas: tuple[ReplicaRecord, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     runs: tuple[JobRun, ...] = ()
+    records: tuple[TaskRecord, ...] = ()
     leases: tuple[Lease, ...] = ()
     last_event: int = 0
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.progress import Progress
+    from atoll.pipeline.records import Records
     from atoll.workspace.names import Names
 
 
@@ -60,7 +61,7 @@ class PretendHooks:
             name: ServiceSpec(name=name, run=Command(shell="./run"), description=words.get(name, ""))
             for name in raw["services"]
         }
-        spec = EnvironmentSpec(name=environment)
+        spec = EnvironmentSpec(name=environment, require=tuple(raw.get("require", ())))
         return WorkspaceSpec(name=raw["name"], root=str(root), environment=spec, services=services)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
@@ -146,6 +147,19 @@ class PretendHooks:
         cached = TaskResult(task="cart.build", outcome="passed", cached=True, key="k", seconds=90.0)
         tasks = (cached, flaky, *skipped, test)
         return ci_result(tasks, seconds=4.0, saved_s=90.0, unaffected=40)
+
+    def records(self, places: Places) -> Records:
+        """With one record, in a real file."""
+        from atoll.model.records import TaskRecord
+        from atoll.model.state import Author
+        from atoll.pipeline.records import Records
+
+        found = Records(places.socket.with_name("records.db"))
+        author = Author(actor="ada@ci", commit="c0ffee1234567890", commit_wall=1.0)
+        found.add(
+            TaskRecord(task="orders.test", key="k2", outcome="passed", seconds=2.0, wall=1000.5, author=author), None
+        )
+        return found
 
     def ensure_running(self, places: Places, workspace: WorkspaceSpec, say: Callable[[str], None]) -> None:
         say("the environment runs")

@@ -47,6 +47,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     "explain": ("explain", "bug"),
     "doctor": ("doctor",),
     "exec": ("exec", "orders", "--", "true"),
+    "records-list": ("records", "list"),
+    "records-import": ("records", "import", "-"),
     "secret-set": ("secret", "set", "db"),
     "secret-plan": ("secret", "set", "db", "--plan"),
     "eject": ("eject", "--plan"),
@@ -62,6 +64,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "plan": ("deploy", "orders", "--plan"),
     "error": ("releases", "ordres"),
 }
+RECORD = '{"task":"orders.test","key":"k","outcome":"passed","seconds":1.0,"wall":2.0}\n'
 MORE: list[tuple[str, tuple[str, ...]]] = [
     ("up", ("up", "broken", "refused", "failing", "orders")),
     ("deploy", ("deploy", "orders", "--note", "fail")),
@@ -74,6 +77,11 @@ MORE: list[tuple[str, tuple[str, ...]]] = [
     ("run", ("run", "orders", "nightly", "--detach")),
     ("plan", ("run", "orders", "reindex", "--plan")),
     ("explain", ("explain",)),
+    ("deploy", ("deploy", "--affected")),
+    ("plan", ("deploy", "--affected", "--plan")),
+    ("records-list", ("records", "list", "orders", "--held")),
+    ("records-import", ("records", "import", "-", "--plan")),
+    ("ci-plan", ("ci", "--plan", "--format", "json")),
     ("cache-gc", ("cache", "gc", "--plan")),
     ("cache-verify", ("cache", "verify", "--plan")),
     ("error", ("status", "--nonsense")),
@@ -90,7 +98,9 @@ def test_what_is_printed_is_what_the_schema_says(name: str, argv: tuple[str, ...
     daemon.control.vault["gone"] = 1
     head, *rest = argv
     before = rest.index("--") if "--" in rest else len(rest)
-    done = atoll(head, *rest[:before], "--json", *rest[before:], stdin="value\n")
+    done = atoll(
+        head, *rest[:before], "--json", *rest[before:], stdin=RECORD if name == "records-import" else "value\n"
+    )
     documents = (
         [json.loads(line) for line in done.stdout.splitlines()] if OUTPUTS[name].stream else [json.loads(done.stdout)]
     )

@@ -52,6 +52,7 @@ class World:
         self._task: asyncio.Task[None] | None = None
         self.free_bytes: int | None = None
         self.freezes: tuple[Freeze, ...] = ()
+        self.require: tuple[str, ...] = ()
         self.dev = True
         self.unreachable: dict[str, str] = {}  # host -> what it does
 
@@ -81,6 +82,7 @@ class World:
                 (20000, 29999),
                 "/data",
                 freezes=self.freezes,
+                require=self.require,
                 dev=self.dev,
             ),
             host=self.host,

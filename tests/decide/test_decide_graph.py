@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.cli import drawing
-from atoll.decide.graph import Graph, around, graph
+from atoll.decide.graph import Graph, around, callees_first, graph
 from atoll.model.spec import (
     Call,
     Command,
@@ -162,3 +162,13 @@ def test_dot_is_written_word_by_word() -> None:
 }
 """
     )
+
+
+def test_those_who_are_called_come_first_and_a_cycle_ends() -> None:
+    def calling(name: str, *callees: str) -> ServiceSpec:
+        return ServiceSpec(name=name, run=Command(shell="x"), calls=tuple(Call(callee=each) for each in callees))
+
+    specs = (calling("a", "b", "elsewhere"), calling("b", "c"), calling("c"), calling("x", "y"), calling("y", "x"))
+    services = {spec.name: spec for spec in specs}
+    assert callees_first(services, services) == ["c", "b", "a", "y", "x"]
+    assert callees_first(services, {"c", "a"}) == ["c", "a"]

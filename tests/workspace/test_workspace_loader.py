@@ -542,3 +542,23 @@ def test_reading_files_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == ""
+
+
+# --- what an environment requires
+
+
+def test_what_an_environment_requires_must_be_a_task_of_some_service(write: Write) -> None:
+    root = write(
+        {
+            "atoll.toml": 'require = ["build"]\n[environments.production]\nrequire = ["test", "lnit"]\n',
+            "orders/service.toml": 'run = "x"\n[tasks]\ntest = "x"\nlint = "x"\n',
+        }
+    )
+    with pytest.raises(InvalidWorkspace) as refused:
+        load(root)
+    assert [(each.line, each.field, each.fix) for each in refused.value.problems] == [
+        (3, "environments.production.require[1]", "did you mean 'lint'?")
+    ]
+    (root / "atoll.toml").write_text('require = ["build"]\n[environments.production]\nrequire = ["test"]\n')
+    assert load(root).environment.require == ("build",)
+    assert load(root, "production").environment.require == ("test",)

@@ -52,7 +52,7 @@ def test_every_example_of_a_workspace_makes_one(tmp_path: Path, field: Field, mo
     monkeypatch.setenv("HOME", str(tmp_path))
     for place in ("shop/gateway", "billing", "src/mail"):  # other repositories beside it and below home
         (tmp_path / place).mkdir(parents=True)
-        (tmp_path / place / "service.toml").write_text('run = "x"')
+        (tmp_path / place / "service.toml").write_text('run = "x"\n[tasks]\ntest = "x"\nlint = "x"\n')
     for example in field.examples:
         (tmp_path / "shop" / "atoll.toml").write_text(f"{field.key} = {example}\n")
         load(tmp_path / "shop")

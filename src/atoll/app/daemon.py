@@ -137,6 +137,7 @@ def _identity(config: Config) -> Identity:
         gateway=Address(spec.gateway.host, spec.gateway.port),
         ports=spec.ports,
         freezes=spec.freezes,
+        require=spec.require,
         notify=spec.notify,
         faults=spec.name == "local" if spec.faults is None else spec.faults,
         dev=spec.for_development,

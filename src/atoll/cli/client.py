@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from atoll.model import wire, wire_signals
+    from atoll.model.records import TaskRecord
     from atoll.model.state import Event
     from atoll.ports import LogLine
 
@@ -66,6 +67,14 @@ class Client:
         from atoll.model.wire import JobView
 
         return _decode(self.raw(jobs_path(service, job)), list[JobView])
+
+    def records(self, service: str | None) -> list[TaskRecord]:
+        """Records of tasks that the environment holds, newest first."""
+        from atoll.model.records import TaskRecord
+
+        return _decode(
+            self.raw("/v1/records" + (f"?{urlencode({'service': service})}" if service else "")), list[TaskRecord]
+        )
 
     def secrets(self) -> list[wire.SecretView]:
         """Names and versions."""
@@ -165,6 +174,12 @@ class Client:
         from atoll.model.wire import SecretView
 
         return _decode(self._change("PUT", f"/v1/secrets/{quote(name, safe='')}", request), SecretView)
+
+    def import_records(self, request: wire.RecordsRequest) -> wire.RecordsView:
+        """Hold further records of tasks."""
+        from atoll.model.wire import RecordsView
+
+        return _decode(self._change("POST", "/v1/records", request), RecordsView)
 
     def remove_secret(self, name: str) -> None:
         """Forget all versions."""

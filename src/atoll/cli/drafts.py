@@ -64,6 +64,39 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
     return Drafts(ready, failures)
 
 
+def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts) -> Drafts:
+    """The same drafts with what a gate asks for: the keys of all tasks of the service, and this machine's records of them.
+
+    One whose keys cannot be told is none. Costs nothing where the environment requires nothing.
+    """
+    from msgspec.structs import replace
+
+    from atoll.pipeline.ci import Asked
+
+    ready, failures = dict(drafts.ready), dict(drafts.failures)
+    if not ready or not workspace.environment.require:
+        return drafts
+    planned = session.hooks.ci_plan(session.places, Asked(named=tuple(ready), all=True), session.warn).tasks
+    with session.hooks.records(session.places) as records:
+        known = records.passed([task.key for task in planned if task.key])
+    for name, draft in drafts.ready.items():
+        mine = {task.task.partition(".")[2]: task for task in planned if task.task.partition(".")[0] == name}
+        if untold := next((task for task in mine.values() if not task.key), None):
+            del ready[name]
+            failures[name] = Failed(
+                f"{name} is not deployed: what {untold.task} would run with cannot be told",
+                untold.why,
+                f"see `atoll ci {untold.task} --plan`",
+                id="gate-shut",
+            )
+            continue
+        keys = {task: each.key for task, each in mine.items()} | {"build": draft.artifact.key}
+        asked = {keys[task] for task in workspace.environment.require if task in keys}
+        found = tuple(known[key] for key in sorted(asked & known.keys()))
+        ready[name] = replace(draft, tasks=keys, records=found)
+    return Drafts(ready, failures)
+
+
 def new_key() -> str:
     """An idempotency key for one request."""
     return os.urandom(16).hex()

@@ -44,6 +44,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Work": {
         "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
+        "records": "List, export and import records: which tasks ran, with which files, how they ended.",
         "secret": "Set, list and remove secrets.",
         "cache": "Show what is in the cache of results, and what it was good for.",
         "toolchain": "List, fetch and remove compilers and interpreters.",
@@ -70,6 +71,8 @@ READING = frozenset(
         "dev",
         "exec",
         "jobs",
+        "records list",
+        "records export",
         "secret list",
         "rollout show",
         "schema",

@@ -73,6 +73,7 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "graph": ("check", "why"),
     "exec": ("logs", "secret"),
     "secret": ("restart", "exec"),
+    "records": ("deploy", "events"),
     "eject": ("init",),
     "schema": ("check",),
     "cache": ("toolchain", "deploy"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.progress import Progress
+    from atoll.pipeline.records import Records
     from atoll.workspace.names import Names
 
     Say = Callable[[str], None]
@@ -92,6 +93,10 @@ class Hooks(Protocol[_Places]):
 
     def ci(self, places: _Places, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run tasks that are affected and not green; a failure is in the result. Raises like `ci_plan`."""
+        ...
+
+    def records(self, places: _Places) -> Records:
+        """The workspace's records of tasks; a context manager."""
         ...
 
     def ensure_running(self, places: _Places, workspace: WorkspaceSpec, say: Say) -> None:

@@ -24,7 +24,7 @@ from atoll.decide.graph import Graph
 from atoll.model.cache import CacheChecked, CacheSwept, CacheView
 from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
-from atoll.model.records import CiPlan, CiResult
+from atoll.model.records import CiPlan, CiResult, TaskRecord
 from atoll.model.state import Event
 from atoll.model.wire import (
     DoctorView,
@@ -35,6 +35,7 @@ from atoll.model.wire import (
     JobView,
     OperationView,
     PlanView,
+    RecordsView,
     ReleaseView,
     SecretView,
     ServiceView,
@@ -153,6 +154,8 @@ OUTPUTS: Mapping[str, Output] = {
     "explain": Output(list[Page], "The page of ID, or all of them. Needs no workspace."),
     "doctor": Output(list[DoctorView], "Each check; the exit code is 1 when one is bad."),
     "exec": Output(ExecView, "How the command ended; the exit code is the command's own."),
+    "records-list": Output(list[TaskRecord], "Of this machine, or with --held of the environment; newest first."),
+    "records-import": Output(RecordsView, "What became of them; with --plan what would."),
     "secret-set": Output(SecretView, "The version that was stored."),
     "secret-plan": Output(SecretPlanOutput, "`secret set` and `secret rm` with --plan; no value is read."),
     "secret-rm": Output(RemovedOutput, "The secret that was removed."),

@@ -6,6 +6,7 @@ it printed, at the end, where it is not scrolled away.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from atoll.cli.session import Session
     from atoll.model.records import CiPlan, CiResult, TaskResult
     from atoll.pipeline.progress import Progress
+    from atoll.pipeline.report.folding import System
 
 _ENDED = frozenset({"cached", "done", "failed", "skipped", "cancelled"})
 NAMED = 8  # of those that did not run; the others are counted
@@ -92,11 +94,14 @@ class _Board:
         yield f"[dim]{', '.join(said)}[/]"
 
 
-def show_result(result: CiResult) -> None:
-    """How it ended, on stdout: failures with what they printed, what did not run, one line of numbers."""
+def show_result(result: CiResult, on: System = "") -> None:
+    """How it ended, on stdout: failures with what they printed, what did not run, one line of numbers.
+
+    `on` a CI system that can, what they printed is folded.
+    """
     for task in result.tasks:
         if task.outcome in FAILED:
-            _show_failure(task)
+            _show_failure(task, on)
         elif task.outcome == "flaky" and not task.cached:
             click.echo(f"{click.style('~', fg='yellow')} {task.task} is flaky: it passed at attempt {task.attempts}")
     for task in result.tasks:
@@ -121,11 +126,17 @@ def summary(result: CiResult) -> str:
     return f"{mark} {', '.join(said) or 'nothing to do'} in {duration(result.seconds)}{rest}{saved}"
 
 
-def _show_failure(task: TaskResult) -> None:
+def _show_failure(task: TaskResult, on: System) -> None:
     page = click.style(f"[{task.id}]", dim=True) if task.id else ""
     click.echo(f"{click.style('✗', fg='red')} {click.style(task.task, bold=True)}: {task.reason} {page}".rstrip())
-    for line in task.output.splitlines():
-        click.echo(f"    {line}")
+    if on in {"github", "gitlab"}:
+        from atoll.pipeline.report.folding import folded
+
+        title = f"what {task.task} printed last"
+        click.echo(folded(title, task.output, on, wall=time.time(), token=os.urandom(16).hex()), nl=False, color=True)
+    else:
+        for line in task.output.splitlines():
+            click.echo(f"    {line}")
     if task.fix:
         click.echo(f"  fix: {task.fix}")
 

@@ -14,11 +14,12 @@ from atoll.decide.admission import admit
 from atoll.decide.before import in_the_way
 from atoll.decide.compose import replicas
 from atoll.decide.freeze import describe, frozen
+from atoll.decide.gate import unmet
 from atoll.decide.rollout import STEERABLE
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.spec import Freeze, ServiceSpec
-from atoll.model.state import ENDED, LIVE, Artifact, Intent, JobRun, Release, Rollout
-from atoll.model.wire import DeployRequest, Mutation, RestartRequest, RollbackRequest, ScaleRequest
+from atoll.model.state import ENDED, LIVE, Artifact, Author, Intent, JobRun, Release, Rollout
+from atoll.model.wire import DeployRequest, Draft, Mutation, RestartRequest, RollbackRequest, ScaleRequest
 from atoll.ports import Clock, Engine
 from atoll.realise.records import Records
 
@@ -35,7 +36,7 @@ class Admitted(NamedTuple):
 
 
 class Candidates:
-    """One environment's. `free_bytes` asks the machine."""
+    """One environment's. `free_bytes` asks the machine; `require` names tasks that must be green of what is deployed."""
 
     def __init__(
         self,
@@ -45,11 +46,12 @@ class Candidates:
         clock: Clock,
         free_bytes: Callable[[], int | None],
         freezes: Sequence[Freeze] = (),
+        require: Sequence[str] = (),
         *,
         dev: bool = True,
     ) -> None:
         self._records, self._secrets, self._engine, self._clock = records, secret_book, engine, clock
-        self.free_bytes, self._freezes, self._dev = free_bytes, freezes, dev
+        self.free_bytes, self._freezes, self._require, self._dev = free_bytes, freezes, require, dev
 
     def intent(self, service: str) -> Intent:
         """What is wanted; generation 0 when nobody ever said."""
@@ -89,6 +91,21 @@ class Candidates:
                 f"deploys are frozen {describe(freeze)}",
                 "wait, or say why it must go ahead: `atoll deploy --override-freeze WHY`",
                 id="frozen",
+            )
+
+    def gated(self, request: DeployRequest) -> None:
+        """Raises Refused while a required task is not green for the request's files, unless it says why it goes ahead."""
+        service = request.spec.name
+        if not self._require or request.override_gate or request.quick:  # `unwatched` says where those may go
+            return
+        known = [*self._records.of_keys((request.tasks or {}).values()), *request.records]
+        if missing := unmet(service, self._require, request.tasks, known):
+            raise Refused(
+                f"{service} is not deployed: {'; '.join(missing)}",
+                f"its environment requires {' and '.join(self._require)} (`require` in atoll.toml)",
+                f"run `atoll ci {service}`; did they pass elsewhere, `atoll records import FILE`; or say why it must go "
+                "ahead: `atoll deploy --override-gate WHY`",
+                id="gate-shut",
             )
 
     def unwatched(self, request: DeployRequest) -> None:
@@ -158,6 +175,16 @@ class Candidates:
         if newest is not None and alike(newest, release) and newest.n != target and not request.force:
             return newest, False
         return msgspec.structs.replace(release, n=self._number(service)), False
+
+    def allowed(self, request: DeployRequest, release: Release, *, up: bool) -> None:
+        """Raises Refused while deploys are frozen, or the gate is shut.
+
+        `up` is neither when it starts again what was here before: the gate let that in.
+        """
+        if not up:
+            self.thawed(request.spec.name, request.override_freeze)
+        if not up or release.n not in self._records.releases_of(release.service):
+            self.gated(request)
 
     async def rolled_back(self, service: str, request: RollbackRequest) -> Release:
         """An earlier release. A cold one gets the newest secrets: old ones may be revoked. Raises NotFound, Conflict."""
@@ -271,6 +298,13 @@ class Candidates:
         return any(row.release == release.n for row in self._records.replicas(release.service).values())
 
 
+def request_of(draft: Draft, author: Author) -> DeployRequest:
+    """What `up` asks for one of its drafts."""
+    return DeployRequest(
+        spec=draft.spec, artifact=draft.artifact, author=author, tasks=draft.tasks, records=draft.records
+    )
+
+
 def active(rollout: Rollout | None) -> bool:
     """Whether it still moves."""
     return rollout is not None and rollout.phase not in ENDED | LIVE
@@ -300,10 +334,19 @@ def _over_a_change(service: str, n: int, run: JobRun) -> Refused:
 
 
 def alike(one: Release, other: Release) -> bool:
-    """Whether two releases would run exactly the same. Where their files lay is no difference."""
+    """Whether two releases would run exactly the same. Where their files lay is no difference, nor what was built into
+    the same result: a comment, a test beside the code.
+    """
     return _what_runs(one) == _what_runs(other)
 
 
-def _what_runs(release: Release) -> tuple[ServiceSpec, str, str, dict[str, int]]:
-    spec = msgspec.structs.replace(release.spec, folder=".", root=".")
-    return spec, release.artifact.key, release.artifact.digest, dict(release.secrets)
+def _what_runs(release: Release) -> tuple[ServiceSpec, str, str, dict[str, str], dict[str, int]]:
+    spec, artifact = msgspec.structs.replace(release.spec, folder=".", root="."), release.artifact
+    env = {name: text.replace(artifact.path, "") for name, text in artifact.command_env.items()}
+    return spec, artifact.digest, artifact.platform, env, dict(release.secrets)
+
+
+def already(release: Release, artifact: Artifact) -> str:
+    """In words: that a draft with this artifact is what runs already."""
+    same = "" if artifact.key == release.artifact.key else ": built again, same result"
+    return f"{release.name} already runs exactly this{same}"

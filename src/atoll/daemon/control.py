@@ -7,6 +7,7 @@ when there is nothing more to tell and are closed (`aclose`) as soon as the clie
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from atoll.model.records import TaskRecord
 from atoll.model.state import Event
 from atoll.model.wire import (
     DeployRequest,
@@ -20,6 +21,8 @@ from atoll.model.wire import (
     Mutation,
     OperationView,
     PlanView,
+    RecordsRequest,
+    RecordsView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
@@ -155,6 +158,14 @@ class Control(Protocol):
 
     async def stop_run(self, run_id: str, request: StopRunRequest) -> JobRunView:
         """Want it ended; one that has ended already stays as it is. Raises NotFound."""
+        ...
+
+    async def records(self, service: str | None = None) -> Sequence[TaskRecord]:
+        """Records of tasks that the environment holds, newest first."""
+        ...
+
+    async def import_records(self, request: RecordsRequest) -> RecordsView:
+        """Hold further ones. Nothing new changes nothing."""
         ...
 
     async def secrets(self) -> Sequence[SecretView]:

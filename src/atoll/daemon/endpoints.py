@@ -11,6 +11,7 @@ from starlette.requests import Request
 from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query
 from atoll.model import errors, wire, wire_signals
+from atoll.model.records import TaskRecord
 from atoll.model.state import Event
 from atoll.ports import LogLine
 
@@ -60,6 +61,10 @@ def _deploy(control: Control, body: wire.DeployRequest, request: Request) -> Any
 
 def _jobs(control: Control, _: None, request: Request) -> Any:
     return control.jobs(query_of(request, _SERVICE), query_of(request, _JOB))
+
+
+def _records(control: Control, _: None, request: Request) -> Any:
+    return control.records(query_of(request, _SERVICE))
 
 
 def same_service(named: str, body: Any) -> Any:
@@ -248,6 +253,23 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         wire_signals.TotalsView,
     ),
     _get("/v1/why/{subject}", "why", "Why a service or release is as it is.", wire.WhyView),
+    Endpoint(
+        "GET",
+        "/v1/records",
+        "records",
+        "Records of tasks that the environment holds, newest first.",
+        list[TaskRecord],
+        _records,
+        query=(_SERVICE,),
+    ),
+    _post(
+        "/v1/records",
+        "import_records",
+        "Hold further records of tasks.",
+        wire.RecordsRequest,
+        wire.RecordsView,
+        plans=False,
+    ),
     _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),
     Endpoint(
         "PUT",

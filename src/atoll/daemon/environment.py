@@ -2,7 +2,7 @@
 
 `app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
+`daemon.secret_book`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -22,6 +22,7 @@ from atoll.daemon.output import Output
 from atoll.daemon.planner import Planner
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
+from atoll.daemon.record_book import RecordBook
 from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.ports import Clock, Host, Signals, Store, Traffic, Vault
@@ -77,12 +78,16 @@ class Environment:
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why, self.doctor = reading.why, reading.doctor
 
-        candidates = Candidates(records, book, engine, clock, machine.free_bytes, identity.freezes, dev=identity.dev)
+        candidates = Candidates(
+            records, book, engine, clock, machine.free_bytes, identity.freezes, identity.require, dev=identity.dev
+        )
+        record_book = RecordBook(records, clock, pulse)
+        self.records, self.import_records = record_book.records, record_book.import_records
         desk = JobDesk(loops, records, engine, clock, pulse)
         self.jobs, self.run_job = desk.jobs, desk.run_job
         self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run
         self.plan = Planner(candidates, loops, records, desk, f"http://{identity.gateway}", clock).plan
-        mutations = Mutations(loops, records, engine, candidates, reading, clock, pulse)
+        mutations = Mutations(loops, records, engine, candidates, reading, record_book, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
         self.steer = mutations.steer

@@ -20,6 +20,7 @@ class Identity(NamedTuple):
     faults: bool = True  # whether people may inject some
     dev: bool = True  # whether a deploy may be quick
     freezes: tuple[Freeze, ...] = ()
+    require: tuple[str, ...] = ()  # tasks that must be green of what is deployed
     notify: tuple[Notify, ...] = ()
     state: str = ""  # absolute; where what outlives the daemon lies beside the store; "" keeps it in memory
 

@@ -5,13 +5,15 @@ A service's lock keeps two of them from crossing.
 """
 
 import secrets
+from typing import Any
 
 import msgspec
 
-from atoll.daemon.candidates import Candidates, active
+from atoll.daemon.candidates import Candidates, active, already, request_of
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
+from atoll.daemon.record_book import RecordBook
 from atoll.daemon.service import ServiceLoop
 from atoll.decide.before import needed, run_of
 from atoll.decide.changes import changes
@@ -54,11 +56,12 @@ class Mutations:
         engine: HostEngine,
         candidates: Candidates,
         reading: Reading,
+        record_book: RecordBook,
         clock: Clock,
         pulse: Pulse,
     ) -> None:
         self._loops, self._records, self._engine, self._candidates = loops, records, engine, candidates
-        self._reading, self._clock, self._pulse = reading, clock, pulse
+        self._reading, self._record_book, self._clock, self._pulse = reading, record_book, clock, pulse
 
     async def up(self, request: UpRequest) -> UpView:
         """Deploy what is not running. All releases are written first, so that each finds the ports of those it calls."""
@@ -72,9 +75,7 @@ class Mutations:
             loop = self._loops.of(service)
             rollout = loop.rollout()
             if loop.intent().target is None and not active(rollout):
-                due.append(
-                    (DeployRequest(spec=draft.spec, artifact=draft.artifact, author=_author(request, draft)), loop)
-                )
+                due.append((request_of(draft, _author(request, draft)), loop))
             elif rollout is not None and active(rollout):
                 operations.append(self._reading.shown(rollout))
             else:
@@ -82,7 +83,7 @@ class Mutations:
                 (unchanged if same else edited).append(service)
         for deploy, loop in due:
             try:
-                begun = await self._deploy(deploy, loop)
+                begun = await self._deploy(deploy, loop, up=True)
                 operations.append(msgspec.structs.replace(begun, warnings=()))  # those it calls may be next in the list
             except AtollError as exc:
                 rollout = loop.rollout()
@@ -94,25 +95,25 @@ class Mutations:
 
     async def deploy(self, request: DeployRequest) -> OperationView:
         """Admit, number, start."""
-        return await self._deploy(request, self._loops.of(request.spec.name))
+        return await self._deploy(request, self._loops.of(request.spec.name), up=False)
 
-    async def _deploy(self, request: DeployRequest, loop: ServiceLoop) -> OperationView:
+    async def _deploy(self, request: DeployRequest, loop: ServiceLoop, *, up: bool) -> OperationView:
         service = request.spec.name
         async with loop.lock:
             if (repeated := self._repeated(service, request)) is not None:
                 return repeated
             self._candidates.unwatched(request)
-            self._candidates.thawed(service, request.override_freeze)
             self._candidates.replaceable(service, request)
             release, runs = await self._candidates.deployed(request)
             if runs:
                 return OperationView(
                     id="", service=service, kind="deploy", release=f"r{release.n}", previous=f"r{release.n}",
-                    phase="unchanged", ended=True, text=f"{release.name} already runs exactly this",
+                    phase="unchanged", ended=True, text=already(release, request.artifact),
                 )  # fmt: skip
             under_way = loop.rollout()
             if under_way is not None and under_way.phase in STEERABLE and under_way.candidate == release.n:
                 return self._reading.shown(under_way)  # somebody deploys the very same: that rollout is theirs, too
+            self._candidates.allowed(request, release, up=up)
             return await self._begin("deploy", loop, release, request)
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
@@ -231,8 +232,10 @@ class Mutations:
             "warnings": list(admitted.warnings),
             "rollout": rollout.id,
         }
-        if isinstance(request, DeployRequest) and request.override_freeze:
-            data["override_freeze"] = request.override_freeze
+        handed = Change()
+        if isinstance(request, DeployRequest):
+            data |= _said(request)
+            handed, _ = self._record_book.taken(request.records, request.author)
         event = Event(
             kind="rollout.started", service=service, release=release.n, message=message,
             author=request.author, data=data, wall=now.wall,
@@ -242,7 +245,14 @@ class Mutations:
             run, begun = run_of(rollout, release, now)
             rows.append(run)
             events.append(begun)
-        await self._records.commit(Change(puts=tuple(rows), events=tuple(events), expect={service: intent.generation}))
+        await self._records.commit(
+            Change(
+                puts=(*handed.puts, *rows),
+                drops=handed.drops,
+                events=(*handed.events, *events),
+                expect={service: intent.generation},
+            )
+        )
         loop.hint()
         self._engine.hint(service)
         self._engine.hint_callers(service)
@@ -264,6 +274,12 @@ class Mutations:
         loop.apply()
         loop.hint()
         self._pulse.beat(loop.service)
+
+
+def _said(request: DeployRequest) -> dict[str, Any]:
+    """What the ledger keeps of the request itself."""
+    said = {"override_freeze": request.override_freeze, "override_gate": request.override_gate, "tasks": request.tasks}
+    return {name: value for name, value in said.items() if value}
 
 
 def _author(request: UpRequest, draft: Draft) -> Author:

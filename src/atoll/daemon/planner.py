@@ -6,7 +6,7 @@ The API asks it for `plan=true`. It reads rows and commits nothing; the sentence
 from collections.abc import Sequence
 from typing import Any
 
-from atoll.daemon.candidates import Candidates, active
+from atoll.daemon.candidates import Candidates, active, already, request_of
 from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.decide import plan
@@ -55,9 +55,8 @@ class Planner:
             case UpRequest():
                 return await self._up(request)
             case DeployRequest():
-                self._candidates.thawed(request.spec.name, request.override_freeze)
                 self._candidates.replaceable(request.spec.name, request)
-                return [await self._deploy(request, ())]
+                return [await self._deploy(request, (), up=False)]
             case RollbackRequest():
                 rollout = self._loops.known(service).rollout()
                 if request.to is None and active(rollout):
@@ -93,7 +92,7 @@ class Planner:
             if rollout is not None and active(rollout):
                 plans.append(self._left(service, f"r{rollout.candidate} is {rollout.phase} already: it goes on"))
             elif intent.target is None:
-                due.append(DeployRequest(spec=draft.spec, artifact=draft.artifact, author=request.author))
+                due.append(request_of(draft, request.author))
             elif await self._candidates.same(draft.spec, draft.artifact, intent.target):
                 plans.append(self._left(service, f"runs as r{intent.target}, and its files say the same"))
             else:
@@ -102,7 +101,7 @@ class Planner:
         for deploy in due:
             others = [self._likely(other) for other in due if other is not deploy]
             try:
-                plans.append(await self._deploy(deploy, others))
+                plans.append(await self._deploy(deploy, others, up=True))
             except AtollError as exc:
                 plans.append(PlanView(service=deploy.spec.name, kind="deploy", refused=ErrorView.of(exc)))
         return sorted(plans, key=lambda each: each.service)
@@ -118,10 +117,11 @@ class Planner:
     def _likely(self, request: DeployRequest) -> Release:
         return Release(service=request.spec.name, n=0, spec=request.spec, artifact=request.artifact)
 
-    async def _deploy(self, request: DeployRequest, beside: Sequence[Release]) -> PlanView:
+    async def _deploy(self, request: DeployRequest, beside: Sequence[Release], *, up: bool) -> PlanView:
         release, runs = await self._candidates.deployed(request)
         if runs:
-            return self._left(release.service, f"r{release.n} already runs exactly this")
+            return self._left(release.service, already(release, request.artifact).removeprefix(f"{release.service} "))
+        self._candidates.allowed(request, release, up=up)
         return self._rollout("deploy", release, beside)
 
     def _rollout(self, kind: Any, release: Release, beside: Sequence[Release]) -> PlanView:

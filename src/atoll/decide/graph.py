@@ -199,6 +199,24 @@ def _reached(start: str, calling: Mapping[str, Sequence[str]]) -> set[str]:
     return found
 
 
+def callees_first(services: Mapping[str, ServiceSpec], names: Collection[str]) -> list[str]:
+    """The named services, each after those of them that it calls; in a cycle the first by name comes last."""
+    ordered: dict[str, None] = {}
+    met: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in met or name not in services:
+            return
+        met.add(name)
+        for callee in sorted(call.callee for call in services[name].calls if call.url is None):
+            visit(callee)
+        ordered[name] = None
+
+    for name in sorted(names):
+        visit(name)
+    return [name for name in ordered if name in names]
+
+
 def _cycle(group: Collection[str], calling: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """A shortest cycle through the first service of a group."""
     first = min(group)

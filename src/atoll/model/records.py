@@ -8,6 +8,7 @@ from atoll.model.state import Author
 
 Outcome = Literal["passed", "flaky", "failed", "timed-out", "cancelled", "skipped"]
 GREEN: frozenset[Outcome] = frozenset({"passed", "flaky"})
+TRUSTED = "trusted"
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,8 +22,18 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
     digest: str = ""  # of what it kept
     author: Author = Author()  # who ran it, at which commit
-    namespace: str = "trusted"  # who may believe it: "trusted", or a pull request's own
+    namespace: str = TRUSTED  # who may believe it: "trusted", or a pull request's own
     reason: str = ""  # why it failed, one line
+
+    @property
+    def service(self) -> str:
+        """Whose task."""
+        return self.task.partition(".")[0]
+
+    @property
+    def id(self) -> str:
+        """What makes it this run and no other: the same run told twice is one."""
+        return f"{self.namespace}/{self.task}/{self.key}/{self.wall:.6f}"
 
 
 class Undeclared(msgspec.Struct, frozen=True, kw_only=True):

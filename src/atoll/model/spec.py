@@ -443,6 +443,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
     freezes: tuple[Freeze, ...] = ()
+    require: tuple[str, ...] = ()  # tasks that must be green, for the very files, of what is deployed
     notify: tuple[Notify, ...] = ()
     faults: bool | None = None  # whether faults may be injected; None is in `local` only
     dev: bool | None = None  # whether `atoll dev` may move services without watching them; None is in `local` only

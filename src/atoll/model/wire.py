@@ -1,6 +1,6 @@
 """What crosses the daemon's API: requests in, views out. `daemon.control` speaks these, the API and the CLI carry them.
 
-`state.Event` and `state.Receipt` cross as they are; everything else that people see is a view made here, so that the
+`state.Event`, `state.Receipt` and `records.TaskRecord` cross as they are; everything else that people see is a view made here, so that the
 stored rows may change without breaking a client. Times: `wall` is seconds since the epoch, `_s` a duration in seconds.
 Unknown members are ignored by both sides, so a newer daemon may answer an older client.
 """
@@ -12,6 +12,7 @@ import msgspec
 
 from atoll.model.analysis import Verdict
 from atoll.model.errors import AtollError
+from atoll.model.records import TaskRecord
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import (
     Artifact,
@@ -33,12 +34,15 @@ from atoll.model.state import (
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What would become a release: one service as its file says now, and its build.
 
-    `author` has the commit of its own repository where several make a workspace; None: as the request says.
+    `author` has the commit of its own repository where several make a workspace; None: as the request says. `tasks` and
+    `records` are for environments that require something: see `DeployRequest`.
     """
 
     spec: ServiceSpec
     artifact: Artifact
     author: Author | None = None
+    tasks: Mapping[str, str] | None = None
+    records: tuple[TaskRecord, ...] = ()
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +67,15 @@ class DeployRequest(Mutation, frozen=True, kw_only=True):
     force: bool = False
     override_freeze: str = ""  # why it goes ahead although deploys are frozen
     quick: bool = False  # all at once and not watched after; only where the environment's file says `dev`
+    tasks: Mapping[str, str] | None = None  # the service's tasks -> the keys that its files have; None: not said
+    records: tuple[TaskRecord, ...] = ()  # of runs of these keys, that the environment may not hold yet
+    override_gate: str = ""  # why it goes ahead although what the environment requires is not green
+
+
+class RecordsRequest(Mutation, frozen=True, kw_only=True):
+    """Hold these records, those of pull requests left out. One that is held already is one."""
+
+    records: tuple[TaskRecord, ...]
 
 
 class UpRequest(Mutation, frozen=True, kw_only=True):
@@ -365,6 +378,14 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
+
+
+class RecordsView(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of records that were handed over."""
+
+    added: int = 0
+    known: int = 0  # held already
+    left_out: int = 0  # of pull requests: no gate believes them
 
 
 class FaultView(msgspec.Struct, frozen=True, kw_only=True):

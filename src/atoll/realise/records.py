@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
+from atoll.model.records import TaskRecord
 from atoll.model.state import ENDED, LIVE, Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
 
@@ -24,12 +25,15 @@ class Records:
         self.rollouts: dict[str, Rollout] = {}
         self.receipts: dict[str, Receipt] = {}
         self.runs: dict[str, JobRun] = {}
+        self._task_records: dict[str, dict[str, TaskRecord]] = {}  # by key
         self.leases: dict[int, str] = {}
         self._replicas: dict[str, dict[str, ReplicaRecord]] = {}
         self._runs_locks: dict[str, asyncio.Lock] = {}
         for rows in (saved.releases, saved.intents, saved.rollouts, saved.replicas, saved.receipts, saved.runs):
             for row in rows:
                 self._put(row)
+        for record in saved.records:
+            self._put(record)
         for lease in saved.leases:
             self.leases[lease.port] = lease.holder
 
@@ -61,6 +65,15 @@ class Records:
     def runs_lock(self, service: str) -> asyncio.Lock:
         """Held by whoever changes a run's row, from reading it to its commit."""
         return self._runs_locks.setdefault(service, asyncio.Lock())
+
+    def of_tasks(self, service: str | None = None) -> list[TaskRecord]:
+        """The records that were imported: of a service's tasks, or all."""
+        every = (record for mine in self._task_records.values() for record in mine.values())
+        return [record for record in every if service in {None, record.service}]
+
+    def of_keys(self, keys: Iterable[str]) -> list[TaskRecord]:
+        """Those of the tasks with these keys, whoever's they are: services with the same files share them."""
+        return [record for key in dict.fromkeys(keys) for record in self._task_records.get(key, {}).values()]
 
     def services(self) -> Iterable[str]:
         """Every service that was ever deployed here."""
@@ -113,6 +126,8 @@ class Records:
                 self.receipts[row.rollout] = row
             case JobRun():
                 self.runs[row.id] = row
+            case TaskRecord():
+                self._task_records.setdefault(row.key, {})[row.id] = row
 
     def _drop(self, kind: RowKind, key: str) -> None:
         match kind:
@@ -130,6 +145,9 @@ class Records:
                 self.receipts.pop(key, None)
             case "run":
                 self.runs.pop(key, None)
+            case "record":
+                for mine in self._task_records.values():
+                    mine.pop(key, None)
 
 
 def _tell(event: Event) -> None:

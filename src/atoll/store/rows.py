@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Delete, Table, delete, select
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from atoll.model.errors import UserError
+from atoll.model.records import TaskRecord
 from atoll.model.state import Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Row, RowKind
 from atoll.store import schema
@@ -19,6 +20,7 @@ TABLES: Final[dict[RowKind, Table]] = {
     "replica": schema.replicas,
     "receipt": schema.receipts,
     "run": schema.job_runs,
+    "record": schema.task_records,
 }
 _KINDS: Final[dict[type[Row], RowKind]] = {
     Release: "release",
@@ -27,8 +29,9 @@ _KINDS: Final[dict[type[Row], RowKind]] = {
     ReplicaRecord: "replica",
     Receipt: "receipt",
     JobRun: "run",
+    TaskRecord: "record",
 }
-_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt, JobRun)
+_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt, JobRun, TaskRecord)
 
 
 def _upsert(table: Table) -> Insert:

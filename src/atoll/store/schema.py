@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
 
-HEAD: Final = "0002"  # the newest revision in migrations/versions; revisions are ordered by their name
+HEAD: Final = "0003"  # the newest revision in migrations/versions; revisions are ordered by their name
 
 metadata = MetaData()
 
@@ -76,6 +76,17 @@ job_runs = Table(
     Column("trigger", String, nullable=False),
     Column("state", String, nullable=False),
     Column("created_wall", Float, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+task_records = Table(
+    "task_records",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("task", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("wall", Float, nullable=False),
     Column("body", Text, nullable=False),
 )
 

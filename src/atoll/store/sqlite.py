@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from atoll.model.errors import Conflict, Fenced
+from atoll.model.records import TaskRecord
 from atoll.model.state import Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Change, Lease, Saved
 from atoll.store import database, failures, ledger, rows
@@ -225,6 +226,7 @@ def _saved(connection: Connection) -> Saved:
         replicas=tuple(rows.load(connection, ReplicaRecord)),
         receipts=tuple(rows.load(connection, Receipt)),
         runs=tuple(rows.load(connection, JobRun)),
+        records=tuple(rows.load(connection, TaskRecord)),
         leases=tuple(
             Lease(port=port, holder=holder)
             for port, holder in connection.execute(select(leases.c.port, leases.c.holder).order_by(leases.c.port))

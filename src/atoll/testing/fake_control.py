@@ -20,6 +20,7 @@ from atoll.daemon.api import Api
 from atoll.daemon.serve import serve
 from atoll.model.analysis import Finding, Verdict
 from atoll.model.errors import Conflict, NotFound, Refused
+from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase, Step
@@ -38,6 +39,8 @@ from atoll.model.wire import (
     OperationView,
     PartView,
     PlanView,
+    RecordsRequest,
+    RecordsView,
     ReleaseView,
     ReplicaView,
     RestartRequest,
@@ -100,12 +103,14 @@ class FakeControl:
         self.requests: list[object] = []  # every change that was asked for and not merely repeated
         self.answers: dict[str, OperationView] = {}  # idempotency key -> the first answer
         self.job_runs: dict[str, JobRunView] = {}
+        self.task_records: dict[str, TaskRecord] = {}
         self.ledger: list[Event] = []
         self.vault: dict[str, int] = {}
         self.streams = 0  # open ones
         self.note = ""  # of every release
         self.texts = ["line {number} of {name}"] * 5  # what each service has printed
         self.held: set[str] = set()  # services whose rollouts stay in `starting`
+        self.same: dict[str, str] = {}  # services whose drafts are what runs -> what is said of it
         self.tried: set[str] = set()  # and those whose rollouts stay at a step
         self._news = asyncio.Condition()
         self._rolling: set[asyncio.Task[None]] = set()
@@ -161,6 +166,9 @@ class FakeControl:
                 created_wall=_WALL + n,
                 author=Author(actor="ada", commit="c0ffee1234567890"),
                 note=self.note,
+                receipt=Receipt(
+                    rollout=f"op-{n}", service=service, kind="deploy", release=n, previous=n - 1 or None, outcome="live"
+                ),
             )
             for n in range(newest, 0, -1)
         ]
@@ -311,6 +319,9 @@ class FakeControl:
         finally:
             self.streams -= 1
 
+    async def records(self, service: str | None = None) -> Sequence[TaskRecord]:
+        return [each for each in self.task_records.values() if service in {None, each.service}]
+
     async def secrets(self) -> Sequence[SecretView]:
         return [SecretView(name=name, version=version) for name, version in sorted(self.vault.items())]
 
@@ -341,7 +352,18 @@ class FakeControl:
                 "lower limits.memory",
                 id="does-not-fit",
             )
+        if (text := self.same.get(request.spec.name)) is not None:
+            return OperationView(
+                id="", service=request.spec.name, kind="deploy", release="r1", previous="r1", phase="unchanged",
+                ended=True, text=text,
+            )  # fmt: skip
         return self._change(request.spec.name, "deploy", request, request.note)
+
+    async def import_records(self, request: RecordsRequest) -> RecordsView:
+        self.requests.append(request)
+        fresh = {each.id: each for each in request.records if each.id not in self.task_records}
+        self.task_records |= fresh
+        return RecordsView(added=len(fresh), known=len(request.records) - len(fresh))
 
     async def rollback(self, service: str, request: RollbackRequest) -> OperationView:
         self._find(service)
@@ -399,6 +421,8 @@ class FakeControl:
                 raise Refused(
                     f"{service} does not fit", "it wants 2 GiB, 1 GiB is free", "lower limits.memory", id="does-not-fit"
                 )
+            if (text := self.same.get(service)) is not None:
+                return [PlanView(service=service, kind="deploy", unchanged=True, steps=(text,))]
             running = service in self.services
             return [
                 PlanView(

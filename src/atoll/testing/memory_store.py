@@ -12,11 +12,12 @@ from typing import TypeVar
 import msgspec
 
 from atoll.model.errors import Conflict, Fenced
+from atoll.model.records import TaskRecord
 from atoll.model.state import Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
 from atoll.ports import Change, Lease, Row, RowKind, Saved
 from atoll.store.admission import admit_name, admit_value, unknown, unknown_version
 
-_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt, JobRun)
+_R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt, JobRun, TaskRecord)
 
 _TYPES: dict[RowKind, type[Row]] = {
     "release": Release,
@@ -25,6 +26,7 @@ _TYPES: dict[RowKind, type[Row]] = {
     "replica": ReplicaRecord,
     "receipt": Receipt,
     "run": JobRun,
+    "record": TaskRecord,
 }
 _KINDS = {type_: kind for kind, type_ in _TYPES.items()}
 
@@ -98,6 +100,7 @@ class MemoryStore:
             replicas=tuple(self._all("replica", ReplicaRecord)),
             receipts=tuple(self._all("receipt", Receipt)),
             runs=tuple(self._all("run", JobRun)),
+            records=tuple(self._all("record", TaskRecord)),
             leases=tuple(Lease(port=port, holder=holder) for port, holder in sorted(self.disk.leases.items())),
             last_event=len(self.disk.events),
         )

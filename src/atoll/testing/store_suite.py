@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from atoll.model.errors import Conflict, NotFound, UserError
+from atoll.model.records import TaskRecord
 from atoll.model.spec import Command, Plain, Port, SecretRef, ServiceSpec
 from atoll.model.state import (
     Artifact,
@@ -91,6 +92,14 @@ def a_job_run(state: JobState = "running") -> JobRun:
     )
 
 
+def a_task_record() -> TaskRecord:
+    """A test that passed somewhere."""
+    author = Author(actor="ada@ci", commit="c0ffee", commit_wall=1_799_999_000.0)
+    return TaskRecord(
+        task="orders.test", key="4af3", outcome="passed", seconds=2.5, wall=1_800_000_000.25, digest="d1", author=author
+    )
+
+
 def events(count: int, service: str = "orders") -> tuple[Event, ...]:
     """Numbered events."""
     return tuple(Event(kind="rollout.live", service=service, message=f"event {n}", wall=1.0 + n) for n in range(count))
@@ -120,6 +129,7 @@ class StoreSuite:
             a_replica(),
             a_receipt(),
             a_job_run(),
+            a_task_record(),
         )
         lease = Lease(port=20000, holder="orders-r1-0-k3x9")
         store = opened()
@@ -137,6 +147,7 @@ class StoreSuite:
             replicas=(rows[3],),
             receipts=(rows[4],),
             runs=(rows[5],),
+            records=(rows[6],),
             leases=(lease,),
             last_event=last,
         )
@@ -160,6 +171,7 @@ class StoreSuite:
             a_replica(),
             a_receipt(),
             a_job_run(),
+            a_task_record(),
         )
         await store.commit(Change(puts=rows))
         drops: tuple[tuple[RowKind, str], ...] = (
@@ -168,6 +180,7 @@ class StoreSuite:
             ("rollout", "ro-1"),
             ("replica", "nobody"),
             ("run", "orders.nightly.20261126T030000"),
+            ("record", a_task_record().id),
         )
         await store.commit(Change(drops=(*drops, ("replica", "orders-r1-0-k3x9"), ("receipt", "ro-1"))))
         assert await store.load() == Saved(releases=(a_release(n=2),))

@@ -77,6 +77,9 @@ GATEWAY = Either(
     fix='such as "127.0.0.1:8080"',
 )
 
+REQUIRED = Text(
+    "task", pattern=r"[a-z]([a-z0-9-]{0,22}[a-z0-9])?", must='be the name of a task that services have, such as "test"'
+)
 _PLACE_FIELDS = (
     Field("engine", Choice("process"), "What runs the replicas.", ('"process"',)),
     Field(
@@ -100,6 +103,14 @@ _PLACE_FIELDS = (
         ('{ days = ["fri"], after = "16:00", zone = "Europe/Berlin" }', '[{ from = "2026-12-20", to = "2027-01-02" }]'),
         into="freezes",
         default="never",
+    ),
+    Field(
+        "require",
+        ListOf(REQUIRED),
+        "Tasks that must be green, for the very files that are deployed, of each service that has them. Going back never "
+        "asks; `deploy --override-gate WHY` goes ahead.",
+        ('["test", "lint"]',),
+        default="none",
     ),
     Field(
         "notify",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from atoll.decide import gate
 from atoll.decide.validate import check
 from atoll.model.cache import CacheSpec
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
@@ -100,6 +101,8 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
         workspace, doubts = without_root(workspace)
         files.add(doubts)
     files.add(check(workspace, unsure=read.unsure, ephemeral=_ephemeral_ports()))
+    if read.services and not (files.errors or found.absent):  # else tasks may be missing for another reason
+        files.add(gate.mistakes(_required(top), read.tasks))
     if files.errors:
         raise InvalidWorkspace(files.sorted())
     return replace(workspace, warnings=tuple(files.sorted()))
@@ -234,6 +237,14 @@ def _environment(top: Mapping[str, Any], name: str) -> tuple[EnvironmentSpec, Ma
     fields = {key: value for key, value in top.items() if key in EnvironmentSpec.__struct_fields__ and key != "name"}
     fields |= {key: value for key, value in own.items() if key != "env"}
     return EnvironmentSpec(name=name, **fields), {**top.get("env", {}), **own.get("env", {})}
+
+
+def _required(top: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """What every environment requires, by the field that says so."""
+    found = {
+        f"environments.{name}.require": own.get("require", ()) for name, own in top.get("environments", {}).items()
+    }
+    return {"require": top.get("require", ()), **found}
 
 
 class _Around(NamedTuple):

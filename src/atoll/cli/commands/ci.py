@@ -11,7 +11,6 @@ from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
 
 if TYPE_CHECKING:
-    from atoll.model.records import CiResult
     from atoll.pipeline.ci import Asked
 
 TASK_FAILED = 3
@@ -42,6 +41,15 @@ TASK_FAILED = 3
     default="",
     help="Who may believe the results. Default: told from the CI system's variables.",
 )
+@click.option("--junit", type=click.Path(), metavar="FILE", help="Write the results as JUnit XML.")
+@click.option("--summary", type=click.Path(), metavar="FILE", help="Write a summary in Markdown.")
+@click.option("--no-annotations", is_flag=True, help="On GitHub: mark no places of failures in the files.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["github", "gitlab", "json"]),
+    help="With --plan: a job for each affected service, as this CI system takes it.",
+)
 @plan_option
 @common_options
 @json_option
@@ -55,6 +63,10 @@ def command(
     fail_fast: bool,
     audit: bool,
     namespace: str,
+    junit: str | None,
+    summary: str | None,
+    no_annotations: bool,
+    form: str | None,
     plan: bool,
 ) -> int:
     """Build and test what is affected, from the cache where nothing changed.
@@ -62,6 +74,9 @@ def command(
     A service is affected when something of a task's key (files, variables, tools, what it needs) is not as it was when that
     task passed last. Without names: every task of the affected services. SERVICE stands for all of its tasks; a TASK is
     called `orders.test`. A failure skips what needs that task and nothing else. Needs no daemon.
+
+    On GitHub and GitLab what failed tasks print is folded; on GitHub their places are marked in the files, and the
+    job's page gets the summary. Values of variables in `pass` are masked wherever something is shown or written.
 
     --audit runs everything that is asked for, cached or not, under strace, and keeps no result; it ends with 3 when a task
     read a file that is neither its input, nor a result of its needs, nor of the system.
@@ -71,14 +86,18 @@ def command(
       atoll ci orders --task test
       atoll ci --plan
       atoll ci orders --audit
+      atoll ci --junit junit.xml --summary summary.md
+      atoll ci --plan --format github >> "$GITHUB_OUTPUT"
     """
     from atoll.pipeline.ci import Asked
 
+    if form and not plan:
+        raise click.UsageError("--format says how --plan prints; add --plan", click.get_current_context())
     asked = Asked(
         named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, audit=audit, namespace=namespace
     )
     if plan:
-        return _plan(session, asked)
+        return _plan(session, asked, form)
     from atoll.cli.tasks_shown import tasks_shown
 
     try:
@@ -87,26 +106,21 @@ def command(
     except KeyboardInterrupt:
         session.warn("cancelled: nothing of it runs any more; what had passed is kept, and not run again")
         raise
-    return report(session, result)
+    from atoll.cli.ci_report import Reports
+
+    return Reports(session, junit, summary, annotate=not no_annotations).deliver(result)
 
 
-def report(session: Session, result: CiResult) -> int:
-    """Show how it ended; returns the exit code."""
-    from atoll.cli.tasks_shown import show_result
-
-    if session.json:
-        print_json(result)
-    else:
-        show_result(result)
-    return 0 if result.ok and not any(task.undeclared for task in result.tasks) else TASK_FAILED
-
-
-def _plan(session: Session, asked: Asked) -> int:
+def _plan(session: Session, asked: Asked, form: str | None) -> int:
     from atoll.cli.tasks_shown import show_plan
 
     plan = session.hooks.ci_plan(session.places, asked, session.warn)
-    if session.json:
+    if session.json or form == "json":
         print_json(plan)
+    elif form:
+        from atoll.pipeline.report import matrix
+
+        click.echo(matrix.github(plan) if form == "github" else matrix.gitlab(plan), nl=False)
     else:
         show_plan(plan)
     return 0

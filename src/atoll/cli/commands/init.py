@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     "--profile", "profiles", multiple=True, metavar="NAME", help="Take services of this Compose profile along."
 )
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing: take the safe answers.")
+@click.option(
+    "--ci", "system", type=click.Choice(["github", "gitlab"]), help="Write the files of this CI system instead."
+)
 @click.option("--dry-run", is_flag=True, hidden=True)  # what it was called first
 @plan_option
 @common_options
@@ -47,6 +50,7 @@ def command(
     no_compose: bool,
     profiles: tuple[str, ...],
     yes: bool,
+    system: Literal["github", "gitlab"] | None,
     dry_run: bool,
     plan: bool,
 ) -> int:
@@ -57,12 +61,19 @@ def command(
     carried over is listed, with the line where it stands. An existing file is never changed; ends with 2 when one was in
     the way. --plan prints what would be written, and writes nothing.
 
+    --ci, in a workspace: a pipeline that builds and tests what is affected, and deploys what changed.
+
     Example:
       atoll init
       atoll init ~/src/shop --plan
       atoll init --from deploy/compose.yaml --from deploy/compose.dev.yaml --yes
+      atoll init --ci github --plan
     """
     plan = plan or dry_run
+    if system is not None:
+        from atoll.cli.ci_files import write
+
+        return write(session, Path(path).resolve(), system, plan=plan)
     root = _root(path)
     tree, findings = _look(root, sources, no_compose, profiles)
     _settle(findings, ask=not (yes or plan or session.json) and sys.stdin.isatty())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from atoll.cli.drafts import build, chosen, first_failure, new_key
+from atoll.cli.drafts import build, chosen, evident, first_failure, new_key
 from atoll.cli.failed import Failed
 from atoll.cli.main import report
 from atoll.cli.output import print_json, print_screen
@@ -53,7 +53,7 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
     if plan:
         return _plan(session, workspace, names)
     session.hooks.ensure_running(session.places, workspace, session.say)
-    drafts = build(session, workspace, names)
+    drafts = evident(session, workspace, build(session, workspace, names))
     request = UpRequest(drafts=tuple(drafts.ready.values()), author=author(session.root), key=new_key())
     begun = session.client.up(request)
     failures = dict(drafts.failures)
@@ -88,7 +88,7 @@ def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str]) -> i
     """Builds, since only that tells what would run; starts nothing, not even the environment."""
     from atoll.model.wire import PlanView, UpRequest
 
-    drafts = build(session, workspace, names)
+    drafts = evident(session, workspace, build(session, workspace, names))
     if session.places.keeper_alive():
         return show(session, session.client.plan(UpRequest(drafts=tuple(drafts.ready.values()))), drafts.failures)
     session.say(

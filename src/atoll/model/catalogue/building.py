@@ -142,6 +142,18 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "context-too-small",
+            "A service needs what its context does not hold",
+            "orders/service.toml: build.context does not hold what the service is made of: libs/money "
+            "(services/orders/Cargo.toml names money)",
+            "A warning. The service is a member of a workspace (Cargo, Go, Maven, npm, pnpm, uv) and needs others of it, which lie "
+            "outside of the folder that it is built of. Its build cannot find them, or the lock.",
+            (
+                'Build from the top of the workspace: `context = "../.."`. Only what the service reaches goes in.',
+                "`run` starts at that top then: `workdir` leads it to the service's own folder.",
+            ),
+        ),
+        Page(
             "no-inputs",
             "The service has no files",
             "error[no-inputs]: the service has no inputs",

@@ -64,6 +64,19 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "gate-shut",
+            "A task that the environment requires is not green",
+            "error[gate-shut]: orders is not deployed: orders.test has no green record for these files (key 4af3c1d2)",
+            "`require` in atoll.toml names tasks. What is deployed must have passed them with exactly these files, and the "
+            "environment must have a record of it. Records of pull requests do not count; going back is never asked.",
+            (
+                "Run them here: `atoll ci orders`. `atoll deploy` then hands the records over by itself.",
+                "They passed in your CI: `atoll records export > FILE` there, `atoll records import FILE` here.",
+                "They passed with other files: what you deploy is not what was tested. Look at `git status`.",
+                'Say why it must go ahead, for the ledger: `atoll deploy orders --override-gate "the test server is down"`.',
+            ),
+        ),
+        Page(
             "fault-refused",
             "Faults are not injected here",
             "error[fault-refused]: faults are not injected into 'production'",
