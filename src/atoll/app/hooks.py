@@ -172,12 +172,6 @@ class AppHooks:
         while self._open:
             self._open.pop().close(hurry=hurry)
 
-    def records(self, places: EnvironmentPlaces) -> Records:
-        """What ran in this workspace on this machine."""
-        from atoll.pipeline.records import Records
-
-        return Records(places.at.records)
-
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
