@@ -282,8 +282,9 @@ class Crew:
                 made = cached(found) if (found := self._found(made.key)) else None
             if made is None:
                 self.made.pop(id, None)
-                todo.add(id)
-                needed.update(self.needs[id])
+                if id in wanted or id in needed:  # else only what is green needs it
+                    todo.add(id)
+                    needed.update(self.needs[id])
             else:
                 self.made[id] = made
         return todo
