@@ -4,11 +4,14 @@ Each has two services and two libraries; see `test_builder_scopes` for what a sl
 """
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from atoll.model.errors import BuildFailed
 from atoll.model.state import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -118,3 +121,42 @@ def test_each_service_builds_of_its_slice_and_an_edit_moves_those_that_reach_it(
     assert second["orders"] == first["orders"]
     assert second["payments"].key != first["payments"].key
     assert len(yard.logs()) == len(ran) + 1
+
+
+AHEAD = {  # a manifest that asks for more than the lock knows, and what the tool says
+    "cargo": (
+        "services/orders/Cargo.toml",
+        "money.workspace = true\n",
+        'money.workspace = true\nitoa = "=1.0.14"\n',
+        "itoa",
+    ),
+    "npm": ("services/orders/package.json", '"isarray": "2.0.5"', '"isarray": "2.0.4"', "isarray"),
+    "pnpm": ("services/orders/package.json", '"isarray": "2.0.5"', '"isarray": "2.0.4"', "isarray"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(AHEAD))
+def test_a_lock_that_lags_behind_is_refused_in_the_slice_as_in_the_whole(yard, needs, manager, name: str) -> None:
+    for tool in CASES[name].tools:
+        needs(*tool)
+    if name in MANAGERS:
+        manager(name, MANAGERS[name])
+    shutil.copytree(MONOREPOS / name, yard.root, dirs_exist_ok=True)
+    path, old, new, said = AHEAD[name]
+    text = (yard.root / path).read_text()
+    assert old in text
+    (yard.root / path).write_text(text.replace(old, new))
+    result = yard.result("orders", folder="services/orders", context="../..", workdir="services/orders")
+    assert isinstance(result, BuildFailed)
+    assert said in "".join(log.read_text() for log in (yard.artifacts / ".logs").iterdir())
+
+
+def test_a_slice_of_a_uv_workspace_is_locked_to_the_letter(yard) -> None:
+    """`uv sync --locked` checks what Atoll's `--frozen` follows."""
+    shutil.copytree(MONOREPOS / "uv", yard.root, dirs_exist_ok=True)
+    made = yard.build("orders", folder="services/orders", context="../..", workdir="services/orders")
+    cut = yard.root / "cut"
+    shutil.copytree(made.path, cut, ignore=shutil.ignore_patterns(".venv"), copy_function=shutil.copyfile)
+    argv = (Path(sys.executable).with_name("uv"), "sync", "--locked", "--package", "orders")
+    done = subprocess.run(argv, cwd=cut, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr

@@ -134,3 +134,18 @@ def test_a_deploy_brings_the_records_of_its_own_machine_and_a_reason_opens_the_g
     shop.atoll("deploy", "web", "--override-gate", "a rehearsal")
     started = [event for event in shop.events("web") if event["kind"] == "rollout.started"]
     assert started[0]["data"]["override_gate"] == "a rehearsal"
+
+
+def test_affected_delivers_after_a_first_release_that_failed_and_leaves_down_what_was_stopped(lab: Lab) -> None:
+    lab.service("orders", env={"CRASH": "1"})
+    lab.service("web", '[calls.orders]\nenv = { UPSTREAM = "{url}" }\n')
+    lab.atoll("up", "web")
+    assert affected(lab, code=3) == {"orders": "undone"}
+    lab.service("orders")
+    assert affected(lab) == {"orders": "live"}
+    lab.atoll("down", "orders", "--yes")
+    done = lab.run("deploy", "--affected")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "orders was stopped, and stays down" in done.stderr
+    assert "1 service as the files say: nothing to do" in done.stderr
+    assert json.loads(lab.atoll("deploy", "--affected", "orders", "--json"))[0]["phase"] == "live"

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from atoll.model.errors import NotFound
+from atoll.model.errors import BuildFailed, NotFound
 from atoll.model.records import CiResult, TaskResult
+from atoll.model.state import Artifact
 from atoll.pipeline import ci
+from atoll.pipeline.build import build_all
 from atoll.pipeline.ci import Asked
 from atoll.pipeline.records import Records
 from atoll.workspace.loader import load
@@ -266,3 +268,37 @@ def test_a_link_to_what_is_needed_may_lie_in_the_copy(bench) -> None:
         "a", '[tasks.test]\nrun = ["ln -s {needs.build} built", "test -e built/f"]\nneeds = ["build"]', {"f": ""}
     )
     assert bench.run("a.test").ok
+
+
+def test_a_build_for_a_deploy_makes_what_it_needs_first(bench) -> None:
+    bench.service("catalog", '[tasks.client]\nrun = "echo $(cat NAME) > client"\noutputs = ["client"]')
+    bench.service("orders", '[build]\nneeds = ["catalog.client"]\nsteps = ["cp {needs.catalog.client}/client theirs"]')
+
+    def build() -> Artifact | BuildFailed:
+        workspace = load(bench.workshop.root)
+        specs = [workspace.services["orders"]]
+        return asyncio.run(build_all(specs, bench.workshop.site, workspace=workspace))["orders"]
+
+    first = build()
+    assert isinstance(first, Artifact)
+    assert Path(first.path, "theirs").read_text() == "catalog\n"
+    assert build() == first
+    bench.workshop.write("catalog/NAME", "another")
+    second = build()
+    assert isinstance(second, Artifact)
+    assert second.key != first.key
+    assert Path(second.path, "theirs").read_text() == "another\n"
+    bench.workshop.write("catalog/service.toml", 'run = "x"\n[tasks.client]\nrun = "false"\noutputs = ["client"]')
+    failed = build()
+    assert isinstance(failed, BuildFailed)
+    assert (failed.id, failed.what) == ("need-failed", "was not built: catalog.client did not pass")
+
+
+def test_an_artifact_of_a_pull_request_is_not_found_by_a_trusted_deploy(bench) -> None:
+    count = bench.workshop.root / "count"
+    bench.service("orders", f"[build]\nsteps = ['echo x >> {count}']")
+    specs = [load(bench.workshop.root).services["orders"]]
+    for namespace, times in (("pr-7", 1), ("pr-7", 1), ("pr-8", 2), ("trusted", 3), ("pr-9", 3), ("trusted", 3)):
+        result = asyncio.run(build_all(specs, bench.workshop.site, namespace=namespace))["orders"]
+        assert isinstance(result, Artifact)
+        assert count.read_text() == "x\n" * times, namespace
