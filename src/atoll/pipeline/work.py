@@ -236,23 +236,18 @@ class Crew:
                 for id in schedule.take(free - len(running)):
                     running[asyncio.create_task(self._making(id).result(), name=id)] = id
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                failed = ""
                 for each in done:
                     id = running.pop(each)
                     self.made[id] = made = each.result()
                     await self._ended(id, made)
-                    good = made.failure is None
-                    for other in schedule.ended(id, good=good):
+                    failed = id if made.failure else failed
+                    for other in schedule.ended(id, good=made.failure is None):
                         self._never(other, "skipped", f"{id} did not pass")
-                    if fail_fast and not good:
-                        for other in schedule.stop():
-                            self._never(other, "cancelled", f"{id} failed")
-                        for task, other in running.items():
-                            task.cancel()
-                            self._never(other, "cancelled", f"{id} failed")
-                        break
-                else:
-                    continue
-                break
+                if fail_fast and failed:
+                    for other in (*schedule.stop(), *running.values()):
+                        self._never(other, "cancelled", f"{failed} failed")
+                    break
         finally:
             for task in running:
                 task.cancel()
