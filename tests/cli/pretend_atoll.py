@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from atoll.cli.main import run
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
 
     from atoll.cli.hooks import Hooks
@@ -74,7 +75,13 @@ class PretendHooks:
         return Names(tuple(sorted(raw["services"])), ("local", "production"), ("orders-db",))
 
     def build(
-        self, places: Places, workspace: WorkspaceSpec, services: Sequence[str], tell: Callable[[Progress], None]
+        self,
+        places: Places,
+        workspace: WorkspaceSpec,
+        services: Sequence[str],
+        tell: Callable[[Progress], None],
+        stop: threading.Event | None = None,
+        say: Callable[[str], None] = print,
     ) -> Mapping[str, Artifact | BuildFailed]:
         from atoll.model.errors import BuildFailed
         from atoll.model.state import Artifact
@@ -222,6 +229,9 @@ class PretendHooks:
         from atoll.model.cache import CacheChecked
 
         return CacheChecked(plan=plan, results=1, contents=9, damaged=("/cache/ab: a content has changed",))
+
+    def finish(self, *, hurry: bool) -> None:
+        pass
 
 
 if __name__ == "__main__":

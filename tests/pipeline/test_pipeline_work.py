@@ -38,12 +38,12 @@ class Bench:
         known = Asked(named=named, **asked)
         site = self.workshop.site
         tell = self.workshop.progress.append
-        return await ci.perform(load(self.workshop.root), site, self.keys(), known, tell, self.said.append)
+        return await ci.perform(lambda: load(self.workshop.root), site, known, tell, self.said.append, keys=self.keys())
 
     def plan(self, *named: str, **asked: object):
         known = Asked(named=named, **asked)
-        site = self.workshop.site
-        return asyncio.run(ci.plan(load(self.workshop.root), site, self.keys(), known, self.said.append))
+        site, said = self.workshop.site, self.said.append
+        return asyncio.run(ci.plan(lambda: load(self.workshop.root), site, known, said, keys=self.keys()))
 
     def keys(self) -> Mapping[str, Keyed | UserError]:
         root, site = self.workshop.root, self.workshop.site

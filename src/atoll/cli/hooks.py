@@ -80,6 +80,7 @@ class Hooks(Protocol[_Places]):
         services: Sequence[str],
         tell: Callable[[Progress], None],
         stop: threading.Event | None = None,
+        say: Say = lambda _: None,
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed of these services, side by side; one that fails does not stop the others.
 
@@ -146,4 +147,8 @@ class Hooks(Protocol[_Places]):
 
     def verify_cache(self, places: _Places, *, plan: bool) -> CacheChecked:
         """Read all of it, and drop what is damaged. Raises UserError, Conflict."""
+        ...
+
+    def finish(self, *, hurry: bool) -> None:
+        """The end of the command: wait, within limits, for what goes on behind it. `hurry`: it was told to end."""
         ...
