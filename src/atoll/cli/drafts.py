@@ -52,7 +52,7 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
     provenance = Provenance(session.root)
     ready, failures = dict[str, Draft](), dict[str, Failed]()
     with builds_shown(session) as tell:
-        results = session.hooks.build(session.places, workspace, services, tell)
+        results = session.hooks.build(session.places, workspace, services, tell, say=session.warn)
     for name, result in results.items():
         if isinstance(result, BuildFailed):
             failed = taken_over(result)
