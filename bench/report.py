@@ -39,6 +39,7 @@ class Result:
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    chart: str = ""  # lines of text, drawn in characters
 
     def add(self, what: str, value: str, target: str = "", met: bool | None = None) -> None:
         self.rows.append(Row(what, value, target, met))
@@ -53,6 +54,7 @@ def plain(result: Result) -> str:
     """For a terminal."""
     width = max((len(row.what) for row in result.rows), default=0)
     lines = [f"  {row.what:<{width}}  {row.value}{_verdict(row)}" for row in result.rows]
+    lines += [f"  {line}" for line in result.chart.splitlines()]
     return "\n".join(lines + [f"  - {note}" for note in result.notes])
 
 
@@ -64,6 +66,8 @@ def section(name: str, module: ModuleType, result: Result, *, quick: bool) -> st
         met = "" if row.met is None else "met" if row.met else "**missed**"
         lines.append(f"| {row.what} | {row.value} | {row.target} | {met} |")
     lines.append("")
+    if result.chart:
+        lines += ["```text", result.chart, "```", ""]
     lines += [f"- {note}" for note in result.notes]
     lines += [f"- {'A quick run, not to be quoted. ' if quick else ''}{surroundings()}", ""]
     return "\n".join(lines)

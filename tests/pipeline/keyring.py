@@ -96,7 +96,7 @@ class Keyring:
         workspace = load(self.root)
         place = Artifacts(self.home / "artifacts")
         place.prepare()
-        tools = kit(self.root, place, Shelf(self.home / "toolchains"), self.env)
+        tools = kit(self.root, place, Shelf(self.home / "toolchains").homes, self.env)
         works, needs = works_of(workspace), graph(workspace)
         keys: dict[str, str] = {}
 

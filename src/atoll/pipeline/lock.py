@@ -6,7 +6,6 @@ gone, even when the builder itself was killed. Called by `artifacts`; nothing he
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 from pathlib import Path
@@ -58,6 +57,8 @@ def try_lock(path: Path, *, shared: bool = False) -> Lock | None:
 
 async def lock(path: Path, timeout_s: float, *, shared: bool = False) -> Lock:
     """Wait for the lock. Raises TimeoutError after `timeout_s` seconds, and OSError."""
+    import asyncio  # who only looks, as `keys` does, need not pay for it
+
     async with asyncio.timeout(timeout_s):
         while (held := try_lock(path, shared=shared)) is None:
             await asyncio.sleep(POLL_S)

@@ -6,7 +6,7 @@ same key, since both come through `order`.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,10 +21,10 @@ from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import EVERYTHING
 from atoll.pipeline.inputs import Entry, Input, select
 from atoll.pipeline.key import Manifest, key_of
-from atoll.pipeline.provide import Shelf
 from atoll.pipeline.scope import Scoped, cut, scope_of
 from atoll.pipeline.toolchains import Chosen, Toolchains, asked_language
 from atoll.pipeline.tools import Tools, this_platform
+from atoll.ports import Toolchain
 
 # The run description is no input: changing it needs no rebuild.
 OURS = frozenset({"service.toml", "atoll.toml"})
@@ -77,20 +77,22 @@ class Kit(msgspec.Struct, frozen=True, kw_only=True):
     caller: Mapping[str, str]  # the environment of the caller, of which tasks get what they name
 
 
-def kit(root: Path, place: Artifacts, shelf: Shelf, caller: Mapping[str, str] = os.environ) -> Kit:
+def kit(
+    root: Path, place: Artifacts, homes: Callable[[Toolchain], Iterable[str]], caller: Mapping[str, str] = os.environ
+) -> Kit:
     """The kit of a call.
 
     Args:
         root: the workspace's folder.
         place: the artifacts folder: what tools said of themselves is remembered there.
-        shelf: the toolchains that were fetched for the workspace.
+        homes: the home folders of a language's toolchains that were fetched for the workspace.
         caller: the environment of the call.
     """
     environment = build_environment(caller, {}, os.fspath(place.staging))
     return Kit(
         root=root.absolute(),
         tools=Tools(place.cache / "tools", environment),
-        toolchains=Toolchains(environment, shelf.homes),
+        toolchains=Toolchains(environment, homes),
         path=environment["PATH"],
         caller=caller,
     )

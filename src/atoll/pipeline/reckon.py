@@ -20,7 +20,6 @@ from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Entry, Input, kind_of, refuse_nothing, walk_trouble
 from atoll.pipeline.key import Manifest
 from atoll.pipeline.order import OURS, Order, Work, folder_of, is_alone, is_ours, kit, narrowed, order, patterns_of
-from atoll.pipeline.provide import Shelf
 from atoll.pipeline.scope import Scoped
 from atoll.pipeline.toolchains import asked_language
 from atoll.pipeline.tree import Ground
@@ -47,6 +46,22 @@ class Reckoned(NamedTuple):
     watched: tuple[str, ...] | None
 
 
+class _Shelf:
+    """The toolchains that were fetched for the workspace; `provide`, which fetches them, is imported where there are some."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.records = Artifacts(folder).records
+
+    def homes(self, toolchain: Toolchain) -> list[str]:
+        """As `provide.Shelf`."""
+        if not self.records.is_dir():
+            return []
+        from atoll.pipeline.provide import Shelf
+
+        return Shelf(self._folder).homes(toolchain)
+
+
 class Reckoning:
     """One call's. `reach` are the absolute paths at or below which a task's inputs lie."""
 
@@ -54,8 +69,8 @@ class Reckoning:
         self._root = root
         self._artifacts = Artifacts(artifacts)
         self._artifacts.prepare()
-        self._shelf = Shelf(toolchains)
-        self._kit = kit(root, self._artifacts, self._shelf, caller)
+        self._shelf = _Shelf(toolchains)
+        self._kit = kit(root, self._artifacts, self._shelf.homes, caller)
         self._stop = threading.Event()  # nobody stops it: a key is reckoned in milliseconds
         self._languages: dict[str, Toolchain] = {}
         self._paths: set[str] = set()  # values of PATH that were searched
@@ -128,7 +143,7 @@ class Reckoning:
         """The paths on which the identity of all tools so far rests, and when the oldest of their answers was given."""
         tools = self._kit.tools
         paths = {folder for path in (self._kit.path, *self._paths) for folder in path.split(":") if folder}
-        paths |= tools.found | {os.fspath(self._shelf.artifacts.records)}
+        paths |= tools.found | {os.fspath(self._shelf.records)}
         for language in self._languages.values():
             paths |= set(self._kit.toolchains.looked_at(language))
         return paths, tools.oldest_wall

@@ -93,7 +93,7 @@ class Crew:
         shelf = Shelf(site.toolchains)
         self.shop = Shop(
             artifacts=self.artifacts,
-            kit=kit(site.root, self.artifacts, shelf),
+            kit=kit(site.root, self.artifacts, shelf.homes),
             shelf=shelf,
             namespace=namespace,
             believed=frozenset(readable(namespace)),
