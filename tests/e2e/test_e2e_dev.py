@@ -142,6 +142,21 @@ def test_what_is_broken_is_told_with_its_place_and_the_last_good_release_goes_on
     assert load.failures == []
 
 
+def test_what_crashes_after_it_is_live_is_told_too(lab: Lab) -> None:
+    lab.service("orders")
+    with developing(lab) as developer:
+        developer.edit(
+            "orders",
+            "    server.serve_forever()",
+            "    threading.Timer(2.0, lambda: os._exit(9)).start()\n    server.serve_forever()",
+        )
+        developer.sees("live", "orders", release="r2")
+        failed = developer.sees("failed", "orders")
+        assert failed["error"]["what"] == "r2 was live, then crashed: exit code 9"
+        developer.edit("orders", "lambda: os._exit(9)", "int")
+        assert developer.sees("live", "orders", again=True)["release"] == "r3"
+
+
 def test_a_build_that_fails_is_told_and_a_newer_edit_supersedes_one_that_runs(lab: Lab) -> None:
     lab.service("orders", 'build = ["./build.sh"]')
     script = lab.root / "orders" / "build.sh"

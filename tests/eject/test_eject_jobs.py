@@ -44,6 +44,15 @@ def made(root: Path) -> dict[str, str]:
     return dict(files(load(root), recipes, str(root / "ejected")))
 
 
+def test_how_a_service_is_run_while_it_is_edited_is_told_as_left(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "atoll.toml").write_text("")
+    (tmp_path / "web/service.toml").write_text('run = "node dist.js"\ndev = "npm run dev"\n')
+    written = files(load(tmp_path), {"web": Recipe("node")}, str(tmp_path / "ejected"))
+    assert [name for name, text in written.items() if "develop.watch" in text]
+    assert not [name for name, text in written.items() if "npm run dev" in text]
+
+
 def test_a_scheduled_job_is_a_oneshot_unit_and_a_timer(tmp_path: Path) -> None:
     written = made(tmp_path)
     unit = written["systemd/shop-orders-nightly.service"].splitlines()

@@ -129,6 +129,8 @@ RUN = [
     ('run = ["x", 80]', 1, "run[1] must be a string, not the number 80", 'write "80"'),
     ("run = 3", 1, "run must be a string or a list, not the number 3", 'a line for the shell: "node server.js", or a list: ["node", "server.js"]'),
     ('run = "x\\u0000y"', 1, "run must not hold a NUL character", "no environment or command line can carry one"),
+    ('run = "x"\ndev = "x {prt}"', 2, "dev.run has an unknown placeholder {prt}", "did you mean 'port'?; as a text it is written {{prt}}"),
+    ('run = "x"\n[dev]\nrun = "y"\ncommand = "x"', 4, "dev.command is not a field of [dev]", "it is called `run`"),
     ('run = "x {prt}"', 1, "run has an unknown placeholder {prt}", "did you mean 'port'?; as a text it is written {{prt}}"),
     ('run = "x {port}"\nport = "none"', 1, "run has the placeholder {port}, but the service has no port", ""),
 ]  # fmt: skip

@@ -24,7 +24,7 @@ _UNNEEDED: Mapping[str, str] = {
     "logging": "`atoll logs` shows what it prints",
     "log_driver": "`atoll logs` shows what it prints",
     "log_opt": "`atoll logs` shows what it prints",
-    "develop": "`atoll deploy` takes edits over",
+    "develop": "`atoll dev` takes edits over",
     "labels": "nobody reads them here",
     "label_file": "nobody reads them here",
     "annotations": "nobody reads them here",

@@ -76,6 +76,8 @@ def _of_atoll(layout: Layout) -> Iterator[str]:
 def left_of(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     """Sentences."""
     yield from _build(layout, spec)
+    if spec.name in layout.workspace.dev:
+        yield "`dev`: nothing runs it from its own folder while it is edited; compose has `develop.watch` for that."
     yield from _failures(spec.failures)
     for field, probe in (("health.ready", spec.health.ready), ("health.live", spec.health.live)):
         yield from _probe(field, probe)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import replace
 
 from atoll.cli.dev.mover import Edit, Mover, closed
@@ -18,6 +19,7 @@ from atoll.cli.drafts import build, chosen, new_key
 from atoll.cli.failed import Failed, taken_over
 from atoll.cli.progress import follow
 from atoll.model.errors import BuildFailed, InvalidWorkspace, Problem, UserError
+from atoll.model.state import Exit
 from atoll.model.wire import Draft, ExecRequest, UpRequest
 from atoll.pipeline.in_place import in_place
 from atoll.pipeline.provenance import Provenance, author
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from atoll.cli.client import Client
     from atoll.cli.session import Session
     from atoll.model.spec import WorkspaceSpec
+    from atoll.model.wire import StatusView
     from atoll.pipeline.progress import Progress
 
 LOG_LINES = 1000  # since an edit, of the candidate that came of it
@@ -65,7 +68,8 @@ class Dev:
                 self._movers[name].edit(self._untouched(name))
             for name in self._named:
                 self._stream(name)
-            self._say_watching()
+            self._say_watching(status := self.client.status())
+            threading.Thread(target=self._follow_crashes, args=(status.last_event,), daemon=True).start()
             while True:
                 news = self._inbox.get()
                 if isinstance(news, Exception):
@@ -110,10 +114,12 @@ class Dev:
         for each in later:
             self._inbox.put(each)
 
-    def _say_watching(self) -> None:
-        gateway = self.client.status().gateway
+    def _say_watching(self, status: StatusView) -> None:
+        for one in status.services:
+            if one.name in self._movers and one.state != "down":
+                self._movers[one.name].serves(self._untouched(one.name), one.release)
         count = f"{len(self._names)} service{'' if len(self._names) == 1 else 's'}"
-        where = f"{self._workspace.name} · {self._session.environment} at {gateway}"
+        where = f"{self._workspace.name} · {self._session.environment} at {status.gateway}"
         text = f"{where}: watching {count}; Ctrl-C ends this, the services go on"
         self._teller.tell(self._event("watching", text=text, services=tuple(self._names)))
 
@@ -142,10 +148,9 @@ class Dev:
     def _called(self, name: str, paths: Iterable[str]) -> set[str]:
         """Those of the files that say what services are which are its own; else those of everybody."""
         folder = Path(self._workspace.root).resolve() / self._workspace.services[name].folder
+        paths = [path for path in paths if not path.endswith("/")]
         own = {path.removeprefix(f"{folder}/") for path in paths if path.startswith(f"{folder}/")}
-        return {path for path in own if not path.endswith("/")} or {
-            path.rpartition("/")[2] for path in paths if path[-1] != "/"
-        }
+        return own or {path.rpartition("/")[2] for path in paths}
 
     def _with_those_that_need(self, names: Collection[str]) -> list[str]:
         """With services whose builds need theirs."""
@@ -299,6 +304,19 @@ class Dev:
     def _event(self, event: Any, **fields: Any) -> DevEvent:
         return DevEvent(event=event, wall=time.time(), **fields)
 
+    def _follow_crashes(self, after: int) -> None:
+        while True:
+            try:
+                for event, _ in self.client.events(after=after, service=None, follow=True):
+                    after = event.seq
+                    mover = self._movers.get(event.service)
+                    if mover is not None and event.kind == "replica.crashed":
+                        how = msgspec.convert(event.data["exit"], Exit)
+                        mover.crashed(f"r{event.release}", event.data["replica"], how)
+            except Failed:
+                pass  # the environment is away: whoever asks for something says so
+            time.sleep(LOGS_AGAIN_S)
+
     # --- logs -----------------------------------------------------------------------------------------------------
 
     def _stream(self, name: str) -> None:
@@ -313,7 +331,7 @@ class Dev:
             try:
                 lines = self.client.logs([name], replica=None, tail=LOG_LINES, follow=True, since_wall=since_wall)
                 for line, _ in lines:
-                    since_wall = max(since_wall, line.wall)
+                    since_wall = max(since_wall, line.wall + 1e-6)  # none twice after an environment that was away
                     self._inbox.put(self._event("log", service=name, line=line))
             except Failed:
                 pass  # the environment is away, or never knew the service: whoever deploys says so

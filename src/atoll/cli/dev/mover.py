@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from atoll.cli.client import Client
     from atoll.model.spec import Dev, ServiceSpec
+    from atoll.model.state import Exit
     from atoll.model.wire import Draft, OperationView
 
 AGAIN_S = 0.05  # between two looks whether a rollout that cannot be superseded has ended
+LAST_LINES = 40  # of a replica that crashed
 CLOSING_S = 20.0  # a build's processes get 1 s of grace; what is beyond is the kernel's
 
 
@@ -82,6 +84,8 @@ class Mover:
         self._stop = threading.Event()
         self._closing = False
         self._broken = ""  # the id of what was wrong last
+        self._last: Edit | None = None
+        self._serving = ""  # the release that was told to be live; "" once it was told to have crashed
         self._thread = threading.Thread(target=self._run, name=f"dev {service}", daemon=True)
         self._thread.start()
 
@@ -100,6 +104,26 @@ class Mover:
         """Its first deploy ended. For the thread that began it."""
         if not view.good:
             self._undone(edit, view)
+
+    def serves(self, edit: Edit, release: str) -> None:
+        """It is live already. For the thread that began it."""
+        self._last, self._serving = edit, release
+
+    def crashed(self, release: str, replica: str, how: Exit) -> None:
+        """A replica died that had been ready: nobody watches a quick release any more. Any thread."""
+        if release != self._serving or self._last is None:
+            return
+        self._serving = ""
+        try:
+            lines = self._shop.client.logs(
+                [self._last.spec.name], replica=replica, tail=LAST_LINES, follow=False, since_wall=0.0
+            )
+            output = "\n".join(line.text for line, _ in lines)
+        except Failed:
+            output = ""
+        failed = Failed(f"{release} was live, then crashed: {how.text}", id=how.id, kind="Crashed", exit_code=3)
+        self._broken = failed.id
+        self._shop.fail(self._last, failed, output)
 
     def close(self) -> None:
         """Give up what is under way here; what the daemon does goes on."""
@@ -200,6 +224,7 @@ class Mover:
 
     def _well(self, event: str, edit: Edit, release: str) -> None:
         seconds = None if event == "unchanged" else round(time.monotonic() - edit.at_s, 3)
+        self._last, self._serving = edit, release
         self._shop.tell(event, edit, release=release, seconds=seconds, again=bool(self._broken))
         self._broken = ""
 

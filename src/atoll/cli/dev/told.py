@@ -34,7 +34,7 @@ What = Literal[
     "live",  # all traffic is on `release`, `seconds` after the last edit
     "unchanged",  # what was edited makes no difference; `release` goes on
     "reloaded",  # the command of `dev.reload` ran
-    "failed",  # a build, a deploy or a reload; `release` goes on ("" when nothing of it runs)
+    "failed",  # a build, a deploy, a reload, or what was live already; `release` goes on ("" when nothing of it runs)
     "mistakes",  # in the workspace's files: `problems`; what was read before holds
     "mended",  # there are none any more
     "added",  # a service.toml came
@@ -138,7 +138,7 @@ class Teller:
         lines = [f"{name} {self._bad(what)}{files}{on}"]
         if event.place or event.text:
             lines.append("  " + "  ".join(part for part in (self._place(event.place), event.text) if part))
-        if not (self._logs and event.error.kind == "DeployFailed"):
+        if not (self._logs and event.error.kind in {"DeployFailed", "Crashed"}):
             line = ":" + event.place.rpartition(":")[2]
             shown = [one for one in event.output if event.text not in one and not (event.place and line in one)]
             lines += [self._style(f"    {one}", dim=True) for one in shown if not one.startswith("$ ")]
