@@ -136,20 +136,20 @@ class Crew:
     def _look_up(self, ids: Collection[str]) -> None:
         """The orders of the files as they are now, by remembered hashes and tool versions."""
         for id in ids:
-            if id in self._keys:
-                self.known[id] = self._keys[id]
-                continue
-            work, keys = self.works[id], dict[str, str]()
-            try:
-                for need in self.needs[id]:
-                    if isinstance(found := self.known[need], UserError):
-                        raise found  # without its needs' keys it has none
-                    keys[need] = found.key
-                taken = taken_as_it_is(work, self.root, self.artifacts, self._stop)
-                folder = folder_of(work, self.root)
-                self.known[id] = order(work, taken, folder, needs=keys, kit=self.shop.kit, fresh=False)
-            except UserError as exc:
-                self.known[id] = exc  # judged in the copy: the folder around the original may mislead a tool
+            self.known[id] = self._keys[id] if id in self._keys else self._ordered(id)
+
+    def _ordered(self, id: str) -> Order | UserError:
+        """One of these orders, when those of its needs are known."""
+        work, keys = self.works[id], dict[str, str]()
+        try:
+            for need in self.needs[id]:
+                if isinstance(found := self.known[need], UserError):
+                    raise found  # without its needs' keys it has none
+                keys[need] = found.key
+            taken = taken_as_it_is(work, self.root, self.artifacts, self._stop)
+            return order(work, taken, folder_of(work, self.root), needs=keys, kit=self.shop.kit, fresh=False)
+        except UserError as exc:
+            return exc  # judged in the copy: the folder around the original may mislead a tool
 
     def _settle(self) -> None:
         """Those whose key is green, by their records; those that lost theirs by the results themselves."""
@@ -176,8 +176,9 @@ class Crew:
                     self._record(id, made, time.time(), Author())
 
     def _restored(self, id: str) -> Made | None:
-        ordered = self.known[id]
-        assert isinstance(ordered, Order)
+        ordered, known = self._ordered(id), self.known[id]
+        if isinstance(ordered, UserError) or isinstance(known, UserError) or ordered.key != known.key:
+            return None  # the files change right now: what counts is what is copied
         if (held := try_lock(self.artifacts.lock_path(ordered.key))) is None:
             return None  # it will be waited for when it is its turn
         making = Making(self.shop, self.works[id], {})
