@@ -6,6 +6,7 @@ from tests.daemon.world import ARTIFACT, World, spec
 
 from atoll.model.errors import Refused
 from atoll.model.records import TaskRecord
+from atoll.model.spec import Freeze
 from atoll.model.state import Author
 from atoll.model.wire import DeployRequest, Draft, RecordsRequest, RollbackRequest, StopRequest, UpRequest
 
@@ -109,6 +110,21 @@ def test_going_back_is_never_asked_nor_is_starting_again_what_was_let_in() -> No
         begun = await world.environment.up(UpRequest(drafts=drafts, author=ADA))
         assert [operation.service for operation in begun.operations] == ["orders"]
         assert begun.refused["catalog"].id == "gate-shut"
+
+    world.run(scenario)
+
+
+def test_up_is_never_frozen_and_what_changes_nothing_needs_no_leave() -> None:
+    world = World()
+    world.freezes = (Freeze(first="2020-01-01", last="2099-12-31"),)
+
+    async def scenario() -> None:
+        request = UpRequest(drafts=(Draft(spec=spec(), artifact=ARTIFACT),), author=ADA)
+        assert [plan.refused for plan in await world.environment.plan(request)] == [None]
+        begun = await world.environment.up(request)
+        assert begun.refused == {}
+        await world.ended(begun.operations[0])
+        assert (await world.deploy(spec())).phase == "unchanged"
 
     world.run(scenario)
 

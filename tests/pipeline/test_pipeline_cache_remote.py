@@ -386,6 +386,7 @@ def test_a_server_that_is_gone_and_a_bucket_that_is_not_there_are_told(s3: Fleet
     gone = Fleet(cleaned, remote("s3://builds?endpoint=http://127.0.0.1:9&region=us-east-1"))
     assert gone.get("one", OTHER)[0] is None
     assert len(gone.told) == 1
+    assert gone.told[0].endswith(": error sending request")
 
 
 def test_a_server_that_never_answers_is_given_up(s3: Fleet, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,13 @@ import pytest
 import yaml
 from junitparser import xunit2
 
+from atoll.model.command import Command
 from atoll.model.records import CiPlan, PlannedTask, TaskResult, Undeclared, ci_result
+from atoll.model.spec import Build, EnvironmentSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.task import Task
 from atoll.pipeline.report.folding import folded, system
 from atoll.pipeline.report.junit import junit
-from atoll.pipeline.report.mask import masked, masker, spelled
+from atoll.pipeline.report.mask import masked, masker, secret_values, spelled
 from atoll.pipeline.report.matrix import github, gitlab, jobs
 from atoll.pipeline.report.summary import summary
 
@@ -149,6 +152,25 @@ def test_no_secret_is_in_what_was_printed_however_it_is_spelled() -> None:
     assert shown.tasks[0].output == "GET ?t=***\nBasic ***\n*** and ***\n"
     assert shown.tasks[0].reason == "exit code 1 near ***"
     assert "line two" not in junit(shown)
+
+
+def test_secrets_are_the_values_of_what_builds_and_tasks_of_services_and_libraries_are_passed() -> None:
+    def spec(name: str, *passed: str) -> ServiceSpec:
+        return ServiceSpec(name=name, run=Command(shell="x"), build=Build(passed=passed))
+
+    workspace = WorkspaceSpec(
+        name="shop",
+        root="/ws",
+        environment=EnvironmentSpec(),
+        services={"orders": spec("orders", "NPM_TOKEN", "UNSET")},
+        libraries={"money": spec("money", "INDEX")},
+        tasks={"orders": (Task(name="test", steps=(), passed=("KEY",), inherit=("MODE",)),)},
+    )
+    environ = {"NPM_TOKEN": "npm_123", "INDEX": "user:pw", "KEY": "k3y-", "MODE": "debug", "HOME": "/root"}
+    found = secret_values(workspace, environ)
+    assert {"npm_123", "user:pw", "user%3Apw", "k3y-"} <= set(found)
+    assert not {"debug", "/root"} & set(found)
+    assert [len(each) for each in found] == sorted((len(each) for each in found), reverse=True)
 
 
 # --- matrices

@@ -18,7 +18,7 @@ from atoll.model.state import Intent
 from atoll.ports import Change
 from atoll.store import database, schema
 from atoll.store.sqlite import SqliteStore
-from atoll.testing.store_suite import a_release, events
+from atoll.testing.store_suite import a_release, a_task_record, events
 
 
 async def made(state: Path) -> sqlite3.Connection:
@@ -57,6 +57,19 @@ async def test_opening_a_current_database_does_not_load_alembic(tmp_path: Path) 
         [sys.executable, "-c", program, str(tmp_path)], env=env, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+async def test_a_database_of_an_older_version_is_migrated_with_what_is_in_it(tmp_path: Path) -> None:
+    raw = await made(tmp_path)
+    raw.execute("DROP TABLE task_records")
+    raw.execute("UPDATE alembic_version SET version_num = '0002'")
+    raw.close()
+    store = SqliteStore(tmp_path)
+    await store.lead()
+    await store.commit(Change(puts=(a_task_record(),)))
+    saved = await store.load()
+    await store.close()
+    assert (saved.records, [release.n for release in saved.releases]) == ((a_task_record(),), [7])
 
 
 async def test_a_database_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:

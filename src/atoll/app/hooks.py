@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.kept import Kept
+    from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
@@ -73,6 +75,9 @@ class EnvironmentPlaces:
 class AppHooks:
     """See the module."""
 
+    def __init__(self) -> None:
+        self._open: list[Kept] = []
+
     def places(self, root: Path, environment: str) -> EnvironmentPlaces:
         """Reads nothing but names."""
         from atoll.workspace.places import Places
@@ -98,6 +103,7 @@ class AppHooks:
         services: Sequence[str],
         tell: Callable[[Progress], None],
         stop: threading.Event | None = None,
+        say: Say = lambda _: None,
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed, side by side, unless `stop` is set meanwhile."""
         import asyncio
@@ -107,10 +113,12 @@ class AppHooks:
 
         specs = [workspace.services[name] for name in services]
         own = namespace(os.environ)
+        # Somebody who edits makes a result each second that nobody will ask for again.
+        kept = None if stop is not None else self._kept(places, workspace, own, say)
 
         async def building() -> Mapping[str, Artifact | BuildFailed]:
             work = asyncio.create_task(
-                build_all(specs, _site(places), workspace=workspace, namespace=own, on_progress=tell)
+                build_all(specs, _site(places), workspace=workspace, namespace=own, on_progress=tell, kept=kept)
             )
             while stop is not None and not work.done():
                 await asyncio.wait([work], timeout=_STOPPED_WITHIN_S)
@@ -128,26 +136,58 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
+        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
-        at = places.at
-        return asyncio.run(ci.plan(lambda: load(at.root, at.environment), _site(places), asked, say))
+        workspace = load(places.at.root, places.environment)
+        kept = self._kept(places, workspace, ci.own(asked), say)
+        keys = keyed(self.premises(places, places.at.root))
+        return asyncio.run(ci.plan(lambda: workspace, _site(places), asked, say, kept, keys))
 
     def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run what is affected and not green."""
         import asyncio
 
         from atoll.pipeline import ci
+        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
+        workspace = load(places.at.root, places.environment)
+        kept = self._kept(places, workspace, ci.own(asked), say)
+        keys = keyed(self.premises(places, places.at.root))
+        return asyncio.run(ci.perform(lambda: workspace, _site(places), asked, tell, say, kept, keys))
+
+    def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
+        """Files are read when something changed."""
+        from atoll.pipeline.keys import Premises
+
+        def read(looked: set[str]) -> WorkspaceSpec:
+            from atoll.workspace.loader import load
+
+            return load(root, places.environment, looked)
+
         at = places.at
-        return asyncio.run(ci.perform(lambda: load(at.root, at.environment), _site(places), asked, tell, say))
+        return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
 
     def records(self, places: EnvironmentPlaces) -> Records:
         """What ran in this workspace on this machine."""
         from atoll.pipeline.records import Records
 
         return Records(places.at.records)
+
+    def _kept(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, namespace: str, say: Say) -> Kept:
+        """The cache of one call of builds; `finish` closes it, so that uploads go on while a deploy does."""
+        from atoll.pipeline.kept import Kept
+
+        at = places.at
+        kept = Kept(at.cache, workspace.cache, workspace=at.root, namespace=namespace, tell=say)
+        self._open.append(kept)
+        return kept
+
+    def finish(self, *, hurry: bool) -> None:
+        """What is still being kept and sent."""
+        while self._open:
+            self._open.pop().close(hurry=hurry)
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
@@ -210,12 +250,17 @@ class AppHooks:
             keeper.shutdown(timeout_s=30.0)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
-        """What this machine cannot give."""
-        if not any(spec.own_network for spec in workspace.services.values()):
-            return ()  # nearly always, and without an import
-        from atoll.app.checks import unable
+        """What services ask for and will not get: of this machine, or of the files that they are built of."""
+        found: list[Problem] = []
+        if any(spec.folder != spec.root for spec in workspace.services.values()):  # something lies above it
+            from atoll.pipeline.neighbours import without_members
 
-        return unable(workspace)
+            found += without_members(workspace)
+        if any(spec.own_network for spec in workspace.services.values()):
+            from atoll.app.checks import unable
+
+            found += unable(workspace)
+        return found
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What needs no daemon."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.workspace.names import Names
@@ -79,6 +80,7 @@ class Hooks(Protocol[_Places]):
         services: Sequence[str],
         tell: Callable[[Progress], None],
         stop: threading.Event | None = None,
+        say: Say = lambda _: None,
     ) -> Mapping[str, Artifact | BuildFailed]:
         """Build what changed of these services, side by side; one that fails does not stop the others.
 
@@ -92,6 +94,10 @@ class Hooks(Protocol[_Places]):
 
     def ci(self, places: _Places, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run tasks that are affected and not green; a failure is in the result. Raises like `ci_plan`."""
+        ...
+
+    def premises(self, places: _Places, root: Path) -> Premises:
+        """What the keys of all tasks are reckoned from (`pipeline.keys`). Imports nothing heavy."""
         ...
 
     def records(self, places: _Places) -> Records:
@@ -141,4 +147,8 @@ class Hooks(Protocol[_Places]):
 
     def verify_cache(self, places: _Places, *, plan: bool) -> CacheChecked:
         """Read all of it, and drop what is damaged. Raises UserError, Conflict."""
+        ...
+
+    def finish(self, *, hurry: bool) -> None:
+        """The end of the command: wait, within limits, for what goes on behind it. `hurry`: it was told to end."""
         ...

@@ -50,7 +50,16 @@ def run(hooks: Hooks[Any], argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow must not end a deploy on a Latin-1 terminal
     signal.signal(signal.SIGTERM, _told_to_end)
-    session = Session(hooks)
+    code = TERMINATED
+    try:
+        code = _run(Session(hooks), args)
+        return code
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            hooks.finish(hurry=code >= INTERRUPTED)
+
+
+def _run(session: Session, args: Sequence[str]) -> int:
     try:
         if COMPLETING in os.environ:
             return _complete(session)

@@ -65,7 +65,7 @@ def builds_shown(session: Session) -> Iterator[Callable[[Progress], None]]:
             rows[progress.name] = progress
             if progress.phase in {"building", "waiting"}:
                 since.setdefault(progress.name, time.monotonic())
-            if progress.phase == "done":
+            if progress.phase == "done" or (progress.phase == "cached" and progress.label):
                 out.print(unmarked(_build_line(progress)))
 
         yield tell
@@ -77,6 +77,8 @@ def _build_line(progress: Progress) -> str:
         case "building":
             text = f"building: {progress.label}"
         case "fetching":
+            text = progress.label
+        case "cached" if progress.label:
             text = progress.label
         case "waiting":
             text = "another process builds the same; waiting for it"

@@ -50,7 +50,9 @@ def remote(text: str) -> Remote:
         raise ValueError("must hold neither user nor password: S3 finds its credentials in the environment")
     if text.startswith("s3:"):
         if (found := _S3.fullmatch(text)) is None:
-            raise ValueError('must name a bucket, such as "s3://bucket/prefix"')
+            raise ValueError(
+                'must name a bucket (3 to 63 lower-case letters, digits, dots, hyphens): "s3://bucket/prefix"'
+            )
         settings = {}
         for part in filter(None, (found["query"] or "").split("&")):
             if (setting := _SETTING.fullmatch(part)) is None:

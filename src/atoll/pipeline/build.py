@@ -6,6 +6,7 @@ from atoll.model.errors import BuildFailed
 from atoll.model.spec import ServiceSpec, WorkspaceSpec
 from atoll.model.state import Artifact
 from atoll.model.task import BUILD, task_id
+from atoll.pipeline.kept import Kept
 from atoll.pipeline.order import build_of, works_of
 from atoll.pipeline.progress import Progress
 from atoll.pipeline.work import Crew, Site, failure_of
@@ -20,6 +21,7 @@ async def build_all(
     jobs: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     told: Callable[[str], None] = lambda _: None,
+    kept: Kept | None = None,
 ) -> Mapping[str, Artifact | BuildFailed]:
     """Build every service that is not built yet, and what its build needs; return each one's artifact or why it has none.
 
@@ -33,6 +35,7 @@ async def build_all(
         jobs: builds at one time, >= 1; None is one a CPU.
         on_progress: called on the event loop, often; must not block.
         told: takes sentences that a person must know although nothing failed.
+        kept: results of other runs and machines; None does without.
 
     Raises:
         UserError: the artifacts folder cannot be used at all.
@@ -41,7 +44,7 @@ async def build_all(
     works = {**(works_of(workspace) if workspace else {}), **builds}
     for spec in specs:
         on_progress(Progress(service=spec.name, phase="hashing"))
-    with Crew(works, site, namespace=namespace, on_progress=on_progress, told=told) as crew:
+    with Crew(works, site, namespace=namespace, on_progress=on_progress, told=told, kept=kept) as crew:
         await crew.look(builds)
         await crew.run(builds, jobs=jobs, results=True)
         results: dict[str, Artifact | BuildFailed] = {}

@@ -5,7 +5,7 @@ The command line shows what these return. Needs no daemon.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import msgspec
@@ -16,6 +16,8 @@ from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_re
 from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.audit import Audit
+from atoll.pipeline.kept import Kept
+from atoll.pipeline.keys import Keyed
 from atoll.pipeline.making import Made
 from atoll.pipeline.namespace import namespace
 from atoll.pipeline.order import trouble_of, works_of
@@ -35,9 +37,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""  # of the results, as `pipeline.namespace` takes it; "" is told from the CI system's variables
 
 
-async def plan(load: Callable[[], WorkspaceSpec], site: Site, asked: Asked, told: Callable[[str], None]) -> CiPlan:
+async def plan(
+    load: Callable[[], WorkspaceSpec],
+    site: Site,
+    asked: Asked,
+    told: Callable[[str], None],
+    kept: Kept | None = None,
+    keys: Mapping[str, Keyed | UserError] | None = None,
+) -> CiPlan:
     """What would run and why, in the order of its beginning; what is cached last. Raises UserError like `perform`."""
-    with Crew(works_of(load()), site, namespace=_own(asked), told=told) as crew:
+    with Crew(works_of(load()), site, namespace=own(asked), told=told, kept=kept, keys=keys) as crew:
         wanted, unaffected = await _select(crew, asked)
         todo = crew.todo(wanted)
         took = crew.durations()
@@ -63,6 +72,8 @@ async def perform(
     asked: Asked,
     on_progress: Callable[[Progress], None],
     told: Callable[[str], None],
+    kept: Kept | None = None,
+    keys: Mapping[str, Keyed | UserError] | None = None,
 ) -> CiResult:
     """Run what is affected and not green.
 
@@ -74,19 +85,23 @@ async def perform(
         asked: which of them, and how.
         on_progress: called on the event loop, often; must not block.
         told: takes sentences that a person must know although nothing failed.
+        kept: results of other runs and machines; None does without.
+        keys: those of the files as they are now, where somebody knows them.
 
     Raises:
         NotFound: for a name that is none.
         UserError: the artifacts folder cannot be used at all, or nothing can be audited here.
     """
-    began, own, workspace = time.monotonic(), _own(asked), load()
+    began, whose, workspace = time.monotonic(), own(asked), load()
     with ExitStack() as aside:
         audit = None
         if asked.audit:  # nothing of it replaces a result that somebody uses, nor stands for a run without strace
             site = aside.enter_context(_aside(site))
-            audit = Audit(workspace, site.artifacts)
+            audit, kept = Audit(workspace, site.artifacts), None
         works = works_of(workspace)
-        crew = aside.enter_context(Crew(works, site, namespace=own, on_progress=on_progress, told=told, audit=audit))
+        crew = aside.enter_context(
+            Crew(works, site, keys=keys, namespace=whose, on_progress=on_progress, told=told, kept=kept, audit=audit)
+        )
         wanted, unaffected = await _select(crew, asked)
         await crew.run(wanted, jobs=asked.jobs, fail_fast=asked.fail_fast)
         shown = [id for id in crew.made if id in wanted or not crew.made[id].cached]
@@ -96,7 +111,7 @@ async def perform(
             seconds=time.monotonic() - began,
             saved_s=sum(made.seconds for made in crew.made.values() if made.cached),
             unaffected=unaffected,
-            namespace=own,
+            namespace=whose,
             author=crew.author,
         )
 
@@ -115,7 +130,8 @@ def _aside(site: Site) -> Iterator[Site]:
         place.drop(stage)
 
 
-def _own(asked: Asked) -> str:
+def own(asked: Asked) -> str:
+    """The namespace of a run. Raises UserError for one by hand that cannot be one."""
     return namespace(os.environ, asked.namespace)
 
 

@@ -27,6 +27,7 @@ from atoll.pipeline.audit import Audit
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
+from atoll.pipeline.kept import Found, Kept, anywhere, shared
 from atoll.pipeline.key import Manifest
 from atoll.pipeline.lock import Lock, lock
 from atoll.pipeline.order import Kit, Order, Work, files_of, folder_of, order, trouble_of
@@ -56,6 +57,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
     why: Callable[[Work, Manifest], str]  # what is not as it was when the task last passed; blocking
     on_progress: Callable[[Progress], None]
     began: float  # time.monotonic()
+    kept: Kept | None = None  # results of other runs and machines; None does without
     audit: Audit | None = None  # whether what tasks read is looked at
 
 
@@ -68,6 +70,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     failure: BuildFailed | None = None
     manifest: Manifest | None = None  # when it ran
     cached: bool = False
+    source: str = ""  # of a cached one that was not here: the cache, or the address of a remote one
     why: str = ""  # why it ran, or was not run at all
     seconds: float = 0.0  # of the last attempt; of a cached one of the run that it stands for
     attempts: int = 1
@@ -133,6 +136,8 @@ class Making:
                 turn = held.enter_context(await self.turn(ordered.key))
                 if not self.again and (record := await self.thread(lambda: self.find(ordered.key))):
                     return self.tell("cached", cached(record))
+                if found := await self.thread(lambda: self.restore(ordered)):
+                    return self.tell("cached", restored(found), label=f"from {found.source}")
                 why = await self.thread(lambda: self.shop.why(self.work, ordered.manifest))
                 self.made = msgspec.structs.replace(self.made, why=why)
                 begun = time.monotonic()
@@ -190,6 +195,17 @@ class Making:
     def find(self, key: str) -> Record | None:
         """A result that we may use. Key locked."""
         return self.artifacts.find(key, believed=self.shop.believed)
+
+    def restore(self, ordered: Order) -> Found | None:
+        """A result that another run or machine made, complete here now. Key locked."""
+        if self.shop.kept is None or self.again or not shared(self.work):
+            return None
+
+        def complete(digest: str, size_bytes: int, seconds: float, attempts: int) -> Record:
+            return self.record(ordered, digest, size_bytes, seconds, attempts)
+
+        where = anywhere(self.work, ordered)
+        return self.shop.kept.restore(self.artifacts, ordered.key, complete, anywhere=where, stop=self.stop)
 
     async def turn(self, key: str, *, shared: bool = False) -> Lock:
         """The key's lock; somebody else who does the same is waited for."""
@@ -315,7 +331,15 @@ class Making:
     def finish(self, ordered: Order, folder: Path, seconds: float) -> Artifact:
         """Make it read-only and complete."""
         digest, size_bytes = seal(folder, matcher(self.work.spec.build.outputs), self.stop)
-        builder = ordered.plan.builder
+        record = self.record(ordered, digest, size_bytes, seconds, self.made.attempts)
+        self.artifacts.finish(record)
+        if self.shop.kept is not None and shared(self.work):
+            self.shop.kept.keep(record, anywhere=anywhere(self.work, ordered))
+        return record.artifact
+
+    def record(self, ordered: Order, digest: str, size_bytes: int, seconds: float, attempts: int) -> Record:
+        """What is known of the result, which lies in its folder."""
+        folder, builder = self.artifacts.folder(ordered.key), ordered.plan.builder
         at_run: dict[str, str] = {}
         if self.work.task.name == BUILD:
             at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
@@ -327,19 +351,16 @@ class Making:
             path=os.fspath(folder),
             command_env=at_run,
         )
-        self.artifacts.finish(
-            Record(
-                artifact=artifact,
-                manifest=ordered.manifest,
-                service=self.work.spec.name,
-                size_bytes=size_bytes,
-                seconds=seconds,
-                wall=time.time(),
-                attempts=self.made.attempts,
-                namespace=self.shop.namespace,
-            )
+        return Record(
+            artifact=artifact,
+            manifest=ordered.manifest,
+            service=self.work.spec.name,
+            size_bytes=size_bytes,
+            seconds=seconds,
+            wall=time.time(),
+            attempts=attempts,
+            namespace=self.shop.namespace,
         )
-        return artifact
 
     # --- telling --------------------------------------------------------------------------------------------------
 
@@ -402,6 +423,11 @@ def cached(record: Record) -> Made:
         seconds=record.seconds,
         attempts=record.attempts,
     )
+
+
+def restored(found: Found) -> Made:
+    """A result that was elsewhere."""
+    return msgspec.structs.replace(cached(found.record), source=found.source)
 
 
 def taken_as_it_is(work: Work, root: Path, artifacts: Artifacts, stop: threading.Event) -> tuple[Input, ...]:

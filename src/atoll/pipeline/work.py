@@ -9,7 +9,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from atoll.model.state import Author
 from atoll.model.task import BUILD
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
 from atoll.pipeline.audit import Audit
+from atoll.pipeline.kept import Kept, shared
 from atoll.pipeline.key import Manifest, differences
+from atoll.pipeline.keys import Keyed
 from atoll.pipeline.lock import try_lock
-from atoll.pipeline.making import Made, Making, Shop, cached, taken_as_it_is
+from atoll.pipeline.making import Made, Making, Shop, cached, restored, taken_as_it_is
 from atoll.pipeline.namespace import TRUSTED, readable
 from atoll.pipeline.order import Order, Work, folder_of, kit, order
 from atoll.pipeline.progress import Phase, Progress
@@ -34,6 +37,7 @@ from atoll.pipeline.records import Records
 from atoll.pipeline.run import settle
 
 WHY_SHOWN = 3  # sentences of what changed; the rest is counted
+ASKED_AT_ONCE = 16  # questions to the cache: a remote's answer takes some ten milliseconds
 FIRST_RUN = "its first run"
 
 
@@ -54,9 +58,11 @@ class Crew:
         works: Mapping[str, Work],
         site: Site,
         *,
+        keys: Mapping[str, Keyed | UserError] | None = None,
         namespace: str = TRUSTED,
         on_progress: Callable[[Progress], None] = lambda _: None,
         told: Callable[[str], None] = lambda _: None,
+        kept: Kept | None = None,
         audit: Audit | None = None,
     ) -> None:
         """For the tasks `works`, all of the workspace by their ids.
@@ -64,14 +70,19 @@ class Crew:
         Args:
             works: what may be done.
             site: where.
+            keys: those of the files as they are now, where somebody knows them; the others are reckoned.
             namespace: whose results these are; trusted ones are believed, too.
             on_progress: called on the event loop, often; must not block.
             told: takes sentences that a person must know although nothing failed.
+            kept: results of other runs and machines; None does without. Who made it closes it.
             audit: what looks at what tasks read, where that is wanted.
         """
         self.works, self.root, self._told = works, site.root, told
         self.needs = {id: tuple(work.needs.values()) for id, work in works.items()}
-        self.known: dict[str, Order | UserError] = {}  # as the files are now; what could not be told, with the reason
+        self._keys = keys or {}
+        self.known: dict[
+            str, Order | Keyed | UserError
+        ] = {}  # as the files are now; what could not be told, with the reason
         self.made: dict[str, Made] = {}
         self.author = Author()
         self.artifacts = Artifacts(site.artifacts.resolve())
@@ -89,6 +100,7 @@ class Crew:
             why=self.why,
             on_progress=on_progress,
             began=time.monotonic(),
+            kept=kept,
             audit=audit,
         )
 
@@ -124,17 +136,20 @@ class Crew:
     def _look_up(self, ids: Collection[str]) -> None:
         """The orders of the files as they are now, by remembered hashes and tool versions."""
         for id in ids:
-            work, keys = self.works[id], dict[str, str]()
-            try:
-                for need in self.needs[id]:
-                    if isinstance(found := self.known[need], UserError):
-                        raise found  # without its needs' keys it has none
-                    keys[need] = found.key
-                taken = taken_as_it_is(work, self.root, self.artifacts, self._stop)
-                folder = folder_of(work, self.root)
-                self.known[id] = order(work, taken, folder, needs=keys, kit=self.shop.kit, fresh=False)
-            except UserError as exc:
-                self.known[id] = exc  # judged in the copy: the folder around the original may mislead a tool
+            self.known[id] = self._keys[id] if id in self._keys else self._ordered(id)
+
+    def _ordered(self, id: str) -> Order | UserError:
+        """One of these orders, when those of its needs are known."""
+        work, keys = self.works[id], dict[str, str]()
+        try:
+            for need in self.needs[id]:
+                if isinstance(found := self.known[need], UserError):
+                    raise found  # without its needs' keys it has none
+                keys[need] = found.key
+            taken = taken_as_it_is(work, self.root, self.artifacts, self._stop)
+            return order(work, taken, folder_of(work, self.root), needs=keys, kit=self.shop.kit, fresh=False)
+        except UserError as exc:
+            return exc  # judged in the copy: the folder around the original may mislead a tool
 
     def _settle(self) -> None:
         """Those whose key is green, by their records; those that lost theirs by the results themselves."""
@@ -147,6 +162,31 @@ class Crew:
             if keys[id] in there and (found := self._found(keys[id])) is not None:
                 self.made[id] = made = cached(found)
                 self._record(id, made, found.wall, Author())
+        self._from_cache([id for id in keys if id not in self.made])
+
+    def _from_cache(self, ids: Collection[str]) -> None:
+        """Those that keep nothing and passed elsewhere: what they need does not have to be there to know that."""
+        asked = [id for id in ids if shared(self.works[id]) and not self.works[id].task.outputs]
+        if self.shop.kept is None or not asked:
+            return
+        with ThreadPoolExecutor(ASKED_AT_ONCE, "cache") as pool:
+            for id, made in zip(asked, pool.map(self._restored, asked), strict=True):
+                if made is not None:
+                    self.made[id] = made
+                    self._record(id, made, time.time(), Author())
+
+    def _restored(self, id: str) -> Made | None:
+        ordered, known = self._ordered(id), self.known[id]
+        if isinstance(ordered, UserError) or isinstance(known, UserError) or ordered.key != known.key:
+            return None  # the files change right now: what counts is what is copied
+        if (held := try_lock(self.artifacts.lock_path(ordered.key))) is None:
+            return None  # it will be waited for when it is its turn
+        making = Making(self.shop, self.works[id], {})
+        making.stop = self._stop
+        with held, suppress(OSError):  # a disk that is full will be told when it is its turn
+            if found := making.restore(ordered):
+                return restored(found)
+        return None
 
     def _found(self, key: str) -> Record | None:
         """The result of that key, if it is there, complete, and to be believed."""
@@ -247,8 +287,9 @@ class Crew:
                 made = cached(found) if (found := self._found(made.key)) else None
             if made is None:
                 self.made.pop(id, None)
-                todo.add(id)
-                needed.update(self.needs[id])
+                if id in wanted or id in needed:  # else only what is green needs it
+                    todo.add(id)
+                    needed.update(self.needs[id])
             else:
                 self.made[id] = made
         return todo
@@ -273,6 +314,8 @@ class Crew:
             self.author = self._provenance.of(self.works[id].spec)
             if not made.cached:
                 self._record(id, made, time.time(), self.author)
+            elif made.source:  # here nothing knows of it yet; who made it, and when, it does not say
+                self._record(id, made, time.time(), Author())
 
         await settle(asyncio.get_running_loop().run_in_executor(None, work))
 

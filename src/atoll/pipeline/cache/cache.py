@@ -66,28 +66,17 @@ class _Job(msgspec.Struct, frozen=True):
 
 
 def opened(
-    root: Path,
-    spec: CacheSpec,
-    *,
-    workspace: Path,
-    namespace: str,
-    environ: Mapping[str, str],
-    tell: Callable[[str], None],
+    root: Path, remote: Remote | None, *, workspace: Path, namespace: str, tell: Callable[[str], None]
 ) -> "Cache":
     """The cache of a run.
 
     Args:
         root: its folder on this machine.
-        spec: what atoll.toml says.
+        remote: the cache that machines share, by `remote_of`.
         workspace: the folder that a relative remote is relative to.
         namespace: the run's, by `pipeline.namespace`.
-        environ: ATOLL_CACHE is the address of the remote, or "off"; it counts before atoll.toml's.
         tell: called with a line that a person should read, from any thread.
-
-    Raises:
-        UserError: ATOLL_CACHE is no address.
     """
-    remote = remote_of(spec, environ)
     patient = None
     if remote is not None:
         try:

@@ -81,7 +81,7 @@ def _said(exc: Exception) -> Trouble:
     if status is not None:
         said = f"it answers {status[1].strip()}{f' ({code[1]})' if code else ''}"
     else:
-        said = text.partition("HTTP error: ")[2] or text
+        said = (text.partition("HTTP error: ")[2] or text).partition(" Debug source:")[0]
     for name in _SECRETS:
         if secret := os.environ.get(name):
             said = said.replace(secret, "***")
