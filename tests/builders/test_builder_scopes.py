@@ -216,6 +216,58 @@ def test_a_service_that_is_its_own_context_has_no_scope(tmp_path: Path) -> None:
     assert sliced(spec(), tmp_path).scope is None, "no member: nothing tells"
 
 
+def test_a_service_below_a_member_is_of_that_member(tmp_path: Path) -> None:
+    """Two services of one package: the second lies in a folder of its own, as `atoll init` puts it."""
+    write(tmp_path, files_of("npm"))
+    cut = sliced(spec("services/orders/services/worker", context="../../../.."), tmp_path)
+    assert paths(cut) == held("npm")
+
+
+def test_a_file_between_a_member_and_the_member_around_it_goes_in(tmp_path: Path) -> None:
+    files = files_of("npm")
+    files["services/package.json"] = "{}"
+    files["services/rates.json"] = "{}"
+    files["services/orders/build.js"] += '\nrequire("../rates");\n'
+    write(tmp_path, files)
+    assert "services/rates.json" in paths(sliced(spec(), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("husky && patch-package", None),
+        ("make everything", "package.json runs `make everything` at an install, which may read anything"),
+    ],
+)
+def test_what_an_install_of_npm_runs_at_the_top_is_understood_or_everything_goes_in(
+    tmp_path: Path, script: str, why: str | None
+) -> None:
+    files = {**files_of("npm"), "patches/isarray+2.0.5.patch": ""}
+    files["package.json"] = files["package.json"].replace("husky || true", script)
+    write(tmp_path, files)
+    cut = sliced(spec(), tmp_path)
+    assert cut.scope is not None
+    assert cut.scope.why.get(".") == why
+    assert "patches/isarray+2.0.5.patch" in paths(cut)
+    vouched = sliced(spec(shared=("README.md",)), tmp_path)
+    assert "packages/mail/index.js" not in paths(vouched), "somebody has said what else is read"
+
+
+def test_projects_and_archives_beside_a_uv_workspace_go_in_and_stay_beside_it(tmp_path: Path) -> None:
+    files = files_of("uv")
+    package = '[[package]]\nname = "{0}"\nversion = "1"\nsource = {{ {1} }}\n\n'
+    files["uv.lock"] = files["uv.lock"].replace(
+        '{ name = "money" },\n]\n\n[package.metadata]\nrequires-dist = [{ name = "money"',
+        '{ name = "money" },\n    { name = "side" },\n    { name = "wheel" },\n]\n\n[package.metadata]\nrequires-dist = [{ name = "money"',
+    ).replace('[[package]]\nname = "six"', package.format("side", 'directory = "other/side"')
+              + package.format("wheel", 'path = "wheels/wheel.whl"') + '[[package]]\nname = "six"')  # fmt: skip
+    files |= {"other/side/pyproject.toml": "", "wheels/wheel.whl": "", "wheels/else.whl": ""}
+    write(tmp_path, files)
+    cut = sliced(spec(), tmp_path)
+    assert paths(cut) == held("uv") | {"other/side/pyproject.toml", "wheels/wheel.whl"}
+    assert 'members = ["libs/money", "services/orders"]' in cut.rewritten["pyproject.toml"]
+
+
 # --- what is particular to a language ------------------------------------------------------------------------------
 
 GO = {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.workspace.names import Names
@@ -97,6 +98,13 @@ class PretendHooks:
                 built[name] = Artifact(key=f"key-{name}", digest="d", builder="command", platform="linux", path="/x")
         return built
 
+    def premises(self, places: Places, root: Path) -> Premises:
+        from atoll.pipeline.keys import Premises
+
+        home = places.socket.parent
+        read = self.load(root, "local")
+        return Premises(root, home / "artifacts", home / "toolchains", home / "snapshot", "local", lambda _: read)
+
     def ci_plan(self, places: Places, asked: Asked, say: Callable[[str], None]) -> CiPlan:
         from atoll.model.records import CiPlan, PlannedTask
 
@@ -104,6 +112,7 @@ class PretendHooks:
             PlannedTask(task="orders.build", runs=True, why="main.go changed", key="k1", expected_s=3.0),
             PlannedTask(task="orders.test", runs=True, why="orders.build changed", key="k2", needs=("orders.build",)),
             PlannedTask(task="orders.lint", runs=False, key="k3", expected_s=2.5),
+            *(PlannedTask(task=f"{name}.test", runs=True, why="no go") for name in asked.named if name == "catalog"),
         )
         return CiPlan(tasks=tasks, unaffected=3)
 

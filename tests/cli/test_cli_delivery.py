@@ -74,6 +74,17 @@ def test_a_draft_brings_keys_and_records_where_the_environment_requires_somethin
     assert after.override_gate == "a test"
 
 
+def test_what_cannot_be_told_is_not_let_in_without_a_reason(atoll, daemon: Served, shop: Path) -> None:
+    (shop / "atoll.toml").write_text(f'{SERVICES}require = ["test"]\n')
+    done = atoll("deploy", "catalog")
+    assert (done.returncode, "what catalog.test would run with cannot be told\n  why: no go" in done.stderr) == (
+        2,
+        True,
+    )
+    assert deployed(daemon) == []
+    assert atoll("deploy", "catalog", "--override-gate", "no go here").returncode == 0
+
+
 # --- records
 
 

@@ -43,7 +43,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "events": ("events",),
     "releases": ("releases", "orders"),
     "graph": ("graph",),
+    "affected": ("affected",),
     "why": ("why", "orders"),
+    "why-task": ("why", "orders.build"),
     "explain": ("explain", "bug"),
     "doctor": ("doctor",),
     "exec": ("exec", "orders", "--", "true"),
@@ -133,7 +135,7 @@ def test_init_prints_what_the_schema_says(tmp_path: Path, environ: dict[str, str
 
 
 def test_every_command_that_prints_json_has_its_shape_and_a_call_above() -> None:
-    shapes = {name.replace("-", " ") for name in OUTPUTS} - {"plan", "ci plan", "secret plan", "error"}
+    shapes = {name.replace("-", " ") for name in OUTPUTS} - {"plan", "ci plan", "secret plan", "why task", "error"}
     assert set(with_json()) == shapes
     assert {*CALLS, "init", "dev"} == set(
         OUTPUTS

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from atoll.model.errors import BuildFailed, NotFound
+from atoll.model.errors import BuildFailed, NotFound, UserError
 from atoll.model.records import CiResult, TaskResult
 from atoll.model.state import Artifact
 from atoll.pipeline import ci
 from atoll.pipeline.build import build_all
 from atoll.pipeline.ci import Asked
+from atoll.pipeline.keys import Keyed, Premises, keyed
 from atoll.pipeline.records import Records
 from atoll.workspace.loader import load
 
@@ -37,11 +38,19 @@ class Bench:
         known = Asked(named=named, **asked)
         site = self.workshop.site
         tell = self.workshop.progress.append
-        return await ci.perform(lambda: load(self.workshop.root), site, known, tell, self.said.append)
+        return await ci.perform(lambda: load(self.workshop.root), site, known, tell, self.said.append, keys=self.keys())
 
     def plan(self, *named: str, **asked: object):
         known = Asked(named=named, **asked)
-        return asyncio.run(ci.plan(lambda: load(self.workshop.root), self.workshop.site, known, self.said.append))
+        site, said = self.workshop.site, self.said.append
+        return asyncio.run(ci.plan(lambda: load(self.workshop.root), site, known, said, keys=self.keys()))
+
+    def keys(self) -> Mapping[str, Keyed | UserError]:
+        root, site = self.workshop.root, self.workshop.site
+        snapshot = site.artifacts.parent / "snapshot"
+        return keyed(
+            Premises(root, site.artifacts, site.toolchains, snapshot, "local", lambda looked: load(root, looked=looked))
+        )
 
 
 @pytest.fixture

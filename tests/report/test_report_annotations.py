@@ -10,7 +10,8 @@ from atoll.pipeline.report.annotations import MOST, Annotation, Resolve, annotat
 COPY = "/var/lib/atoll/shop-1a2b/artifacts/0123456789abcdef0123456789abcdef01234567"
 FILES = {
     "services/orders/main.go", "services/orders/main_test.go", "services/orders/app.py", "services/orders/tests/test_app.py",
-    "services/orders/src/a.ts", "services/orders/src/main/java/Main.java", "services/orders/src/main.rs",
+    "services/orders/src/a.ts",
+    "services/orders/src/[id].ts", "services/orders/src/main/java/Main.java", "services/orders/src/main.rs",
     "services/orders/server.js", "services/orders/test/server.test.js", "libs/money/money.py",
 }  # fmt: skip
 
@@ -40,6 +41,7 @@ TOOLS = {
     ),
     "tsc": ("src/a.ts(3,5): error TS2322: Type 'string' is not 'number'.\n",
             [("src/a.ts", 3, 5, "TS2322: Type 'string' is not 'number'.")]),
+    "tsc, of a route with a parameter": ("src/[id].ts:1:2 - error TS1: x\n", [("src/[id].ts", 1, 2, "TS1: x")]),
     "tsc, pretty": (
         "\x1b[96msrc/a.ts\x1b[0m:\x1b[93m3\x1b[0m:\x1b[93m5\x1b[0m - \x1b[91merror\x1b[0m\x1b[90m TS2322: \x1b[0mType x\n",
         [("src/a.ts", 3, 5, "TS2322: Type x")],

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
+    from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
@@ -135,22 +136,38 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
+        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say)
-        return asyncio.run(ci.plan(lambda: workspace, _site(places), asked, say, kept))
+        keys = keyed(self.premises(places, places.at.root))
+        return asyncio.run(ci.plan(lambda: workspace, _site(places), asked, say, kept, keys))
 
     def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run what is affected and not green."""
         import asyncio
 
         from atoll.pipeline import ci
+        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say)
-        return asyncio.run(ci.perform(lambda: workspace, _site(places), asked, tell, say, kept))
+        keys = keyed(self.premises(places, places.at.root))
+        return asyncio.run(ci.perform(lambda: workspace, _site(places), asked, tell, say, kept, keys))
+
+    def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
+        """Files are read when something changed."""
+        from atoll.pipeline.keys import Premises
+
+        def read(looked: set[str]) -> WorkspaceSpec:
+            from atoll.workspace.loader import load
+
+            return load(root, places.environment, looked)
+
+        at = places.at
+        return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
 
     def records(self, places: EnvironmentPlaces) -> Records:
         """What ran in this workspace on this machine."""
@@ -233,12 +250,17 @@ class AppHooks:
             keeper.shutdown(timeout_s=30.0)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
-        """What this machine cannot give."""
-        if not any(spec.own_network for spec in workspace.services.values()):
-            return ()  # nearly always, and without an import
-        from atoll.app.checks import unable
+        """What services ask for and will not get: of this machine, or of the files that they are built of."""
+        found: list[Problem] = []
+        if any(spec.folder != spec.root for spec in workspace.services.values()):  # something lies above it
+            from atoll.pipeline.neighbours import without_members
 
-        return unable(workspace)
+            found += without_members(workspace)
+        if any(spec.own_network for spec in workspace.services.values()):
+            from atoll.app.checks import unable
+
+            found += unable(workspace)
+        return found
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What needs no daemon."""

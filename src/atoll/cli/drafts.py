@@ -64,13 +64,14 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
     return Drafts(ready, failures)
 
 
-def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts) -> Drafts:
+def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts, *, overridden: bool = False) -> Drafts:
     """The same drafts with what a gate asks for: the keys of all tasks of the service, and this machine's records of them.
 
-    One whose keys cannot be told is none. Costs nothing where the environment requires nothing.
+    One whose keys cannot be told is none, unless the gate is `overridden`. Costs nothing where nothing is required.
     """
     from msgspec.structs import replace
 
+    from atoll.model.task import BUILD
     from atoll.pipeline.ci import Asked
 
     ready, failures = dict(drafts.ready), dict(drafts.failures)
@@ -81,7 +82,9 @@ def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts) -> Draft
         known = records.passed([task.key for task in planned if task.key])
     for name, draft in drafts.ready.items():
         mine = {task.task.partition(".")[2]: task for task in planned if task.task.partition(".")[0] == name}
-        if untold := next((task for task in mine.values() if not task.key), None):
+        required = {task: mine[task] for task in workspace.environment.require if task in mine}
+        untold = next((task for task in required.values() if not task.key), None)
+        if untold and not overridden:
             del ready[name]
             failures[name] = Failed(
                 f"{name} is not deployed: what {untold.task} would run with cannot be told",
@@ -90,9 +93,8 @@ def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts) -> Draft
                 id="gate-shut",
             )
             continue
-        keys = {task: each.key for task, each in mine.items()} | {"build": draft.artifact.key}
-        asked = {keys[task] for task in workspace.environment.require if task in keys}
-        found = tuple(known[key] for key in sorted(asked & known.keys()))
+        keys = {task: each.key for task, each in mine.items() if each.key} | {BUILD: draft.artifact.key}
+        found = tuple(known[key] for key in sorted({task.key for task in required.values()} & known.keys()))
         ready[name] = replace(draft, tasks=keys, records=found)
     return Drafts(ready, failures)
 

@@ -37,7 +37,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "events": "Show the ledger: what happened, who did it.",
         "releases": "Show a service's releases, newest first.",
         "graph": "Show who calls whom, and which stores and topics they use.",
-        "why": "Explain why a service or a release is as it is.",
+        "affected": "Show the services whose files are not those that passed last.",
+        "why": "Explain why a service, a release or a task is as it is.",
         "explain": "Explain an error by its id: what it means, its causes and their fixes.",
         "doctor": "Check this machine and the environment.",
     },
@@ -61,6 +62,7 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 # its own command does, `dev` whatever its files will say.
 READING = frozenset(
     {
+        "affected",
         "check",
         "status",
         "logs",

@@ -37,7 +37,7 @@ _BUILDS = (0, 1, 2, 3, 4, 5, 6, 7, 130, 143)
 _LOOKS = (0, 1, 2, 7)
 _CODES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys(
-        ("init", "check", "graph", "schema", "completion", "version", "help", "eject", "explain"), _OFFLINE
+        ("init", "check", "graph", "schema", "completion", "version", "help", "eject", "explain", "affected"), _OFFLINE
     ),
     **dict.fromkeys(("up", "deploy"), _BUILDS),
     "dev": (0, 1, 2, 4, 6, 7, 130, 143),
@@ -67,6 +67,7 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "logs": ("events", "why"),
     "events": ("logs", "releases"),
     "releases": ("rollback", "why"),
+    "affected": ("why", "graph", "deploy"),
     "why": ("explain", "logs", "releases", "doctor"),
     "explain": ("why", "doctor"),
     "doctor": ("check", "status"),

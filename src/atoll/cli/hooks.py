@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.workspace.names import Names
@@ -93,6 +94,10 @@ class Hooks(Protocol[_Places]):
 
     def ci(self, places: _Places, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run tasks that are affected and not green; a failure is in the result. Raises like `ci_plan`."""
+        ...
+
+    def premises(self, places: _Places, root: Path) -> Premises:
+        """What the keys of all tasks are reckoned from (`pipeline.keys`). Imports nothing heavy."""
         ...
 
     def records(self, places: _Places) -> Records:

@@ -45,6 +45,7 @@ from atoll.model.wire import (
     WhyView,
 )
 from atoll.model.wire_signals import SignalsView
+from atoll.pipeline.explain import TaskWhy
 from atoll.ports import LogLine
 
 if TYPE_CHECKING:
@@ -82,6 +83,23 @@ class EjectOutput(msgspec.Struct, frozen=True, kw_only=True):
     to: str = "ejected"  # the folder
     files: tuple[str, ...] = ()  # paths in it
     left: Mapping[str, tuple[str, ...]] = {}  # service -> what is not carried over, in sentences
+
+
+class AffectedTask(msgspec.Struct, frozen=True):
+    """A task whose key is not the last one that passed."""
+
+    task: str  # "build", "test"
+    key: str  # of the files as they are; "" when it cannot be told, and with --since
+    passed: str  # the key that passed last; "" when none did, and with --since
+    why: tuple[str, ...]  # what changed, a short sentence each
+
+
+class AffectedOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A service, and what of it is affected."""
+
+    service: str
+    affected: bool  # false only with --all
+    tasks: tuple[AffectedTask, ...] = ()
 
 
 class RemovedOutput(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +168,9 @@ OUTPUTS: Mapping[str, Output] = {
     "events": Output(Event, "The ledger.", stream=True),
     "releases": Output(list[ReleaseView], "Newest first."),
     "graph": Output(Graph, "From the files; with SERVICE what has to do with it."),
+    "affected": Output(list[AffectedOutput], "Each affected service; with --all every service. Needs no daemon."),
     "why": Output(WhyView, "One service or release."),
+    "why-task": Output(TaskWhy, "One task (`atoll why orders.test`)."),
     "explain": Output(list[Page], "The page of ID, or all of them. Needs no workspace."),
     "doctor": Output(list[DoctorView], "Each check; the exit code is 1 when one is bad."),
     "exec": Output(ExecView, "How the command ended; the exit code is the command's own."),
@@ -183,6 +203,7 @@ def schema(name: str) -> dict[str, Any]:
     title = {
         "plan": "atoll COMMAND --plan --json",
         "secret-plan": "atoll secret COMMAND --plan --json",
+        "why-task": "atoll why TASK --json",
         "error": "atoll COMMAND --json",
     }
     line = " One a line." if output.stream else ""

@@ -28,11 +28,9 @@ def unmet(
     """
     if keys is None:
         return [f"nobody said which tasks {service} has, and with which keys"]
-    return [
-        said
-        for task in require
-        if task in keys and (said := _missing(task_id(service, task), keys[task], records := list(records)))
-    ]
+    known = list(records)
+    mine = {task: keys[task] for task in require if task in keys}
+    return [said for task, key in mine.items() if (said := _missing(task_id(service, task), key, known))]
 
 
 def _missing(task: str, key: str, records: Iterable[TaskRecord]) -> str:

@@ -5,7 +5,7 @@ The command line shows what these return. Needs no daemon.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import msgspec
@@ -17,6 +17,7 @@ from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.audit import Audit
 from atoll.pipeline.kept import Kept
+from atoll.pipeline.keys import Keyed
 from atoll.pipeline.making import Made
 from atoll.pipeline.namespace import namespace
 from atoll.pipeline.order import trouble_of, works_of
@@ -42,9 +43,10 @@ async def plan(
     asked: Asked,
     told: Callable[[str], None],
     kept: Kept | None = None,
+    keys: Mapping[str, Keyed | UserError] | None = None,
 ) -> CiPlan:
     """What would run and why, in the order of its beginning; what is cached last. Raises UserError like `perform`."""
-    with Crew(works_of(load()), site, namespace=own(asked), told=told, kept=kept) as crew:
+    with Crew(works_of(load()), site, namespace=own(asked), told=told, kept=kept, keys=keys) as crew:
         wanted, unaffected = await _select(crew, asked)
         todo = crew.todo(wanted)
         took = crew.durations()
@@ -71,6 +73,7 @@ async def perform(
     on_progress: Callable[[Progress], None],
     told: Callable[[str], None],
     kept: Kept | None = None,
+    keys: Mapping[str, Keyed | UserError] | None = None,
 ) -> CiResult:
     """Run what is affected and not green.
 
@@ -83,6 +86,7 @@ async def perform(
         on_progress: called on the event loop, often; must not block.
         told: takes sentences that a person must know although nothing failed.
         kept: results of other runs and machines; None does without.
+        keys: those of the files as they are now, where somebody knows them.
 
     Raises:
         NotFound: for a name that is none.
@@ -96,7 +100,7 @@ async def perform(
             audit, kept = Audit(workspace, site.artifacts), None
         works = works_of(workspace)
         crew = aside.enter_context(
-            Crew(works, site, namespace=whose, on_progress=on_progress, told=told, kept=kept, audit=audit)
+            Crew(works, site, keys=keys, namespace=whose, on_progress=on_progress, told=told, kept=kept, audit=audit)
         )
         wanted, unaffected = await _select(crew, asked)
         await crew.run(wanted, jobs=asked.jobs, fail_fast=asked.fail_fast)

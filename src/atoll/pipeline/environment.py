@@ -8,6 +8,8 @@ fetched from and through, not what is made.
 import fnmatch
 from collections.abc import Iterable, Mapping
 
+USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"  # of a caller that has none
+
 # Why each may pass. A trailing * stands for any ending; matched exactly otherwise.
 PASSED: Mapping[str, str] = {
     "PATH": "where tools are; which ones are found is in the key",
@@ -86,9 +88,14 @@ def build_environment(outer: Mapping[str, str], declared: Mapping[str, str], tem
         declared: `build.env`; wins over what is passed.
         temporary: a private folder for temporary files.
     """
-    env = {name: value for name, value in outer.items() if _fits(name, PASSED) and not _fits(name, KEPT_AWAY)}
-    env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+    env = {name: value for name, value in outer.items() if passes(name)}
+    env.setdefault("PATH", USUAL_PATH)
     return {**env, "LANG": "C.UTF-8", "SOURCE_DATE_EPOCH": EPOCH, "TMPDIR": temporary, **declared}
+
+
+def passes(name: str) -> bool:
+    """Whether a variable of the caller's environment reaches builds."""
+    return _fits(name, PASSED) and not _fits(name, KEPT_AWAY)
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:

@@ -7,8 +7,10 @@ fits decides. Pure; called by `inputs`, `ignore` and `build`.
 
 import re
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 EVERYTHING = ("**",)
+_WILD = frozenset("*?[\\")  # in a part of a pattern: it is no mere name
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -21,6 +23,27 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
         return next((keep for keep, regex in reversed(rules) if regex.match(path)), False)
 
     return meant
+
+
+def bases(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The files and folders below which all lies that the patterns can mean, none within another; "" is everything."""
+    found: set[str] = set()
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            continue
+        fixed: list[str] = []
+        for part in pattern.removeprefix("./").strip("/").split("/"):
+            if part in ("", ".", "..") or not _WILD.isdisjoint(part):
+                break
+            fixed.append(part)
+        found.add("/".join(fixed))
+    return tuple(base for base in sorted(found) if not _within(base, found))
+
+
+def _within(base: str, others: AbstractSet[str]) -> bool:
+    if base and "" in others:
+        return True
+    return any(base[:at] in others for at, char in enumerate(base) if char == "/")
 
 
 def _regex(pattern: str) -> re.Pattern[str]:

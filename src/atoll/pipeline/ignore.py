@@ -82,9 +82,7 @@ def above(folder: Path, root: Path) -> Ignore:
 
     A service in a folder that is itself ignored is meant to be built all the same: it starts with no rules.
     """
-    top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
-    if top is None:
-        top = root if folder.is_relative_to(root) else folder
+    top = top_of(folder, root)
     rules = Ignore()
     place = top
     for part in ("", *folder.relative_to(top).parts):
@@ -93,3 +91,11 @@ def above(folder: Path, root: Path) -> Ignore:
             return Ignore().within(os.fspath(folder))
         rules = rules.within(os.fspath(place))
     return rules
+
+
+def top_of(folder: Path, root: Path) -> Path:
+    """Where the rules that hold in `folder` begin: see `above`."""
+    top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+    if top is None:
+        top = root if folder.is_relative_to(root) else folder
+    return top

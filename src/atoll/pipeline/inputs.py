@@ -17,12 +17,12 @@ from typing import Literal
 import msgspec
 
 from atoll.model.errors import UserError
-from atoll.pipeline.globs import EVERYTHING, matcher
+from atoll.pipeline.globs import EVERYTHING, bases, matcher
 from atoll.pipeline.ignore import NEVER, Ignore, above
+from atoll.pipeline.stamps import RACY_NS
 
 Kind = Literal["file", "program", "link"]
 CHUNK_BYTES = 1 << 20
-RACY_NS = 2_000_000_000  # a file touched so shortly before it was hashed may change again with equal times (git's racy)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 TRIES = 5  # to copy a file that is being written
 
@@ -74,42 +74,60 @@ def select(
     base = os.fspath(folder)
     found: list[Entry] = []
     try:
-        for path, item in _walk(base, above(folder, root), os.fspath(artifacts) if artifacts else ""):
+        for path, item in _walk(base, above(folder, root), os.fspath(artifacts) if artifacts else "", bases(patterns)):
             if path in skip or not meant(path):
                 continue
-            _check_name(path)
             status = item.stat(follow_symlinks=False)
-            if stat.S_ISLNK(status.st_mode):
-                _check_link(base, path)
-                kind: Kind = "link"
-            elif stat.S_ISREG(status.st_mode):
-                kind = "program" if status.st_mode & 0o111 else "file"
-            else:
-                continue  # sockets and pipes are no source
-            found.append(Entry(path, kind, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)))
-    except PermissionError as exc:
-        raise UserError(
-            f"{exc.filename} cannot be read", str(exc.strerror), "make it readable", id="file-unreadable"
-        ) from exc
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        if folder.is_dir():
-            raise UserError(f"{base} changed while it was read", str(exc), "build again", id="inputs-changed") from exc
-        raise UserError(
-            f"there is no folder {base}", "a service is built from its folder", "check out the files", id="no-inputs"
-        ) from exc
-    if not found and tuple(patterns) != EVERYTHING:
-        shown = ", ".join(patterns)
-        raise UserError(
-            "the service has no inputs",
-            f"[build] inputs = {shown} means no file",
-            "correct the patterns",
-            id="no-inputs",
-        )
+            if kind := kind_of(base, path, status.st_mode):
+                found.append(Entry(path, kind, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)))
+    except OSError as exc:
+        if trouble := walk_trouble(exc, base):
+            raise trouble from exc
+        raise
+    if not found:
+        refuse_nothing(patterns)
     found.sort(key=lambda entry: entry.path)
     return found
 
 
-def _walk(base: str, rules: Ignore, artifacts: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def kind_of(base: str, path: str, mode: int) -> Kind | None:
+    """What the file at `path` of the folder `base` is as an input; None for sockets and pipes, which are no source.
+
+    Raises UserError for one that cannot be an input.
+    """
+    _check_name(path)
+    if stat.S_ISLNK(mode):
+        check_link(base, path)
+        return "link"
+    if not stat.S_ISREG(mode):
+        return None
+    return "program" if mode & 0o111 else "file"
+
+
+def walk_trouble(exc: OSError, base: str) -> UserError | None:
+    """What a person should know of an error while the folder `base` was walked; None when it is of no known kind."""
+    if isinstance(exc, PermissionError):
+        return UserError(f"{exc.filename} cannot be read", str(exc.strerror), "make it readable", id="file-unreadable")
+    if not isinstance(exc, (FileNotFoundError, NotADirectoryError)):
+        return None
+    if os.path.isdir(base):
+        return UserError(f"{base} changed while it was read", str(exc), "build again", id="inputs-changed")
+    return UserError(
+        f"there is no folder {base}", "a service is built from its folder", "check out the files", id="no-inputs"
+    )
+
+
+def refuse_nothing(patterns: Sequence[str]) -> None:
+    """Raise UserError when no file was found, although the patterns were written by somebody who meant some."""
+    if tuple(patterns) != EVERYTHING:
+        shown = ", ".join(patterns)
+        why = f"[build] inputs = {shown} means no file"
+        raise UserError("the service has no inputs", why, "correct the patterns", id="no-inputs")
+
+
+def _walk(base: str, rules: Ignore, artifacts: str, reach: Sequence[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every file that lies in the folder at or below a path of `reach`, or may, and that git does not ignore."""
+    narrow = "" not in reach
     todo = [("", rules)]
     while todo:
         prefix, here = todo.pop()
@@ -121,9 +139,14 @@ def _walk(base: str, rules: Ignore, artifacts: str) -> Iterator[tuple[str, os.Di
                 if here.ignores(f"{base}/{prefix}{item.name}", folder=folder):
                     continue
                 if folder:
-                    todo.append((f"{prefix}{item.name}/", here.within(item.path)))
+                    if not narrow or _leads(f"{prefix}{item.name}/", reach):
+                        todo.append((f"{prefix}{item.name}/", here.within(item.path)))
                 else:
                     yield prefix + item.name, item
+
+
+def _leads(folder: str, reach: Sequence[str]) -> bool:
+    return any(f"{each}/".startswith(folder) or folder.startswith(f"{each}/") for each in reach)
 
 
 def _check_name(path: str) -> None:
@@ -135,8 +158,8 @@ def _check_name(path: str) -> None:
         ) from exc
 
 
-def _check_link(base: str, path: str) -> None:
-    """A link must stay within the folder, both as written and as it resolves now: the copy has nothing else."""
+def check_link(base: str, path: str) -> None:
+    """Raise UserError for a link out of the folder: it must stay within, both as written and as it resolves now: the copy has nothing else."""
     target = os.readlink(os.path.join(base, path))
     written = os.path.normpath(os.path.join(os.path.dirname(path), target))
     real = os.path.realpath(os.path.join(base, path))
@@ -231,6 +254,11 @@ def copy(
             target.chmod(0o755 if entry.kind == "program" else 0o644)
         inputs.append(Input(entry.path, entry.kind, content))
     return tuple(inputs)
+
+
+def read_content(file: Path, stop: threading.Event) -> str | None:
+    """The SHA-256 of a file; None when it is gone. Raises UserError when it cannot be read or keeps changing, and Stopped."""
+    return _read(file, None, stop)
 
 
 def _read(source: Path, target: Path | None, stop: threading.Event) -> str | None:

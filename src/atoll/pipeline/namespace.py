@@ -8,13 +8,10 @@ own policies guard.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from atoll.model.errors import UserError
 
 TRUSTED = "trusted"
 VARIABLE = "ATOLL_NAMESPACE"
@@ -54,6 +51,8 @@ def namespace(environ: Mapping[str, str], asked: str = "") -> str:
     if chosen := asked or environ.get(VARIABLE, ""):
         if _NAME.fullmatch(chosen):
             return chosen
+        from atoll.model.errors import UserError  # `atoll affected` comes through here
+
         raise UserError(
             f"'{chosen}' cannot be a namespace",
             "it is the name of a folder in caches: at most 63 lower-case letters, digits, dots and hyphens",
@@ -105,6 +104,8 @@ def _github(environ: Mapping[str, str]) -> str:
 
 def _event(path: str) -> Any:
     """GitHub's document of what happened; None when there is none that can be read."""
+    import json
+
     try:
         with Path(path).open("rb") as file:
             return json.loads(file.read(_MAX_EVENT_BYTES))

@@ -19,10 +19,10 @@ from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import EVERYTHING
-from atoll.pipeline.inputs import Input, select
+from atoll.pipeline.inputs import Entry, Input, select
 from atoll.pipeline.key import Manifest, key_of
 from atoll.pipeline.provide import Shelf
-from atoll.pipeline.scope import Scoped, scoped
+from atoll.pipeline.scope import Scoped, cut, scope_of
 from atoll.pipeline.toolchains import Chosen, Toolchains, asked_language
 from atoll.pipeline.tools import Tools, this_platform
 
@@ -157,12 +157,25 @@ def files_of(work: Work, root: Path, artifacts: Path) -> Scoped:
         skip=OURS,
         artifacts=artifacts,
     )
-    if work.spec.build.context == "." and work.spec.folder != work.spec.root:
+    return narrowed(work, found if is_alone(work) else [entry for entry in found if not is_ours(entry.path)], folder)
+
+
+def is_alone(work: Work) -> bool:
+    """Whether nothing but the service lies in the folder: a repository's top, or a context above it, holds others', too."""
+    return work.spec.build.context == "." and work.spec.folder != work.spec.root
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file is a run description, of whichever service."""
+    return path.rpartition("/")[2] in OURS
+
+
+def narrowed(work: Work, found: list[Entry], folder: Path, names: frozenset[str] | None = None) -> Scoped:
+    """What goes in of the files of the context `folder` that `patterns_of` means; `names` are their paths."""
+    if is_alone(work) or (work.task.name != BUILD and work.task.inputs != EVERYTHING):
         return Scoped(found)
-    theirs = [entry for entry in found if entry.path.rpartition("/")[2] not in OURS]
-    if work.task.name != BUILD and work.task.inputs != EVERYTHING:
-        return Scoped(theirs)
-    return scoped(work.service, theirs, folder)
+    scope = scope_of(work.service, names or frozenset(entry.path for entry in found), folder)
+    return Scoped(found) if scope is None else cut(work.service, found, folder, scope)
 
 
 def patterns_of(work: Work) -> tuple[str, ...]:

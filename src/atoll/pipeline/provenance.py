@@ -57,10 +57,15 @@ def _actor() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def git_environment() -> dict[str, str]:
+    """Variables for git, such that it looks at the folder that it is told of, writes nothing, and speaks English."""
+    env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return {**env, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+
+
 def _git(root: Path, deadline: float, *arguments: str) -> str | None:
     """What git printed; None when it failed, is not there or took too long."""
-    env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    env |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    env = git_environment()
     argv = ("git", "-c", "core.fsmonitor=false", "-C", os.fspath(root), *arguments)
     try:
         process = subprocess.Popen(

@@ -2,34 +2,28 @@
 
 `work` writes it; atoll affected, `why`, gates and reports read it. It is history and cache: no result depends on it
 (results have completion records of their own, see `artifacts`), so a damaged file is put aside and begun anew. Blocking;
-one object may be used from several threads.
+one object may be used from several threads. `atoll affected` comes through here when nothing changed: what only others
+need is imported where it is used.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
-
-from atoll.model.errors import UserError
-from atoll.model.records import GREEN, TaskRecord
-from atoll.model.state import Author
-from atoll.pipeline.artifacts import disk_trouble
-from atoll.pipeline.key import Manifest
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
+
+    from atoll.model.errors import UserError
+    from atoll.model.records import TaskRecord
+    from atoll.pipeline.key import Manifest
 
 T = TypeVar("T")
 
@@ -99,15 +93,18 @@ class Records:
 
     def merge(self, records: Iterable[TaskRecord], namespace: str) -> int:
         """Take over what other machines recorded, as the namespace's; returns how many were new."""
-        return self._write([msgspec.structs.replace(each, namespace=namespace) for each in records], {})
+        from msgspec.structs import replace
+
+        return self._write([replace(each, namespace=namespace) for each in records], {})
 
     def renew(self, green: Mapping[str, TaskRecord], namespace: str) -> None:
         """Tasks whose files are as in an earlier run that passed, of their own or of a twin's: it is their last one now."""
+        from msgspec.structs import replace
 
         def work(db: sqlite3.Connection) -> None:
             with _transaction(db):
                 for task, record in green.items():
-                    own = msgspec.structs.replace(record, task=task, namespace=namespace)
+                    own = replace(record, task=task, namespace=namespace)
                     db.execute(_ADD, _row(own))
                     (run,) = db.execute(_WHICH, (task, own.wall, own.key, namespace)).fetchone()
                     db.execute(_LAST, (task, namespace, run, time.time()))
@@ -133,6 +130,10 @@ class Records:
         self._ask(work)
 
     def _write(self, records: Sequence[TaskRecord], manifests: Mapping[str, Manifest]) -> int:
+        import msgspec
+
+        from atoll.model.records import GREEN
+
         packed = [(key, time.time(), zlib.compress(msgspec.json.encode(each), 1)) for key, each in manifests.items()]
 
         def work(db: sqlite3.Connection) -> int:
@@ -175,6 +176,15 @@ class Records:
         )
         return {row[1]: _record(row) for row in rows}
 
+    def green_keys(self, namespaces: Collection[str] = TRUSTED) -> Mapping[str, tuple[str, float]]:
+        """Of the last run of each task that passed: its key, and how many seconds it took."""
+        rows = self._rows(
+            "SELECT greens.task, runs.key, runs.seconds FROM greens JOIN runs ON runs.id = greens.run"
+            " WHERE greens.namespace IN (SELECT value FROM json_each(?)) ORDER BY greens.wall",
+            (_listed(namespaces),),
+        )
+        return {task: (key, seconds) for task, key, seconds in rows}
+
     def passed(self, keys: Collection[str], namespaces: Collection[str] = TRUSTED) -> Mapping[str, TaskRecord]:
         """Key -> the last run with it that passed, of those namespaces. Keys that never passed are not in it."""
         rows = self._rows(
@@ -186,6 +196,10 @@ class Records:
 
     def manifest(self, key: str) -> Manifest | None:
         """What the key stands for; None when that was forgotten."""
+        import msgspec
+
+        from atoll.pipeline.key import Manifest
+
         for (packed,) in self._rows("SELECT manifest FROM manifests WHERE key = ?", (key,)):
             try:
                 return msgspec.json.decode(zlib.decompress(packed), type=Manifest)
@@ -195,6 +209,8 @@ class Records:
 
     def durations(self) -> Mapping[str, float]:
         """Task -> how long it takes, in seconds: the median of its last 5 runs that passed."""
+        from statistics import median
+
         rows = self._rows(
             "SELECT task, seconds FROM (SELECT task, seconds, row_number() OVER (PARTITION BY task ORDER BY wall DESC)"
             " AS nth FROM runs WHERE outcome IN ('passed', 'flaky')) WHERE nth <= ?",
@@ -245,6 +261,8 @@ class Records:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as exc:
+                from atoll.pipeline.artifacts import disk_trouble
+
                 raise disk_trouble(exc, self.path.parent) from exc
             db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             try:
@@ -263,6 +281,8 @@ class Records:
         with _transaction(db):
             version = _version(db)  # again: another process may just have done it
             if version > len(MIGRATIONS):
+                from atoll.model.errors import UserError
+
                 raise UserError(
                     f"{self.path} was written by a newer Atoll",
                     f"its schema is of version {version}, this Atoll knows {len(MIGRATIONS)}",
@@ -276,7 +296,10 @@ class Records:
 
     def _set_aside(self) -> None:
         """Move a damaged file out of the way, one process at a time: the next one meets a new file that is well."""
+        import fcntl
         import sqlite3
+
+        from atoll.pipeline.artifacts import disk_trouble
 
         self.close()
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
@@ -294,6 +317,8 @@ class Records:
 
     def _trouble(self, exc: sqlite3.DatabaseError) -> UserError:
         import sqlite3
+
+        from atoll.model.errors import UserError
 
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
@@ -350,6 +375,8 @@ def _damaged(exc: sqlite3.DatabaseError) -> bool:
 
 def _listed(values: Collection[str]) -> str:
     """Any number of values as one parameter."""
+    import json
+
     return json.dumps(list(values))
 
 
@@ -362,6 +389,9 @@ def _row(record: TaskRecord) -> tuple[Any, ...]:
 
 
 def _record(row: tuple[Any, ...]) -> TaskRecord:
+    from atoll.model.records import TaskRecord
+    from atoll.model.state import Author
+
     task, key, outcome, seconds, wall, attempts, digest, namespace, reason, actor, commit, commit_wall, dirty = row[
         1:14
     ]

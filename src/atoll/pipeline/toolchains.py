@@ -146,6 +146,13 @@ class Toolchains:
             reverse=True,
         )
 
+    def looked_at(self, toolchain: Toolchain) -> Iterator[str]:
+        """What `choose` depends on besides a project's files: programs that were asked, folders that may come to hold some."""
+        yield from self._versions
+        for pattern in self._patterns(toolchain):
+            wild = re.search(r"[*?[]", pattern)
+            yield os.path.dirname(pattern[: wild.start()]) if wild else pattern
+
     # --- looking ------------------------------------------------------------------------------------------------
 
     def _first(self, toolchain: Toolchain) -> Iterator[str]:
@@ -162,17 +169,20 @@ class Toolchains:
                         yield program
 
     def _in_places(self, toolchain: Toolchain) -> Iterator[str]:
+        for pattern in self._patterns(toolchain):
+            for folder in sorted(glob.glob(pattern)):
+                yield from _programs(os.path.join(folder, "bin"), toolchain.program)
+
+    def _patterns(self, toolchain: Toolchain) -> Iterator[str]:
         home = self._env.get("HOME", "~")
         for place in toolchain.places:
             variable, slash, rest = place.removeprefix("$").partition("/")
             if place.startswith("$"):
                 if not self._env.get(variable):
                     continue
-                pattern = glob.escape(self._env[variable]) + slash + rest
+                yield glob.escape(self._env[variable]) + slash + rest
             else:
-                pattern = glob.escape(home) + place[1:] if place.startswith("~") else place
-            for folder in sorted(glob.glob(pattern)):
-                yield from _programs(os.path.join(folder, "bin"), toolchain.program)
+                yield glob.escape(home) + place[1:] if place.startswith("~") else place
 
     def _version(self, toolchain: Toolchain, program: str) -> str:
         if program not in self._versions:

@@ -5,6 +5,7 @@ hour. Remembered answers only serve to look for an artifact that is there; what 
 """
 
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -48,6 +49,8 @@ class Tools:
         self._lock = threading.Lock()
         self._asked: dict[str, Answer] = {}  # in this run
         self._remembered: dict[str, Answer] | None = None
+        self.found: set[str] = set()  # programs that were looked up and found
+        self.oldest_wall = math.inf  # when the oldest of the answers was given that were used
 
     def find(self, name: str, declared: Mapping[str, str]) -> str | None:
         """The absolute path of a program."""
@@ -74,10 +77,12 @@ class Tools:
                 if tool.optional:
                     continue
                 raise UserError(f"{tool.name} is missing", "it is not on the PATH", tool.fix, id="tool-missing")
+            self.found.add(path)
             if not tool.version:
                 said[tool.name] = _file_identity(path)
                 continue
             answer = self._ask((path, *tool.version[1:]), folder, env, pins, fresh=fresh)
+            self.oldest_wall = min(self.oldest_wall, answer.wall)
             if not answer.error:
                 said[tool.name] = answer.text
             elif not tool.optional:

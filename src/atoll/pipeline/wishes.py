@@ -51,11 +51,24 @@ def wishes(spec: ServiceSpec, toolchain: Toolchain, root: Path) -> Iterator[Wish
         yield Wish(version=version, by="[build] tool", must=True)
         return
     folder = PurePosixPath(spec.folder)
+    for place, pin in _places(spec, toolchain):
+        if version := _pinned(root / place / pin.file, pin):
+            by = pin.file if place == folder else str(place / pin.file)
+            yield Wish(version=version, by=by, least=pin.least, must=pin.must)
+
+
+def pin_files(spec: ServiceSpec, toolchain: Toolchain, root: Path) -> list[Path]:
+    """The files that `wishes` looks at, whether they are there or not."""
+    if (spec.build.tool or "").partition("@")[0] == toolchain.name:
+        return []
+    return [root / place / pin.file for place, pin in _places(spec, toolchain)]
+
+
+def _places(spec: ServiceSpec, toolchain: Toolchain) -> Iterator[tuple[PurePosixPath, Pin]]:
+    folder = PurePosixPath(spec.folder)
     for place in (folder, *folder.parents):
         for pin in toolchain.pins:
-            if version := _pinned(root / place / pin.file, pin):
-                by = pin.file if place == folder else str(place / pin.file)
-                yield Wish(version=version, by=by, least=pin.least, must=pin.must)
+            yield place, pin
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
 from atoll.pipeline.audit import Audit
 from atoll.pipeline.kept import Kept, shared
 from atoll.pipeline.key import Manifest, differences
+from atoll.pipeline.keys import Keyed
 from atoll.pipeline.lock import try_lock
 from atoll.pipeline.making import Made, Making, Shop, cached, restored, taken_as_it_is
 from atoll.pipeline.namespace import TRUSTED, readable
@@ -57,6 +58,7 @@ class Crew:
         works: Mapping[str, Work],
         site: Site,
         *,
+        keys: Mapping[str, Keyed | UserError] | None = None,
         namespace: str = TRUSTED,
         on_progress: Callable[[Progress], None] = lambda _: None,
         told: Callable[[str], None] = lambda _: None,
@@ -68,6 +70,7 @@ class Crew:
         Args:
             works: what may be done.
             site: where.
+            keys: those of the files as they are now, where somebody knows them; the others are reckoned.
             namespace: whose results these are; trusted ones are believed, too.
             on_progress: called on the event loop, often; must not block.
             told: takes sentences that a person must know although nothing failed.
@@ -76,7 +79,10 @@ class Crew:
         """
         self.works, self.root, self._told = works, site.root, told
         self.needs = {id: tuple(work.needs.values()) for id, work in works.items()}
-        self.known: dict[str, Order | UserError] = {}  # as the files are now; what could not be told, with the reason
+        self._keys = keys or {}
+        self.known: dict[
+            str, Order | Keyed | UserError
+        ] = {}  # as the files are now; what could not be told, with the reason
         self.made: dict[str, Made] = {}
         self.author = Author()
         self.artifacts = Artifacts(site.artifacts.resolve())
@@ -130,17 +136,20 @@ class Crew:
     def _look_up(self, ids: Collection[str]) -> None:
         """The orders of the files as they are now, by remembered hashes and tool versions."""
         for id in ids:
-            work, keys = self.works[id], dict[str, str]()
-            try:
-                for need in self.needs[id]:
-                    if isinstance(found := self.known[need], UserError):
-                        raise found  # without its needs' keys it has none
-                    keys[need] = found.key
-                taken = taken_as_it_is(work, self.root, self.artifacts, self._stop)
-                folder = folder_of(work, self.root)
-                self.known[id] = order(work, taken, folder, needs=keys, kit=self.shop.kit, fresh=False)
-            except UserError as exc:
-                self.known[id] = exc  # judged in the copy: the folder around the original may mislead a tool
+            self.known[id] = self._keys[id] if id in self._keys else self._ordered(id)
+
+    def _ordered(self, id: str) -> Order | UserError:
+        """One of these orders, when those of its needs are known."""
+        work, keys = self.works[id], dict[str, str]()
+        try:
+            for need in self.needs[id]:
+                if isinstance(found := self.known[need], UserError):
+                    raise found  # without its needs' keys it has none
+                keys[need] = found.key
+            taken = taken_as_it_is(work, self.root, self.artifacts, self._stop)
+            return order(work, taken, folder_of(work, self.root), needs=keys, kit=self.shop.kit, fresh=False)
+        except UserError as exc:
+            return exc  # judged in the copy: the folder around the original may mislead a tool
 
     def _settle(self) -> None:
         """Those whose key is green, by their records; those that lost theirs by the results themselves."""
@@ -167,8 +176,9 @@ class Crew:
                     self._record(id, made, time.time(), Author())
 
     def _restored(self, id: str) -> Made | None:
-        ordered = self.known[id]
-        assert isinstance(ordered, Order)
+        ordered, known = self._ordered(id), self.known[id]
+        if isinstance(ordered, UserError) or isinstance(known, UserError) or ordered.key != known.key:
+            return None  # the files change right now: what counts is what is copied
         if (held := try_lock(self.artifacts.lock_path(ordered.key))) is None:
             return None  # it will be waited for when it is its turn
         making = Making(self.shop, self.works[id], {})

@@ -61,13 +61,18 @@ def find_root(start: Path) -> Path:
     return found
 
 
-def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
+def load(root: Path, environment: str = LOCAL, looked: set[str] | None = None) -> WorkspaceSpec:
     """The workspace at `root` for one environment.
+
+    `looked` gets the paths of the files that say which services and tasks there are and how they are built, and of those
+    that would if they were there; with a slash at its end a folder, of which the names of folders count.
 
     Raises InvalidWorkspace with every mistake of every file; NotFound for an environment that was not declared.
     """
     root = Path(root).resolve()
     files = _Files(root)
+    if looked is not None:
+        looked.add(str(root / WORKSPACE_FILE))
     top, _ = files.read(WORKSPACE_FILE, WORKSPACE)
     environments = {LOCAL, *_declared(files.raw.get(WORKSPACE_FILE, {}))}
     if environment not in environments and not files.errors:
@@ -82,7 +87,7 @@ def load(root: Path, environment: str = LOCAL) -> WorkspaceSpec:
     shared = known.shared(top.get("stores", {}))
     files.mistakes(WORKSPACE_FILE, known.mistakes)
     untold = unread(files.raw.get(WORKSPACE_FILE, {}), top) | (set(top.get("stores", {})) - set(shared))
-    found = find(root, top.get("services"), top.get("roots", ()))
+    found = find(root, top.get("services"), top.get("roots", ()), looked)
     files.add(found.problems)
     around = _Around(env, shared, untold, environment, environments)
     read = _services(files, found.places, around)

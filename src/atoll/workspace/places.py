@@ -5,13 +5,18 @@ sockets do not. Paths depend on the user, the workspace's folder, the environmen
 on nothing that differs between a terminal, cron and ssh: else two of them would not find the same daemon.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import stat
 from hashlib import blake2s
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from atoll.model.errors import UserError
+if TYPE_CHECKING:
+    from atoll.model.catalogue.ids import ErrorId
+    from atoll.model.errors import UserError
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
 _LONGEST_SOCKET = len("/daemon.sock.new")
@@ -39,8 +44,13 @@ class Places:
 
     @property
     def records(self) -> Path:
-        """What became of tasks, and the snapshot of the work tree, shared by all environments; the pipeline makes it."""
+        """What became of tasks, shared by all environments; the pipeline makes it."""
         return self.workspace / "records.db"
+
+    @property
+    def snapshot(self) -> Path:
+        """What the work tree looked like the last time, shared by all environments; the pipeline makes it."""
+        return self.workspace / "snapshot"
 
     @property
     def cache(self) -> Path:
@@ -68,7 +78,7 @@ class Places:
         top = run_home()
         folder = top / _digest(f"{self.root}\0{self.environment}", 4)
         if len(os.fsencode(folder)) + _LONGEST_SOCKET > MAX_SOCKET_BYTES:
-            raise UserError(
+            raise _user_error(
                 f"{folder} is too long a path for sockets",
                 f"the kernel takes {MAX_SOCKET_BYTES} bytes",
                 "set ATOLL_RUN to a shorter folder",
@@ -118,7 +128,7 @@ def data_home() -> Path:
     try:
         return Path.home() / ".local/share/atoll"
     except RuntimeError as exc:
-        raise UserError("no home folder to keep data in", str(exc), "set ATOLL_HOME", id="folder-unusable") from exc
+        raise _user_error("no home folder to keep data in", str(exc), "set ATOLL_HOME", id="folder-unusable") from exc
 
 
 def run_home() -> Path:
@@ -139,7 +149,7 @@ def _chosen(variable: str) -> Path | None:
     if not value:
         return None
     if not Path(value).is_absolute():
-        raise UserError(
+        raise _user_error(
             f"{variable} must be an absolute path, not '{value}'",
             "",
             f"such as {variable}=$PWD/{value}",
@@ -168,7 +178,7 @@ def _make(folder: Path, mode: int, *, parents: bool = False, ours: bool = True) 
                 folder.chmod(stat.S_IMODE(there.st_mode) | mode)
     except OSError as exc:
         why = exc.strerror or str(exc)
-        raise UserError(
+        raise _user_error(
             f"{folder} cannot be made",
             why,
             "set ATOLL_HOME and ATOLL_RUN to folders that you may write",
@@ -183,7 +193,7 @@ def _refuse_foreign(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as exc:
-        raise UserError(
+        raise _user_error(
             f"{folder} cannot be used for sockets",
             exc.strerror or str(exc),
             "set ATOLL_RUN to a folder of yours",
@@ -199,9 +209,15 @@ def _refuse_foreign(folder: Path) -> None:
         why = "others may write to it"
     else:
         return
-    raise UserError(
+    raise _user_error(
         f"{folder} cannot be used for sockets",
         why,
         "remove it, or set ATOLL_RUN to a folder of yours",
         id="folder-unusable",
     )
+
+
+def _user_error(what: str, why: str, fix: str, *, id: ErrorId) -> UserError:
+    from atoll.model.errors import UserError  # every command comes through this module, and few of them fail here
+
+    return UserError(what, why, fix, id=id)

@@ -32,8 +32,14 @@ class Found(NamedTuple):
     absent: bool
 
 
-def find(workspace: Path, services: Sequence[str] | None, roots: Sequence[Root]) -> Found:
-    """The folders of every root, then the workspace's own: a root within the workspace has what lies in it."""
+def find(
+    workspace: Path, services: Sequence[str] | None, roots: Sequence[Root], looked: set[str] | None = None
+) -> Found:
+    """The folders of every root, then the workspace's own: a root within the workspace has what lies in it.
+
+    `looked` gets the paths on which the answer rests, as `service_folders` says.
+    """
+    looked = set() if looked is None else looked
     known: dict[str, Place] = {}  # by real path
     problems: list[Problem] = []
     absent = False
@@ -41,16 +47,19 @@ def find(workspace: Path, services: Sequence[str] | None, roots: Sequence[Root])
         at = _normal(root.path)
         base = workspace / at
         if at == "." or not base.is_dir():
+            looked.add(str(base))
             problems.append(_unfit(root, f"roots[{index}]", base))
             absent = absent or at != "."
             continue
-        folders, wrong = service_folders(base, root.services or DEFAULT_SERVICES, declared=False)
+        folders, wrong = service_folders(base, root.services or DEFAULT_SERVICES, declared=False, looked=looked)
         problems += [replace(problem, file=posixpath.join(at, problem.file)) for problem in wrong]
         if not folders:
             problems.append(_empty(root, f"roots[{index}]"))
         for folder in folders:
             known.setdefault(os.path.realpath(base / folder), Place(_normal(posixpath.join(at, folder)), at))
-    folders, wrong = service_folders(workspace, services or DEFAULT_SERVICES, declared=services is not None)
+    folders, wrong = service_folders(
+        workspace, services or DEFAULT_SERVICES, declared=services is not None, looked=looked
+    )
     for folder in folders:
         known.setdefault(os.path.realpath(workspace / folder), Place(folder, "."))
     return Found(sorted(known.values()), problems + wrong, absent)

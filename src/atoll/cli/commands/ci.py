@@ -11,6 +11,7 @@ from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
 
 if TYPE_CHECKING:
+    from atoll.model.records import CiResult
     from atoll.pipeline.ci import Asked
 
 TASK_FAILED = 3
@@ -89,10 +90,15 @@ def command(
       atoll ci --junit junit.xml --summary summary.md
       atoll ci --plan --format github >> "$GITHUB_OUTPUT"
     """
-    from atoll.pipeline.ci import Asked
+    from atoll.cli.ci_report import Reports
 
     if form and not plan:
         raise click.UsageError("--format says how --plan prints; add --plan", click.get_current_context())
+    reports = Reports(session, junit, summary, annotate=not no_annotations)
+    if not (named or everything or kinds or audit or plan) and (done := _nothing_to_do(session, namespace)):
+        return reports.deliver(done)
+    from atoll.pipeline.ci import Asked
+
     asked = Asked(
         named=named, kinds=kinds, all=everything, jobs=jobs, fail_fast=fail_fast, audit=audit, namespace=namespace
     )
@@ -106,9 +112,29 @@ def command(
     except KeyboardInterrupt:
         session.warn("cancelled: nothing of it runs any more; what had passed is kept, and not run again")
         raise
-    from atoll.cli.ci_report import Reports
+    return reports.deliver(result)
 
-    return Reports(session, junit, summary, annotate=not no_annotations).deliver(result)
+
+def _nothing_to_do(session: Session, given: str) -> CiResult | None:
+    """The result of a run in which everything is green, which most runs are, without what only the others need."""
+    import os
+    import time
+
+    from atoll.pipeline.affected import nothing_to_do
+    from atoll.pipeline.keys import keyed
+    from atoll.pipeline.namespace import namespace, readable
+
+    began = time.monotonic()
+    own = namespace(os.environ, given)
+    keys = keyed(session.hooks.premises(session.places, session.root))
+    with session.hooks.records(session.places) as records:
+        if (saved_s := nothing_to_do(keys, records, readable(own))) is None:
+            return None
+    from atoll.model.records import ci_result
+
+    services = {id.partition(".")[0] for id in keys}
+    seconds = time.monotonic() - began
+    return ci_result((), seconds=seconds, saved_s=saved_s, unaffected=len(services), namespace=own)
 
 
 def _plan(session: Session, asked: Asked, form: str | None) -> int:

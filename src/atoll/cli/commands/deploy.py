@@ -81,7 +81,7 @@ def command(
         from atoll.cli.affected import delivered
 
         names = delivered(session, workspace, names, services, seen)
-    drafts = evident(session, workspace, build(session, workspace, names))
+    drafts = evident(session, workspace, build(session, workspace, names), overridden=bool(override_gate))
     words = {
         "note": note, "force": force, "override_freeze": override_freeze, "override_gate": override_gate,
     }  # fmt: skip

@@ -184,6 +184,18 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "no-history",
+            "A commit to compare with is not there",
+            "error[no-history]: git finds no commit 'main' in /work/shop",
+            "`atoll affected --since COMMIT` compares the work tree with a commit, so it needs git, a repository and that "
+            "commit. Without `--since` none of these is needed: it compares with what passed.",
+            (
+                "A CI system made a shallow clone: fetch the history (`git fetch --unshallow`, `fetch-depth: 0`).",
+                "A branch is only at the server: `git fetch origin main`, then `--since origin/main`.",
+                "The services lie in several repositories: the commit must be in each of them.",
+            ),
+        ),
+        Page(
             "missing-at-run-time",
             "It works in the folder, and not when deployed",
             "FileNotFoundError: templates/index.html",

@@ -86,6 +86,7 @@ ErrorId = Literal[
     "no-inputs",
     "inputs-changed",
     "link-outside",
+    "no-history",
     # deploying.py: refused before anything was touched
     "already-deploying",
     "changed-meanwhile",

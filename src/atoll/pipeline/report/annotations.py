@@ -18,7 +18,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COPY = re.compile(r"^.*/[0-9a-f]{40}/")  # the folder of a task's clean copy
 _RED = {"failed", "timed-out"}
 
-_FILE = r"(?P<file>(?:[\w.@+-]|[/\\](?![/\\]))+\.[A-Za-z]\w{0,5})"
+_FILE = r"(?P<file>(?:[\w.@+$~\[\]-]|[/\\](?![/\\]))+\.[A-Za-z]\w{0,5})"
 _WORDS = r"(?:fatal error|error|ERROR)"
 # Each finds file, line, and what it can of column and text. Warnings are no failures.
 _LINES = (

@@ -1,0 +1,416 @@
+"""The keys of all tasks as the files are now: what `atoll affected`, `atoll ci` and deploy gates compare with what passed.
+
+Nothing is reckoned twice: a snapshot holds what each key was made of, and as long as stat shows no difference in it (files,
+service.toml, tools, variables) the key stands, without a TOML file read or a builder asked. Whatever is not seen to be the same
+is reckoned anew (`reckon`), so that a cold call and a warm one always agree. Only what tools say of themselves is believed for an
+hour, as everywhere (`tools.REMEMBERED_S`): a switcher's configuration may lie anywhere. A run never relies on these
+keys for what it makes: it reckons its own from the very copy that it runs in.
+
+Must import nothing heavy at the top: most calls find nothing to reckon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from atoll.pipeline.snapshot import recall, remember
+from atoll.pipeline.stamps import changed, settled_before, stamps
+from atoll.pipeline.tree import Base, Ground, ground_of, ways
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from atoll.model.errors import UserError
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.pipeline.ignore import Ignore
+    from atoll.pipeline.key import Manifest
+    from atoll.pipeline.order import Work
+    from atoll.pipeline.reckon import Reckoning, Taken
+
+BELIEVED_S = 3600.0  # what tools said of themselves, as `tools.REMEMBERED_S`
+
+
+class Premises(NamedTuple):
+    """The workspace whose keys are asked for."""
+
+    root: Path  # absolute, links resolved
+    artifacts: Path
+    toolchains: Path
+    snapshot: Path  # a file of our own
+    environment: str  # keys do not depend on it, but its name must be known
+    load: Callable[[set[str]], WorkspaceSpec]  # for the environment; adds the paths that it looked at
+    caller: Mapping[str, str] = os.environ
+    now_ns: Callable[[], int] = time.time_ns
+
+
+class Keyed:
+    """A task and its key."""
+
+    __slots__ = ("_manifest", "id", "key", "needs", "service", "task")
+
+    def __init__(self, outline: Outline, key: str, needs: Mapping[str, str], manifest: Callable[[], Manifest]) -> None:
+        self.id, self.service, self.task = outline.id, outline.service, outline.task
+        self.key = key
+        self.needs = needs  # id -> key, of what it needs
+        self._manifest = manifest
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the key stands for. Made when it is asked for, which takes a while. Raises UserError when the files change."""
+        return self._manifest()
+
+
+class Outline(NamedTuple):
+    """What of a task's definition is needed to see whether its key still stands."""
+
+    id: str
+    service: str
+    task: str
+    base: Base
+    reach: tuple[str, ...]  # absolute paths at or below which its inputs lie
+    needs: tuple[str, ...]  # ids
+    inherit: tuple[str, ...]  # variables whose values count
+
+
+def keyed(premises: Premises) -> dict[str, Keyed | UserError]:
+    """The key of each task by its id, or why it has none.
+
+    Raises InvalidWorkspace for definitions with mistakes, NotFound for an environment that was not declared.
+    """
+    return _Look(premises).keyed()
+
+
+class _Look:
+    """One look at everything."""
+
+    def __init__(self, premises: Premises) -> None:
+        self.premises = premises
+        now_ns = premises.now_ns()
+        self.now, self.settled_ns = now_ns / 1e9, settled_before(now_ns)
+        self.known = recall(premises.snapshot, os.fspath(premises.root))
+        self.found: dict[str, Any] = {}  # the snapshot to be
+        self.keys: dict[str, str] = {}
+        self.errors: dict[str, UserError] = {}
+        self.results: dict[str, tuple[Any, ...]] = {}  # `Reckoned`, as plain tuples
+
+    def keyed(self) -> dict[str, Keyed | UserError]:
+        """Definitions, files, then the keys of what changed and of what needs it."""
+        self.define()
+        self.walk()
+        touched = self.touched()
+        self.results = {id: each for id, each in self.known.get("results", {}).items() if id in self.outlines}
+        for id in self.outlines:
+            self.settle(id, touched)
+        self.keep()
+        return {id: self.errors[id] if id in self.errors else self.answer(id) for id in self.outlines}
+
+    def answer(self, id: str) -> Keyed:
+        """A key with what it is made of."""
+        outline = self.outlines[id]
+        needs = {need: self.keys[need] for need in outline.needs}
+        return Keyed(outline, self.keys[id], needs, lambda: self.manifest(id, needs))
+
+    def manifest(self, id: str, needs: Mapping[str, str]) -> Manifest:
+        """What a key stands for."""
+        work, taken = self.inputs(id)
+        return self.reckoning.manifest(work, taken, needs)
+
+    # --- definitions ----------------------------------------------------------------------------------------------
+
+    def define(self) -> None:
+        """What tasks there are: as remembered while the files that say so look the same."""
+        known = self.known
+        same = bool(known) and not changed(known["looked"])
+        if same and self.premises.environment in known["environments"]:
+            self.found |= {name: known[name] for name in ("environments", "looked", "definitions", "outlines")}
+        else:
+            self.load(known["environments"] if same else ())
+        self.outlines = {row[0]: _outlined(row) for row in self.found["outlines"]}
+
+    def load(self, environments: Collection[str]) -> None:
+        """Read them. They are the same in each environment; `environments` are those that were declared, as far as known."""
+        import msgspec
+
+        from atoll.pipeline.order import works_of
+
+        looked: set[str] = set()
+        workspace = self.premises.load(looked)
+        works = works_of(workspace)
+        encode = msgspec.msgpack.encode
+        self.found |= {
+            "environments": tuple(sorted({*environments, self.premises.environment})),
+            "looked": stamps(looked, self.settled_ns),
+            "definitions": {
+                name: (encode(spec), encode(workspace.tasks.get(name, ())))
+                for name, spec in workspace.worked_on.items()
+            },
+            "outlines": [_outline(work, self.premises.root) for work in works.values()],
+        }
+
+    def work(self, id: str) -> Work:
+        """A task with its definition."""
+        import msgspec
+
+        from atoll.model.spec import ServiceSpec
+        from atoll.model.task import BUILD, Task
+        from atoll.pipeline.order import build_of, task_of
+
+        outline = self.outlines[id]
+        if outline.service not in self._decoded:
+            spec, tasks = self.found["definitions"][outline.service]
+            own = msgspec.msgpack.decode(tasks, type=tuple[Task, ...])
+            self._decoded[outline.service] = msgspec.msgpack.decode(spec, type=ServiceSpec), own
+        service, own = self._decoded[outline.service]
+        if outline.task == BUILD:
+            return build_of(service)
+        return task_of(service, next(task for task in own if task.name == outline.task))
+
+    @cached_property
+    def _decoded(self) -> dict[str, Any]:
+        return {}
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def walk(self) -> None:
+        """Look at all files that may be inputs."""
+        known, settled = self.known, self.settled_ns
+        same = self.found["outlines"] == known.get("outlines") and not changed(known["ignores"])
+        if same and all(os.path.exists(git) == there for git, there in known["gits"].items()):
+            self.found |= {name: known[name] for name in ("gits", "ignores", "grounds")}
+            self.look()
+            if all(base.folder in self.ground(base).kept[0] or self.ground(base).closed for base in self.bases):
+                return
+        gits, ignores = ways(self.bases)  # where rules begin is no longer known, or a folder became a link
+        rules: dict[tuple[str, str], Ignore] = {}
+        self.found |= {
+            "gits": gits,
+            "ignores": stamps(ignores, settled),
+            "grounds": {tuple(base): ground_of(base, rules) for base in self.bases},
+        }
+        self.look()
+
+    def look(self) -> None:
+        """Walk every ground once."""
+        reach: dict[tuple[str, str], set[str]] = {}
+        for outline in self.outlines.values():
+            reach.setdefault(self.found["grounds"][tuple(outline.base)], set()).update(outline.reach)
+        self.walked = {}
+        for (top, root), paths in reach.items():
+            kept = self.known.get("tree", {}).get((top, root), ({}, {}))
+            self.walked[top, root] = Ground(top, Path(root), os.fspath(self.premises.artifacts), kept, self.settled_ns)
+            self.walked[top, root].walk(paths)
+
+    @cached_property
+    def bases(self) -> set[Base]:
+        """Every folder of which files go in."""
+        return {outline.base for outline in self.outlines.values()}
+
+    def ground(self, base: Base) -> Ground:
+        """Where its files were found."""
+        return self.walked[self.found["grounds"][tuple(base)]]
+
+    # --- what changed ---------------------------------------------------------------------------------------------
+
+    def touched(self) -> dict[str, bool]:
+        """The tasks whose key may not stand -> whether that is for more than their files."""
+        from_files = dict.fromkeys(self.by_files(), False)
+        known, defined = self.known, self.found["definitions"]
+        names, value = _variables(self.premises.caller, known.get("variables", ({}, ""))[0])
+        self.found["variables"] = (names, value)
+        before = {row[0]: row for row in known.get("outlines", ())}
+        fresh = bool(known) and known["variables"][1] == value and known["asked"] <= self.now < known["expires"]
+        if not fresh or changed(known["equipment"]):
+            self.found |= {"equipment": {}, "asked": self.now, "expires": self.now + BELIEVED_S}
+            return dict.fromkeys(self.outlines, True)
+        self.found |= {name: known[name] for name in ("equipment", "asked", "expires")}
+        pins = set(changed(known["pins"]))
+        inherited = _values(self.premises.caller, self.outlines.values())
+        unequal = {name for name, each in inherited.items() if known["inherited"].get(name) != each}
+        for outline in self.outlines.values():
+            result = known["results"].get(outline.id)
+            if (
+                result is None
+                or before.get(outline.id) != _row(outline)
+                or known["definitions"].get(outline.service) != defined[outline.service]
+                or not pins.isdisjoint(result[3])
+                or not unequal.isdisjoint(outline.inherit)
+                or not self.sound(outline, result[2])
+            ):
+                from_files[outline.id] = True
+        return from_files
+
+    def by_files(self) -> set[str]:
+        """The tasks of which a file changed that may be an input."""
+        edited = [path for ground in self.walked.values() for path in ground.edited]
+        named = [path for ground in self.walked.values() for path in ground.named]
+        if not self.known or not (edited or named):
+            return set()
+        contents: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {}
+        for outline in self.outlines.values():
+            result = self.known["results"].get(outline.id)
+            watched = result[4] if result else None
+            for place in outline.reach:
+                names.setdefault(place, []).append(outline.id)
+            for place in outline.reach if watched is None else watched:
+                contents.setdefault(place, []).append(outline.id)
+        return {id for path in edited for id in _over(path, contents)} | {
+            id for path in named for id in _over(path, names)
+        }
+
+    def sound(self, outline: Outline, links: Iterable[str]) -> bool:
+        """Whether all links among the inputs still lead to where they may."""
+        if not links:
+            return True
+        from atoll.model.errors import UserError
+        from atoll.pipeline.inputs import check_link
+
+        try:
+            for link in links:
+                check_link(outline.base.folder, link)
+        except (UserError, OSError):
+            return False
+        return True
+
+    # --- keys -----------------------------------------------------------------------------------------------------
+
+    def settle(self, id: str, touched: Mapping[str, bool]) -> bool:
+        """Have the key of a task, after those of what it needs; returns whether it is another one than the last time."""
+        if id in self.moved:
+            return self.moved[id]
+        outline = self.outlines[id]
+        self.moved[id] = False
+        moved = [need for need in outline.needs if self.settle(need, touched)]
+        lacking = next((need for need in outline.needs if need in self.errors), None)
+        before = self.results.get(id)
+        if lacking is not None:
+            self.fail(id, _lacks(lacking, self.errors[lacking]))
+        elif moved or before is None or id in touched:
+            self.reckon(id, None if moved or before is None or touched.get(id, True) else before)
+        else:
+            self.keys[id] = before[0]
+        self.moved[id] = id in self.errors or before is None or before[0] != self.keys[id]
+        return self.moved[id]
+
+    @cached_property
+    def moved(self) -> dict[str, bool]:
+        """Tasks that were settled -> whether their keys are other ones."""
+        return {}
+
+    def reckon(self, id: str, before: tuple[Any, ...] | None) -> None:
+        """Reckon a key; that of the result `before` stands when the inputs turn out to be the same."""
+        from atoll.model.errors import UserError
+        from atoll.pipeline.reckon import digest
+
+        try:
+            work, taken = self.inputs(id)
+            if before is None or before[1] != digest(taken):
+                needs = {need: self.keys[need] for need in self.outlines[id].needs}
+                before = tuple(self.reckoning.reckon(work, taken, needs))
+        except UserError as exc:
+            self.fail(id, exc)
+        else:
+            self.results[id], self.keys[id] = before, before[0]
+
+    def inputs(self, id: str) -> tuple[Work, Taken]:
+        """A task and what goes into it."""
+        outline = self.outlines[id]
+        work = self.work(id)
+        return work, self.reckoning.inputs(work, self.ground(outline.base), outline.reach)
+
+    def fail(self, id: str, error: UserError) -> None:
+        """A task without a key; it is looked at again each time."""
+        self.errors[id] = error
+        self.results.pop(id, None)
+
+    @cached_property
+    def reckoning(self) -> Reckoning:
+        """The slow side."""
+        from atoll.pipeline.reckon import Reckoning
+
+        self.reckoned = True
+        return Reckoning(self.premises.root, self.premises.artifacts, self.premises.toolchains, self.premises.caller)
+
+    reckoned = False
+
+    # --- the next time --------------------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Remember what is not as it was remembered."""
+        found = self.found
+        if self.reckoned:
+            paths, oldest = self.reckoning.equipment()
+            found["equipment"] = {**found["equipment"], **stamps(paths, self.settled_ns)}
+            found["expires"] = min(found["expires"], oldest + BELIEVED_S)
+        found["results"] = self.results
+        found["inherited"] = _values(self.premises.caller, self.outlines.values())
+        found["pins"] = stamps({pin for result in self.results.values() for pin in result[3]}, self.settled_ns)
+        found["tree"] = {place: ground.kept for place, ground in self.walked.items()}
+        if found != {name: each for name, each in self.known.items() if name != "surroundings"}:
+            remember(self.premises.snapshot, os.fspath(self.premises.root), found)
+
+
+def _outline(work: Work, root: Path) -> tuple[Any, ...]:
+    from atoll.pipeline.globs import bases
+    from atoll.pipeline.order import folder_of, patterns_of
+
+    folder = os.fspath(folder_of(work, root))
+    top = folder.rstrip("/")
+    return _row(
+        Outline(
+            id=work.id,
+            service=work.spec.name,
+            task=work.task.name,
+            base=Base(folder, os.path.normpath(root / work.spec.root)),
+            reach=tuple(f"{top}/{each}" if each else top for each in bases(patterns_of(work))),
+            needs=tuple(work.needs.values()),
+            inherit=work.task.inherit,
+        )
+    )
+
+
+def _outlined(row: tuple[Any, ...]) -> Outline:
+    id, service, task, base, *rest = row
+    return Outline(id, service, task, Base(*base), *rest)
+
+
+def _row(outline: Outline) -> tuple[Any, ...]:
+    """As marshal takes it."""
+    return (*outline[:3], tuple(outline.base), *outline[4:])
+
+
+def _variables(caller: Mapping[str, str], known: Mapping[str, bool]) -> tuple[dict[str, bool], str]:
+    """Which variables reach tools, and a digest of those: what tools say of themselves may depend on them."""
+    names = {name: known[name] for name in caller if name in known}
+    if len(names) < len(caller):
+        from atoll.pipeline.environment import passes
+
+        names |= {name: passes(name) for name in caller if name not in names}
+    passed = sorted((name, caller[name]) for name, reaches in names.items() if reaches)
+    return names, hashlib.sha256(repr(passed).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _over(path: str, index: Mapping[str, list[str]]) -> Iterator[str]:
+    """What stands at a path and at the folders that it lies in."""
+    while path:
+        yield from index.get(path, ())
+        path = path.rpartition("/")[0]
+
+
+def _values(caller: Mapping[str, str], outlines: Iterable[Outline]) -> dict[str, str]:
+    """A digest of each variable whose value counts; "" for one that is not set."""
+    names = {name for outline in outlines for name in outline.inherit}
+    return {
+        name: hashlib.sha256(os.fsencode(caller[name])).hexdigest() if name in caller else "" for name in sorted(names)
+    }
+
+
+def _lacks(need: str, error: UserError) -> UserError:
+    from atoll.model.errors import UserError
+
+    return UserError(f"it needs {need}, which cannot be told", f"{error.what}: {error.why}", error.fix, id=error.id)

@@ -1,0 +1,136 @@
+"""A workspace whose keys are asked for: by the snapshot, from scratch, and as a run reckons them from its own copies."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from atoll.decide.tasks import graph
+from atoll.model.errors import UserError
+from atoll.model.spec import WorkspaceSpec
+from atoll.pipeline import inputs
+from atoll.pipeline.artifacts import Artifacts
+from atoll.pipeline.keys import Keyed, Premises, keyed
+from atoll.pipeline.order import files_of, folder_of, kit, order, works_of
+from atoll.pipeline.provide import Shelf
+from atoll.workspace.loader import load
+
+
+class Keyring:
+    """A workspace at `root`, with what Atoll keeps of it in `home`."""
+
+    def __init__(self, root: Path, home: Path) -> None:
+        self.root, self.home = root, home
+        self.env: dict[str, str] = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.loads = 0
+        self.ahead_ns = 10 * 10**9  # of the clock: files that were just written count as long settled
+        home.mkdir(exist_ok=True)
+        self.write("atoll.toml", "")
+
+    def tick(self) -> None:
+        """Let the file system's clock go on, so that what is written next looks different even with equal sizes."""
+        mark = self.home / "tick"
+        mark.write_text("")
+        before = mark.stat().st_mtime_ns
+        while mark.stat().st_mtime_ns == before:
+            mark.write_text("")
+
+    def write(self, path: str, text: str = "", mode: int | None = None) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        if mode is not None:
+            file.chmod(mode)
+        return file
+
+    def service(self, name: str, text: str = "", **files: str) -> None:
+        self.write(f"{name}/service.toml", f'run = "true"\nport = "none"\nhealth = "process"\n{text}')
+        for path, content in files.items():
+            self.write(f"{name}/{path.replace('__', '/').replace('_', '.')}", content)
+
+    def git(self, *argv: str, at: str = ".") -> str:
+        """What git printed, with nobody's configuration."""
+        given = (
+            "git",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.com",
+            "-c",
+            "protocol.file.allow=always",
+            *argv,
+        )
+        env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+        done = subprocess.run(
+            given, cwd=self.root / at, env=env, check=True, capture_output=True, text=True, timeout=60
+        )
+        return done.stdout
+
+    def premises(self, snapshot: str = "snapshot") -> Premises:
+        def read(looked: set[str]) -> WorkspaceSpec:
+            self.loads += 1
+            return load(self.root, "local", looked)
+
+        artifacts, toolchains = self.home / "artifacts", self.home / "toolchains"
+        now = time.time_ns() + self.ahead_ns
+        return Premises(self.root, artifacts, toolchains, self.home / snapshot, "local", read, self.env, lambda: now)
+
+    def look(self) -> dict[str, Keyed | UserError]:
+        """By the snapshot."""
+        return keyed(self.premises())
+
+    def keys(self) -> dict[str, str]:
+        """Task -> its key by the snapshot, or what is said in its place."""
+        return _texts(self.look())
+
+    def cold(self) -> dict[str, str]:
+        """The same, with nothing remembered."""
+        (self.home / "none").unlink(missing_ok=True)
+        return _texts(keyed(self.premises("none")))
+
+    def as_run(self) -> dict[str, str]:
+        """The same, as a run reckons them: each from a copy of its inputs."""
+        workspace = load(self.root)
+        place = Artifacts(self.home / "artifacts")
+        place.prepare()
+        tools = kit(self.root, place, Shelf(self.home / "toolchains"), self.env)
+        works, needs = works_of(workspace), graph(workspace)
+        keys: dict[str, str] = {}
+
+        def reckon(id: str) -> None:
+            if id in keys:
+                return
+            for need in needs[id]:
+                reckon(need)
+                if " " in keys[need]:
+                    keys[id] = f"it needs {need}, which cannot be told"
+                    return
+            copied = self.home / "copy"
+            shutil.rmtree(copied, ignore_errors=True)
+            copied.mkdir(parents=True)
+            try:
+                cut = files_of(works[id], self.root, place.root)
+                folder = folder_of(works[id], self.root)
+                taken = inputs.copy(folder, cut.entries, copied, threading.Event(), cut.rewritten)
+                needed = {need: keys[need] for need in needs[id]}
+                keys[id] = order(works[id], taken, copied, needs=needed, kit=tools, fresh=False).key
+            except UserError as exc:
+                keys[id] = exc.what
+
+        for id in works:
+            reckon(id)
+        return keys
+
+    def agreed(self) -> dict[str, str]:
+        """The keys, on which all three ways agree."""
+        warm = self.keys()
+        assert warm == self.cold()
+        assert warm == self.as_run()
+        return warm
+
+
+def _texts(found: Mapping[str, Keyed | UserError]) -> dict[str, str]:
+    return {id: each.key if isinstance(each, Keyed) else each.what for id, each in found.items()}

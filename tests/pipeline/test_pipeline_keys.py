@@ -1,0 +1,237 @@
+"""Keys as the files are now: the same by the snapshot, from scratch, and as a run reckons them; and nothing done twice."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from keyring import Keyring
+
+from atoll.pipeline.keys import Keyed
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SUMS = 'build = { steps = "cat *.txt > sum" }\n'
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Keyring:
+    return Keyring(tmp_path / "work", tmp_path / "home")
+
+
+def test_all_ways_agree_on_a_service_of_every_builder(ring: Keyring) -> None:
+    ring.service("python", pyproject_toml='[project]\nname = "a"\nversion = "1"\n', a_py="x = 1\n")
+    ring.service("uv", pyproject_toml='[project]\nname = "a"\nversion = "1"\n', uv_lock="version = 1\n", a_py="")
+    ring.service("node", package_json='{"scripts": {"build": "node b.js"}}', b_js="1")
+    ring.service("pnpm", package_json='{"dependencies": {"x": "1"}}', b_js="1")
+    ring.write("pnpm/pnpm-lock.yaml", "lockfileVersion: 9\n")
+    ring.service("bun", package_json='{"dependencies": {"x": "1"}}')
+    ring.write("bun/bun.lock", "")
+    ring.service("go", go_mod="module a\n\ngo 1.20\n", main_go="package main\n\nfunc main() {}\n")
+    ring.service("rust", Cargo_toml='[package]\nname = "rust"\nversion = "1.0.0"\n', src__main_rs="fn main() {}\n")
+    ring.service("maven", pom_xml="<project/>")
+    ring.service("gradle", build_gradle="plugins { id 'application' }\n")
+    ring.service("java", Main_java="class Main {}\n")
+    ring.service("plain", a_txt="a")
+    ring.service("steps", SUMS, a_txt="a")
+    ring.service("both", package_json="{}", go_mod="module a\n")
+    ring.service("wish", 'build = { tool = "node@99.9", steps = "node a.js" }\n', a_js="1")
+    ring.service("old", build_gradle="", a_txt="")
+    ring.write("old/.java-version", "17\n")
+    found = ring.agreed()
+    assert len(found) == 15
+    assert found["both.build"] == "both looks like node and go at once"
+    assert {len(found[f"{name}.build"]) for name in ("plain", "steps")} == {40}
+    assert ring.keys() == found
+
+
+def test_all_ways_agree_on_the_shop(ring: Keyring, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "shop", tmp_path / "shop", symlinks=True)
+    shop = Keyring(tmp_path / "work", tmp_path / "home")
+    shop.root = tmp_path / "shop"
+    found = shop.agreed()
+    assert "orders.build" in found
+    assert shop.keys() == found
+
+
+def test_a_task_has_the_keys_of_what_it_needs(ring: Keyring) -> None:
+    ring.service("a", SUMS + '[tasks.test]\nrun = "grep x {needs.build}/sum"\nneeds = ["build"]\n', a_txt="a")
+    ring.service(
+        "b", '[build]\nsteps = "cp {needs.a.build}/sum ."\nneeds = ["a.build"]\ninputs = ["b.txt"]\n', b_txt="b"
+    )
+    before = ring.agreed()
+    ring.tick()
+    ring.write("a/a.txt", "b")
+    after = ring.agreed()
+    assert {id for id in before if before[id] != after[id]} == {"a.build", "a.test", "b.build"}
+    keyed = ring.look()["b.build"]
+    assert isinstance(keyed, Keyed)
+    assert keyed.needs == {"a.build": after["a.build"]}
+    assert keyed.manifest.needs == keyed.needs
+
+
+def test_a_need_without_a_key_leaves_none_to_those_who_need_it(ring: Keyring) -> None:
+    ring.service("a", '[build]\nneeds = ["b.build"]\n', a_txt="a")
+    ring.service("b", package_json="{}", go_mod="module a\n")
+    assert ring.keys() == {
+        "a.build": "it needs b.build, which cannot be told",
+        "b.build": "b looks like node and go at once",
+    }
+    (ring.root / "b/go.mod").unlink()
+    assert ring.keys() == ring.cold()
+    assert len(ring.keys()["a.build"]) == 40
+
+
+def test_no_file_is_parsed_and_no_builder_asked_when_nothing_changed(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    before = ring.keys()
+    assert ring.loads == 1
+    kept = (ring.home / "snapshot").stat()
+    shutil.rmtree(ring.home / "artifacts")  # a builder would need it
+    assert ring.keys() == before
+    assert ring.loads == 1
+    assert not (ring.home / "artifacts").exists()
+    assert (ring.home / "snapshot").stat().st_mtime_ns == kept.st_mtime_ns
+
+
+def test_an_edit_parses_no_toml(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    ring.service("b", SUMS, a_txt="a")
+    before = ring.keys()
+    ring.tick()
+    ring.write("a/new", "")
+    (ring.root / "a/new").replace(ring.root / "a/a.txt")  # as editors do
+    ring.write("README.md", "beside the services")
+    after = ring.keys()
+    assert before["a.build"] != after["a.build"]
+    assert before["b.build"] == after["b.build"]
+    assert ring.loads == 1
+    assert after == ring.cold()
+
+
+def test_a_file_touched_just_now_is_read_again(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    ring.ahead_ns = 0  # what was written just now may change again and look the same
+    file = ring.root / "a/a.txt"
+    before = ring.keys()
+    status = file.stat()
+    file.write_text("b")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert ring.keys() != before
+    file.write_text("a")
+    assert ring.keys() == before
+
+
+def test_a_clock_that_was_set_back_hides_nothing(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    before = ring.keys()
+    ring.ahead_ns = -86_400 * 10**9
+    assert ring.keys() == before
+    ring.tick()
+    ring.write("a/a.txt", "b")
+    assert ring.keys() != before
+    ring.tick()
+    ring.write("a/a.txt", "a")
+    assert ring.keys() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "unreadable text"])
+def test_a_damaged_snapshot_is_ignored(ring: Keyring, damage: str) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    before = ring.keys()
+    file = ring.home / "snapshot"
+    data = file.read_bytes()
+    other = Keyring(ring.root.parent / "other", ring.root.parent / "other-home")
+    other.service("a", SUMS, a_txt="another")
+    other.keys()
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    texts = {"cut": data[:middle], "flipped": flipped, "empty": b"", "unreadable text": b"\x80\x81" * 99}
+    file.write_bytes(texts.get(damage) or (b"" if damage == "empty" else (other.home / "snapshot").read_bytes()))
+    assert ring.keys() == before
+    assert ring.loads == 2
+
+
+def test_a_snapshot_that_cannot_be_written_costs_time_only(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    (ring.home / "snapshot").mkdir()
+    assert ring.keys() == ring.cold()
+    assert not list(ring.home.glob("snapshot.*"))
+
+
+def test_what_service_toml_says_of_running_does_not_count(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    before = ring.keys()
+    ring.service("a", SUMS + 'owner = "us"\n[env]\nX = "1"\n')
+    assert ring.keys() == before
+    assert ring.loads == 2
+
+
+def test_services_come_and_go(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    assert set(ring.keys()) == {"a.build"}
+    ring.service("services/b", SUMS, a_txt="a")
+    assert set(ring.agreed()) == {"a.build", "b.build"}
+    ring.service("services/c", SUMS, a_txt="a")
+    assert set(ring.agreed()) == {"a.build", "b.build", "c.build"}
+    shutil.rmtree(ring.root / "a")
+    assert set(ring.agreed()) == {"b.build", "c.build"}
+    (ring.root / "services/c/service.toml").unlink()
+    assert set(ring.agreed()) == {"b.build"}
+
+
+def test_a_service_in_another_repository(ring: Keyring, tmp_path: Path) -> None:
+    ring.write("atoll.toml", 'roots = ["../other"]\n')
+    other = Keyring(tmp_path / "other", tmp_path / "unused")
+    (tmp_path / "other/atoll.toml").unlink()
+    other.service("b", SUMS, a_txt="a")
+    other.write(".gitignore", "*.log\n")
+    other.git("init")
+    other.write("b/x.log", "")
+    before = ring.agreed()
+    other.write("b/y.log", "")
+    assert ring.agreed() == before
+    ring.tick()
+    other.write(".gitignore", "*.tmp\n")
+    assert ring.agreed() != before
+
+
+def test_tools_variables_and_pins_count(ring: Keyring, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    program = tools / "frob"
+    program.write_text("#!/bin/sh\necho 1\n")
+    program.chmod(0o755)
+    ring.env["PATH"] = f"{tools}:{ring.env['PATH']}"
+    ring.service("a", '[build]\nsteps = "frob"\ninherit = ["LEVEL"]\npass = ["TOKEN"]\n', a_txt="a")
+    seen = [ring.agreed()]
+    program.write_text("#!/bin/sh\necho 2.0\n")
+    seen.append(ring.agreed())
+    ring.env["LEVEL"] = "1"
+    seen.append(ring.agreed())
+    ring.env["LEVEL"] = "2"
+    seen.append(ring.agreed())
+    first = tmp_path / "first"
+    first.mkdir()
+    ring.env["PATH"] = f"{first}:{ring.env['PATH']}"
+    assert ring.agreed() == seen[-1]
+    shutil.copy(program, first)  # now it is another one that is found
+    seen.append(ring.agreed())
+    assert len({each["a.build"] for each in seen}) == len(seen)
+    ring.env |= {"TOKEN": "x", "EDITOR": "vi", "NPM_TOKEN": "y"}
+    assert ring.agreed() == seen[-1]
+
+
+def test_a_version_that_a_file_above_asks_for_counts(ring: Keyring, tmp_path: Path) -> None:
+    for version in ("18.0.0", "19.0.0"):
+        program = tmp_path / f".nvm/versions/node/v{version}/bin/node"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\necho v{version}\n")
+        program.chmod(0o755)
+    ring.env["HOME"] = str(tmp_path)
+    ring.service("a", 'build = { steps = "node a.js" }\n', package_json="{}", a_js="1")
+    seen = [ring.agreed()]
+    for version in ("18", "19"):
+        ring.tick()
+        ring.write(".nvmrc", f"{version}\n")
+        seen.append(ring.agreed())
+    assert len({each["a.build"] for each in seen}) == 3
