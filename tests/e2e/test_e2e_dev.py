@@ -113,7 +113,9 @@ def test_edits_under_load_move_only_what_was_edited_and_fail_no_request(lab: Lab
         assert live["seconds"] < WITHIN_S
         assert lab.get("/orders/")["version"] == "two"
         developer.edit("orders", '"two"', '"three"')
-        assert developer.sees("live", "orders")["release"] == "r3"
+        developer.edit("orders", 'VERSION = "v1"', 'VERSION = "v9"', "service.toml")
+        live = developer.sees("live", "orders", release="r3")
+        assert live["files"] == ["echo_service.py", "service.toml"], "both are one change"
         assert "three starting" in [one["line"]["text"] for one in developer.seen if one["event"] == "log"]
         assert lab.pids("web") == before
         assert lab.of("web")["release"] == "r1"

@@ -140,7 +140,8 @@ class Dev:
             differing = self._read_again()
             for name in differing:
                 files.setdefault(name, set()).update(self._called(name, declaring))
-            files |= {name: set(found) for name, found in self._watched.concerned(paths).items()}
+            for name, found in self._watched.concerned(paths).items():  # by the rules of now, too
+                files.setdefault(name, set()).update(found)
         for name in self._with_those_that_need(files):
             self._stream(name)
             edited = tuple(sorted(files.get(name, ())))
