@@ -1,6 +1,8 @@
 """`atoll check` warns of services that are built without members of their workspace that they need."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -31,6 +33,17 @@ def test_a_member_that_needs_others_is_told_its_context(tmp_path: Path, name: st
         for each, spec in workspace.services.items()
     }
     assert not list(without_members(msgspec.structs.replace(workspace, services=mended)))
+
+
+def test_the_check_command_says_so(tmp_path: Path) -> None:
+    shutil.copytree(MONOREPOS / "cargo", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "atoll.toml").write_text('services = ["services/*"]\n')
+    (tmp_path / "services/orders/service.toml").write_text('run = "./orders"\n')
+    argv = [sys.executable, "-m", "atoll.app", "check"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "services/orders/service.toml: warning: " in done.stdout
+    assert "libs/money (services/orders/Cargo.toml names money)" in done.stdout
 
 
 def test_a_service_that_needs_nobody_is_not_told_anything(tmp_path: Path) -> None:

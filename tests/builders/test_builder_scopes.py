@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.pipeline import inputs
+from atoll.pipeline.detect import plan
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
 from atoll.pipeline.scope import Scoped, scoped
@@ -214,6 +215,121 @@ def test_a_service_that_is_its_own_context_has_no_scope(tmp_path: Path) -> None:
         assert sliced(each, tmp_path).scope is None
     shutil.rmtree(tmp_path / "services")
     assert sliced(spec(), tmp_path).scope is None, "no member: nothing tells"
+
+
+STEPS = {
+    "cargo": [
+        "follow Cargo.lock",
+        "cargo build --release --locked --package orders --bin orders",
+        "keep the program",
+    ],
+    "go-module": ["go build -trimpath -buildvcs=false -o .atoll-built/orders ./services/orders", "keep the program"],
+    "go-replace": [
+        "go build -C services/orders -trimpath -buildvcs=false -o ../../.atoll-built/orders .",
+        "keep the program",
+    ],
+    "go-work": ["go build -trimpath -buildvcs=false -o .atoll-built/orders ./services/orders", "keep the program"],
+    "maven": [
+        (
+            "mvn --batch-mode --no-transfer-progress --errors -Dmaven.test.skip=true"
+            " -Dproject.build.outputTimestamp=1980-01-01T00:00:02Z package"
+            " org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime"
+            " -DoutputDirectory=${session.executionRootDirectory}/lib --projects services/orders --also-make"
+        ),
+        "keep the jar",
+    ],
+    "npm": [
+        "npm ci --include=dev --no-audit --no-fund --no-update-notifier",
+        "npm run build --workspace packages/money",
+        "npm run build --workspace services/orders",
+        "npm prune --omit=dev --no-audit --no-fund --no-update-notifier",
+    ],
+    "pnpm": [
+        "pnpm install --frozen-lockfile --prod=false --package-import-method=copy",
+        "pnpm --dir packages/money run build",
+        "pnpm --dir services/orders run build",
+        "pnpm install --frozen-lockfile --prod --ignore-scripts --package-import-method=copy",
+    ],
+    "uv": ["uv sync --no-dev --no-editable --frozen --package orders", "compile to byte code"],
+}
+
+
+@pytest.mark.parametrize("name", ECOSYSTEMS)
+def test_the_same_steps_build_the_slice_and_the_whole(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "all", files_of(name))
+    taken(spec(), tmp_path / "all", tmp_path / "cut")
+    for root in ("all", "cut"):
+        files = frozenset(entry.path for entry in inputs.select(tmp_path / root, ("**",), root=tmp_path))
+        steps = plan(spec(), files, tmp_path / root).steps
+        assert [" ".join(step.command.argv) or step.label for step in steps] == STEPS[name]
+
+
+def test_what_is_not_cut_says_why(tmp_path: Path) -> None:
+    for files, why in (
+        ({"settings.gradle": "", "services/orders/build.gradle": ""}, "what Gradle's settings say is a program"),
+        (
+            {"package.json": '{"workspaces": ["services/*"]}', "yarn.lock": "", "services/orders/package.json": "{}"},
+            "Yarn's lock is not cut",
+        ),
+    ):
+        shutil.rmtree(tmp_path / "r", ignore_errors=True)
+        write(tmp_path / "r", files)
+        cut = sliced(spec(), tmp_path / "r")
+        assert cut.scope is not None
+        assert cut.scope.why == {".": why}
+        assert paths(cut) == files.keys()
+
+
+def test_a_service_below_a_member_is_of_that_member(tmp_path: Path) -> None:
+    """Two services of one package: the second lies in a folder of its own, as `atoll init` puts it."""
+    write(tmp_path, files_of("npm"))
+    cut = sliced(spec("services/orders/services/worker", context="../../../.."), tmp_path)
+    assert paths(cut) == held("npm")
+
+
+def test_a_file_between_a_member_and_the_member_around_it_goes_in(tmp_path: Path) -> None:
+    files = files_of("npm")
+    files["services/package.json"] = "{}"
+    files["services/rates.json"] = "{}"
+    files["services/orders/build.js"] += '\nrequire("../rates");\n'
+    write(tmp_path, files)
+    assert "services/rates.json" in paths(sliced(spec(), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("husky && patch-package", None),
+        ("make everything", "package.json runs `make everything` at an install, which may read anything"),
+    ],
+)
+def test_what_an_install_of_npm_runs_at_the_top_is_understood_or_everything_goes_in(
+    tmp_path: Path, script: str, why: str | None
+) -> None:
+    files = {**files_of("npm"), "patches/isarray+2.0.5.patch": ""}
+    files["package.json"] = files["package.json"].replace("husky || true", script)
+    write(tmp_path, files)
+    cut = sliced(spec(), tmp_path)
+    assert cut.scope is not None
+    assert cut.scope.why.get(".") == why
+    assert "patches/isarray+2.0.5.patch" in paths(cut)
+    vouched = sliced(spec(shared=("README.md",)), tmp_path)
+    assert "packages/mail/index.js" not in paths(vouched), "somebody has said what else is read"
+
+
+def test_projects_and_archives_beside_a_uv_workspace_go_in_and_stay_beside_it(tmp_path: Path) -> None:
+    files = files_of("uv")
+    package = '[[package]]\nname = "{0}"\nversion = "1"\nsource = {{ {1} }}\n\n'
+    files["uv.lock"] = files["uv.lock"].replace(
+        '{ name = "money" },\n]\n\n[package.metadata]\nrequires-dist = [{ name = "money"',
+        '{ name = "money" },\n    { name = "side" },\n    { name = "wheel" },\n]\n\n[package.metadata]\nrequires-dist = [{ name = "money"',
+    ).replace('[[package]]\nname = "six"', package.format("side", 'directory = "other/side"')
+              + package.format("wheel", 'path = "wheels/wheel.whl"') + '[[package]]\nname = "six"')  # fmt: skip
+    files |= {"other/side/pyproject.toml": "", "wheels/wheel.whl": "", "wheels/else.whl": ""}
+    write(tmp_path, files)
+    cut = sliced(spec(), tmp_path)
+    assert paths(cut) == held("uv") | {"other/side/pyproject.toml", "wheels/wheel.whl"}
+    assert 'members = ["libs/money", "services/orders"]' in cut.rewritten["pyproject.toml"]
 
 
 # --- what is particular to a language ------------------------------------------------------------------------------

@@ -113,7 +113,9 @@ def test_edits_under_load_move_only_what_was_edited_and_fail_no_request(lab: Lab
         assert live["seconds"] < WITHIN_S
         assert lab.get("/orders/")["version"] == "two"
         developer.edit("orders", '"two"', '"three"')
-        assert developer.sees("live", "orders")["release"] == "r3"
+        developer.edit("orders", 'VERSION = "v1"', 'VERSION = "v9"', "service.toml")
+        live = developer.sees("live", "orders", release="r3")
+        assert live["files"] == ["echo_service.py", "service.toml"], "both are one change"
         assert "three starting" in [one["line"]["text"] for one in developer.seen if one["event"] == "log"]
         assert lab.pids("web") == before
         assert lab.of("web")["release"] == "r1"
@@ -176,6 +178,23 @@ def test_a_build_that_fails_is_told_and_a_newer_edit_supersedes_one_that_runs(la
         assert done["files"] == ["build.sh"]
         assert not [one for one in lab.processes() if "sleep 120" in one]
         assert developer.end() == 130
+
+
+def test_builds_of_edits_that_are_history_do_not_fill_the_disk(lab: Lab) -> None:
+    lab.service("orders")
+    lab.service("other")
+    (lab.root / "orders" / "large.bin").write_bytes(b"x" * 1000)
+    with developing(lab, "--no-logs") as developer:
+        for n in range(14):
+            old, new = says(f"edit {n}") if n == 0 else (f'"edit {n - 1}"', f'"edit {n}"')
+            developer.edit("orders", old, new)
+            developer.sees("live", "orders")
+        lab.until(lambda: len(list(lab.home.rglob("artifacts/*/large.bin"))) < 12)
+        kept = {release["artifact"] for name in ("orders", "other") for release in lab.json("releases", name)}
+        there = {path.name for path in lab.home.glob("*/artifacts/*") if not path.name.startswith(".")}
+        assert kept <= there, "what can be rolled back to is there"
+        lab.atoll("rollback", "orders")
+        assert lab.get("/orders/")["version"] == "edit 12"
 
 
 def test_services_come_and_go_while_it_runs(lab: Lab) -> None:

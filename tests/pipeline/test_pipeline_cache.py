@@ -457,6 +457,17 @@ def test_a_folder_that_cannot_be_made_is_told_once(bench: Bench) -> None:
     assert bench.told[0].startswith("the cache is not used in this run: ")
 
 
+def test_a_mistake_of_ours_in_the_background_is_told_and_holds_nobody_up(bench: Bench) -> None:
+    tree, digest = bench.sealed({"a": b"1"})
+    cache = bench.cache()
+    cache.contents = None  # type: ignore[assignment]
+    for key in (KEY, OTHER):
+        cache.put(key, tree, b"", digest=digest, anywhere=True, seconds=1.0)
+    cache.close()
+    assert len(bench.told) == 1
+    assert bench.told[0].startswith("the cache is not used in this run: AttributeError")
+
+
 # --- upkeep ---------------------------------------------------------------------------------------------------------
 
 

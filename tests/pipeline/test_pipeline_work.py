@@ -311,3 +311,10 @@ def test_an_artifact_of_a_pull_request_is_not_found_by_a_trusted_deploy(bench) -
         result = asyncio.run(build_all(specs, bench.workshop.site, namespace=namespace))["orders"]
         assert isinstance(result, Artifact)
         assert count.read_text() == "x\n" * times, namespace
+
+
+def test_a_task_that_removes_its_own_folder_has_failed_and_says_why(bench) -> None:
+    bench.service("a", "[tasks]\ntest = 'rm -rf \"$PWD\"'")
+    result = by_id(bench.run("a.test"))["a.test"]
+    assert (result.outcome, result.reason) == ("failed", "its steps removed the folder that they ran in")
+    assert bench.workshop.half_made() == []

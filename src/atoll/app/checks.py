@@ -40,16 +40,13 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
 
 
 def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
-    """What a service asks for and will not get: of this machine, or of the files that it is built of; as warnings."""
-    from atoll.pipeline.neighbours import without_members
-
-    found = list(without_members(workspace))
+    """What the workspace asks for and this machine cannot give, one warning a service."""
     wanting = [spec for spec in workspace.services.values() if spec.own_network]
-    if wanting and (why := try_network()):
-        from atoll.engines.process.host import without_network
+    if not wanting or not (why := try_network()):
+        return ()
+    from atoll.engines.process.host import without_network
 
-        found += [_warning(spec, without_network(spec, why)) for spec in wanting]
-    return found
+    return [_warning(spec, without_network(spec, why)) for spec in wanting]
 
 
 def _warning(spec: ServiceSpec, unable: Unable) -> Problem:

@@ -250,12 +250,17 @@ class AppHooks:
             keeper.shutdown(timeout_s=30.0)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
-        """What this machine cannot give."""
-        if not any(spec.own_network for spec in workspace.services.values()):
-            return ()  # nearly always, and without an import
-        from atoll.app.checks import unable
+        """What services ask for and will not get: of this machine, or of the files that they are built of."""
+        found: list[Problem] = []
+        if any(spec.folder != spec.root for spec in workspace.services.values()):  # something lies above it
+            from atoll.pipeline.neighbours import without_members
 
-        return unable(workspace)
+            found += without_members(workspace)
+        if any(spec.own_network for spec in workspace.services.values()):
+            from atoll.app.checks import unable
+
+            found += unable(workspace)
+        return found
 
     def local_checks(self, places: EnvironmentPlaces | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         """What needs no daemon."""

@@ -6,9 +6,11 @@ goes in.
 """
 
 import json
+import os
 import posixpath
 import re
 import shlex
+import time
 import tomllib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -24,6 +26,7 @@ _CLIMBING = re.compile(r"(?<![\w./-])/?(?:\.{1,2}/)*\.\.(?:/[\w@+.-]+)*")
 _RELATIVE = re.compile(r"(?<![\w./-])/?\.{1,2}(?:/[\w@+.-]+)+")
 _LITERAL = re.compile(r"[\"`]((?:\./)?[\w@+.-]+(?:/[\w@+.*-]+)*)/?[\"`]")
 _PROJECTS = ("go.mod", "package.json", "pyproject.toml", "Cargo.toml", "pom.xml")
+_RACY_NS = 2_000_000_000  # a file that was touched so shortly before may change again with equal times (git's racy)
 _WILD = re.compile(r"(\*\*|\*|\?)")
 
 
@@ -47,6 +50,21 @@ class Context:
             return (self.folder / path).read_bytes().decode()
         except (OSError, UnicodeDecodeError) as exc:
             raise Unclear(f"{path} cannot be read: {exc}") from exc
+
+    def named_in(self, path: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The relative paths in a file: those that climb, and all. A file that is no text names none.
+
+        Many services reach the same libraries, so that it is remembered what a file says while it looks the same.
+        """
+        self.reads.add(path)
+        file = f"{self.folder}/{path}"
+        try:
+            status = os.stat(file)  # noqa: PTH116 (for each file of each member: a Path costs more than the call)
+            settled = max(status.st_mtime_ns, status.st_ctime_ns) < time.time_ns() - _RACY_NS
+            look = _named_in if settled else _named_in.__wrapped__
+            return look(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        except (OSError, UnicodeDecodeError):
+            return frozenset(), frozenset()
 
     def toml(self, path: str) -> Mapping[str, Any]:
         """A TOML file, not to be changed. Raises Unclear."""
@@ -119,7 +137,13 @@ def scope(
         told = tell(context, member)
     except Unclear as unclear:
         told = whole(str(unclear))
-    except (LookupError, TypeError, AttributeError, ValueError) as exc:  # other tools' files may hold anything
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        RecursionError,
+    ) as exc:  # other tools' files may hold anything
         told = whole(f"the workspace's files are not as expected: {exc!r}")
     return told and Scope(
         folders=tuple(sorted(told.folders)),
@@ -208,7 +232,7 @@ class Reached:
                 why = f"{path} names it"
                 if owner is not None and not _within(member, owner):
                     yield owner, why
-                elif owner is None and target not in self.others and not (self._holds(target) and _aliases(path)):
+                elif target not in self.others and not (self._holds(target) and _aliases(path)):
                     self.others[target] = why
                     inside = [target] if target in self.context.files else self.context.below(target)
                     todo += [each for each in inside if each.endswith(self.sources)]
@@ -230,12 +254,11 @@ def named(context: Context, path: str, member: str) -> Iterator[str]:
     They are relative to the file (imports) or to the member (what runs there). A folder above the member is no target:
     what says "the top of the repository" goes on to say what of it only at run time.
     """
-    try:
-        text = context.text(path)
-    except Unclear:
-        return  # no text, so that it names nothing
+    climbing, relative = context.named_in(path)
     within = _within(path, member)
-    found = {each.lstrip("/") for each in (_CLIMBING if within else _RELATIVE).findall(text)} if "./" in text else set()
+    found = climbing if within else relative
+    if not found:
+        return
     for base in {posixpath.dirname(path), member} if within else {posixpath.dirname(path)}:
         for each in sorted(found):
             target = posixpath.normpath(posixpath.join(base, each))
@@ -296,6 +319,15 @@ class Lock:
     def only(self, kept: Set[int]) -> str:
         """The text with these packages only."""
         return self.head + "".join(each for index, each in enumerate(self.blocks) if index in kept) + self.tail
+
+
+@lru_cache(maxsize=1 << 17)
+def _named_in(file: str, *_: int) -> tuple[frozenset[str], frozenset[str]]:
+    text = Path(file).read_bytes().decode()
+    if "./" not in text:
+        return frozenset(), frozenset()
+    climbing, relative = (frozenset(each.lstrip("/") for each in kind.findall(text)) for kind in (_CLIMBING, _RELATIVE))
+    return climbing, relative
 
 
 @lru_cache(maxsize=8)

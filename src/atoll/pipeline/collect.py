@@ -1,5 +1,6 @@
 """Removes artifacts that nobody needs any more. Called by the CLI and by whoever knows which releases still need theirs."""
 
+import threading
 import time
 from collections.abc import Set
 from pathlib import Path
@@ -61,3 +62,34 @@ def _remove(place: Artifacts, key: str, last_use: float) -> bool:
         place.remove(key)
         held.path.unlink(missing_ok=True)
     return True
+
+
+class Passing:
+    """Artifacts that this process makes and nobody needs for long: one an edit, under `atoll dev`. Any thread.
+
+    Only what it made itself, and nobody else has used since, is ever removed.
+    """
+
+    def __init__(self, artifacts: Path) -> None:
+        self._place, self._guard = Artifacts(artifacts.resolve()), threading.Lock()
+        self._last_use: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        """How many are there."""
+        return len(self._last_use)
+
+    def note(self, key: str, *, made: bool) -> None:
+        """It was built (`made`), or found, just now."""
+        with self._guard:
+            if made or key in self._last_use:
+                self._last_use[key] = dict(self._place.complete()).get(key, 0.0)
+
+    def drop(self, keep: Set[str]) -> None:
+        """Remove those whose key is not in `keep`. A full or failing disk is no matter here: the next build says so."""
+        with self._guard:
+            for key in self._last_use.keys() - keep:
+                last_use = self._last_use.pop(key)
+                try:
+                    _remove(self._place, key, last_use)
+                except OSError:
+                    continue

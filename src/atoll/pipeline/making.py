@@ -31,16 +31,16 @@ from atoll.pipeline.kept import Found, Kept, anywhere, shared
 from atoll.pipeline.key import Manifest
 from atoll.pipeline.lock import Lock, lock
 from atoll.pipeline.order import Kit, Order, Work, files_of, folder_of, order, trouble_of
-from atoll.pipeline.progress import Phase, Progress
+from atoll.pipeline.progress import Progress
 from atoll.pipeline.provide import Shelf
 from atoll.pipeline.run import Output, run, settle
 from atoll.pipeline.scope import Scoped
+from atoll.pipeline.teller import Teller
 from atoll.pipeline.toolchains import Missing
 from atoll.ports import Step
 
 T = TypeVar("T")
 
-LINE_EVERY_S = 0.1  # a terminal shows no more
 LOW_BYTES = 1 << 20  # free space below which a failed step failed for want of it
 TRACES = "traces"  # in a stage: what an audit's strace writes
 PATIENCE_S = 60.0  # beyond a task's own time limit, for another process that does the same
@@ -87,11 +87,10 @@ class Making:
         self.needs, self.again = needs, again
         self.folder = folder_of(work, shop.kit.root)
         self.stop = threading.Event()
-        self.now = Progress(service=work.spec.name, task=work.task.name, phase="hashing")
         self.made = Made(outcome="failed", attempts=0)  # what is known of it so far
         self.ran = False  # whether the attempt came to its steps: what fails before fails again
-        self._line = ""
-        self._line_due: asyncio.TimerHandle | None = None
+        self.teller = Teller(work.spec.name, work.task.name, shop.on_progress, shop.began)
+        self.tell = self.teller.tell
 
     async def result(self) -> Made:
         """How it ended; a failure is this task's own."""
@@ -231,6 +230,9 @@ class Making:
         try:
             folder = await self.thread(lambda: self.artifacts.place(stage, ordered.key))
             await self.run_steps(ordered, self.folder if self.work.task.in_place else folder, stage, held)
+            if not folder.is_dir():
+                what, fix = "its steps removed the folder that they ran in", "correct the steps"
+                raise BuildFailed(self.work.name, what, fix=fix, id="build-step-failed")
             await self.look_at_reads(ordered, folder, stage)
             self.tell("sealing")
             return await self.thread(lambda: self.finish(ordered, folder, time.monotonic() - began))
@@ -247,7 +249,7 @@ class Making:
             return
         self.ran = True
         again = f".{self.made.attempts}" if self.made.attempts > 1 else ""
-        output = Output(self.artifacts.logs / f"{self.work.name}-{ordered.key[:12]}{again}", self.line)
+        output = Output(self.artifacts.logs / f"{self.work.name}-{ordered.key[:12]}{again}", self.teller.line)
         self.made = msgspec.structs.replace(self.made, log=os.fspath(output.path))
         base = build_environment(os.environ, ordered.env, os.fspath(stage.temporary))
         limit = asyncio.timeout(timeout_s)
@@ -361,51 +363,6 @@ class Making:
             attempts=attempts,
             namespace=self.shop.namespace,
         )
-
-    # --- telling --------------------------------------------------------------------------------------------------
-
-    def tell(
-        self,
-        phase: Phase,
-        result: T = None,  # type: ignore[assignment]
-        *,
-        step: int = 0,
-        steps: int = 0,
-        label: str = "",
-        took_s: float = 0.0,
-    ) -> T:
-        """Say where it is; returns `result`."""
-        if self._line_due is not None:
-            self._line_due.cancel()
-            self._line_due = None
-        self.now = Progress(
-            service=self.work.spec.name,
-            task=self.work.task.name,
-            phase=phase,
-            step=step,
-            steps=steps,
-            label=label,
-            seconds=self.seconds(),
-            took_s=took_s,
-        )
-        self.shop.on_progress(self.now)
-        return result
-
-    def line(self, text: str) -> None:
-        """Show a line of output: soon, and not too often; the newest one then."""
-        self._line = text
-        if self._line_due is None:
-            self._line_due = asyncio.get_running_loop().call_later(LINE_EVERY_S, self.show_line)
-
-    def show_line(self) -> None:
-        """Show the newest line."""
-        self._line_due = None
-        self.now = msgspec.structs.replace(self.now, line=self._line, seconds=self.seconds())
-        self.shop.on_progress(self.now)
-
-    def seconds(self) -> float:
-        """Since the call began."""
-        return time.monotonic() - self.shop.began
 
     async def thread(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread, which is never left behind: a cancellation tells it to stop and waits."""

@@ -13,8 +13,6 @@ import msgspec
 
 from atoll.model.errors import Problem, UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
-from atoll.pipeline.inputs import select
-from atoll.pipeline.scope import scope_of
 
 _TOPS = ("go.work", "go.mod", "pnpm-workspace.yaml", "package.json", "pyproject.toml", "Cargo.toml", "pom.xml")
 _NAMED = 2  # members in a message; the rest is counted
@@ -23,6 +21,11 @@ _NAMED = 2  # members in a message; the rest is counted
 def without_members(workspace: WorkspaceSpec) -> Iterator[Problem]:
     """A warning for each service that is built without what it needs."""
     root = Path(workspace.root)
+    near = {spec.name: list(_above(spec, root)) for spec in workspace.services.values() if _narrow(spec)}
+    if not any(near.values()):
+        return
+    from atoll.pipeline.inputs import select
+    from atoll.pipeline.scope import scope_of  # it knows all builders: not for workspaces without any of these files
 
     @cache
     def files(top: str) -> frozenset[str]:
@@ -32,10 +35,9 @@ def without_members(workspace: WorkspaceSpec) -> Iterator[Problem]:
             return frozenset()  # its build would say so
         return frozenset(entry.path for entry in found)
 
-    for spec in workspace.services.values():
-        if spec.build.context != "." or spec.build.steps:
-            continue
-        for context in _above(spec, root):
+    for name, contexts in near.items():
+        spec = workspace.services[name]
+        for context in contexts:
             above = msgspec.structs.replace(spec, build=msgspec.structs.replace(spec.build, context=context))
             top = posixpath.normpath(posixpath.join(spec.folder, context))
             scope = scope_of(above, files(top), Path(os.path.normpath(root / top)))
@@ -43,6 +45,10 @@ def without_members(workspace: WorkspaceSpec) -> Iterator[Problem]:
             if needed:
                 yield _warning(spec, above, needed)
                 break
+
+
+def _narrow(spec: ServiceSpec) -> bool:
+    return spec.build.context == "." and not spec.build.steps
 
 
 def _above(spec: ServiceSpec, root: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
+from atoll.builders.workspaces import whole
 from atoll.model.spec import Command, ServiceSpec
 from atoll.ports import Scope, Step, Tool, Toolchain
 
@@ -31,8 +32,8 @@ class GradleBuilder:
         return (JAVAC,) if "gradlew" in files else (JAVAC, _GRADLE)
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
-        """What settings say is a program: all of the context."""
-        return None
+        """All of the context, with the reason."""
+        return None if spec.inside == "." else whole("what Gradle's settings say is a program")
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
         """The task that makes something to run, then keep that."""

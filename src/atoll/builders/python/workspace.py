@@ -47,6 +47,8 @@ def _in_workspace(context: Context, top: Mapping[str, Any], member: str) -> Scop
     for folder, why in lock.tops():
         reached.start(folder, why)
     reached.start(member, "the service")
+    for path in lock.archives():
+        reached.others[path] = "uv.lock names it"
     if "project" in top:
         for folder in context.own_folders("pyproject.toml"):
             reached.others[folder] = "the project at the top has it"
@@ -80,7 +82,7 @@ def _by_path(context: Context, member: str) -> Iterator[tuple[str, str]]:
 def _manifest(top: Mapping[str, Any], lock: "UvLock", reached: Reached) -> str:
     """The top's pyproject.toml with the members that are reached."""
     uv = dict(uv_of(top))
-    uv["workspace"] = {"members": sorted(reached.members)}
+    uv["workspace"] = {"members": sorted(each for each in reached.members if lock.is_member(each))}
     if "sources" in uv:
         uv["sources"] = {
             name: source
@@ -102,7 +104,18 @@ class UvLock:
                 if kind in package["source"]:
                     self.at[posixpath.normpath(package["source"][kind])] = index
         self.kept: set[int] = set()
-        self.members: set[str] = set()  # names of what lies in the context
+        self.members: set[str] = set()  # names of those that were reached, other than the top's
+
+    def is_member(self, folder: str) -> bool:
+        """Whether a project is of the workspace, and not one that lies beside it."""
+        at = self.at.get(folder)
+        return at is not None and self.lock.packages[at]["name"] in self.manifest.get("members", ())
+
+    def archives(self) -> Iterator[str]:
+        """Files that packages which are kept come from."""
+        for index in sorted(self.kept):
+            if path := table(self.lock.packages[index].get("source")).get("path"):
+                yield posixpath.normpath(path)
 
     def tops(self) -> Iterator[tuple[str, str]]:
         """The members that the top needs itself."""
@@ -129,7 +142,7 @@ class UvLock:
                 continue
             self.kept.add(index)
             package = self.lock.packages[index]
-            if index in here:
+            if index in here and self.is_member(here[index]):
                 self.members.add(package["name"])
             todo += [at for each in _dependencies(package) for at in self._meant(each)]
 

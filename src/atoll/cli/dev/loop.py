@@ -21,6 +21,7 @@ from atoll.cli.progress import follow
 from atoll.model.errors import BuildFailed, InvalidWorkspace, Problem, UserError
 from atoll.model.state import Exit
 from atoll.model.wire import Draft, ExecRequest, UpRequest
+from atoll.pipeline.collect import Passing
 from atoll.pipeline.in_place import in_place
 from atoll.pipeline.provenance import Provenance, author
 from atoll.pipeline.watched import Watched
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 LOG_LINES = 1000  # since an edit, of the candidate that came of it
 LOGS_AGAIN_S = 2.0
 RELOAD_S = 60.0
+LEFT_BUILDS = 10  # of edits that are history: each may hold all that its service depends on
 
 
 class Dev:
@@ -50,6 +52,7 @@ class Dev:
         self._inbox: queue.SimpleQueue[DevEvent | Callable[[], None] | Exception] = queue.SimpleQueue()
         self._movers: dict[str, Mover] = {}
         self._slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._passing = Passing(session.places.artifacts)
         self._mistakes: tuple[Problem, ...] = ()
         self._names = chosen(self._workspace, named)
         self._watched = self._watch()
@@ -137,7 +140,8 @@ class Dev:
             differing = self._read_again()
             for name in differing:
                 files.setdefault(name, set()).update(self._called(name, declaring))
-            files |= {name: set(found) for name, found in self._watched.concerned(paths).items()}
+            for name, found in self._watched.concerned(paths).items():  # by the rules of now, too
+                files.setdefault(name, set()).update(found)
         for name in self._with_those_that_need(files):
             self._stream(name)
             edited = tuple(sorted(files.get(name, ())))
@@ -228,8 +232,11 @@ class Dev:
             return self._in_place(edit)
         doing = "waiting for other builds"
 
+        made = False
+
         def tell(progress: Progress) -> None:
-            nonlocal doing
+            nonlocal doing, made
+            made = made or progress.phase == "done"
             busy = progress.phase in {"fetching", "building"}
             doing = (
                 progress.label if busy else "another process builds the same" if progress.phase == "waiting" else doing
@@ -239,9 +246,23 @@ class Dev:
         slow.daemon = True
         slow.start()
         try:
-            return self._built(edit, tell, stop)
+            draft = self._built(edit, tell, stop)
         finally:
             slow.cancel()
+        if draft is not None:
+            self._passing.note(draft.artifact.key, made=made)
+        return draft
+
+    def tidy(self) -> None:
+        """See `mover.Shop`. What no release keeps is asked of all services: two may have the same artifact."""
+        if len(self._passing) < LEFT_BUILDS:
+            return
+        try:
+            names = [one.name for one in self.client.status().services]
+            keep = {release.artifact for name in names for release in self.client.releases(name)}
+        except Failed:
+            return  # the next edit asks again
+        self._passing.drop(keep)
 
     def _built(self, edit: Edit, tell: Callable[[Progress], None], stop: threading.Event) -> Draft | None:
         spec = edit.spec

@@ -59,6 +59,10 @@ class Shop(Protocol):
         """
         ...
 
+    def tidy(self) -> None:
+        """Remove builds of edits that are history."""
+        ...
+
     def serving(self, service: str) -> str:
         """The release that has the traffic; "" for none, or when nobody knows."""
         ...
@@ -172,6 +176,7 @@ class Mover:
             self._undone(edit, view)
         else:
             self._well("unchanged" if view.phase == "unchanged" else "live", edit, view.release)
+            self._shop.tidy()
         return True
 
     def _begin(self, draft: Draft) -> OperationView | None:

@@ -310,6 +310,8 @@ class Cache:
                 todo = jobs.get()
                 try:
                     todo()
+                except Exception as exc:  # noqa: BLE001 (a mistake of ours fails no build; without this, `close` would wait)
+                    self._give_up(f"{type(exc).__name__}: {exc}")
                 finally:
                     jobs.task_done()
 

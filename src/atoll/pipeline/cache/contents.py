@@ -17,7 +17,7 @@ from atoll.pipeline.cache.zstd import ZstdCompressor, ZstdDecompressor, ZstdErro
 from atoll.pipeline.lock import try_lock
 
 CHUNK_BYTES = 1 << 20
-LEVEL = 3  # zstd's default: on the shop's artifacts, 6 saves 4 % and takes three times as long
+LEVEL = 3  # zstd's default: on the shop's artifacts 6 takes 5 % less room, and two and a half times as long
 
 
 class Contents:
