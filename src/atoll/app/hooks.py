@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
-    from atoll.model.cache import CacheChecked, CacheSwept, CacheView
+    from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
     from atoll.model.errors import BuildFailed, Problem
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
@@ -77,6 +77,7 @@ class AppHooks:
 
     def __init__(self) -> None:
         self._open: list[Kept] = []
+        self._built: tuple[Places, CacheSpec] | None = None  # where something was, or would have been, built
 
     def places(self, root: Path, environment: str) -> EnvironmentPlaces:
         """Reads nothing but names."""
@@ -182,12 +183,18 @@ class AppHooks:
         at = places.at
         kept = Kept(at.cache, workspace.cache, workspace=at.root, namespace=namespace, tell=say)
         self._open.append(kept)
+        self._built = at, workspace.cache
         return kept
 
     def finish(self, *, hurry: bool) -> None:
         """What is still being kept and sent."""
         while self._open:
             self._open.pop().close(hurry=hurry)
+        if self._built is not None and not hurry:
+            from atoll.app.artifacts import tidy_artifacts
+
+            tidy_artifacts(*self._built)
+        self._built = None
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
@@ -307,10 +314,15 @@ class AppHooks:
 
     def collect_cache(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, *, plan: bool) -> CacheSwept:
         """What is too old or too much."""
+        from msgspec.structs import replace
+
+        from atoll.app.artifacts import collect_artifacts
         from atoll.pipeline.cache.upkeep import collect
 
         places.at.create()
-        return collect(places.at.cache, workspace.cache, plan=plan)
+        gone = collect_artifacts(places.at, workspace.cache, plan=plan)
+        swept = collect(places.at.cache, workspace.cache, plan=plan)
+        return replace(swept, artifacts=len(gone.removed), artifacts_freed_bytes=gone.freed_bytes)
 
     def verify_cache(self, places: EnvironmentPlaces, *, plan: bool) -> CacheChecked:
         """Every content and every result."""

@@ -95,6 +95,8 @@ class CacheSwept(msgspec.Struct, frozen=True, kw_only=True):
     freed_bytes: int = 0
     results: int = 0  # that are left
     stored_bytes: int = 0  # that they take
+    artifacts: int = 0  # results in folders, as they run, that were removed: no release needs them
+    artifacts_freed_bytes: int = 0
 
 
 class CacheChecked(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 from atoll.pipeline.artifacts import Artifacts, disk_trouble
 from atoll.pipeline.lock import try_lock
 
+EVERY_S = 86_400.0  # by itself: looking at all of them takes a second or so
 FRESH_S = 600.0  # just built or found: its release is perhaps being made right now
 
 
@@ -21,11 +22,20 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     left_bytes: int = 0
 
 
-def collect(artifacts: Path, keep: Set[str], max_age_s: float, max_bytes: int, fresh_s: float = FRESH_S) -> Collected:
+def collect(
+    artifacts: Path,
+    keep: Set[str],
+    max_age_s: float,
+    max_bytes: int,
+    fresh_s: float = FRESH_S,
+    *,
+    plan: bool = False,
+) -> Collected:
     """Remove artifacts unused for longer than `max_age_s`, then the least recently used ones above `max_bytes` in all.
 
     Never one in `keep` (keys), one that is being built, or one used within the last `fresh_s` seconds. Also removes old
-    logs and what interrupted builds left. Blocking. Raises UserError when the folder cannot be written.
+    logs and what interrupted builds left. With `plan` it removes nothing. Blocking. Raises UserError when the folder
+    cannot be written.
     """
     place = Artifacts(artifacts.resolve())
     place.prepare()
@@ -41,16 +51,28 @@ def collect(artifacts: Path, keep: Set[str], max_age_s: float, max_bytes: int, f
             age_s = now - last_use
             if key in keep or age_s < fresh_s or (age_s <= max_age_s and left_bytes <= max_bytes):
                 continue
-            if _remove(place, key, last_use):
+            if plan or _remove(place, key, last_use):
                 removed.append(key)
                 freed_bytes += sizes.get(key, 0)
                 left_bytes -= sizes.get(key, 0)
         for log in place.logs.iterdir():
-            if now - log.stat().st_mtime > max_age_s:
+            if not plan and now - log.stat().st_mtime > max_age_s:
                 log.unlink(missing_ok=True)
     except OSError as exc:
         raise disk_trouble(exc, place.root) from exc
     return Collected(removed=tuple(removed), freed_bytes=freed_bytes, left_bytes=left_bytes)
+
+
+def is_due(artifacts: Path) -> bool:
+    """Whether a day has passed since this last said yes: at most one process is told so, once. False without a folder."""
+    mark = Artifacts(artifacts.resolve()).cache / "collected"
+    try:
+        if mark.exists() and time.time() - mark.stat().st_mtime < EVERY_S:
+            return False
+        mark.touch()
+    except OSError:
+        return False
+    return True
 
 
 def _remove(place: Artifacts, key: str, last_use: float) -> bool:

@@ -59,8 +59,9 @@ def command(session: Session, namespace: str) -> None:
 def gc(session: Session, plan: bool) -> None:
     """Remove what nobody used for long, and the oldest of what is too much.
 
-    `max_age` and `max_size` of `[cache]` say how long and how much. Builds do the same at their end, when nobody else
-    uses the cache. What lies in a remote cache is never touched: give a bucket a lifecycle rule.
+    `max_age` and `max_size` of `[cache]` say how long and how much, for the cache and once more for the artifacts: those lie
+    in folders, as they run, and what a release of any environment needs stays. Builds do the same at their end, when
+    nobody else uses the cache; for artifacts once a day. What lies in a remote cache is never touched: give a bucket a lifecycle rule.
 
     Example:
       atoll cache gc
@@ -71,6 +72,8 @@ def gc(session: Session, plan: bool) -> None:
         return
     done = "would be removed" if plan else "removed"
     session.say(f"{done}: {counted(swept.removed, 'result')}, {size(swept.freed_bytes)}")
+    if swept.artifacts:
+        session.say(f"{done}: {counted(swept.artifacts, 'artifact')}, {size(swept.artifacts_freed_bytes)}")
     session.say(f"left: {counted(swept.results, 'result')}, {size(swept.stored_bytes)}")
 
 

@@ -1,0 +1,83 @@
+"""Artifacts that no release needs are removed; what any environment's releases need stays, whether its daemon runs or not."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from atoll.app.artifacts import collect_artifacts, tidy_artifacts
+from atoll.model.cache import CacheSpec
+from atoll.model.errors import UserError
+from atoll.model.spec import ServiceSpec
+from atoll.pipeline.artifacts import Artifacts
+from atoll.pipeline.build import build_all
+from atoll.pipeline.work import Site
+from atoll.ports import Change
+from atoll.store.sqlite import FILE, SqliteStore
+from atoll.testing.store_suite import a_release
+from atoll.workspace.places import Places
+
+ALL = CacheSpec(max_age_s=3600.0)
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    monkeypatch.setenv("ATOLL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ATOLL_RUN", str(tmp_path / "run"))
+    (tmp_path / "ws").mkdir()
+    places = Places(tmp_path / "ws", "local")
+    places.create()
+    return places
+
+
+async def built(at: Places, *names: str) -> dict[str, str]:
+    """Artifacts that were not used for three hours: service -> key."""
+    for name in names:
+        (at.root / name).mkdir()
+        (at.root / name / "file").write_text(name)
+    specs = [ServiceSpec(name=name, folder=name) for name in names]
+    site = Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records)
+    made = await build_all(specs, site)
+    keys = {name: artifact.key for name, artifact in made.items()}
+    for key in keys.values():
+        os.utime(Artifacts(at.artifacts).records / key, (then := time.time() - 3 * 3600, then))
+    return keys
+
+
+async def test_what_a_release_of_any_environment_needs_stays(at: Places) -> None:
+    keys = await built(at, "used", "elsewhere", "left")
+    for name, environment in (("used", "local"), ("elsewhere", "production")):
+        places = Places(at.root, environment)
+        places.create()
+        store = SqliteStore(places.state)
+        await store.lead()
+        release = a_release(name)
+        release = replace(release, artifact=replace(release.artifact, key=keys[name]))
+        await store.commit(Change(puts=(release,)))
+        if environment == "production":
+            await store.close()  # its daemon is away
+    assert collect_artifacts(at, ALL, plan=True).removed == (keys["left"],)
+    assert at.artifacts.joinpath(keys["left"]).is_dir()
+    tidy_artifacts(at, ALL)
+    assert {name for name, key in keys.items() if at.artifacts.joinpath(key).is_dir()} == {"used", "elsewhere"}
+
+
+async def test_by_itself_it_looks_once_a_day(at: Places) -> None:
+    first = await built(at, "first")
+    tidy_artifacts(at, ALL)
+    assert not at.artifacts.joinpath(first["first"]).exists()
+    second = await built(at, "second")
+    tidy_artifacts(at, ALL)
+    assert at.artifacts.joinpath(second["second"]).is_dir()
+
+
+async def test_nothing_is_removed_while_an_environment_cannot_be_read(at: Places) -> None:
+    keys = await built(at, "left")
+    (at.state / FILE).write_text("no database")
+    with pytest.raises(UserError, match="nothing is removed") as caught:
+        collect_artifacts(at, ALL)
+    assert "atoll doctor --env local" in caught.value.fix
+    tidy_artifacts(at, ALL)
+    assert at.artifacts.joinpath(keys["left"]).is_dir()
