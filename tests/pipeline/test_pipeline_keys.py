@@ -10,6 +10,7 @@ from keyring import Keyring
 from atoll.pipeline.keys import Keyed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+MONOREPOS = Path(__file__).parents[1] / "builders" / "monorepos"
 SUMS = 'build = { steps = "cat *.txt > sum" }\n'
 
 
@@ -51,6 +52,27 @@ def test_all_ways_agree_on_the_shop(ring: Keyring, tmp_path: Path) -> None:
     found = shop.agreed()
     assert "orders.build" in found
     assert shop.keys() == found
+
+
+@pytest.mark.parametrize("language", ["cargo", "go-work", "maven", "npm", "uv"])
+def test_all_ways_agree_on_services_that_are_cut_out_of_a_context(ring: Keyring, language: str) -> None:
+    shutil.copytree(MONOREPOS / language, ring.root, symlinks=True, dirs_exist_ok=True)
+    for folder in (ring.root / "services").iterdir():
+        ring.service(f"services/{folder.name}", 'build = { context = "../.." }\n')
+    before = ring.agreed()
+    assert len(before) == 2
+    ring.tick()
+    ring.write("extra/notes.txt", "of nobody")
+    assert ring.agreed() == before
+    for file in sorted(ring.root.rglob("*.*")):
+        if file.is_file() and file.suffix in {".go", ".rs", ".js", ".py", ".java", ".toml", ".mod"}:
+            ring.tick()
+            with file.open("a") as text:
+                text.write("\n")
+            after = ring.agreed()
+            if "payments" in file.parts:
+                assert {id for id in after if after[id] != before[id]} <= {"payments.build"}
+            before = after
 
 
 def test_a_task_has_the_keys_of_what_it_needs(ring: Keyring) -> None:
