@@ -27,8 +27,9 @@ def secret_values(workspace: WorkspaceSpec, environ: Mapping[str, str]) -> tuple
     """
     builds = [spec.build for spec in workspace.worked_on.values()]
     tasks = [task for own in workspace.tasks.values() for task in own]
-    given = {name for each in (*builds, *tasks) for name in each.passed}
-    others = {name for each in (*builds, *tasks) for name in each.inherit} | set(filter(passes, environ))
+    given = {name for build in builds for name in build.passed} | {name for task in tasks for name in task.passed}
+    others = {name for build in builds for name in build.inherit} | {name for task in tasks for name in task.inherit}
+    others |= set(filter(passes, environ))
     names = given | {name for name in others if _SECRET.search(name)}
     passwords = (found for name in (given | others) & environ.keys() for found in _passwords(environ[name]))
     return spelled([*(environ[name] for name in names if name in environ), *passwords])
