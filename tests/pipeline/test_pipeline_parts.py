@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from atoll.model.errors import UserError
+from atoll.pipeline import artifacts as artifacts_module
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.collect import collect
 from atoll.pipeline.inputs import Input
@@ -226,3 +227,16 @@ def test_a_git_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.
     began = time.monotonic()
     assert author(tmp_path).commit == ""
     assert time.monotonic() - began < 60
+
+
+def test_a_name_whose_lock_another_process_sweeps_just_now_is_left_to_it(tmp_path: Path, monkeypatch) -> None:
+    """`sweep` locks whatever lies among the locks, also what was made an instant before its maker locks it."""
+    place = Artifacts(tmp_path / "artifacts")
+    place.prepare()
+    names = iter(("swept", "free"))
+    monkeypatch.setattr(artifacts_module.secrets, "token_hex", lambda _: next(names))
+    with try_lock(place.lock_path("stage-swept")) as held:
+        assert held is not None
+        stage = place.stage()
+    assert stage.root.name == "stage-free"
+    place.drop(stage)

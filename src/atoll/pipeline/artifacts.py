@@ -119,9 +119,10 @@ class Artifacts:
 
     def stage(self) -> Stage:
         """A new private place, locked. Raises OSError."""
-        name = f"stage-{secrets.token_hex(6)}"
-        lock = try_lock(self.lock_path(name))
-        assert lock is not None, "a name that nobody else has"
+        lock = None
+        while lock is None:  # another process' `sweep` may hold the lock of a name that was given just now
+            name = f"stage-{secrets.token_hex(6)}"
+            lock = try_lock(self.lock_path(name))
         stage = Stage(self.staging / name, lock)
         try:
             stage.root.mkdir(mode=0o700)
