@@ -81,3 +81,9 @@ async def test_nothing_is_removed_while_an_environment_cannot_be_read(at: Places
     assert "atoll doctor --env local" in caught.value.fix
     tidy_artifacts(at, ALL)
     assert at.artifacts.joinpath(keys["left"]).is_dir()
+
+
+async def test_an_environment_whose_first_daemon_was_killed_at_its_start_needs_nothing(at: Places) -> None:
+    keys = await built(at, "left")
+    (at.state / FILE).touch()
+    assert collect_artifacts(at, ALL).removed == (keys["left"],)

@@ -77,7 +77,7 @@ class AppHooks:
 
     def __init__(self) -> None:
         self._open: list[Kept] = []
-        self._built: tuple[Places, CacheSpec] | None = None  # where something was, or would have been, built
+        self._built: tuple[Places, CacheSpec] | None = None  # where something was built, or was there
 
     def places(self, root: Path, environment: str) -> EnvironmentPlaces:
         """Reads nothing but names."""
@@ -141,7 +141,7 @@ class AppHooks:
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
-        kept = self._kept(places, workspace, ci.own(asked), say)
+        kept = self._kept(places, workspace, ci.own(asked), say, builds=False)
         keys = keyed(self.premises(places, places.at.root))
         return asyncio.run(ci.plan(lambda: workspace, _site(places), asked, say, kept, keys))
 
@@ -176,14 +176,17 @@ class AppHooks:
 
         return Records(places.at.records)
 
-    def _kept(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, namespace: str, say: Say) -> Kept:
+    def _kept(
+        self, places: EnvironmentPlaces, workspace: WorkspaceSpec, namespace: str, say: Say, *, builds: bool = True
+    ) -> Kept:
         """The cache of one call of builds; `finish` closes it, so that uploads go on while a deploy does."""
         from atoll.pipeline.kept import Kept
 
         at = places.at
         kept = Kept(at.cache, workspace.cache, workspace=at.root, namespace=namespace, tell=say)
         self._open.append(kept)
-        self._built = at, workspace.cache
+        if builds:  # a plan removes nothing
+            self._built = at, workspace.cache
         return kept
 
     def finish(self, *, hurry: bool) -> None:

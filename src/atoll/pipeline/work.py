@@ -159,6 +159,8 @@ class Crew:
             self.made |= {id: remembered(record) for id, record in green.items()}
         there = self.artifacts.keys()
         for id in keys.keys() - self.made.keys():
+            if not self.works[id].task.cache:
+                continue  # only what was told of its last run counts
             if keys[id] in there and (found := self._found(keys[id])) is not None:
                 self.made[id] = made = cached(found)
                 self._record(id, made, found.wall, Author())

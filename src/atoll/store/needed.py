@@ -25,6 +25,8 @@ def artifact_keys(state: Path) -> frozenset[str]:
         return frozenset()
     connection = sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=WAIT_S)
     try:
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'releases'").fetchone():
+            return frozenset()  # its first daemon is being started right now, or was killed in the middle of that
         rows = connection.execute("SELECT json_extract(body, '$.artifact.key') FROM releases").fetchall()
     finally:
         connection.close()
