@@ -109,7 +109,13 @@ class PretendHooks:
         from atoll.model.records import CiPlan, PlannedTask
 
         tasks = (
-            PlannedTask(task="orders.build", runs=True, why="main.go changed", key="k1", expected_s=3.0),
+            PlannedTask(
+                task="orders.build",
+                runs=True,
+                why="main.go changed",
+                key=os.environ.get("PRETEND_BUILD_KEY", "key-orders"),
+                expected_s=3.0,
+            ),
             PlannedTask(task="orders.test", runs=True, why="orders.build changed", key="k2", needs=("orders.build",)),
             PlannedTask(task="orders.lint", runs=False, key="k3", expected_s=2.5),
             *(PlannedTask(task=f"{name}.test", runs=True, why="no go") for name in asked.named if name == "catalog"),

@@ -85,6 +85,16 @@ def test_what_cannot_be_told_is_not_let_in_without_a_reason(atoll, daemon: Serve
     assert atoll("deploy", "catalog", "--override-gate", "no go here").returncode == 0
 
 
+def test_files_that_changed_since_they_were_built_are_not_let_in_by_what_is_green_now(
+    atoll, daemon: Served, shop: Path
+) -> None:
+    (shop / "atoll.toml").write_text(f'{SERVICES}require = ["test"]\n')
+    done = atoll("deploy", "orders", PRETEND_BUILD_KEY="key-of-an-edit")
+    assert (done.returncode, "its files changed while it was built" in done.stderr) == (2, True)
+    assert deployed(daemon) == []
+    assert atoll("deploy", "orders", "--override-gate", "as it was", PRETEND_BUILD_KEY="key-of-an-edit").returncode == 0
+
+
 # --- records
 
 

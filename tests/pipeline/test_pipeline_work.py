@@ -11,9 +11,11 @@ from atoll.model.errors import BuildFailed, NotFound, UserError
 from atoll.model.records import CiResult, TaskResult
 from atoll.model.state import Artifact
 from atoll.pipeline import ci
+from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.build import build_all
 from atoll.pipeline.ci import Asked
 from atoll.pipeline.keys import Keyed, Premises, keyed
+from atoll.pipeline.progress import Progress
 from atoll.pipeline.records import Records
 from atoll.workspace.loader import load
 
@@ -23,6 +25,7 @@ class Bench:
 
     def __init__(self, workshop) -> None:
         self.workshop = workshop
+        self.tell = workshop.progress.append
         self.said: list[str] = []
         workshop.write("atoll.toml")
 
@@ -37,8 +40,9 @@ class Bench:
     async def run_async(self, *named: str, **asked: object) -> CiResult:
         known = Asked(named=named, **asked)
         site = self.workshop.site
-        tell = self.workshop.progress.append
-        return await ci.perform(lambda: load(self.workshop.root), site, known, tell, self.said.append, keys=self.keys())
+        return await ci.perform(
+            lambda: load(self.workshop.root), site, known, self.tell, self.said.append, keys=self.keys()
+        )
 
     def plan(self, *named: str, **asked: object):
         known = Asked(named=named, **asked)
@@ -184,6 +188,33 @@ def test_in_place_it_sees_what_lies_in_the_work_tree_and_is_remembered_only_whil
         said = by_id(bench.run("b.test"))["b.test"]
         assert (said.outcome, said.cached) == ("passed", False)
         assert "its inputs changed while it ran" in said.why
+
+
+def test_in_place_there_is_no_complete_result_at_any_instant_while_its_inputs_move(bench, monkeypatch) -> None:
+    """Else one who is killed just then leaves a green result of bytes that it never ran with."""
+    finished: list[str] = []
+    finish = Artifacts.finish
+    monkeypatch.setattr(
+        Artifacts, "finish", lambda self, record: (finished.append(record.manifest.task), finish(self, record))
+    )
+    bench.service("a", '[tasks.test]\nrun = "date +%N > snapshot"\nin_place = true')
+    assert by_id(bench.run("a"))["a.test"].outcome == "passed"
+    assert finished == ["build"]
+    assert bench.workshop.half_made() == []
+
+
+def test_what_needs_a_result_that_was_removed_meanwhile_does_not_run_without_it(bench) -> None:
+    bench.service("a", '[tasks.test]\nrun = "test ! -e {needs.build}/NAME"\nneeds = ["build"]')
+    place = Artifacts(bench.workshop.artifacts)
+
+    def collected(progress: Progress) -> None:
+        if (progress.task, progress.phase) == ("build", "done"):
+            for key, _ in list(place.complete()):
+                place.remove(key)
+
+    bench.tell = collected
+    said = by_id(bench.run("a"))["a.test"]
+    assert (said.outcome, said.reason) == ("failed", "the result of a.build was removed before it was its turn")
 
 
 def test_what_a_pull_request_ran_is_not_believed_by_others(bench) -> None:

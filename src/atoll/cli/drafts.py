@@ -67,7 +67,8 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
 def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts, *, overridden: bool = False) -> Drafts:
     """The same drafts with what a gate asks for: the keys of all tasks of the service, and this machine's records of them.
 
-    One whose keys cannot be told is none, unless the gate is `overridden`. Costs nothing where nothing is required.
+    One whose keys cannot be told, or are those of other files than were built, is none, unless the gate is `overridden`.
+    Costs nothing where nothing is required.
     """
     from msgspec.structs import replace
 
@@ -90,6 +91,15 @@ def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts, *, overr
                 f"{name} is not deployed: what {untold.task} would run with cannot be told",
                 untold.why,
                 f"see `atoll ci {untold.task} --plan`",
+                id="gate-shut",
+            )
+            continue
+        if not overridden and (built := mine.get(BUILD)) and built.key != draft.artifact.key:
+            del ready[name]  # its tests may be green for what the files say now, and what was built be something else
+            failures[name] = Failed(
+                f"{name} is not deployed: its files changed while it was built",
+                f"what was built has the key {draft.artifact.key[:8]}, its files have {built.key[:8] or 'none'} now",
+                f"`atoll ci {name}`, then deploy again",
                 id="gate-shut",
             )
             continue

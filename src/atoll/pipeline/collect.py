@@ -101,10 +101,14 @@ class Passing:
         return len(self._last_use)
 
     def note(self, key: str, *, made: bool) -> None:
-        """It was built (`made`), or found, just now."""
+        """It was built (`made`), or found, just now. A find looks like anybody's use of it, so that one which was found is
+        ours no more: another environment may have released it meanwhile, and the daily collection knows of those.
+        """
         with self._guard:
-            if made or key in self._last_use:
+            if made:
                 self._last_use[key] = dict(self._place.complete()).get(key, 0.0)
+            else:
+                self._last_use.pop(key, None)
 
     def drop(self, keep: Set[str]) -> None:
         """Remove those whose key is not in `keep`. A full or failing disk is no matter here: the next build says so."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,8 +131,9 @@ class Making:
             ordered = await self.equipped(self.folder if in_place else stage.tree, taken)
             self.made = msgspec.structs.replace(self.made, key=ordered.key, manifest=ordered.manifest)
             with ExitStack() as held:
-                for made in self.needs.values():
+                for id, made in self.needs.items():
                     held.enter_context(await self.turn(made.key, shared=True))
+                    await self.thread(partial(self.still_there, id, made))
                 turn = held.enter_context(await self.turn(ordered.key))
                 if not self.again and (record := await self.thread(lambda: self.find(ordered.key))):
                     return self.tell("cached", cached(record))
@@ -140,16 +142,12 @@ class Making:
                 why = await self.thread(lambda: self.shop.why(self.work, ordered.manifest))
                 self.made = msgspec.structs.replace(self.made, why=why)
                 begun = time.monotonic()
-                artifact = await self.build(ordered, stage, turn)
+                artifact = await self.build(ordered, taken, stage, turn)
                 outcome: Outcome = "passed" if self.made.attempts == 1 else "flaky"
-                changed = in_place and await self.thread(lambda: self.fingerprint() != taken)
-                if changed:
-                    await self.thread(lambda: self.artifacts.remove(ordered.key))
+                if artifact is None:
                     why = f"{why}; its inputs changed while it ran, so that its result is for this once".lstrip("; ")
                 seconds = time.monotonic() - begun
-                made = msgspec.structs.replace(
-                    self.made, outcome=outcome, artifact=None if changed else artifact, why=why, seconds=seconds
-                )
+                made = msgspec.structs.replace(self.made, outcome=outcome, artifact=artifact, why=why, seconds=seconds)
                 return self.tell("done", made, label=why, took_s=seconds)
         finally:
             await self.thread(lambda: self.artifacts.drop(stage))
@@ -195,6 +193,18 @@ class Making:
         """A result that we may use. Key locked."""
         return self.artifacts.find(key, believed=self.shop.believed)
 
+    def still_there(self, id: str, made: Made) -> None:
+        """Raise BuildFailed when the result of a need was removed since it was found; else it counts as used. Key locked.
+
+        Without it a step would run beside a folder that is not there, and might even pass.
+        """
+        if made.artifact is not None and self.find(made.key) is None:
+            what = f"the result of {id} was removed before it was its turn"
+            why = "a collection by the limits of [cache] took it, or somebody who removes artifacts by hand"
+            raise BuildFailed(
+                self.work.name, what, why, fix="run it again; raise max_size if that happens often", id="need-failed"
+            )
+
     def restore(self, ordered: Order) -> Found | None:
         """A result that another run or machine made, complete here now. Key locked."""
         if self.shop.kept is None or self.again or not shared(self.work):
@@ -224,8 +234,12 @@ class Making:
 
     # --- the run --------------------------------------------------------------------------------------------------
 
-    async def build(self, ordered: Order, stage: Stage, held: Lock) -> Artifact:
-        """Run the steps at the final place; there is a complete result after, or nothing at all."""
+    async def build(self, ordered: Order, taken: tuple[Input, ...], stage: Stage, held: Lock) -> Artifact | None:
+        """Run the steps at the final place; there is a complete result after, or nothing at all.
+
+        None: in place, the inputs are no longer those `taken`. That is seen before the result is complete, since whoever
+        is killed between the two would leave one that never passed with these bytes.
+        """
         began = time.monotonic()
         try:
             folder = await self.thread(lambda: self.artifacts.place(stage, ordered.key))
@@ -234,6 +248,9 @@ class Making:
                 what, fix = "its steps removed the folder that they ran in", "correct the steps"
                 raise BuildFailed(self.work.name, what, fix=fix, id="build-step-failed")
             await self.look_at_reads(ordered, folder, stage)
+            if self.work.task.in_place and await self.thread(lambda: self.fingerprint() != taken):
+                await self.thread(lambda: self.artifacts.remove(ordered.key))
+                return None
             self.tell("sealing")
             return await self.thread(lambda: self.finish(ordered, folder, time.monotonic() - began))
         except BaseException:

@@ -38,7 +38,10 @@ CHAPTER = Chapter(
             "What a task needs did not pass",
             "error[need-failed]: orders: was not built: catalog.build did not pass",
             "A task begins when all that its `needs` name has passed; so this one was not tried, and says nothing of its own.",
-            ("Mend the task that the message names; its own output stands above, and this one then runs.",),
+            (
+                "Mend the task that the message names; its own output stands above, and this one then runs.",
+                "Its result was removed: run it again, which makes it anew; a larger `max_size` in `[cache]` keeps it longer.",
+            ),
         ),
         Page(
             "build-busy",
