@@ -49,6 +49,21 @@ def test_the_last_green_run_counts_and_a_failure_after_it_does_not(file) -> None
         assert records.manifest("k3") is None
 
 
+def test_who_fails_with_the_very_key_that_passed_is_green_no_more_until_it_passes_again(file) -> None:
+    with Records(file) as records:
+        records.add(run(key="before", wall=1.0), None)
+        records.add(run(wall=2.0), None)
+        records.merge([run(wall=1.5, outcome="failed")], "trusted")
+        assert set(records.passed(["k1"])) == {"k1"}, "a failure that came late hides no later pass"
+        records.add(run(wall=3.0, outcome="failed", namespace="pr-7"), None)
+        assert records.greens()["orders.test"].key == "k1", "what a pull request's run says, nobody else believes"
+        records.add(run(wall=4.0, outcome="timed-out"), None)
+        assert records.passed(["k1"]) == {}
+        assert records.greens()["orders.test"].key == "before"
+        records.add(run(wall=5.0), None)
+        assert (records.greens()["orders.test"].key, set(records.passed(["k1"]))) == ("k1", {"k1"})
+
+
 def test_a_run_that_came_late_does_not_hide_a_later_one(file) -> None:
     with Records(file) as records:
         records.add(run(key="new", wall=9.0), None)

@@ -175,6 +175,19 @@ def test_a_task_without_cache_runs_each_time_that_it_is_asked_for(bench) -> None
     assert bench.run().unaffected == 1, "nothing changed, so nobody asks for it"
 
 
+def test_a_task_without_cache_that_failed_last_is_not_taken_for_green_since_it_passed_before(bench) -> None:
+    live = bench.workshop.write("live")
+    bench.service("a", f'[tasks.smoke]\nrun = "test -e {live}"\ncache = false')
+    assert bench.run().passed == 2
+    live.unlink()
+    assert by_id(bench.run("a.smoke"))["a.smoke"].outcome == "failed"
+    again = bench.run()
+    assert (again.ok, outcomes(again)) == (False, {"a.build": "cached", "a.smoke": "failed"})
+    live.touch()
+    assert outcomes(bench.run()) == {"a.build": "cached", "a.smoke": "passed"}
+    assert bench.run().unaffected == 1
+
+
 def test_in_place_it_sees_what_lies_in_the_work_tree_and_is_remembered_only_while_that_stands_still(bench) -> None:
     bench.service(
         "a", '[tasks.test]\nrun = "test -e node_modules/dep"\nin_place = true', {".gitignore": "node_modules\n"}

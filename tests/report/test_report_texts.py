@@ -173,6 +173,26 @@ def test_secrets_are_the_values_of_what_builds_and_tasks_of_services_and_librari
     assert [len(each) for each in found] == sorted((len(each) for each in found), reverse=True)
 
 
+def test_secrets_are_also_the_tokens_and_passwords_among_what_every_task_gets_and_inherits() -> None:
+    task = Task(name="test", steps=(), inherit=("DEPLOY_TOKEN", "DATABASE_URL", "MODE"))
+    workspace = WorkspaceSpec(
+        name="shop", root="/ws", environment=EnvironmentSpec(), services={}, tasks={"orders": (task,)}
+    )
+    environ = {
+        "NODE_AUTH_TOKEN": "npm_abc",
+        "PIP_INDEX_URL": "https://ci:p%40ssw0rd@pypi.example/simple",
+        "UV_INDEX_ACME_PASSWORD": "hunter22",
+        "DEPLOY_TOKEN": "dep_1",
+        "DATABASE_URL": "postgres://app:sesame@db/shop",
+        "MODE": "debug",
+        "GOPROXY": "https://proxy.example",
+        "AWS_SECRET_ACCESS_KEY": "no task gets it",
+    }
+    found = secret_values(workspace, environ)
+    assert {"npm_abc", "p%40ssw0rd", "p@ssw0rd", "hunter22", "dep_1", "sesame"} <= set(found)
+    assert not {"debug", "https://proxy.example", "no task gets it"} & set(found)
+
+
 # --- matrices
 
 PLAN = CiPlan(

@@ -32,6 +32,7 @@ BUSY_S = 30.0  # a writer holds the file for milliseconds; so long means that it
 KEPT_RUNS = 100  # of each task; the green ones that still count are kept whatever came after
 KEPT_MANIFEST_S = 90 * 86_400.0  # unused for longer: an explanation is lost, nothing else
 PRUNED_EVERY = 500  # runs
+_GREEN = frozenset({"passed", "flaky"})  # as `model.records` has them
 RECENT = 5  # runs whose median is how long a task takes
 
 # One list of statements for each version of the schema; a file of version n has had the first n. Never changed, only added to.
@@ -56,6 +57,12 @@ _ADD = """INSERT OR IGNORE INTO runs (task, key, outcome, seconds, wall, attempt
 _WHICH = "SELECT id FROM runs WHERE task = ? AND wall = ? AND key = ? AND namespace = ?"
 _LAST = """INSERT INTO greens VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET run = excluded.run, wall = excluded.wall WHERE excluded.wall >= wall"""
+# A task that fails with the very key of its last green run (it asks something outside, or its result had to be made anew) is
+# green no more; the one before, with another key, is what its files are compared with.
+_FALLEN = """DELETE FROM greens WHERE task = ?1 AND namespace = ?2
+    AND run IN (SELECT id FROM runs WHERE key = ?3 AND wall <= ?4)"""
+_BEFORE = """INSERT INTO greens SELECT task, namespace, id, wall FROM runs WHERE task = ?1 AND namespace = ?2 AND key <> ?3
+    AND outcome IN ('passed', 'flaky') ORDER BY wall DESC LIMIT 1"""
 
 
 class Records:
@@ -144,8 +151,11 @@ class Records:
                     if done.rowcount != 1:
                         continue  # known already
                     new += 1
+                    whose = record.task, record.namespace
                     if record.outcome in GREEN:
-                        db.execute(_LAST, (record.task, record.namespace, done.lastrowid, record.wall))
+                        db.execute(_LAST, (*whose, done.lastrowid, record.wall))
+                    elif db.execute(_FALLEN, (*whose, record.key, record.wall)).rowcount:
+                        db.execute(_BEFORE, (*whose, record.key))
                 db.executemany("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?)", packed)
             return new
 
@@ -186,13 +196,13 @@ class Records:
         return {task: (key, seconds) for task, key, seconds in rows}
 
     def passed(self, keys: Collection[str], namespaces: Collection[str] = TRUSTED) -> Mapping[str, TaskRecord]:
-        """Key -> the last run with it that passed, of those namespaces. Keys that never passed are not in it."""
+        """Key -> the last run with it, of those namespaces, where that one passed."""
         rows = self._rows(
-            "SELECT runs.* FROM runs WHERE key IN (SELECT value FROM json_each(?)) AND outcome IN ('passed', 'flaky')"
-            " AND namespace IN (SELECT value FROM json_each(?)) ORDER BY wall",
+            "SELECT runs.* FROM runs WHERE key IN (SELECT value FROM json_each(?))"
+            " AND namespace IN (SELECT value FROM json_each(?)) ORDER BY wall, id",
             (_listed(keys), _listed(namespaces)),
         )
-        return {row[2]: _record(row) for row in rows}
+        return {key: _record(row) for key, row in {row[2]: row for row in rows}.items() if row[3] in _GREEN}
 
     def manifest(self, key: str) -> Manifest | None:
         """What the key stands for; None when that was forgotten."""

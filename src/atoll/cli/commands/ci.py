@@ -77,7 +77,8 @@ def command(
     called `orders.test`. A failure skips what needs that task and nothing else. Needs no daemon.
 
     On GitHub and GitLab what failed tasks print is folded; on GitHub their places are marked in the files, and the
-    job's page gets the summary. Values of variables in `pass` are masked wherever something is shown or written.
+    job's page gets the summary. Values of variables in `pass`, and tokens that tasks get besides, are masked
+    wherever something is shown or written.
 
     --audit runs everything that is asked for, cached or not, under strace, and keeps no result; it ends with 3 when a task
     read a file that is neither its input, nor a result of its needs, nor of the system.

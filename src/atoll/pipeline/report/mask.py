@@ -1,23 +1,44 @@
-"""Values that no report may hold: those of the variables in `pass`, which are tokens as a rule."""
+"""Values that no report may hold: those of the variables in `pass`, which are tokens as a rule, and tokens and passwords
+among the variables that tasks get anyway.
+"""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import quote
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from urllib.parse import quote, unquote
 
 from msgspec.structs import replace
 
 from atoll.model.records import CiResult, TaskResult
 from atoll.model.spec import WorkspaceSpec
+from atoll.pipeline.environment import passes
 
 MASK = "***"
+_SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|_AUTH$", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 SHORTEST = 4  # characters: a value of less is no secret, and its mask would make any text unreadable
 
 
 def secret_values(workspace: WorkspaceSpec, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What the variables hold that the workspace's tasks get by `pass`, the longest first."""
-    names = {name for spec in workspace.worked_on.values() for name in spec.build.passed}
-    names |= {name for tasks in workspace.tasks.values() for task in tasks for name in task.passed}
-    return spelled(environ[name] for name in names if name in environ)
+    """What tasks may print and nobody may read, the longest first.
+
+    All that the variables hold which the workspace's tasks get by `pass`; of those that they inherit, or that every task
+    gets (`environment.PASSED`), what is called a token or a password, and passwords in addresses.
+    """
+    builds = [spec.build for spec in workspace.worked_on.values()]
+    tasks = [task for own in workspace.tasks.values() for task in own]
+    given = {name for build in builds for name in build.passed} | {name for task in tasks for name in task.passed}
+    others = {name for build in builds for name in build.inherit} | {name for task in tasks for name in task.inherit}
+    others |= set(filter(passes, environ))
+    names = given | {name for name in others if _SECRET.search(name)}
+    passwords = (found for name in (given | others) & environ.keys() for found in _passwords(environ[name]))
+    return spelled([*(environ[name] for name in names if name in environ), *passwords])
+
+
+def _passwords(text: str) -> Iterator[str]:
+    """Those in addresses: `https://ci:p%40ss@pypi.example/simple`, as it stands there and as it is meant."""
+    for found in _PASSWORD.findall(text):
+        yield from {found, unquote(found)}
 
 
 def spelled(values: Iterable[str]) -> tuple[str, ...]:
