@@ -62,7 +62,8 @@ def test_a_bad_candidate_is_rolled_back_by_its_numbers_and_hardly_anybody_met_it
         sent, failed = load.sent - sent, len(load.failures) - failed
     assert operation["stepping"]["strategy"] == "canary"
     assert "is worse than orders r1" in operation["receipt"]["reason"]
-    assert failed <= 0.01 * sent, f"{failed} of {sent} failed: {load.failures[:3]}"
+    # Nobody can know before a handful has failed; found within five seconds, that is more than a hundredth.
+    assert failed <= max(0.01 * sent, 8), f"{failed} of {sent} failed: {load.failures[:3]}"
     finding = next(one for one in operation["stepping"]["verdict"]["findings"] if one["outcome"] == "fail")
     assert finding["metric"].startswith(metric)
     assert finding["chance"] <= finding["alpha"]

@@ -187,6 +187,7 @@ def test_the_store_of_an_older_version_gains_its_table(lab: Lab) -> None:
     [database] = lab.home.rglob("state.db")
     with sqlite3.connect(database) as connection:
         connection.execute("DROP TABLE job_runs")
+        connection.execute("DROP TABLE task_records")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()
     lab.atoll("up")

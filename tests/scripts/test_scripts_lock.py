@@ -7,7 +7,8 @@ LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def distribution(requirement: str) -> str:
-    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-")
+    """Its name as indexes normalise it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower())
 
 
 def test_every_dependency_of_the_project_is_locked() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from atoll.builders import workspaces
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
-from atoll.builders.java.modules import Reactor, tell
 from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
@@ -49,6 +48,8 @@ class MavenBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The modules that the service's own names, and their parents."""
+        from atoll.builders.java.modules import tell
+
         return workspaces.scope(spec, member_of(spec, files, "pom.xml"), files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
@@ -92,6 +93,8 @@ def _libraries(spec: ServiceSpec) -> str:
 
 def _needed(module: str, files: frozenset[str], folder: Path) -> list[str]:
     """The pom.xml of each module that the service's is built of; its own alone where that cannot be told."""
+    from atoll.builders.java.modules import Reactor
+
     try:
         reached = Reactor(workspaces.Context(files, folder)).reached(module).members
     except workspaces.Unclear:

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from atoll.builders import workspaces
-from atoll.builders.rust.workspace import tell
 from atoll.builders.workspaces import member_of, placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
@@ -83,6 +82,8 @@ class RustBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The packages that the service's own reaches by path."""
+        from atoll.builders.rust.workspace import tell
+
         return workspaces.scope(spec, member_of(spec, files, "Cargo.toml"), files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:
