@@ -209,6 +209,11 @@ def test_why_shows_the_crash_and_its_output(atoll, daemon: Served) -> None:
     assert "boom: no database" in done.stdout
 
 
+def test_why_of_a_task_takes_no_release(atoll) -> None:
+    done = atoll("why", "orders.test", "r1")
+    assert (done.returncode, "a task has no releases" in done.stderr) == (2, True)
+
+
 def test_exec_ends_with_the_commands_own_code(atoll, daemon: Served) -> None:
     assert atoll("exec", "orders", "--", "echo", "--json").stdout == "echo --json\n"
     assert atoll("exec", "orders", "--", "exit", "9").returncode == 9

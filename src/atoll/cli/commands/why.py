@@ -44,6 +44,8 @@ def command(session: Session, service: str, release: str | None) -> None:
     """
     subject = f"{service} {release}" if release else service
     if "." in service:
+        if release:
+            raise click.UsageError("a task has no releases: name the task alone", click.get_current_context())
         _task(session, service)
     elif session.json:
         print_json(session.client.raw(why_path(subject)))
