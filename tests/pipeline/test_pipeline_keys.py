@@ -8,6 +8,7 @@ import pytest
 from keyring import Keyring
 
 from atoll.pipeline.keys import Keyed
+from atoll.pipeline.snapshot import recall, remember
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MONOREPOS = Path(__file__).parents[1] / "builders" / "monorepos"
@@ -257,3 +258,10 @@ def test_a_version_that_a_file_above_asks_for_counts(ring: Keyring, tmp_path: Pa
         ring.write(".nvmrc", f"{version}\n")
         seen.append(ring.agreed())
     assert len({each["a.build"] for each in seen}) == 3
+
+
+def test_nobody_else_may_read_what_is_remembered(tmp_path: Path) -> None:
+    """Definitions have the plain environment values of services in them."""
+    remember(tmp_path / "snapshot", "/ws", {"definitions": {}})
+    assert (tmp_path / "snapshot").stat().st_mode & 0o777 == 0o600
+    assert recall(tmp_path / "snapshot", "/ws")["definitions"] == {}

@@ -73,6 +73,13 @@ def test_a_run_that_came_late_does_not_hide_a_later_one(file) -> None:
         assert found.key == "new"
 
 
+def test_nobody_else_may_read_them(file) -> None:
+    with Records(file) as records:
+        records.add(run(), manifest("1"))
+        modes = {each.name: each.stat().st_mode & 0o777 for each in file.parent.iterdir()}
+        assert modes == {"records.db": 0o600, "records.db-wal": 0o600, "records.db-shm": 0o600}
+
+
 def test_what_a_pull_request_recorded_is_believed_by_itself_only(file) -> None:
     with Records(file) as records:
         records.add(run(namespace="pr-7"), None)

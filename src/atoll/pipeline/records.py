@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import zlib
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -274,6 +274,7 @@ class Records:
                 from atoll.pipeline.artifacts import disk_trouble
 
                 raise disk_trouble(exc, self.path.parent) from exc
+            self._made_ours()
             db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             try:
                 db.execute("PRAGMA journal_mode = WAL")
@@ -284,6 +285,11 @@ class Records:
                 raise
             self._opened = db
         return self._opened
+
+    def _made_ours(self) -> None:
+        """Manifests hold the variables of builds: nobody else's business. The -wal and -shm files inherit the mode."""
+        with suppress(OSError):  # SQLite says it better
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         if _version(db) == len(MIGRATIONS):

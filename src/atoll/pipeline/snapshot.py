@@ -40,7 +40,9 @@ def remember(path: Path, root: str, found: dict[str, Any]) -> None:
     swap = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        swap.write_bytes(MAGIC + _check(body) + body)
+        # It holds what services say of themselves, with plain environment values: nobody else's business, as in state.db.
+        with open(swap, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(MAGIC + _check(body) + body)
         swap.replace(path)
     except OSError:
         with suppress(OSError):
