@@ -18,7 +18,7 @@ import psutil
 from bench.site import ATOLL, ROOT
 
 SOURCES = 16  # beside package.json, README.md, moon.yml and service.toml (packages: index.js)
-FETCH_S, TASKS_S, COMMAND_S = 300, 420, 120
+FETCH_S, TASKS_S, COMMAND_S = 300, 900, 120
 PEERS = ("turbo", "nx", "@moonrepo/cli")
 _BUILD = "mkdir -p dist && cat src/*.js > dist/out.js"
 _MARK = "ATOLL_BENCH_MONOREPO"  # in the environment of all that is started, so that it can be ended
