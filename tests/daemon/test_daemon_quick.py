@@ -6,6 +6,7 @@ from world import ARTIFACT, World, spec
 
 from atoll.model.errors import Refused
 from atoll.model.spec import RolloutSpec, RolloutStep
+from atoll.model.wire import DeployRequest
 
 SLOW = RolloutSpec(strategy="canary", steps=(RolloutStep(weight_pct=10, hold_s=60.0),), bake_s=600.0)
 
@@ -62,6 +63,8 @@ def test_neither_an_unwatched_deploy_nor_an_unbuilt_one_goes_where_people_depend
         request = {"artifact": replace(ARTIFACT, in_place=True)}
         with pytest.raises(Refused, match="not moved unwatched here"):
             await world.deploy(spec(version="v2"), **request)
+        with pytest.raises(Refused, match="not moved unwatched here"):
+            await world.environment.plan(DeployRequest(spec=spec(version="v2"), **request), "orders")
         assert (await world.of()).release == "r1"
 
     world.run(scenario)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_a_version_is_asked_once_in_a_run_and_remembered_for_the_next(tmp_path: 
     ask(fresh=False, pins=(Input(".tool-versions", "file", "00"),))
     ask(fresh=True)
     assert count.read_text() == "x\n" * 3
+
+
+def test_builds_side_by_side_in_one_process_take_no_memory_from_each_other(tmp_path: Path) -> None:
+    """`atoll dev` builds each edited service in a thread, with tools of its own and the memory of all."""
+
+    def remember(_: int) -> None:
+        Tools(tmp_path / "memory", {})._remember()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(remember, range(400)))
+    assert [each.name for each in tmp_path.iterdir()] == ["memory"]
 
 
 def test_another_program_of_the_same_name_is_asked_itself(tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ class Planner:
         return Release(service=request.spec.name, n=0, spec=request.spec, artifact=request.artifact)
 
     async def _deploy(self, request: DeployRequest, beside: Sequence[Release], *, up: bool) -> PlanView:
+        self._candidates.unwatched(request)
         release, runs = await self._candidates.deployed(request)
         if runs:
             return self._left(release.service, already(release, request.artifact).removeprefix(f"{release.service} "))

@@ -114,7 +114,7 @@ class Tools:
 
     def _remember(self) -> None:
         good = {key: answer for key, answer in self._asked.items() if not answer.error}
-        swap = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        swap = self._memory.with_name(f"{self._memory.name}.{os.getpid()}.{threading.get_ident()}")
         swap.write_bytes(msgspec.json.encode({**self._recall(), **good}))
         swap.replace(self._memory)
 
