@@ -20,7 +20,7 @@ from atoll.cli.group import COMMANDS
 from atoll.cli.help_parts import EXIT_CODES, exits, related
 from atoll.cli.main import cli
 from atoll.model import errors
-from atoll.model.catalogue import PAGES
+from atoll.model.catalogue.pages import PAGES
 from atoll.testing.fake_control import FakeControl, Served
 
 PROGRAM = Path(__file__).with_name("pretend_atoll.py")

@@ -9,8 +9,8 @@ import pytest
 
 import atoll
 from atoll.cli import pages
-from atoll.model.catalogue import CHAPTERS, PAGES
 from atoll.model.catalogue.ids import ErrorId, SymptomId
+from atoll.model.catalogue.pages import CHAPTERS, PAGES
 from atoll.model.spec import Health
 from atoll.model.state import Exit
 

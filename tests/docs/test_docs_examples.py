@@ -14,7 +14,7 @@ from tests.docs.pages import ROOT, Block, blocks, inline, names
 
 import atoll
 from atoll.cli.main import cli
-from atoll.model.catalogue import PAGES
+from atoll.model.catalogue.pages import PAGES
 from atoll.workspace.fields_service import SERVICE
 from atoll.workspace.fields_workspace import WORKSPACE
 from atoll.workspace.loader import load

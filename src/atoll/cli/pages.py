@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.model.catalogue import CHAPTERS
+from atoll.model.catalogue.pages import CHAPTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

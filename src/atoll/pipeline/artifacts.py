@@ -10,7 +10,6 @@ What has no record does not exist: kill -9 or a power cut at any instant leaves,
 Called by `build` and `collect`, which hold the locks. Blocking; run it in a thread.
 """
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -291,6 +290,8 @@ def flush(folder: Path) -> None:
         return
     fd = os.open(folder, os.O_RDONLY)
     try:
+        import ctypes
+
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.syncfs(fd) != 0:
             number = ctypes.get_errno()

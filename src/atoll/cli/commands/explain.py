@@ -24,7 +24,7 @@ _WIDEST = 26  # of the ids
 def _ids_to_complete(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    from atoll.model.catalogue import PAGES
+    from atoll.model.catalogue.pages import PAGES
 
     return [CompletionItem(id, help=page.title) for id, page in PAGES.items() if id.startswith(begun)]
 
@@ -44,7 +44,7 @@ def command(session: Session, id: str | None) -> None:
       atoll explain gateway-port-taken
       atoll explain
     """
-    from atoll.model.catalogue import CHAPTERS, PAGES
+    from atoll.model.catalogue.pages import CHAPTERS, PAGES
     from atoll.model.suggest import nearest
 
     if id is not None and (id := id.strip("[]").lower()) not in PAGES:
