@@ -5,7 +5,7 @@ peers come from npm into a temporary folder and run with their defaults, daemons
 asks each tool in random order which services are affected: `atoll affected`, `turbo ls --affected`, `nx show projects
 --affected`, `moon query projects --affected`; beside them `git diff` and `git status`, the floor of all that ask git. An
 answer that is not exactly the edited services is counted as wrong. For this part what passed is written into Atoll's records
-without building. Cold: each has forgotten what it remembers (Atoll its snapshot, the others their caches and daemons). Times are
+without building, and forgotten after it. Cold: each has forgotten what it remembers (Atoll its snapshot, the others their caches and daemons). Times are
 those of whole commands. Then all builds run once (one `cat` a service), and a run in which each comes from the cache is timed.
 For that first run npm is replaced by a script that runs the package's script at once.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -53,6 +54,7 @@ def run(*, quick: bool) -> Result:
             except (RuntimeError, OSError, subprocess.SubprocessError) as exc:
                 result.notes.append(f"The peers are missing: {exc}.")
             _affected(repo, tools, result, rounds=3 if quick else 12)
+            shutil.rmtree(repo.home)  # what was only written into the records is no result
             _cached(tools, result, rounds=2 if quick else 6)
             for tool in tools.values():
                 tool.stop()

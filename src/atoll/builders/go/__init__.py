@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from atoll.builders import workspaces
-from atoll.builders.go.workspace import home_of, tell
+from atoll.builders.go.modules import home_of
 from atoll.builders.workspaces import placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
@@ -78,6 +78,8 @@ class GoBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The packages that the service's own import, and the modules that hold them."""
+        from atoll.builders.go.workspace import tell
+
         return workspaces.scope(spec, spec.inside, files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from atoll.builders.go.modules import home_of
 from atoll.builders.workspaces import Context, Unclear, read_at_run_time
 from atoll.ports import Scope
 
@@ -61,15 +62,6 @@ def mod_file(text: str) -> ModFile:
             verb, _, rest = said.partition(" ")
             lines.append((verb, rest.strip()))
     return ModFile(tuple(lines))
-
-
-def home_of(files: frozenset[str], folder: str) -> str | None:
-    """The folder of the module that a folder belongs to: the nearest with a go.mod, upwards; "." is the context's top."""
-    while f"{folder}/go.mod" not in files:
-        if not folder or folder == ".":
-            return "." if "go.mod" in files else None
-        folder = posixpath.dirname(folder)
-    return folder
 
 
 def tell(context: Context, member: str) -> Scope | None:

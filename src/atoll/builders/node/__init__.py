@@ -14,8 +14,7 @@ import msgspec
 
 from atoll.builders import workspaces
 from atoll.builders.node.managers import Manager, manager_of
-from atoll.builders.node.members import built_before, globs_of, members
-from atoll.builders.node.workspace import HOOKS, tell
+from atoll.builders.node.members import HOOKS, built_before, globs_of, members
 from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
@@ -95,6 +94,8 @@ class NodeBuilder:
 
     def scope(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
         """The packages of the workspace that the service's own reaches by the lock."""
+        from atoll.builders.node.workspace import tell
+
         return workspaces.scope(spec, member_of(spec, files, "package.json"), files, folder, tell)
 
     def steps(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:

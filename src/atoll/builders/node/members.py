@@ -8,6 +8,7 @@ from typing import Any
 
 from atoll.builders.workspaces import Context, Unclear, matching, table, words
 
+HOOKS = ("preinstall", "install", "postinstall", "prepublish", "prepare")  # npm runs them at an install
 BY_NAME = ("dependencies", "optionalDependencies", "devDependencies", "peerDependencies")
 
 

@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from atoll.builders.node.members import patterns, written
+from atoll.builders.node.members import HOOKS, patterns, written
 from atoll.builders.node.npm_lock import NpmLock
 from atoll.builders.node.pnpm_lock import LOCK, MEMBERS, pnpm
 from atoll.builders.workspaces import Context, Reached, Unclear, table, whole
 from atoll.ports import Scope
 
 SOURCES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx", ".json", ".vue", ".svelte")
-HOOKS = ("preinstall", "install", "postinstall", "prepublish", "prepare")  # npm runs them at an install
 
 # What lies at the top and may be read by any member's build: configuration, which names itself so. Prose is none.
 _TOP = re.compile(
