@@ -35,6 +35,7 @@ ErrorId = Literal[
     "no-free-port",
     "folder-unusable",
     "disk-full",
+    "docker-unreachable",
     "watch-limit",
     "socket-path-too-long",
     "database-busy",
@@ -86,6 +87,8 @@ ErrorId = Literal[
     "no-inputs",
     "inputs-changed",
     "link-outside",
+    "image-unavailable",
+    "no-base-image",
     "no-history",
     # deploying.py: refused before anything was touched
     "already-deploying",
