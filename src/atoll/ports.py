@@ -11,6 +11,7 @@ import msgspec
 
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.launch import Reach
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Point, Window
 from atoll.model.spec import Command, ServiceSpec
@@ -86,6 +87,17 @@ class Host(Protocol):
         """
         ...
 
+    async def reach(self, service: str) -> Reach:
+        """How its replicas and the proxy reach each other; makes what that needs. Always the same of one service.
+
+        Called at each look at the service, so that it must be quick once made. Raises Retryable and nothing else.
+        """
+        ...
+
+    def data_base(self) -> str:
+        """The absolute folder, as replicas see it, in which each service has one of its name that outlives them."""
+        ...
+
     def files_base(self) -> str:
         """The absolute folder in which each replica's rendered files have a folder of its name."""
         ...
@@ -107,7 +119,7 @@ class Host(Protocol):
         ...
 
     async def listener(self, replica: str, port: int) -> Listener:
-        """Who listens on 127.0.0.1:port, seen from this replica."""
+        """Who listens on that port of the replica's address, where the proxy would connect to it."""
         ...
 
     def logs(

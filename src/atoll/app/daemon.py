@@ -23,8 +23,9 @@ from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
-from atoll.model.errors import AtollError, Conflict, Fenced
+from atoll.model.errors import AtollError, Conflict, Fenced, UserError
 from atoll.model.state import Address
+from atoll.ports import Host
 from atoll.proxy import EnvoyProxy
 from atoll.realise.records import Records
 from atoll.store.sqlite import SqliteStore
@@ -91,7 +92,7 @@ async def _run(config: Config) -> None:
         clock = SystemClock()
         environment = Environment(
             identity=_identity(config),
-            host=ProcessHost(state, run),
+            host=_host(config),
             traffic=proxy,
             signals=Telemetry(state / "signals.sqlite", clock),
             store=store,
@@ -114,6 +115,15 @@ async def _run(config: Config) -> None:
     finally:
         await proxy.close()
         await store.close()
+
+
+def _host(config: Config) -> Host:
+    """What runs the replicas."""
+    match config.environment.engine:
+        case "process":
+            return ProcessHost(Path(config.state), Path(config.run))
+        case "docker":
+            raise UserError("the Docker engine is not there yet", "", 'use engine = "process"', id="not-possible-here")
 
 
 class _ToldToEnd(Exception):
@@ -142,7 +152,6 @@ def _identity(config: Config) -> Identity:
         faults=spec.name == "local" if spec.faults is None else spec.faults,
         dev=spec.for_development,
         state=config.state,
-        data=f"{config.state}/data",
     )
 
 

@@ -435,11 +435,21 @@ class Dev(msgspec.Struct, frozen=True, kw_only=True):
     reload: Command | None = None  # run for each replica after an edit; None: the program sees its files by itself
 
 
+class DockerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an environment of containers needs to know of Docker."""
+
+    socket: str = ""  # path of dockerd's socket; "" is what Docker's own client would use
+    networks: str = "10.201.0.0/16"  # from which each service gets a network; few machines route it anywhere
+    registry: str = ""  # where images are pushed to and pulled from, host[:port]/path; "" keeps them on this machine
+    bases: Mapping[str, str] = {}  # name of a technology -> the image to start from instead of the usual one
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
     name: str = "local"
-    engine: Literal["process"] = "process"
+    engine: Literal["process", "docker"] = "process"
+    docker: DockerSpec = DockerSpec()
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
     freezes: tuple[Freeze, ...] = ()

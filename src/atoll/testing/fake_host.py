@@ -19,6 +19,7 @@ from typing import Final, Literal, TypeVarTuple, Unpack
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.launch import Reach
 from atoll.model.spec import Probe, ServiceSpec
 from atoll.model.state import Address, Exit
 from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine, Unable
@@ -101,6 +102,7 @@ class FakeHost:
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
         self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
+        self.reaches: dict[str, Reach] = {}  # service -> the network of its own that it has
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -233,6 +235,14 @@ class FakeHost:
     async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
         """What a test said of the service in `unable`."""
         return self.unable.get(spec.name, ())
+
+    async def reach(self, service: str) -> Reach:
+        """The loopback of all, unless a test said otherwise in `reaches`."""
+        return self.reaches.get(service, Reach())
+
+    def data_base(self) -> str:
+        """A folder that is nowhere: nobody writes into it."""
+        return "/data"
 
     def files_base(self) -> str:
         """A folder that is nowhere: see `files`."""

@@ -13,7 +13,7 @@ from atoll.engines.process.link import KeeperLink
 from atoll.engines.process.users import NOT_ROOT, Users
 from atoll.keeper.client import Message, files, places_of, proc, try_network
 from atoll.model.errors import Retryable
-from atoll.model.launch import Network
+from atoll.model.launch import Network, Reach
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Exit
 from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
@@ -113,6 +113,14 @@ class ProcessHost:
             self._has_networks = not why
             unable += [without_network(spec, why)] if why else []
         return unable
+
+    async def reach(self, service: str) -> Reach:  # noqa: ARG002  the same for all
+        """See `ports.Host`. All share the loopback, where the kernel does not tell one caller from another."""
+        return Reach()
+
+    def data_base(self) -> str:
+        """See `ports.Host`."""
+        return f"{self._state_dir}/data"
 
     def files_base(self) -> str:
         """See `ports.Host`."""
