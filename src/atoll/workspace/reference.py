@@ -65,7 +65,8 @@ In `run`, in `env`, in `files`, in a probe's command and (but for ports) in jobs
 | Template | Value |
 |---|---|
 | `{port}`, `{port.NAME}` | the number of the first port, or of the one of that name |
-| `{host}`, `{address}`, `{url}` | where the replica's first port is: the host, `host:port`, `http://host:port` |
+| `{host}` | where to listen: `127.0.0.1`, and in a container, which is alone with its addresses, `0.0.0.0` |
+| `{address}`, `{url}` | where the replica's first port is reached: `host:port`, `http://host:port` |
 | `{calls.NAME.host}`, `.port`, `.address`, `.url` | where the callee of `calls.NAME` is reached |
 | `{data}` | the service's own folder, absolute; it outlives releases and replicas |
 | `{files}` | the replica's folder of rendered [files](#servicetoml), absolute; it ends with the replica |
