@@ -106,6 +106,19 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "no-free-network",
+            "No addresses are left for a service's network",
+            "no network of 256 addresses is left in 10.201.0.0/16: 10.0.0.0/8 is routed to tun0",
+            "On Docker each service has a network of its own, with 256 private addresses that nothing else on this machine "
+            "uses: no other network of Docker, no route, no VPN. They are taken from the environment's `networks`.",
+            (
+                'Name other private addresses, which the message has one of: `networks = "10.77.0.0/16"` under '
+                "`[environments.NAME.docker]` in `atoll.toml`; then `atoll down` and `atoll up`.",
+                "`ip route` and `docker network ls` say who has them. `docker network prune` removes networks that nobody "
+                "uses.",
+            ),
+        ),
+        Page(
             "folder-unusable",
             "A folder that Atoll needs cannot be used",
             "error[folder-unusable]: /var/lib/atoll cannot be made",

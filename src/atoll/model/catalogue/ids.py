@@ -33,6 +33,7 @@ ErrorId = Literal[
     "keeper-unreachable",
     "envoy-missing",
     "no-free-port",
+    "no-free-network",
     "folder-unusable",
     "disk-full",
     "watch-limit",
