@@ -178,5 +178,3 @@ def short(image: str) -> str:
     """An image's name as people recognise it."""
     name, _, digest = image.rpartition("sha256:")
     return f"{name}{digest[:12]}" if digest else image
-
-

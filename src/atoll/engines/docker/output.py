@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import heapq
 import json
-import os
-from collections.abc import AsyncIterator, Iterable
+import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,10 @@ from atoll.keeper.client import places_of, prune_logs
 from atoll.model.errors import Retryable
 from atoll.ports import LogLine
 
+_log = logging.getLogger(__name__)
 _AGAIN_S = 0.5  # between two looks for containers that came, while somebody follows
 _LINE_BYTES = 64 * 1024  # as in the keeper's logs: a longer line is split
+_ALL = 2**31
 _WAITING = 1000  # lines that were read and not yet taken
 
 
@@ -101,7 +103,9 @@ class Output:
         kept = logs.chosen(self._folder / service, replica)
         here = {source.replica for source in sources}
         old = [path for path in kept if path.name.removesuffix(".log") not in here]
-        found = [await asyncio.to_thread(logs.newest, path, service, tail, since_wall, None, until_wall) for path in old]
+        found = [
+            await asyncio.to_thread(logs.newest, path, service, tail, since_wall, None, until_wall) for path in old
+        ]
         ends: dict[str, str] = {}
         for source in sources:
             lines = await self._past(source, tail, since_wall, until_wall)
@@ -137,13 +141,104 @@ class Output:
 
     async def _follow(self, service: str, replica: str | None, ends: dict[str, str]) -> AsyncIterator[LogLine]:
         """New lines of all of them, also of those that come; across an absence of dockerd."""
-        lines: asyncio.Queue[LogLine] = asyncio.Queue(_WAITING)
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(self._watch(service, replica, ends, lines, group))
+        queue: asyncio.Queue[LogLine] = asyncio.Queue(_WAITING)
+        readers: dict[str, asyncio.Task[None]] = {}
+        watching = asyncio.create_task(self._watch(service, replica, ends, queue, readers))
+        try:
+            while not watching.done() or not queue.empty():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_AGAIN_S):
+                        yield await queue.get()
+            watching.result()
+        finally:
+            tasks = [watching, *readers.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(
+        self,
+        service: str,
+        replica: str | None,
+        ends: dict[str, str],
+        queue: asyncio.Queue[LogLine],
+        readers: dict[str, asyncio.Task[None]],
+    ) -> None:
+        """A reader for each container, also for those that come. What came and went between two looks left its file."""
+        told = {path.name for path in logs.chosen(self._folder / service, replica)}
+        while True:
+            files = [path for path in logs.chosen(self._folder / service, replica) if path.name not in told]
+            with contextlib.suppress(Retryable):
+                for source in await self._sources(service, replica):
+                    told.add(f"{source.replica}.log")
+                    if source.container not in readers:
+                        reading = self._copy(service, source, ends.get(source.container, ""), queue)
+                        readers[source.container] = asyncio.create_task(reading)
+                for path in files:
+                    if path.name not in told and path.exists():
+                        told.add(path.name)
+                        for line in await asyncio.to_thread(logs.newest, path, service, _ALL, 0.0):
+                            await queue.put(line)
+            for reader in readers.values():
+                if reader.done():
+                    reader.result()  # a reader ends with its container; if it failed, so does who follows
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _copy(self, service: str, source: Source, after: str, queue: asyncio.Queue[LogLine]) -> None:
+        """Lines of one container until it has ended; goes on where it was when the connection breaks."""
+        while True:
+            since = f"{wall(after):.9f}" if after else "0"
             try:
-                while True:
-                    yield await lines.get()
-            finally:
-                watching.cancel()
-                for task in self._readers(group):
-                    task.cancel()
+                running = await self._is_running(source.container)
+                async for line in self.raw(source.container, follow=int(running), since=since):
+                    if line.stamp > after:
+                        after = line.stamp
+                        await queue.put(_log_line(service, source.replica, line))
+            except DockerRefused:
+                return  # it was forgotten
+            except Retryable:
+                running = True  # dockerd is away, which says nothing of the container
+            if not running:
+                return
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _is_running(self, container: str) -> bool:
+        async with self._client.asked("look at a container") as docker:
+            info = await docker.containers.container(container).show()
+        return bool(info["State"]["Running"])
+
+    # --- keeping --------------------------------------------------------------------------------------------------
+
+    async def keep(self, service: str, source: Source, held: set[str]) -> None:
+        """Put what it printed into a file, before it is removed; files beyond those that a process leaves, too, go.
+
+        `held` are replicas whose files stay. On a full disk its output is lost, and no more than that.
+        """
+        path = self._folder / service / f"{source.replica}.log"
+        fresh = path.with_suffix(".new")  # a log of half of it would hide the container's own
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with fresh.open("wb") as file:
+                async for line in self.raw(source.container):
+                    file.write(b"%.6f %s %s\n" % (wall(line.stamp), line.mark, line.text))
+            fresh.replace(path)
+        except (OSError, DockerRefused) as exc:
+            fresh.unlink(missing_ok=True)
+            _log.warning("the output of %s is lost: %s", source.replica, exc)
+        await asyncio.to_thread(prune_logs, self._places, service, held)
+
+
+def _text(line: _Line) -> str:
+    return line.text.rstrip(b"\r").decode("utf-8", "replace")
+
+
+def _log_line(service: str, replica: str, line: _Line) -> LogLine:
+    at = wall(line.stamp)
+    return LogLine(
+        service=service,
+        replica=replica,
+        wall=at,
+        stream=logs.STREAMS[line.mark],
+        text=_text(line),
+        cursor=f"{at:.6f}:{replica}",
+    )

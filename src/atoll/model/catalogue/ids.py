@@ -31,6 +31,8 @@ ErrorId = Literal[
     "daemon-not-ready",
     "second-daemon",
     "keeper-unreachable",
+    "docker-unreachable",
+    "docker-refused",
     "envoy-missing",
     "no-free-port",
     "no-free-network",
