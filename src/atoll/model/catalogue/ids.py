@@ -38,6 +38,7 @@ ErrorId = Literal[
     "no-free-network",
     "folder-unusable",
     "disk-full",
+    "docker-unreachable",
     "watch-limit",
     "socket-path-too-long",
     "database-busy",
@@ -89,6 +90,8 @@ ErrorId = Literal[
     "no-inputs",
     "inputs-changed",
     "link-outside",
+    "image-unavailable",
+    "no-base-image",
     "no-history",
     # deploying.py: refused before anything was touched
     "already-deploying",
