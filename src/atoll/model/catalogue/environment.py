@@ -82,14 +82,15 @@ CHAPTER = Chapter(
         ),
         Page(
             "docker-unreachable",
-            "Docker does not answer",
+            "Docker cannot be reached",
             "Docker could not list containers: dockerd does not answer at /var/run/docker.sock (Connection refused)",
-            "An environment of containers asks the machine's dockerd for each of them. While it is away, containers that "
-            "run go on and are reached as before; none is started, replaced or stopped. Atoll asks again each second.",
+            'An environment with `engine = "docker"` makes images and runs containers by the dockerd of this machine; images '
+            "through Docker's own command line, so that its contexts and credentials count. While dockerd is away, containers "
+            "that run go on and are reached as before; none is started, replaced or stopped. Atoll asks again each second.",
             (
-                "`systemctl start docker` starts it, `journalctl -u docker` says why it ended.",
-                "Permission denied: whoever runs Atoll must be root or a member of the group `docker`, which is as much.",
-                "It listens elsewhere: name its socket under `[environments.NAME.docker]` in `atoll.toml`.",
+                "It does not run: `systemctl start docker`; `journalctl -u docker` says why it does not stay.",
+                "Its socket is elsewhere: `docker.socket` of the environment in atoll.toml, or `DOCKER_HOST`.",
+                "This user may not use it: the group `docker` may. Who is in it is as good as root on this machine.",
                 'Containers end with dockerd unless its `daemon.json` has `"live-restore": true`; Atoll starts them again.',
             ),
         ),
@@ -173,19 +174,6 @@ CHAPTER = Chapter(
                     "says how much is left."
                 ),
                 "Move `ATOLL_HOME` to a larger disk: `atoll down`, move the folder, set the variable, `atoll up`.",
-            ),
-        ),
-        Page(
-            "docker-unreachable",
-            "Docker cannot be reached",
-            "error[docker-unreachable]: dockerd cannot be reached: Cannot connect to the Docker daemon at "
-            "unix:///var/run/docker.sock. Is the docker daemon running?",
-            'An environment with `engine = "docker"` makes images and runs containers by the dockerd of this machine. Images are '
-            "made through Docker's own command line, so that its contexts and credentials count.",
-            (
-                "It does not run: `systemctl start docker`; its log says why it does not stay.",
-                "Its socket is elsewhere: `docker.socket` of the environment in atoll.toml, or `DOCKER_HOST`.",
-                "This user may not use it: the group `docker` may. Who is in it is as good as root on this machine.",
             ),
         ),
         Page(

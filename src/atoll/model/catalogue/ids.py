@@ -38,7 +38,6 @@ ErrorId = Literal[
     "no-free-network",
     "folder-unusable",
     "disk-full",
-    "docker-unreachable",
     "watch-limit",
     "socket-path-too-long",
     "database-busy",
