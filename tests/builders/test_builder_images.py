@@ -13,13 +13,13 @@ from atoll.pipeline.dockerfile import bases, dockerfile
 from atoll.ports import ImageParts
 
 
-def parts_of(folder: Path, files: Mapping[str, str], version: str = "", **spec: object) -> ImageParts:
+def parts_of(place: Path, files: Mapping[str, str], version: str = "", **spec: object) -> ImageParts:
     for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_text(text)
     service = ServiceSpec(name="orders", **{"folder": "orders", **spec})
     names = frozenset(files)
-    found = choose(service, names).image(service, names, folder, version)
+    found = choose(service, names).image(service, names, place, version)
     assert found is not None
     return found
 
