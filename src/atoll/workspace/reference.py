@@ -17,6 +17,7 @@ from atoll.workspace.fields_dev import DEV_TABLE
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
+from atoll.workspace.fields_image import IMAGE_TABLE
 from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_TABLE, STEP_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
@@ -88,6 +89,14 @@ shell's `${HOME}`.
 _SECTIONS: tuple[tuple[str, str, Table], ...] = (
     ("## service.toml", "", SERVICE),
     ("### Build", "`[build]`; in short, a command or a list of commands.", BUILD_TABLE),
+    (
+        "### Image",
+        (
+            "`[image]`; in short, an image by its digest. What comes of it in an environment of containers:"
+            " [images](howto/images.md)."
+        ),
+        IMAGE_TABLE,
+    ),
     (
         "### Tasks",
         (
