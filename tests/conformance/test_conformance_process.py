@@ -1,12 +1,12 @@
 """The engine suite on processes: the real keeper, the real Envoy, the real daemon."""
 
-import contextlib
-import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from processes import of_folder
 
 from atoll.keeper.client import try_network
 from atoll.testing.engine_suite import EngineSuite, Platform
@@ -18,7 +18,8 @@ class ProcessPlatform(Platform):
     """Plain processes."""
 
     name = "process"
-    python = sys.executable
+    # The system's own: services run under users of their own, who reach no Python below a private home.
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,17 +27,8 @@ class ProcessPlatform(Platform):
             self.lacks_here = {"fixed-port": "ports.http.number needs a network of its own"}
 
     def left_behind(self, root: Path) -> Sequence[str]:
-        """Command lines of processes that work in the environment's folders, or were started for it."""
-        mine = str(root.parent)
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                environ = (entry / "environ").read_bytes()
-                owned = mine in command or f"={mine}/".encode() in environ or mine in str((entry / "cwd").readlink())
-                if owned and int(entry.name) != os.getpid():
-                    found.append(f"{entry.name} {command}")
-        return found
+        """Its processes."""
+        return of_folder(root.parent)
 
 
 class TestProcessEngine(EngineSuite):

@@ -32,7 +32,7 @@ class Reply(NamedTuple):
 class Send(Protocol):
     """Send one request and wait for its answer; a POST when there is a body. Raises OSError or HTTPException."""
 
-    def __call__(self, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply: ...  # noqa: B006  never changed
+    def __call__(self, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply: ...
 
     def close(self) -> None: ...
 
@@ -44,7 +44,7 @@ class Connection:
         at = urlsplit(url)
         self._line = http.client.HTTPConnection(at.hostname or "127.0.0.1", at.port or 80, timeout=deadline_s)
 
-    def __call__(self, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:  # noqa: B006  never changed
+    def __call__(self, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
         """See `Send`. After a failure the next request has a connection of its own."""
         try:
             self._line.request("POST" if body else "GET", path, body, dict(headers))

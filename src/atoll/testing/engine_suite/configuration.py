@@ -49,7 +49,9 @@ class Configuration:
         assert SECRET not in lab.told("banners")
         assert SECRET not in "\n".join(line.text for line in lab.logs("banners"))
         assert SECRET.encode() not in command_lines()
-        kept = [path for path in (lab.folder / "home").rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+        kept = [
+            path for path in (lab.folder / "home").rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()
+        ]
         assert kept == []
 
     @shows("secrets")
@@ -65,7 +67,9 @@ class Configuration:
     @shows("addresses")
     def test_a_callee_is_reached_at_the_address_in_each_form_that_was_asked_for(self, lab: Lab) -> None:
         lab.service("brands")
-        env = '{ URL = "{url}", AT = "{address}", CATALOG_HOST = "{host}", CATALOG_PORT = "{port}", OWN = "<{url}/v1>" }'
+        env = (
+            '{ URL = "{url}", AT = "{address}", CATALOG_HOST = "{host}", CATALOG_PORT = "{port}", OWN = "<{url}/v1>" }'
+        )
         lab.service("images", f"calls.brands.env = {env}\n")
         lab.up("brands", "images")
         url, at, host, port, own = (
@@ -107,11 +111,13 @@ class Configuration:
     @shows("named-ports")
     def test_each_named_port_has_a_number_and_a_variable_of_its_own(self, lab: Lab) -> None:
         ports = 'ports = { http = "http", admin = { protocol = "http", env = "ADMIN_PORT" } }\n'
-        lab.service("mails", ports, env={"BOTH": "{port.http} {port.admin}"})
+        lab.service("mails", ports, env={"BOTH": "{port.http} {port.admin}", "MORE": "{port.admin}"})
         lab.up("mails")
         http, admin = lab.ask("/mails/env", name="PORT")["value"], lab.ask("/mails/env", name="ADMIN_PORT")["value"]
         assert http != admin
         assert lab.ask("/mails/env", name="BOTH")["value"] == f"{http} {admin}"
+        own = lab.ask("/mails/env", name="HOST")["value"]
+        assert lab.ask("/mails/dial", host="127.0.0.1" if own == "0.0.0.0" else own, port=admin)["came"]
 
     @shows("fixed-port")
     def test_two_replicas_and_two_releases_have_the_port_that_they_insist_on(self, lab: Lab) -> None:

@@ -7,6 +7,7 @@ client of the API waits for it.
 
 import asyncio
 import itertools
+import json
 import random
 import threading
 import time
@@ -77,11 +78,17 @@ class FakeHooks:
         return load(root, environment)
 
     def build(
-        self, places: FakePlaces, workspace: WorkspaceSpec, services: Sequence[str], tell: object  # noqa: ARG002
+        self,
+        places: FakePlaces,  # noqa: ARG002
+        workspace: WorkspaceSpec,  # noqa: ARG002
+        services: Sequence[str],
+        tell: object,  # noqa: ARG002
     ) -> Mapping[str, Artifact]:
         """One artifact for all: there are no files."""
         key = blake2s(b"program").hexdigest()
-        return {name: Artifact(key=key, digest=key, builder="command", platform="linux", path="/a") for name in services}
+        return {
+            name: Artifact(key=key, digest=key, builder="command", platform="linux", path="/a") for name in services
+        }
 
     def ensure_running(self, places: FakePlaces, workspace: WorkspaceSpec, say: object) -> None:  # noqa: ARG002
         """A daemon in a thread."""
@@ -143,10 +150,9 @@ class FakePlatform(Platform):
 
     @contextmanager
     def foreign(self, folder: Path) -> Iterator[Callable[[], bool]]:
-        """Another environment's replicas."""
-        others = [each for root, each in self._known.worlds.items() if root.parent != folder]
-        before = [each.world.host.running() for each in others if each.world]
-        yield lambda: [each.world.host.running() for each in others if each.world] == before
+        """The other environments."""
+        others = [each.world for root, each in self._known.worlds.items() if each.world and root.parent != folder]
+        yield lambda: all(each.alive for each in others)
 
     def left_behind(self, root: Path) -> Sequence[str]:
         """Replicas of a world that was not ended."""
@@ -158,7 +164,7 @@ class _Direct:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    def __call__(self, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:  # noqa: B006  never changed
+    def __call__(self, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> Reply:
         return self._world.gateway.send(path, body, headers)
 
     def close(self) -> None:
@@ -197,13 +203,18 @@ class World:
             raise TimeoutError("the fake daemon did not start")
 
     def kill(self) -> None:
-        """kill -9 of the daemon; the next one starts at once."""
+        """Kill -9 of the daemon; the next one starts at once."""
         self.loop.call_soon_threadsafe(self._daemon.cancel)
 
     def end(self) -> None:
         """Of everything."""
         self.call(self._ended.set)
         self._thread.join(_WITHIN_S)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was not ended."""
+        return self._thread.is_alive()
 
     def call(self, what: Callable[[], object]) -> None:
         """Do it in the world's thread, where its fakes live."""
@@ -301,7 +312,7 @@ class FakeProgram:
     def answer(self, replica: str, path: str, body: bytes | None) -> dict[str, Any]:
         """The JSON of an HTTP answer."""
         env = self._env(replica)
-        config = self._config(replica, env)
+        config = self._config(env)
         said: dict[str, Any] = {"version": config.get("version") or env.get("VERSION", "")}
         if body is not None:
             return {**said, "bytes": len(body)}
@@ -317,9 +328,7 @@ class FakeProgram:
         launch = self._launch(replica)
         return {**launch.env, **launch.secrets}
 
-    def _config(self, replica: str, env: Mapping[str, str]) -> dict[str, Any]:
-        import json
-
+    def _config(self, env: Mapping[str, str]) -> dict[str, Any]:
         text = self._world.host.files().get(env.get("CONFIG", ""))
         config: dict[str, Any] = json.loads(text) if text else {}
         return config
@@ -338,7 +347,7 @@ class FakeProgram:
         return {"argv": list(words[words.index("program.py") + 1 :])}
 
     def _do_config(self, replica: str) -> dict[str, Any]:
-        return {"config": self._config(replica, self._env(replica))}
+        return {"config": self._config(self._env(replica))}
 
     def _do_call(self, replica: str, name: str, path: str = "/x") -> dict[str, Any]:
         reply = self._world.gateway.over_edge(urlsplit(self._env(replica)[name]).port, path)

@@ -29,7 +29,7 @@ from atoll.cli.failed import Failed
 from atoll.cli.http import Line
 from atoll.model.errors import BuildFailed, Problem
 from atoll.model.spec import WorkspaceSpec
-from atoll.model.state import Event
+from atoll.model.state import Artifact, Event
 from atoll.model.wire import (
     DeployRequest,
     Draft,
@@ -57,6 +57,7 @@ class Lab:
         self.platform = platform
         self.refused: dict[str, str] = {}  # capability -> why
         self._gone: set[str] = set()
+        self._sends = threading.local()
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -68,14 +69,15 @@ class Lab:
         run.mkdir(mode=0o700)
         own = {"ATOLL_HOME": str(self.folder / "home"), "ATOLL_RUN": str(run)}
         self._open.enter_context(mock.patch.dict(os.environ, own))
-        port = self._open.enter_context(ports())
+        slot, port = self._open.enter_context(ports())
         self.url = f"http://127.0.0.1:{port}"
-        self.toml(f'gateway = "127.0.0.1:{port}"\nports = [{port + 1}, {port + 499}]\n{self.platform.environment}')
+        self.toml(
+            f'gateway = "127.0.0.1:{port}"\nports = [{port + 1}, {port + 499}]\n{self.platform.environment(slot)}'
+        )
         self._open.callback(self.down)
         self.places = self.platform.hooks.places(self.root, "local")
         line = Line(self.places.socket, self.places.will_answer)
         self.client = Client(line, "local", lambda: None)
-        self._sends = threading.local()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,7 +117,7 @@ class Lab:
             lines.append('rollout = "blue-green"')
         if "stop" not in text:
             lines.append('stop = { drain = "5s", grace = "5s" }')
-        listens = {} if "port = \"none\"" in text else {"HOST": "{host}"}
+        listens = {} if 'port = "none"' in text else {"HOST": "{host}"}
         values = {"VERSION": "v1", **listens, **(env or {})}
         lines += [f"env.{key} = {json.dumps(value)}" for key, value in values.items()]
         (folder / "service.toml").write_text("\n".join([*lines, text, ""]))
@@ -197,11 +199,13 @@ class Lab:
         hooks = self.platform.hooks
         hooks.ensure_running(self.places, workspace, lambda _: None)
         chosen = list(names) or sorted(workspace.services)
-        built = hooks.build(self.places, workspace, chosen, lambda _: None)
-        for result in built.values():
+        built: Mapping[str, Artifact | BuildFailed] = hooks.build(self.places, workspace, chosen, lambda _: None)
+        drafts = dict[str, Draft]()
+        for name, result in built.items():
             if isinstance(result, BuildFailed):
                 raise result
-        return {name: Draft(spec=workspace.services[name], artifact=built[name]) for name in chosen}
+            drafts[name] = Draft(spec=workspace.services[name], artifact=result)
+        return drafts
 
     def exec(self, name: str, *argv: str) -> ExecView:
         """Run a command in a replica's surroundings."""
@@ -220,12 +224,13 @@ class Lab:
 
     def down(self) -> None:
         """End the environment; nothing of it may be left."""
+        self._sends = threading.local()
         self.platform.hooks.stop_all(self.places, lambda _: None)
         left = self.until(lambda: not self.platform.left_behind(self.root) or None, what="nothing is left behind")
         assert left, self.platform.left_behind(self.root)
 
     def kill_daemon(self) -> None:
-        """kill -9; returns when another one answers."""
+        """Kill -9; returns when another one answers."""
         before = self.client.status()
         which = self.platform.daemon(before)
         self.platform.kill_daemon(before)
@@ -303,19 +308,21 @@ class Lab:
 
     def _tail(self) -> str:
         """The ends of the logs of Atoll's own processes, for a failing test's message."""
-        logs = [log for log in sorted((self.folder / "home").rglob("*.log")) if log.stem in {"daemon", "keeper", "proxy"}]
+        logs = [
+            log for log in sorted((self.folder / "home").rglob("*.log")) if log.stem in {"daemon", "keeper", "proxy"}
+        ]
         return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-30:]) for log in logs)
 
 
 @contextmanager
-def ports() -> Iterator[int]:
-    """The first of 500 ports that no other lab on this machine uses, below the kernel's ephemeral range."""
+def ports() -> Iterator[tuple[int, int]]:
+    """A number that no other lab on this machine has, and the first of its 500 ports below the kernel's ephemeral range."""
     for slot in range(20):
         with Path(f"/tmp/atoll-lab-ports-{slot}").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            yield 12000 + 500 * slot
+            yield slot, 12000 + 500 * slot
             return
     raise AssertionError("every range of test ports is in use")

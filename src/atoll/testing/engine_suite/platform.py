@@ -39,7 +39,6 @@ class Platform:
     python: str  # in a `run` line, where the program runs
     lacks: Mapping[str, str] = {}  # capability -> a piece of what `atoll check` says when it is asked for
     lacks_here: Mapping[str, str] = {}  # the same, on this machine only
-    environment: str = ""  # lines of atoll.toml
     keeps_data: bool = True  # over `down`
 
     def __init__(self, hooks: Any = None) -> None:
@@ -47,6 +46,10 @@ class Platform:
         from atoll.app.hooks import AppHooks
 
         self.hooks = hooks or AppHooks()
+
+    def environment(self, slot: int) -> str:  # noqa: ARG002  others need it
+        """Lines of atoll.toml; `slot` is a small number that no other lab of this machine has now."""
+        return ""
 
     def furnish(self, folder: Path) -> Sequence[str]:
         """Put the program into a service's folder; further lines of its service.toml."""
@@ -73,7 +76,7 @@ class Platform:
         return next(part.pid for part in status.parts if part.name == "daemon" and part.pid)
 
     def kill_daemon(self, status: StatusView) -> None:
-        """kill -9."""
+        """Kill -9."""
         os.kill(self.daemon(status), signal.SIGKILL)
 
     @contextmanager

@@ -4,6 +4,7 @@ It is copied beside a `service.toml`, or into an image, so any Python from 3.9 o
 `serve` (HTTP and WebSocket), `grpc`, `worker` (no port), or the name of a one-off.
 
     PORT, HOST      where it listens; with CONFIG (a JSON file) `port` and `version` come from there
+    MORE            further numbers where it listens, with spaces between
     VERSION         what it answers with
     START_S         how long it takes until it listens
     CRASH           it says so and ends with this exit code instead
@@ -286,6 +287,8 @@ def main() -> None:
         threading.Timer(float(os.environ["DIE_AFTER_S"]), lambda: os._exit(9)).start()
     time.sleep(float(os.environ.get("START_S", "0")))
     where = os.environ.get("HOST") or "127.0.0.1", int(CONFIG.get("port") or os.environ.get("PORT", "0"))
+    for number in os.environ.get("MORE", "").split():
+        threading.Thread(target=Server((where[0], int(number)), Handler).serve_forever, daemon=True).start()
     if kind == "serve":
         Server(where, Handler).serve_forever()
     elif kind == "grpc":

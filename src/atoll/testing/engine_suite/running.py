@@ -100,7 +100,9 @@ class Running:
         lab.up("shipping")
         before = set(lab.replicas("shipping"))
         lab.client.inject("shipping", FaultRequest(kind="kill", key=new_key()))
-        lab.until(lambda: len(after := set(lab.replicas("shipping"))) == 2 and after != before, what="there are two again")
+        lab.until(
+            lambda: len(after := set(lab.replicas("shipping"))) == 2 and after != before, what="there are two again"
+        )
         assert any(event.kind == "replica.crashed" and "SIGKILL" in event.message for event in lab.events("shipping"))
 
     @shows("crash-loop")
@@ -184,9 +186,7 @@ class Running:
         [first] = lab.replicas("mailer")
         lab.client.inject("mailer", FaultRequest(kind="kill", key=new_key()))
         lab.until(lambda: first not in (now := lab.replicas("mailer")) and now, what="another one works")
-        lab.service(
-            "mailer", f"{WORKER}\n{health}", kind="worker", route=None, health=None, env={"VERSION": "v2"}
-        )
+        lab.service("mailer", f"{WORKER}\n{health}", kind="worker", route=None, health=None, env={"VERSION": "v2"})
         assert lab.deploy("mailer").good
         lab.until(lambda: "v2 works" in [line.text for line in lab.logs("mailer")], what="v2 works")
 
