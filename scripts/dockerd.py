@@ -269,7 +269,7 @@ def cache() -> Path:
 def prepare() -> None:
     """Make what takes longest and needs no daemon, once for all: the little Debian that every base image begins with."""
     if not lacking():
-        with _making() as kept:
+        with _making() as kept, contextlib.suppress(RuntimeError):  # told by whoever needs it
             bases.rootfs(kept)
 
 
@@ -290,7 +290,10 @@ def shared(folder: Path = RUN / "shared", data: Path | None = None, slot: int = 
     daemon = Dockerd(folder, data or cache() / "data", slot, live_restore=False)
     with (folder / "users").open("a") as users:
         with _locked(folder / "gate"):
-            _enter(daemon, users.fileno())
+            try:
+                _enter(daemon, users.fileno())
+            except RuntimeError as problem:
+                raise Unavailable(str(problem)) from problem
         try:
             yield daemon
         finally:

@@ -145,6 +145,19 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "docker-unreachable",
+            "Docker cannot be reached",
+            "error[docker-unreachable]: dockerd cannot be reached: Cannot connect to the Docker daemon at "
+            "unix:///var/run/docker.sock. Is the docker daemon running?",
+            'An environment with `engine = "docker"` makes images and runs containers by the dockerd of this machine. Images are '
+            "made through Docker's own command line, so that its contexts and credentials count.",
+            (
+                "It does not run: `systemctl start docker`; its log says why it does not stay.",
+                "Its socket is elsewhere: `docker.socket` of the environment in atoll.toml, or `DOCKER_HOST`.",
+                "This user may not use it: the group `docker` may. Who is in it is as good as root on this machine.",
+            ),
+        ),
+        Page(
             "watch-limit",
             "The kernel watches no more folders for this user",
             "error[watch-limit]: the workspace's 9120 folders cannot be watched",

@@ -36,6 +36,7 @@ ErrorId = Literal[
     "no-free-network",
     "folder-unusable",
     "disk-full",
+    "docker-unreachable",
     "watch-limit",
     "socket-path-too-long",
     "database-busy",
@@ -87,6 +88,8 @@ ErrorId = Literal[
     "no-inputs",
     "inputs-changed",
     "link-outside",
+    "image-unavailable",
+    "no-base-image",
     "no-history",
     # deploying.py: refused before anything was touched
     "already-deploying",
