@@ -91,7 +91,7 @@ def called(callee: str, reach: Reach, number: int, **more: object) -> Edge:
 
 
 async def shop(island: Island) -> tuple[Container, Container, Reach]:
-    """orders calls catalog over port 20001; the containers of both, and the reach of orders."""
+    """Orders calls catalog over port 20001; the containers of both, and the reach of orders."""
     reach = await island.networks.reach("orders")
     orders, catalog = await island.container("orders"), await island.container("catalog")
     await island.lab.apply(
