@@ -8,6 +8,8 @@ import pytest
 from tests.engines.island import apart
 
 from atoll.engines.docker.client import Client
+from atoll.engines.docker.names import Names
+from atoll.engines.docker.networks import Networks
 from atoll.engines.docker.trial import Tried, judge, trial
 from dockerd import Dockerd, own
 
@@ -56,7 +58,11 @@ async def test_a_firewall_that_drops_what_comes_in_is_found_and_its_fix_works(cl
 async def test_rules_of_docker_that_are_gone_are_found_and_a_restart_puts_them_back(
     client: Client, alone: Dockerd
 ) -> None:
-    iptables("--flush", "FORWARD")
+    services = Networks(client, Names("shop"), POOL)
+    await services.reach("orders")
+    await services.reach("catalog")
+    assert await trial(client, "shop", POOL, PORTS) == []
+    iptables("--flush")  # as `nft flush ruleset` does, which comes with a reload of Debian's nftables.service
     iptables("--policy", "FORWARD", "ACCEPT")
     (found,) = await trial(client, "shop", POOL, PORTS)
     assert "containers of different services reach each other" in found.what
@@ -64,6 +70,8 @@ async def test_rules_of_docker_that_are_gone_are_found_and_a_restart_puts_them_b
     await asyncio.to_thread(alone.stop)
     await asyncio.to_thread(alone.start)
     assert await trial(client, "shop", POOL, PORTS) == []
+    assert set(await services.present()) == {"orders", "catalog"}
+    await services.remove()
 
 
 async def test_what_keeps_the_proxy_from_containers_is_found(client: Client) -> None:

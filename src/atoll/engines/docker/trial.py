@@ -12,13 +12,13 @@ import os
 import sys
 import tarfile
 from collections.abc import Sequence
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import aiodocker
 
 from atoll.engines.docker.client import Client
+from atoll.engines.docker.container import Config
 from atoll.engines.docker.names import Names
 from atoll.engines.docker.networks import Networks
 from atoll.model.errors import Permanent
@@ -54,11 +54,17 @@ class Tried(NamedTuple):
 
 
 async def trial(client: Client, environment: str, pool: str, ports: tuple[int, int]) -> Sequence[Unable]:
-    """What does not hold of networks taken from `pool`, with edges on `ports`; empty is fine.
+    """What does not hold of the networks of an environment, with edges on `ports`; empty is fine.
 
-    Raises Retryable and Permanent when it cannot be tried at all.
+    Tried in the networks of two of its services where they are there: rules may have gone since they were made. Raises
+    Retryable and Permanent when it cannot be tried at all.
     """
-    tried = await _try(client, Names(f"{environment}-doctor"), pool, ports)
+    place = _Place(client, environment, pool)
+    await place.clear()  # one that was killed
+    try:
+        tried = await _try(place, ports)
+    finally:
+        await place.clear()
     return judge(tried, pool, ports, ufw=_has_ufw())
 
 
@@ -89,30 +95,33 @@ def judge(tried: Tried, pool: str, ports: tuple[int, int], *, ufw: bool) -> Sequ
     return found
 
 
-async def _try(client: Client, names: Names, pool: str, ports: tuple[int, int]) -> Tried:
-    place = _Place(client, names, Networks(client, names, pool))
-    await place.clear()  # one that was killed
-    try:
-        await place.make_image()
-        other, _ = await place.run("other", _LISTEN)
-        to_container = await _dial(other)
-        own = (await place.networks.reach("one")).edges
-        async with await _listener(own, ports) as server:
-            edge = server.sockets[0].getsockname()
-            _, dialler = await place.run("one", _DIAL, json.dumps([edge, (other, _PORT)]))
-            said = await place.output(dialler)
-        to_machine, to_other = json.loads(said)
-        return Tried(to_container, to_machine, to_other)
-    finally:
-        await place.clear()
+async def _try(place: "_Place", ports: tuple[int, int]) -> Tried:
+    await place.make_image()
+    (network, edges), (other_network, _) = await place.networks()
+    other = await place.run(other_network, _LISTEN)
+    address = await place.address(other, other_network)
+    to_container = await _dial(address)
+    async with await _listener(edges, ports) as server:
+        edge = server.sockets[0].getsockname()
+        said = await place.output(await place.run(network, _DIAL, json.dumps([edge, (address, _PORT)])))
+    to_machine, to_other = json.loads(said)
+    return Tried(to_container, to_machine, to_other)
 
 
 class _Place:
-    """Two networks with a container in each, and what they are made of."""
+    """Two networks with a container in each, and what is made for them."""
 
-    def __init__(self, client: Client, names: Names, networks: Networks) -> None:
-        self._client, self._names, self.networks = client, names, networks
-        self._image = f"{names.container('empty')}:latest"
+    def __init__(self, client: Client, environment: str, pool: str) -> None:
+        self._client, self._names = client, Names(f"{environment}-doctor")
+        self._services = Networks(client, Names(environment), pool)
+        self._own = Networks(client, self._names, pool)
+        self._image = f"{self._names.container('empty')}:latest"
+
+    async def networks(self) -> Sequence[tuple[str, str]]:
+        """Ids of two networks, and the machine's address in each."""
+        names = [(self._services, name) for name in sorted(await self._services.present())]
+        names += [(self._own, name) for name in ("one", "other")]
+        return [(await its.attach(name), (await its.reach(name)).edges) for its, name in names[:2]]
 
     async def make_image(self) -> None:
         """One without a file."""
@@ -127,16 +136,14 @@ class _Place:
             labels = self._names.labels("probe")
             await docker.images.build(fileobj=context, encoding="identity", tag=self._image, labels=labels)
 
-    async def run(self, service: str, code: str, *arguments: str) -> tuple[str, str]:
-        """Start this machine's Python in a network of its own; its address, and its container's id."""
-        network, reach = await self.networks.attach(service), await self.networks.reach(service)
-        host = str(IPv4Network(reach.network)[2])
+    async def run(self, network: str, code: str, *arguments: str) -> str:
+        """Start this machine's Python in a network; its container's id."""
         folders = {path for path in (*_SYSTEM, sys.base_prefix) if Path(path).exists()}
-        config = {
+        config: Config = {
             "Image": self._image,
             "Entrypoint": [str(Path(sys.executable).resolve()), "-I", "-S", "-c", code, *arguments],
             "User": f"{os.getuid()}:{os.getgid()}",  # who may read this Python
-            "Labels": self._names.labels("probe", service),
+            "Labels": self._names.labels("probe"),
             "HostConfig": {
                 "NetworkMode": network,
                 "ReadonlyRootfs": True,
@@ -144,12 +151,18 @@ class _Place:
                 "SecurityOpt": ["no-new-privileges:true", "label=disable"],
                 "Binds": [f"{path}:{path}:ro" for path in sorted(folders)],
             },
-            "NetworkingConfig": {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": host}}}},
         }
         async with self._client.asked("try a container") as docker:
-            container = await docker.containers.create(config, name=self._names.container(service))
+            container = await docker.containers.create(config)
             await container.start()
-        return host, container.id
+        return container.id
+
+    async def address(self, id: str, network: str) -> str:
+        """Where a container is reached in its network."""
+        async with self._client.asked("look at a container") as docker:
+            told = await docker.containers.container(id).show()
+        ends = told["NetworkSettings"]["Networks"].values()
+        return str(next(end["IPAddress"] for end in ends if end["NetworkID"] == network))
 
     async def output(self, id: str) -> str:
         """What it printed, once it has ended well. Raises Permanent when it did not."""
@@ -170,7 +183,7 @@ class _Place:
             for image in await docker.images.list(filters=self._names.filter):
                 with contextlib.suppress(aiodocker.DockerError):
                     await docker.images.delete(image["Id"], force=True)
-        await self.networks.remove()
+        await self._own.remove()
 
 
 async def _listener(host: str, ports: tuple[int, int]) -> asyncio.Server:
