@@ -30,7 +30,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     engine, test = lab.platform.name, item.function.__name__
     if capability in lab.platform.lacks_here:
         return report
-    shown = results.outcome(lab.refused, capability)
+    shown = results.outcome(lab.lacking, capability)
     if os.environ.get(ANEW):
         results.record(RESULTS, engine, test, shown)
     elif (told := results.read(RESULTS).get(engine, {}).get(test)) != shown:

@@ -23,6 +23,11 @@ class ProcessPlatform(Platform):
 
     def __init__(self) -> None:
         super().__init__()
+        self.lacks = {
+            "cpus": "limits.cpus is not enforced on processes",
+            "pids": "limits.pids is not enforced on processes",
+            "undeclared": "nothing keeps a process from calling what it does not declare",
+        }
         if try_network():
             self.lacks_here = {"fixed-port": "ports.http.number needs a network of its own"}
 

@@ -268,7 +268,7 @@ class AppHooks:
             from atoll.pipeline.neighbours import without_members
 
             found += without_members(workspace)
-        if any(spec.own_network for spec in workspace.services.values()):
+        if any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
             from atoll.app.checks import unable
 
             found += unable(workspace)

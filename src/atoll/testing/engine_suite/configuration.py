@@ -99,6 +99,19 @@ class Configuration:
         lab.up("later")
         lab.until(lambda: lab.ask("/videos/call", name="URL")["status"] == 200, what="it is there")
 
+    @shows("undeclared")
+    def test_who_does_not_declare_a_call_cannot_make_it(self, lab: Lab) -> None:
+        lab.service("vault", env={"OWN": "{address}"})
+        lab.service("keeper", 'calls.vault = { env = { VAULT_HOST = "{host}", VAULT_PORT = "{port}" } }\n')
+        lab.service("stranger")
+        lab.up("vault", "keeper", "stranger")
+        edge = {name: lab.ask("/keeper/env", name=f"VAULT_{name.upper()}")["value"] for name in ("host", "port")}
+        host, _, port = lab.ask("/vault/env", name="OWN")["value"].partition(":")
+        replica = {"host": host, "port": port}
+        assert lab.ask("/keeper/dial", **edge)["came"].startswith("HTTP/1.")
+        reached = [bool(lab.ask("/stranger/dial", **at)["came"]) for at in (edge, replica)]
+        assert reached == [lab.lacks("undeclared")] * 2
+
     @shows("addresses")
     def test_its_own_address_is_told_by_template(self, lab: Lab) -> None:
         lab.service("captions", env={"OWN_URL": "{url}", "OWN": "{address}", "OWN_PORT": "{port}"})

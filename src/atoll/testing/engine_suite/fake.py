@@ -121,6 +121,7 @@ class FakePlatform(Platform):
     def __init__(self) -> None:
         self._known = FakeHooks()
         super().__init__(self._known)
+        self.lacks = {"undeclared": "nothing keeps a process from calling what it does not declare"}
 
     def _world(self, url: str) -> "World":
         return next(each.world for each in self._known.worlds.values() if each.world and each.world.url == url)
@@ -385,6 +386,13 @@ class FakeProgram:
             self._world.call(lambda: self._world.host.kill(replica, exit=over))
             raise ConnectionResetError(f"{replica} ended")
         return {"held": int(mib)}
+
+    def _do_spin(self, replica: str, s: str) -> dict[str, Any]:
+        return {"cpu_s": float(s) * (self._launch(replica).limits.cpus or 1.0)}
+
+    def _do_fork(self, replica: str, most: str) -> dict[str, Any]:
+        limit = self._launch(replica).limits.pids
+        return {"children": int(most) if limit is None else min(int(most), limit - 1)}
 
     def _do_files(self, replica: str, most: str) -> dict[str, Any]:
         return {"opened": min(int(most), self._launch(replica).limits.open_files or int(most))}

@@ -55,7 +55,7 @@ class Lab:
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
-        self.refused: dict[str, str] = {}  # capability -> why
+        self.lacking: dict[str, str] = {}  # capability -> why
         self._gone: set[str] = set()
         self._sends = threading.local()
         self._open = ExitStack()
@@ -164,7 +164,18 @@ class Lab:
             with pytest.raises(Failed) as refused:
                 self.client.deploy(DeployRequest(spec=draft.spec, artifact=draft.artifact, key=new_key()))
             assert reason in f"{refused.value.what} {refused.value.why}", name
-        self.refused[capability] = reason
+        self.lacking[capability] = reason
+        return True
+
+    def lacks(self, capability: str) -> bool:
+        """Whether the engine does not enforce what no file can ask for; then `atoll check` has a note on it."""
+        from atoll.cli.commands.check import notes_on
+
+        notes = notes_on(self.load())
+        words = self.platform.lacks.get(capability)
+        if words is None:
+            return False
+        [self.lacking[capability]] = [note for note in notes if words in note]
         return True
 
     @property

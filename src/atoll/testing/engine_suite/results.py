@@ -1,4 +1,4 @@
-"""What runs of the suite showed, in a file that is kept: engine -> test -> `holds`, or `refused: ` and why.
+"""What runs of the suite showed, in a file that is kept: engine -> test -> `holds`, or `lacks: ` and why.
 
 The page of engines is made of it (`page`). A run that shows something else fails, so that the page is never wrong for long.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 HOLDS: Final = "holds"
-REFUSED: Final = "refused: "
+LACKS: Final = "lacks: "
 
 Results = Mapping[str, Mapping[str, str]]
 
@@ -30,6 +30,6 @@ def record(path: Path, engine: str, test: str, outcome: str) -> None:
         path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
-def outcome(refused: Mapping[str, str], capability: str) -> str:
+def outcome(lacking: Mapping[str, str], capability: str) -> str:
     """Of a test that passed."""
-    return f"{REFUSED}{refused[capability]}" if capability in refused else HOLDS
+    return f"{LACKS}{lacking[capability]}" if capability in lacking else HOLDS

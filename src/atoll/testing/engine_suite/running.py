@@ -153,6 +153,22 @@ class Running:
         lab.up("ratings")
         assert 50 < lab.ask("/ratings/files", most=300)["opened"] <= 100
 
+    @shows("cpus")
+    def test_it_gets_no_more_cpu_time_than_its_limit(self, lab: Lab) -> None:
+        lab.service("shifts", "limits.cpus = 0.2")
+        if lab.refuses("cpus"):
+            return
+        lab.up("shifts")
+        assert 0.05 < lab.ask("/shifts/spin", s=2)["cpu_s"] < 0.8
+
+    @shows("pids")
+    def test_it_has_no_more_processes_than_its_limit(self, lab: Lab) -> None:
+        lab.service("payroll", "limits.pids = 40")
+        if lab.refuses("pids"):
+            return
+        lab.up("payroll")
+        assert 10 < lab.ask("/payroll/fork", most=100)["children"] < 40
+
     @shows("adoption")
     def test_a_daemon_that_is_killed_finds_its_replicas_again_and_nobody_notices(self, lab: Lab) -> None:
         lab.service("reviews", "replicas = 2")
