@@ -86,6 +86,10 @@ class Artifacts:
         """Where the artifact of that key is, or would be."""
         return self.root / key
 
+    def pushed_path(self, key: str) -> Path:
+        """The file that says under which name a registry has the image of that key."""
+        return self.cache / f"pushed-{key}"
+
     def lock_path(self, key: str) -> Path:
         """The file whose lock belongs to the key."""
         return self.locks / key
@@ -164,6 +168,7 @@ class Artifacts:
     def remove(self, key: str) -> None:
         """Remove it, whole or half; the marker first. Key locked."""
         path = self.records / key
+        self.pushed_path(key).unlink(missing_ok=True)
         if path.exists():
             path.unlink()
             _sync_folder(self.records)
