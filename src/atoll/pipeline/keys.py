@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atoll.pipeline.snapshot import recall, remember
+from atoll.pipeline.snapshot import recall, remember, surroundings
 from atoll.pipeline.stamps import changed, settled_before, stamps
 from atoll.pipeline.tree import Base, Ground, ground_of, ways
 
@@ -92,8 +92,9 @@ class _Look:
         self.premises = premises
         now_ns = premises.now_ns()
         self.now, self.settled_ns = now_ns / 1e9, settled_before(now_ns)
-        self.known = recall(premises.snapshot, os.fspath(premises.root))
-        self.found: dict[str, Any] = {}  # the snapshot to be
+        # The snapshot to be. What surrounds us is told first: what is edited from now on will differ the next time.
+        self.found: dict[str, Any] = {"surroundings": surroundings(os.fspath(premises.root))}
+        self.known = recall(premises.snapshot, self.found["surroundings"])
         self.keys: dict[str, str] = {}
         self.errors: dict[str, UserError] = {}
         self.results: dict[str, tuple[Any, ...]] = {}  # `Reckoned`, as plain tuples
@@ -203,7 +204,7 @@ class _Look:
         for (top, root), paths in reach.items():
             kept = self.known.get("tree", {}).get((top, root), ({}, {}))
             self.walked[top, root] = Ground(top, Path(root), os.fspath(self.premises.artifacts), kept, self.settled_ns)
-            self.walked[top, root].walk(paths)
+            self.walked[top, root].walk(paths, _prepare)
 
     @cached_property
     def bases(self) -> set[Base]:
@@ -351,8 +352,13 @@ class _Look:
         found["inherited"] = _values(self.premises.caller, self.outlines.values())
         found["pins"] = stamps({pin for result in self.results.values() for pin in result[3]}, self.settled_ns)
         found["tree"] = {place: ground.kept for place, ground in self.walked.items()}
-        if found != {name: each for name, each in self.known.items() if name != "surroundings"}:
-            remember(self.premises.snapshot, os.fspath(self.premises.root), found)
+        if found != self.known:
+            remember(self.premises.snapshot, found)
+
+
+def _prepare() -> None:
+    """Import the slow side: something will be reckoned."""
+    import atoll.pipeline.reckon  # noqa: F401
 
 
 def _outline(work: Work, root: Path) -> tuple[Any, ...]:
