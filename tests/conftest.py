@@ -1,13 +1,17 @@
-"""What every test directory shares: which tests may be run a second time (see scripts/test and CONTRIBUTING.md)."""
+"""What every test directory shares: which tests may be run a second time (see scripts/test and CONTRIBUTING.md), and a Docker."""
 
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from dockerd import Dockerd, Unavailable, found, own, prepare, shared
+from dockerd import subnets as free_subnets
 
 # Nothing is asserted about timing: a machine that is busy with other things would fail what is right.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -71,3 +75,50 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout, done.stdout
     return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "dockerd" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make base images' common part here, the first time on a machine: it would be longer than any test may take."""
+    if not session.config.option.collectonly and any(
+        "dockerd" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        prepare()
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Iterator[Dockerd]:
+    """A private Docker that all workers share; `dockerd.host` is its address, `dockerd.base("runtime")` an image that it has.
+
+    What a test makes there carries names or labels of its own: other tests use the same daemon at the same time.
+    """
+    try:
+        with shared() as daemon:
+            yield daemon
+    except Unavailable as problem:
+        # A machine of CI with Docker must show what holds on Docker: skipped there, it would be green for ever.
+        if os.environ.get("CI") and found("dockerd"):
+            pytest.fail(f"no Docker for tests, although dockerd is on this machine: {problem}", pytrace=False)
+        pytest.skip(f"no Docker for tests: {problem}")
+
+
+@pytest.fixture
+def own_dockerd(dockerd: Dockerd) -> Iterator[Dockerd]:
+    """A Docker for one test that stops or breaks it. It has the base image `runtime`, and keeps containers over its restarts."""
+    image = dockerd.base("runtime")
+    with own() as daemon:
+        daemon.take(image, dockerd)
+        yield daemon
+
+
+@pytest.fixture
+def subnets() -> Iterator[str]:
+    """Addresses for the networks of one environment: `[environments.X.docker] subnets`, on any daemon of this machine."""
+    with free_subnets() as one:
+        yield one

@@ -11,6 +11,7 @@ import msgspec
 
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
+from atoll.model.launch import Reach
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Point, Window
 from atoll.model.spec import Command, ServiceSpec
@@ -86,6 +87,21 @@ class Host(Protocol):
         """
         ...
 
+    async def reach(self, service: str) -> Reach:
+        """How its replicas and the proxy reach each other; makes what that needs. Always the same of one service.
+
+        Called at each look at the service, so that it must be quick once made. Raises Retryable and nothing else.
+        """
+        ...
+
+    async def unreach(self, service: str) -> None:
+        """Give back what `reach` made for it: nothing of the service runs. Unknown ones are fine."""
+        ...
+
+    def data_base(self) -> str:
+        """The absolute folder, as replicas see it, in which each service has one of its name that outlives them."""
+        ...
+
     def files_base(self) -> str:
         """The absolute folder in which each replica's rendered files have a folder of its name."""
         ...
@@ -107,7 +123,7 @@ class Host(Protocol):
         ...
 
     async def listener(self, replica: str, port: int) -> Listener:
-        """Who listens on 127.0.0.1:port, seen from this replica."""
+        """Who listens on that port of the replica's address, where the proxy would connect to it."""
         ...
 
     def logs(
@@ -363,6 +379,27 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     reads: tuple[str, ...] = ()
 
 
+class ImageParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a generated Dockerfile is a technology's own: where it starts, and what is done before the sources come.
+
+    Both builders of Docker must understand what is made of it, so there is no mount of a cache: what `early` fetches is kept as
+    a layer, which stands until one of the `manifests` changes.
+    """
+
+    base: str  # the usual image to build in
+    run_base: str  # the usual one to run in
+    setup: tuple[Step, ...] = ()  # what the base may lack
+    manifests: tuple[str, ...] = ()  # files that say what is fetched; () fetches nothing early
+    early: tuple[Step, ...] = ()  # what can be done with these alone
+    done: int = 0  # how many of the first steps of the build these are themselves
+    copies: tuple[str, ...] = ()  # absolute folders of the base that the finished service needs, too
+    path: tuple[str, ...] = ()  # folders of programs, relative to the artifact
+    env: Mapping[str, str] = {}  # of the finished service; `{folder}` is the artifact's
+    mirrors: tuple[
+        str, ...
+    ] = ()  # variables of the caller that say where packages come from; their values do not count
+
+
 class Builder(Protocol):
     """How artifacts of one technology are made. Runs nothing: returns what to run.
 
@@ -398,6 +435,13 @@ class Builder(Protocol):
 
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """What the run command's environment needs of the finished artifact `folder` (PATH entries go in "PATH+")."""
+        ...
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts | None:
+        """What the image is made of in which `steps` run, or those of `[build]`; None: there is no usual one.
+
+        `version` is what the service asks for of the toolchain; "" is any. Raises UserError like `steps`.
+        """
         ...
 
 

@@ -80,7 +80,6 @@ class World:
                 "/ws",
                 Address("127.0.0.1", 8080),
                 (20000, 29999),
-                "/data",
                 freezes=self.freezes,
                 require=self.require,
                 dev=self.dev,
@@ -91,7 +90,7 @@ class World:
             store=self.store,
             vault=self.vault,
             clock=self.clock,
-            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts, reach=self._reach),
+            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts, dial=self._dial),
             records=records,
             ask=self._ask,
         )
@@ -109,7 +108,7 @@ class World:
         await asyncio.sleep(0.2)
         await self.start()
 
-    async def _reach(self, host: str, port: int) -> str:
+    async def _dial(self, host: str, port: int) -> str:
         assert port > 0
         return self.unreachable.get(host, "")
 

@@ -7,10 +7,11 @@ import pytest
 from tests.proxy.lab import edge, route, service, upstream
 
 from atoll.model.signals import EdgeKey
-from atoll.model.spec import Failures
+from atoll.model.spec import EdgePolicy, Failures
 from atoll.model.state import Address
-from atoll.model.traffic import ServiceTraffic, Table
+from atoll.model.traffic import Edge, ServiceTraffic, Table
 from atoll.proxy.clusters import External
+from atoll.proxy.listeners import http_edge
 from atoll.proxy.protos import message
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Resource
 from atoll.proxy.translate import (
@@ -267,3 +268,24 @@ def test_external_urls(url: str, host: str, port: int, tls: bool, path: str, aut
 def test_an_external_url_that_is_none_is_said_so(url: str) -> None:
     found = table(service("web", edges=(edge("bank", at(20), url=url),)))
     assert "bank" in untranslatable(found, frozenset({"web"}))["web"]
+
+
+def test_an_edge_is_closed_to_whoever_is_not_in_its_callers_network() -> None:
+    edge = Edge(
+        caller_release=7,
+        callee="catalog",
+        port="http",
+        protocol="http",
+        listen=Address("10.201.3.1", 20001),
+        policy=EdgePolicy(),
+        sources="10.201.3.0/24",
+    )
+    listener = http_edge("orders", edge)
+    [chain] = listener.filter_chains
+    [allowed] = chain.filter_chain_match.source_prefix_ranges
+    assert (allowed.address_prefix, allowed.prefix_len.value) == ("10.201.3.0", 24)
+    assert not listener.HasField("default_filter_chain")
+    assert listener.freebind.value
+    local = http_edge("orders", msgspec.structs.replace(edge, listen=Address("127.0.0.1", 20001), sources=""))
+    assert not local.filter_chains[0].HasField("filter_chain_match")
+    assert not local.HasField("freebind")

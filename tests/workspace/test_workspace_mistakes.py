@@ -152,11 +152,11 @@ TOP = [
     ("ports = [2000, 1000]", 1, "ports[1] must be from 1024 to 65535, not the number 1000", ""),
     ("ports = [3000, 2000]", 1, "ports must be a first and a last port, the first one smaller", 'such as "20000-29999"'),
     ("ports = [2000]", 1, "ports must be a first and a last port, the first one smaller", 'such as "20000-29999"'),
-    ('engine = "docker"', 1, 'engine must be "process", not "docker"', ""),
+    ('engine = "podman"', 1, 'engine must be one of "process", "docker", not "podman"', ""),
     ('services = ["/srv"]', 1, 'services[0] must be a folder or a glob below the workspace, without \'..\' (`roots` are for other repositories), not "/srv"', ""),
     ('[environments.Prod]', 1, 'environments.Prod has a name that must be an environment\'s name of at most 32 lower-case letters, digits and hyphens, not "Prod"', ""),
     ('[environments.prod]\ngateway = "x"', 2, 'environments.prod.gateway must be host:port, not "x"', 'such as "127.0.0.1:8080"'),
-    ("[environments.prod]\nreplicas = 1", 2, "environments.prod.replicas is not a field of an environment", "known: dev, engine, env, envoy, faults, freeze, gateway, metrics, notify, ports, require"),
+    ("[environments.prod]\nreplicas = 1", 2, "environments.prod.replicas is not a field of an environment", "known: dev, docker, engine, env, envoy, faults, freeze, gateway, metrics, notify, ports, require"),
     ("[service.a]", 1, "service is not a field of atoll.toml", "each service has its own service.toml; `services` says in which folders they lie"),
     ("[env]\nA = {}", 2, "env.A must be a value, or a secret by its name", 'such as { secret = "orders-db" }'),
 ]  # fmt: skip

@@ -63,6 +63,7 @@ FROM_ELSEWHERE = {
     (spec.Call, "callee"), (spec.Port, "name"), (spec.Check, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
     (spec.Job, "name"), (Task, "name"), (spec.Before, "env"),  # the table's name; that of the job
     (spec.RenderedFile, "text"),  # the short form, or what the template holds
+    (spec.ImageSpec, "bases"),  # the environment's
     (spec.Store, "name"), (spec.Store, "env"), (spec.Store, "shared"),  # the service's and the workspace's table share it
     (spec.Call, "policy"), (spec.Route, "policy"),  # its fields stand beside the others
     (spec.Probe, "kind"), (spec.Probe, "path"), (spec.Probe, "service"),  # say http, grpc, tcp, command, process

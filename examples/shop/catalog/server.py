@@ -36,7 +36,7 @@ class Catalog(CatalogServicer):
         return product
 
 
-def serve(port: int) -> tuple[grpc.Server, int]:
+def serve(host: str, port: int) -> tuple[grpc.Server, int]:
     """A running server and its port; port 0 takes a free one."""
     # Without so_reuseport=0 two servers would share one port silently, each with half of the calls.
     server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
@@ -44,14 +44,16 @@ def serve(port: int) -> tuple[grpc.Server, int]:
     servicer = health.HealthServicer()
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port(f"{host}:{port}")
     server.start()
     return server, port
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    server, port = serve(parser.parse_args().port)
+    asked = parser.parse_args()
+    server, port = serve(asked.host, asked.port)
     print(f"catalog shows {len(PRODUCTS)} products on port {port}", flush=True)
     server.wait_for_termination()

@@ -13,7 +13,7 @@ DEADLINE_S = 20
 
 class CatalogTest(unittest.TestCase):
     def setUp(self) -> None:
-        server, port = serve(0)
+        server, port = serve("127.0.0.1", 0)
         self.addCleanup(server.stop, None)
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self.addCleanup(self.channel.close)

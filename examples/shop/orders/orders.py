@@ -156,13 +156,14 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def serve(port: int, path: str) -> Server:
+def serve(port: int, path: str, host: str = "127.0.0.1") -> Server:
     """A server that listens already; call its `serve_forever`. Port 0 takes a free one."""
     handler = type("OrdersHandler", (Handler,), {"orders": Orders(path)})
-    return Server(("127.0.0.1", port), handler)
+    return Server((host, port), handler)
 
 
 if __name__ == "__main__":
-    server = serve(int(os.environ["PORT"]), os.environ.get("ORDERS_DB", "orders.db"))
+    database, host = os.environ.get("ORDERS_DB", "orders.db"), os.environ.get("HOST", "127.0.0.1")
+    server = serve(int(os.environ["PORT"]), database, host)
     print(f"orders {VERSION} takes orders on port {server.server_port}", flush=True)
     server.serve_forever()

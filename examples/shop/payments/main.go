@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -74,7 +75,11 @@ func main() {
 	if err != nil {
 		log.Fatalf("LIMIT_CENTS must be a number: %v", err)
 	}
-	address := "127.0.0.1:" + os.Getenv("PORT")
+	host := os.Getenv("HOST")
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	address := net.JoinHostPort(host, os.Getenv("PORT"))
 	log.Printf("payments up to %d cents on %s", limitCents, address)
 	log.Fatal(http.ListenAndServe(address, handler(limitCents)))
 }

@@ -1,7 +1,6 @@
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
-import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.time.LocalDate;
@@ -22,8 +21,8 @@ public final class Shipping {
     private Shipping() {}
 
     /** A server that listens already; call its {@code start}. Port 0 takes a free one. */
-    static HttpServer server(int port) throws IOException {
-        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 128);
+    static HttpServer server(String host, int port) throws IOException {
+        HttpServer server = HttpServer.create(new InetSocketAddress(host, port), 128);
         server.createContext("/healthz", exchange -> answer(exchange, 200, "{\"ok\": true}"));
         server.createContext("/arrival", Shipping::arrival);
         server.setExecutor(Executors.newCachedThreadPool());
@@ -56,7 +55,8 @@ public final class Shipping {
 
     public static void main(String[] arguments) throws IOException {
         System.setProperty("sun.net.httpserver.nodelay", "true"); // head and body shall not wait for each other
-        HttpServer server = server(Integer.parseInt(System.getenv("PORT")));
+        String host = System.getenv().getOrDefault("HOST", "127.0.0.1");
+        HttpServer server = server(host, Integer.parseInt(System.getenv("PORT")));
         server.start();
         System.out.println("shipping knows the ferries on port " + server.getAddress().getPort());
     }

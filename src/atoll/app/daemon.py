@@ -25,6 +25,7 @@ from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
 from atoll.model.errors import AtollError, Conflict, Fenced
 from atoll.model.state import Address
+from atoll.ports import Host
 from atoll.proxy import EnvoyProxy
 from atoll.realise.records import Records
 from atoll.store.sqlite import SqliteStore
@@ -88,10 +89,10 @@ async def _run(config: Config) -> None:
         known = len(list(records.services()))
         what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
         _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
-        clock = SystemClock()
+        clock, host = SystemClock(), _host(config)
         environment = Environment(
             identity=_identity(config),
-            host=ProcessHost(state, run),
+            host=host,
             traffic=proxy,
             signals=Telemetry(state / "signals.sqlite", clock),
             store=store,
@@ -114,6 +115,18 @@ async def _run(config: Config) -> None:
     finally:
         await proxy.close()
         await store.close()
+
+
+def _host(config: Config) -> Host:
+    """What runs the replicas."""
+    match config.environment.engine:
+        case "process":
+            return ProcessHost(Path(config.state), Path(config.run))
+        case "docker":
+            from atoll.engines.docker import DockerHost
+
+            run = Path(config.run)
+            return DockerHost(run.name, Path(config.state), run, config.environment.docker)
 
 
 class _ToldToEnd(Exception):
@@ -142,7 +155,6 @@ def _identity(config: Config) -> Identity:
         faults=spec.name == "local" if spec.faults is None else spec.faults,
         dev=spec.for_development,
         state=config.state,
-        data=f"{config.state}/data",
     )
 
 

@@ -118,7 +118,9 @@ class AppHooks:
 
         async def building() -> Mapping[str, Artifact | BuildFailed]:
             work = asyncio.create_task(
-                build_all(specs, _site(places), workspace=workspace, namespace=own, on_progress=tell, kept=kept)
+                build_all(
+                    specs, _site(places, workspace), workspace=workspace, namespace=own, on_progress=tell, kept=kept
+                )
             )
             while stop is not None and not work.done():
                 await asyncio.wait([work], timeout=_STOPPED_WITHIN_S)
@@ -142,7 +144,7 @@ class AppHooks:
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say, builds=False)
         keys = keyed(self.premises(places, places.at.root))
-        return asyncio.run(ci.plan(lambda: workspace, _site(places), asked, say, kept, keys))
+        return asyncio.run(ci.plan(lambda: workspace, _site(places, workspace), asked, say, kept, keys))
 
     def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
         """Run what is affected and not green."""
@@ -155,7 +157,7 @@ class AppHooks:
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say)
         keys = keyed(self.premises(places, places.at.root))
-        return asyncio.run(ci.perform(lambda: workspace, _site(places), asked, tell, say, kept, keys))
+        return asyncio.run(ci.perform(lambda: workspace, _site(places, workspace), asked, tell, say, kept, keys))
 
     def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
         """Files are read when something changed."""
@@ -334,11 +336,12 @@ class AppHooks:
         return verify(places.at.cache, plan=plan)
 
 
-def _site(places: EnvironmentPlaces) -> Site:
+def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
     from atoll.pipeline.work import Site
 
     at = places.at
-    return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records)
+    docker = workspace.environment.docker
+    return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

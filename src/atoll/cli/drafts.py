@@ -72,7 +72,6 @@ def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts, *, overr
     """
     from msgspec.structs import replace
 
-    from atoll.model.task import BUILD
     from atoll.pipeline.ci import Asked
 
     ready, failures = dict(drafts.ready), dict(drafts.failures)
@@ -94,7 +93,8 @@ def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts, *, overr
                 id="gate-shut",
             )
             continue
-        if not overridden and (built := mine.get(BUILD)) and built.key != draft.artifact.key:
+        deployed = draft.spec.deployed
+        if not overridden and (built := mine.get(deployed)) and built.key != draft.artifact.key:
             del ready[name]  # its tests may be green for what the files say now, and what was built be something else
             failures[name] = Failed(
                 f"{name} is not deployed: its files changed while it was built",
@@ -103,7 +103,7 @@ def evident(session: Session, workspace: WorkspaceSpec, drafts: Drafts, *, overr
                 id="gate-shut",
             )
             continue
-        keys = {task: each.key for task, each in mine.items() if each.key} | {BUILD: draft.artifact.key}
+        keys = {task: each.key for task, each in mine.items() if each.key} | {deployed: draft.artifact.key}
         found = tuple(known[key] for key in sorted({task.key for task in required.values()} & known.keys()))
         ready[name] = replace(draft, tasks=keys, records=found)
     return Drafts(ready, failures)

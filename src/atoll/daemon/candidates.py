@@ -335,8 +335,11 @@ def _over_a_change(service: str, n: int, run: JobRun) -> Refused:
 
 def alike(one: Release, other: Release) -> bool:
     """Whether two releases would run exactly the same. Where their files lay is no difference, nor what was built into
-    the same result: a comment, a test beside the code.
+    the same result: a comment, a test beside the code. An image that was made again was pruned, so that what ran cannot.
     """
+    same, image = one.artifact.key == other.artifact.key, other.artifact.image
+    if same and image is not None and image != one.artifact.image:
+        return False
     return _what_runs(one) == _what_runs(other)
 
 

@@ -56,7 +56,7 @@ class Environment:
             loops.hint(service)
             pulse.beat(service)
 
-        engine = HostEngine(host, traffic, records, vault, clock, identity.gateway, ports, changed, ask, identity.data)
+        engine = HostEngine(host, traffic, records, vault, clock, identity.gateway, ports, changed, ask)
         collector = Collector(traffic, signals, clock)
         loops = Loops(identity.environment, records, engine, collector, clock, pulse)
         self._records, self._engine, self._collector, self._loops = records, engine, collector, loops

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from atoll.daemon.store_reach import Reach, reach
+from atoll.daemon.store_reach import Dial, dial
 from atoll.model.spec import Freeze, Notify
 from atoll.model.state import Address
 
@@ -16,7 +16,6 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
-    data: str = ""  # absolute; in it services' own folders, by name; "" gives them none
     faults: bool = True  # whether people may inject some
     dev: bool = True  # whether a deploy may be quick
     freezes: tuple[Freeze, ...] = ()
@@ -30,4 +29,4 @@ class Machine(NamedTuple):
 
     free_bytes: Callable[[], int | None]
     parts: Callable[[], Awaitable[Mapping[str, int | None]]]  # keeper, proxy -> pid
-    reach: Reach = reach  # whether something accepts connections
+    dial: Dial = dial  # whether something accepts connections

@@ -195,7 +195,7 @@ class Reading:
 
     async def _store_troubles(self, service: str, n: int | None) -> Sequence[str]:
         release = self._records.releases_of(service).get(n or 0)
-        return await troubles(release, self._vault, self._machine.reach) if release else ()
+        return await troubles(release, self._vault, self._machine.dial) if release else ()
 
     async def _why_release(self, service: str, name: str) -> WhyView:
         known = {view.release: view for view in await self.releases(service)}

@@ -17,10 +17,10 @@ from atoll.ports import Vault
 
 REACH_WITHIN_S = 1.0  # somebody waits for `why`; a store that needs longer to accept is trouble, too
 
-Reach = Callable[[str, int], Awaitable[str]]
+Dial = Callable[[str, int], Awaitable[str]]
 
 
-async def reach(host: str, port: int) -> str:
+async def dial(host: str, port: int) -> str:
     """Open a TCP connection and close it; "" when it could be opened, else what the other side does, as a predicate."""
     try:
         async with asyncio.timeout(REACH_WITHIN_S):
@@ -37,13 +37,13 @@ async def reach(host: str, port: int) -> str:
     return ""
 
 
-async def troubles(release: Release, vault: Vault, reach: Reach) -> Sequence[str]:
+async def troubles(release: Release, vault: Vault, dial: Dial) -> Sequence[str]:
     """A sentence for each store of the release that cannot be reached, all asked at once."""
-    found = await asyncio.gather(*(_trouble(release, store, vault, reach) for store in release.spec.stores))
+    found = await asyncio.gather(*(_trouble(release, store, vault, dial) for store in release.spec.stores))
     return [sentence for sentence in found if sentence]
 
 
-async def _trouble(release: Release, store: Store, vault: Vault, reach: Reach) -> str:
+async def _trouble(release: Release, store: Store, vault: Vault, dial: Dial) -> str:
     secret = isinstance(store.url, SecretRef)
     try:
         if isinstance(store.url, SecretRef):
@@ -53,7 +53,7 @@ async def _trouble(release: Release, store: Store, vault: Vault, reach: Reach) -
         hosts = parse(url, store.type).hosts
     except (NotFound, ValueError):
         return ""  # told where the replica is started
-    answers = await asyncio.gather(*(reach(host.strip("[]"), int(port)) for host, port in hosts if port.isdigit()))
+    answers = await asyncio.gather(*(dial(host.strip("[]"), int(port)) for host, port in hosts if port.isdigit()))
     if not answers or not all(answers):
         return ""  # one member of a cluster is enough
     where = "" if secret else f" at {', '.join(f'{host}:{port}' for host, port in hosts)}"

@@ -138,7 +138,7 @@ def _flat(spec: msgspec.Struct) -> dict[str, str]:
     for name, value in fields.items():
         if name == "stores":  # what they tell the service is told with its variables
             value = [{key: item for key, item in store.items() if key != "env"} for store in value]
-        if name not in _SAID_ELSEWHERE and name != "build":  # a build that differs makes another artifact
+        if name not in _SAID_ELSEWHERE and name not in {"build", "image"}:  # what differs there makes another artifact
             _flatten(name, value, flat)
     return flat
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from atoll.model.errors import Problem
 from atoll.model.records import GREEN, TRUSTED, TaskRecord
 from atoll.model.suggest import did_you_mean
-from atoll.model.task import BUILD, Task, task_id
+from atoll.model.task import BUILD, IMAGE, Task, task_id
 
 KEPT = 120  # records of one task that an environment holds: more than a workspace's own store keeps and can export
 _SHOWN = 8  # digits of a key: as git shows commits
@@ -89,7 +89,7 @@ def summary(records: Iterable[TaskRecord]) -> dict[str, Any]:
 
 def mistakes(required: Mapping[str, Sequence[str]], tasks: Mapping[str, Sequence[Task]]) -> Iterator[Problem]:
     """Requirements that nothing could ever meet, or that ask nothing of anybody: `required` is by the file's field."""
-    known = {BUILD, *(task.name for each in tasks.values() for task in each)}
+    known = {BUILD, IMAGE, *(task.name for each in tasks.values() for task in each)}
     for field, names in required.items():
         for index, name in enumerate(names):
             if name not in known:

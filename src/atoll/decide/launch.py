@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from atoll.decide.traffic import LOOPBACK, edge_key, edge_keys
+from atoll.decide.traffic import LOCAL, edge_key, edge_keys
 from atoll.model.errors import UserError
-from atoll.model.launch import Launch, Network
+from atoll.model.launch import Launch, Network, Reach
 from atoll.model.spec import Command, EnvValue, Plain, SecretRef
-from atoll.model.state import Address, JobRun, Release, ReplicaRecord
+from atoll.model.state import LOOPBACK, Address, JobRun, Release, ReplicaRecord
 from atoll.model.store_url import parse
 from atoll.model.templates import PORT_PLACEHOLDERS, SECRET_PREFIX, fill, placeholders
 
@@ -41,11 +41,12 @@ def launch(
     secrets: Mapping[str, str],
     base: Mapping[str, str] | None = None,
     folders: Folders = NOWHERE,
+    reach: Reach = LOCAL,
 ) -> Launch:
     """What to start for one replica.
 
     `leases` maps `traffic.edge_key` to the port of each of its edges (absent optional callees have one, too), `secrets`
-    names of the vault to values, `base` is the host's minimal environment (PATH and the like). The data folder is
+    names of the vault to values, `base` is the host's minimal environment (PATH and the like), `reach` how it and its edges are reached. The data folder is
     writable for those whose specification names `{data}`. Later entries win: base, inherited, builder, ports, edges,
     `[env]`. Raises UserError for a secret without a value and for an unknown port.
     """
@@ -56,10 +57,11 @@ def launch(
             f"`atoll run {release.service} JOB`",
             id="not-possible-here",
         )
-    env = _base_env(release, base) | _port_env(release, record) | _edge_env(release, leases)
-    values = _values(release, record.id, _numbers(release, record), leases, folders)
+    env = _base_env(release, base) | _port_env(release, record) | _edge_env(release, leases, reach)
+    values = _values(release, record.id, leases, folders, reach, record)
     made = _launch(record.id, release, release.spec.run, env, release.spec.env.items(), values, secrets, folders)
-    return msgspec.structs.replace(made, ports=dict(record.ports), network=_network(release, record, leases))
+    network = _network(release, record, leases)
+    return msgspec.structs.replace(made, host=record.host, ports=dict(record.ports), network=network)
 
 
 def job_launch(
@@ -69,14 +71,15 @@ def job_launch(
     secrets: Mapping[str, str],
     base: Mapping[str, str] | None = None,
     folders: Folders = NOWHERE,
+    reach: Reach = LOCAL,
 ) -> Launch:
     """What to start for one run of a job: as `launch`, with the job's own variables on top, and without a port.
 
     Variables and files of the service that name a port of its own are left out: nothing of a job listens there.
     """
-    env = _base_env(release, base) | _edge_env(release, leases)
+    env = _base_env(release, base) | _edge_env(release, leases, reach)
     own = [(name, value) for name, value in release.spec.env.items() if not _names_port(value, release)]
-    values = _values(release, run.process, {}, leases, folders, listens=False)
+    values = _values(release, run.process, leases, folders, reach, None)
     return _launch(run.process, release, run.command, env, [*own, *run.env.items()], values, secrets, folders)
 
 
@@ -104,13 +107,16 @@ def _launch(
         f"{SECRET_PREFIX}{name}": _secret(release, "a file", SecretRef(name), secrets)
         for name in release.spec.file_secrets
     }
-    files = release.spec.files.items()
+    files, image = release.spec.files.items(), release.artifact.image
     return Launch(
         id=id,
         service=release.service,
         release=release.n,
         command=_resolved(command, values, release),
-        folder=posixpath.normpath(posixpath.join(release.artifact.path, release.spec.workdir)),
+        folder=posixpath.normpath(
+            posixpath.join(image.folder if image else release.artifact.path, release.spec.workdir)
+        ),
+        image=image,
         env=env,
         secrets=hidden,
         limits=release.spec.limits,
@@ -138,9 +144,10 @@ def probe_command(
     record: ReplicaRecord,
     leases: Mapping[str, int],
     folders: Folders = NOWHERE,
+    reach: Reach = LOCAL,
 ) -> Command:
     """A command with its templates resolved for one replica. Raises UserError for an unknown port."""
-    return _resolved(command, _values(release, record.id, _numbers(release, record), leases, folders), release)
+    return _resolved(command, _values(release, record.id, leases, folders, reach, record), release)
 
 
 def _resolved(command: Command, values: Mapping[str, str], release: Release) -> Command:
@@ -153,26 +160,26 @@ def _resolved(command: Command, values: Mapping[str, str], release: Release) -> 
 def _values(
     release: Release,
     id: str,
-    ports: Mapping[str, int],
     leases: Mapping[str, int],
     folders: Folders,
-    *,
-    listens: bool = True,
+    reach: Reach,
+    record: ReplicaRecord | None,
 ) -> dict[str, str]:
-    """What every template of one replica, or of one job, may name; a job listens nowhere."""
-    values = {**_identity(release), "host": LOOPBACK}
+    """What every template of one replica, or with None of one job, may name; a job listens nowhere."""
+    values = {**_identity(release), "host": reach.listen}
     if folders.data:
         values["data"] = folders.data
     if folders.files and release.spec.files:
         values["files"] = f"{folders.files}/{id}"
+    ports = _numbers(release, record) if record else {}
     first = release.spec.port("")
-    if first is not None and listens:
-        values |= _address_values(Address(LOOPBACK, ports[first.name]))
+    if first is not None and record is not None:
+        values |= _address_values(Address(record.host, ports[first.name])) | {"host": reach.listen}
     values |= {f"port.{name}": str(number) for name, number in ports.items()}
     for call in release.spec.calls:
         port = leases.get(edge_key(release.service, release.n, call))
         if port is not None:
-            address = _address_values(Address(LOOPBACK, port))
+            address = _address_values(Address(reach.edges, port))
             values |= {f"calls.{call.callee}.{part}": text for part, text in address.items()}
     return values
 
@@ -184,7 +191,7 @@ def _numbers(release: Release, record: ReplicaRecord) -> dict[str, int]:
 
 
 def _network(release: Release, record: ReplicaRecord, leases: Mapping[str, int]) -> Network | None:
-    if not release.spec.own_network:
+    if not release.spec.own_network or record.host != LOOPBACK:
         return None
     numbers = _numbers(release, record)
     edges = {leases[key] for key in edge_keys(release) if key in leases}
@@ -200,12 +207,12 @@ def _port_env(release: Release, record: ReplicaRecord) -> dict[str, str]:
     return env
 
 
-def _edge_env(release: Release, leases: Mapping[str, int]) -> dict[str, str]:
+def _edge_env(release: Release, leases: Mapping[str, int], reach: Reach) -> dict[str, str]:
     env: dict[str, str] = {}
     for call in release.spec.calls:
         if not call.env:
             continue
-        address = Address(LOOPBACK, leases[edge_key(release.service, release.n, call)])
+        address = Address(reach.edges, leases[edge_key(release.service, release.n, call)])
         values = _address_values(address) | _identity(release)
         for name, template in call.env.items():
             env[name] = _filled(template, values, release)

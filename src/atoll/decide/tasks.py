@@ -10,9 +10,9 @@ from graphlib import CycleError, TopologicalSorter
 
 from atoll.decide.problem import problem
 from atoll.model.errors import NotFound, Problem
-from atoll.model.spec import ServiceSpec, WorkspaceSpec
+from atoll.model.spec import ImageSpec, ServiceSpec, WorkspaceSpec
 from atoll.model.suggest import did_you_mean
-from atoll.model.task import BUILD, task_id
+from atoll.model.task import BUILD, IMAGE, task_id
 
 PLACEHOLDER = re.compile(r"\{needs\.([A-Za-z0-9_.-]+)\}")
 
@@ -32,6 +32,11 @@ def has_build(workspace: WorkspaceSpec, name: str) -> bool:
         return True
     build = workspace.libraries[name].build
     return bool(build.steps) or build.builder is not None
+
+
+def image_needs(spec: ServiceSpec, image: ImageSpec) -> tuple[str, ...]:
+    """What the image of a service needs: what its build does, unless it says so itself."""
+    return image.needs or spec.build.needs
 
 
 def need_id(service: str, need: str) -> str:
@@ -173,7 +178,7 @@ def check(workspace: WorkspaceSpec) -> Iterator[Problem]:
     needs = graph(workspace)
     for name, spec in workspace.worked_on.items():
         for task, wanted in _needs(spec, workspace):
-            field = f"{BUILD}.needs" if task == BUILD else f"tasks.{task}.needs"
+            field = _needs_field(task)
             for index, need in enumerate(wanted):
                 if need_id(name, need) in needs:
                     continue
@@ -185,9 +190,13 @@ def check(workspace: WorkspaceSpec) -> Iterator[Problem]:
     if circle := _circle(known_needs):
         service, _, task = circle[0].partition(".")
         spec = workspace.worked_on[service]
-        field = f"{BUILD}.needs" if task == BUILD else f"tasks.{task}.needs"
+        field = _needs_field(task)
         shown = " -> ".join(circle)
         yield problem(spec, field, f"goes in a circle: {shown}", "take one of these needs out", id="tasks-in-a-circle")
+
+
+def _needs_field(task: str) -> str:
+    return f"{task}.needs" if task in {BUILD, IMAGE} else f"tasks.{task}.needs"
 
 
 def _placeholders(workspace: WorkspaceSpec) -> Iterator[Problem]:
@@ -218,6 +227,8 @@ def _placeholders(workspace: WorkspaceSpec) -> Iterator[Problem]:
 def _needs(spec: ServiceSpec, workspace: WorkspaceSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
     if has_build(workspace, spec.name):
         yield BUILD, spec.build.needs
+    if spec.image is not None:
+        yield IMAGE, image_needs(spec, spec.image)
     for task in workspace.tasks.get(spec.name, ()):
         yield task.name, task.needs
 

@@ -6,11 +6,12 @@ A cell of `realise` calls `entry` for its service after every change. Nothing he
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
+from atoll.model.launch import Reach
 from atoll.model.spec import Call, Port, Protocol, Route
 from atoll.model.state import Address, Observation, Release, Replica, ServiceDesired
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Upstream
 
-LOOPBACK = "127.0.0.1"
+LOCAL = Reach()
 _BY_SCHEME: Mapping[str, Protocol] = {"grpc": "grpc", "grpcs": "grpc", "tcp": "tcp"}  # of an external callee; else http
 
 
@@ -21,12 +22,13 @@ def entry(
     edge_ports: Mapping[str, int],
     callee_port: Callable[[Call], Port],
     callers: Collection[int] = (),
+    reach: Reach = LOCAL,
 ) -> ServiceTraffic:
     """All of the table that changes with one service.
 
     `edge_ports` maps `edge_key` to the leased port of each outward edge; an edge without a lease is left out.
     `callee_port` is the port that a call means now, by its callee's live release; `callers` are releases with jobs that
-    run, whose edges listen, too.
+    run, whose edges listen, too; `reach` says where.
     """
     planned = [rev.release for rev in desired.revisions if rev.replicas > 0 or rev.weight_pct > 0]
     running = [one.record.release for one in seen.replicas if _may_live(one)]
@@ -37,7 +39,7 @@ def entry(
         service=desired.service,
         weights=weights,
         upstreams=tuple(upstream for release in live for upstream in _upstreams(release, seen)),
-        edges=tuple(edge for release in calling for edge in _edges(release, edge_ports, callee_port)),
+        edges=tuple(edge for release in calling for edge in _edges(release, edge_ports, callee_port, reach)),
         routes=_routes([release for release in live if release.n in planned], weights),
         hold=desired.hold,
         faults=tuple(fault for fault in desired.faults if fault.kind != "pause"),
@@ -98,10 +100,12 @@ def _endpoints(replicas: Iterable[Replica], port: Port, state: Literal["serving"
     for one in sorted(replicas, key=lambda replica: replica.id):
         number = one.record.ports.get(port.name)
         if number is not None:
-            yield Endpoint(replica=one.id, address=Address(LOOPBACK, number), state=state)
+            yield Endpoint(replica=one.id, address=Address(one.record.host, number), state=state)
 
 
-def _edges(release: Release, ports: Mapping[str, int], callee_port: Callable[[Call], Port]) -> Iterable[Edge]:
+def _edges(
+    release: Release, ports: Mapping[str, int], callee_port: Callable[[Call], Port], reach: Reach
+) -> Iterable[Edge]:
     done: set[str] = set()
     for call in release.spec.calls:
         key = edge_key(release.service, release.n, call)
@@ -114,8 +118,9 @@ def _edges(release: Release, ports: Mapping[str, int], callee_port: Callable[[Ca
             callee=call.callee,
             port=port.name,
             protocol=port.protocol,
-            listen=Address(LOOPBACK, ports[key]),
+            listen=Address(reach.edges, ports[key]),
             policy=call.policy,
+            sources=reach.network,
             url=call.url,
             ca=call.ca,
         )

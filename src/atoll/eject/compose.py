@@ -18,7 +18,7 @@ from atoll.eject.layout import (
     turned,
     variable,
 )
-from atoll.model.spec import Command, Job, Port, Probe, ServiceSpec
+from atoll.model.spec import Command, ImageSpec, Job, Port, Probe, ServiceSpec
 
 IMAGES: Mapping[str, str] = {  # what has the tools of each builder; a person pins the version
     "python": "python:3-slim",
@@ -136,10 +136,8 @@ def _job(layout: Layout, spec: ServiceSpec, job: Job) -> dict[str, Any]:
 def _container(layout: Layout, started: Started, run: Command) -> dict[str, Any]:
     """What replicas and jobs have in common."""
     spec = started.spec
-    folder = posixpath.normpath(posixpath.join(layout.workspace.root, spec.folder, spec.build.context))
     made: dict[str, Any] = {
-        "build": {"context": posixpath.relpath(folder, layout.folder), "dockerfile_inline": _dockerfile(layout, spec)},
-        "working_dir": started.workdir,
+        **_image(layout, spec, started.workdir),
         "command": [_dollars(word) for word in started.filled(run)],
         "environment": {name: _dollars(text) for name, text in started.env.items()},
     }
@@ -150,6 +148,21 @@ def _container(layout: Layout, started: Started, run: Command) -> dict[str, Any]
     if callees:
         made["depends_on"] = {name: _condition(layout, name) for name in callees}
     return made
+
+
+def _image(layout: Layout, spec: ServiceSpec, workdir: str) -> dict[str, Any]:
+    """What it runs in: as `[image]` says where that names something, else built by what its builder does."""
+    own = spec.image or ImageSpec()
+    if own.ref:
+        return {"image": own.ref}
+    context = posixpath.join(spec.folder, (own.context if own.dockerfile else "") or spec.build.context)
+    folder = posixpath.normpath(posixpath.join(layout.workspace.root, context))
+    build: dict[str, Any] = {"context": posixpath.relpath(folder, layout.folder)}
+    if not own.dockerfile:
+        return {"build": build | {"dockerfile_inline": _dockerfile(layout, spec)}, "working_dir": workdir}
+    file = posixpath.join(layout.workspace.root, spec.folder, own.dockerfile)
+    build |= {"dockerfile": posixpath.relpath(file, folder), "target": own.target, "args": dict(own.args)}
+    return {"build": {name: value for name, value in build.items() if value}}
 
 
 def _mounts(started: Started) -> dict[str, Any]:

@@ -205,6 +205,16 @@ def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
         yield "`build.provide`: nothing fetches the toolchain; install it where the service is built and runs."
     if spec.build.inputs != ("**",) or spec.build.outputs != ("**",) or spec.build.shared:
         yield "`build.inputs`, `build.shared`, `build.outputs`: the whole folder is copied and kept; a .dockerignore makes it smaller."
+    own = spec.image
+    if own is not None and own.needs:
+        yield f"`image.needs`: nothing makes {', '.join(own.needs)} first, nor copies what it keeps into the context."
+    if own is not None and (own.base or own.run_base or own.bases):
+        yield "`image.base`, `image.run_base`, `docker.bases`: write them into the FROM of compose.yaml."
+    if own is not None and (own.ref or own.dockerfile):
+        yield "`image`: in compose only; its own user, working directory and ENTRYPOINT are in force there. The units build."
+        return
+    if own is not None and (own.context or own.target or own.args):
+        yield "`image.context`, `image.target`, `image.args`: compose.yaml does not build by the service's own Dockerfile."
     yield f"The image `{image(recipe)}` is a guess by its builder ({recipe.builder}): pin the version that you mean."
 
 

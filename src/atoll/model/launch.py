@@ -5,6 +5,19 @@ from collections.abc import Mapping
 import msgspec
 
 from atoll.model.spec import Command, Limits
+from atoll.model.state import LOOPBACK, Image
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """How the replicas of one service and the proxy reach each other. The host gives it, the same each time."""
+
+    edges: str = LOOPBACK  # the machine's address at which the service finds its edges
+    network: str = ""  # its own, as a CIDR: each replica has an address in it, nobody else has. "": the loopback of all
+
+    @property
+    def listen(self) -> str:
+        """Where a replica listens, so that the proxy reaches it."""
+        return "0.0.0.0" if self.network else LOOPBACK
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +40,9 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     folder: str  # absolute working directory
     env: Mapping[str, str]
     secrets: Mapping[str, str] = {}
-    ports: Mapping[str, int] = {}  # of the machine
+    host: str = LOOPBACK  # its address
+    ports: Mapping[str, int] = {}  # at that address
+    image: Image | None = None  # what it runs in, for a host of containers
     network: Network | None = None  # None: the machine's
     limits: Limits = Limits()
     writable: tuple[str, ...] = ()

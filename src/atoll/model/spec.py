@@ -13,7 +13,7 @@ import msgspec
 from atoll.model.cache import CacheSpec
 from atoll.model.command import Command as Command  # noqa: PLC0414 (part of every spec: found here)
 from atoll.model.errors import Problem
-from atoll.model.task import Task
+from atoll.model.task import BUILD, IMAGE, Task
 from atoll.model.templates import SECRET_PREFIX, placeholders
 
 Protocol = Literal["http", "grpc", "tcp"]
@@ -267,6 +267,24 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 900.0
 
 
+class ImageSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How the image is made that an engine of containers runs.
+
+    By a `ref` it is there already; else by the service's Dockerfile, and without one by a Dockerfile that is generated.
+    """
+
+    ref: str = ""  # of an image that others make, by digest: a tag names one thing today and another tomorrow
+    dockerfile: str = ""  # relative to the service's folder; "" is its `Dockerfile`, where it has one
+    generated: bool = False  # although there is a Dockerfile
+    context: str = ""  # the folder that COPY sees, relative to the service's; "" is that of the build
+    target: str = ""  # stage of the Dockerfile; "" is the last
+    args: Mapping[str, str] = {}  # of the Dockerfile; anybody who has the image can read them
+    needs: tuple[str, ...] = ()  # tasks that pass first; none are those of the build
+    base: str = ""  # where a generated one builds; "" is the usual one
+    run_base: str = ""  # where what was built runs; "" is the usual one
+    bases: Mapping[str, str] = {}  # what is usual in the environment, as `DockerSpec.bases`
+
+
 Overlap = Literal["skip", "queue", "replace", "allow"]
 
 
@@ -319,6 +337,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     description: str = ""
     build: Build = Build()
+    image: ImageSpec | None = None  # None: the engine runs what the build made, as it is
     workdir: str = "."  # relative to the artifact
     ports: tuple[Port, ...] = ()  # none at all: a worker
     health: Health = Health()
@@ -365,6 +384,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         if context == ".":
             return folder
         return folder[len(context) + 1 :] if folder.startswith(f"{context}/") else "."
+
+    @property
+    def deployed(self) -> str:
+        """The name of the task whose result is deployed."""
+        return BUILD if self.image is None else IMAGE
 
     @property
     def own_network(self) -> bool:
@@ -435,11 +459,21 @@ class Dev(msgspec.Struct, frozen=True, kw_only=True):
     reload: Command | None = None  # run for each replica after an edit; None: the program sees its files by itself
 
 
+class DockerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an environment of containers needs to know of Docker."""
+
+    socket: str = ""  # path of dockerd's socket; "" is what Docker's own client would use
+    networks: str = "10.201.0.0/16"  # from which each service gets a network; few machines route it anywhere
+    registry: str = ""  # where images are pushed to and pulled from, host[:port]/path; "" keeps them on this machine
+    bases: Mapping[str, str] = {}  # name of a technology -> the image to start from instead of the usual one
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
     name: str = "local"
-    engine: Literal["process"] = "process"
+    engine: Literal["process", "docker"] = "process"
+    docker: DockerSpec = DockerSpec()
     gateway: Gateway = Gateway()
     envoy: str | None = None  # a path to one's own Envoy; None is the wheel's
     freezes: tuple[Freeze, ...] = ()

@@ -23,6 +23,9 @@ class Now(msgspec.Struct, frozen=True):
     wall: float
 
 
+LOOPBACK = "127.0.0.1"
+
+
 class Address(msgspec.Struct, frozen=True, order=True):
     """Where something listens."""
 
@@ -31,6 +34,14 @@ class Address(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """A container image that an artifact is. `id` names its content (`sha256:...`, or `name@sha256:...` of a registry)."""
+
+    id: str
+    folder: str = "/"  # absolute, within it: where the service's own files lie, and its commands run
+    user: str = ""  # whom it names as its user, by name or number; "" names nobody, which is root
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +53,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     path: str
     command_env: Mapping[str, str] = {}  # what the builder says the run command needs, e.g. PATH of a venv
+    image: Image | None = None  # what runs, on an engine of containers; then `path` is where its build was
     in_place: bool = False  # no build: `path` is the folder that somebody edits (`atoll dev`)
 
 
@@ -209,12 +221,18 @@ class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
     release: int
     slot: int  # 0 .. replicas-1; one live replica a slot and release
     phase: ReplicaPhase = "starting"
-    ports: Mapping[str, int] = {}  # port name -> leased number
+    host: str = LOOPBACK  # where it listens: the loopback of all, or an address of its own
+    ports: Mapping[str, int] = {}  # port name -> number there; leased on the loopback, where all share the numbers
     boot_id: str = ""
     created_s: float = 0.0
     phase_since_s: float = 0.0
     created_wall: float = 0.0
     why: str = ""  # why it is draining or stopping
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Of all its ports."""
+        return tuple(Address(self.host, number) for number in self.ports.values())
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import msgspec
 from atoll.model.command import Command
 
 BUILD = "build"  # every service has this one, by its `[build]`; it makes and seals the artifact
+IMAGE = "image"  # in an environment of containers every service has this one, too; what it makes is deployed there
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

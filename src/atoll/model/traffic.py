@@ -40,6 +40,7 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Protocol
     listen: Address
     policy: EdgePolicy
+    sources: str = ""  # the network (CIDR) of the caller; whoever dials it from elsewhere is refused. "" is anybody
     url: str | None = None  # an external callee instead of a service
     ca: str = ""  # certificates (PEM) trusted for it instead of the machine's
 

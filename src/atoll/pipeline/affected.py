@@ -47,7 +47,7 @@ def why(each: Affected, keys: Mapping[str, Keyed | UserError], records: Records)
     if not isinstance(keyed, Keyed):
         return (f"cannot be told: {keyed.what}",)
     if not each.passed:
-        return ("never built" if each.task == "build" else "never passed",)
+        return ("never built" if each.task in {"build", "image"} else "never passed",)
     before = records.manifest(each.passed)
     return differences(before, keyed.manifest) if before else ("what it was made of the last time is not known",)
 

@@ -1,13 +1,13 @@
-"""Builds services for `up` and `deploy`, in parallel and each on its own: one service's failure is its own."""
+"""Makes what is deployed of services (their builds, or their images) for `up` and `deploy`, in parallel and each on its own: one service's failure is its own."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from atoll.model.errors import BuildFailed
 from atoll.model.spec import ServiceSpec, WorkspaceSpec
 from atoll.model.state import Artifact
-from atoll.model.task import BUILD, task_id
+from atoll.model.task import task_id
 from atoll.pipeline.kept import Kept
-from atoll.pipeline.order import build_of, works_of
+from atoll.pipeline.order import deployed_of, works_of
 from atoll.pipeline.progress import Progress
 from atoll.pipeline.work import Crew, Site, failure_of
 
@@ -23,7 +23,7 @@ async def build_all(
     told: Callable[[str], None] = lambda _: None,
     kept: Kept | None = None,
 ) -> Mapping[str, Artifact | BuildFailed]:
-    """Build every service that is not built yet, and what its build needs; return each one's artifact or why it has none.
+    """Make what is deployed of every service where it is not there yet, and what that needs; return each artifact or why there is none.
 
     Cancelled, it ends every build's process tree and removes what they made before it raises.
 
@@ -40,18 +40,18 @@ async def build_all(
     Raises:
         UserError: the artifacts folder cannot be used at all.
     """
-    builds = {each.id: each for each in map(build_of, specs)}
+    builds = {each.id: each for each in map(deployed_of, specs)}
     works = {**(works_of(workspace) if workspace else {}), **builds}
     for spec in specs:
-        on_progress(Progress(service=spec.name, phase="hashing"))
+        on_progress(Progress(service=spec.name, task=spec.deployed, phase="hashing"))
     with Crew(works, site, namespace=namespace, on_progress=on_progress, told=told, kept=kept) as crew:
         await crew.look(builds)
         await crew.run(builds, jobs=jobs, results=True)
         results: dict[str, Artifact | BuildFailed] = {}
         for spec in specs:
-            id = task_id(spec.name, BUILD)
+            id = task_id(spec.name, spec.deployed)
             made = crew.made[id]
             results[spec.name] = made.artifact or failure_of(works[id], made)
             if made.cached:
-                on_progress(Progress(service=spec.name, phase="cached"))
+                on_progress(Progress(service=spec.name, task=spec.deployed, phase="cached"))
         return results

@@ -121,8 +121,11 @@ class Kept:
 
 
 def shared(work: Work) -> bool:
-    """Whether the results of a task are for the cache: not those that depend on what lies around, or on the day."""
-    return work.task.cache and not work.task.in_place
+    """Whether the results of a task are for the cache: not those that depend on what lies around, or on the day.
+
+    An image is dockerd's; what other machines get of it is for a registry to keep.
+    """
+    return work.task.cache and not work.task.in_place and work.image is None
 
 
 def anywhere(work: Work, ordered: Order) -> bool:

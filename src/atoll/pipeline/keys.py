@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atoll.model.task import IMAGE
 from atoll.pipeline.snapshot import recall, remember, surroundings
 from atoll.pipeline.stamps import changed, settled_before, stamps
 from atoll.pipeline.tree import Base, Ground, ground_of, ways
@@ -42,7 +43,7 @@ class Premises(NamedTuple):
     artifacts: Path
     toolchains: Path
     snapshot: Path  # a file of our own
-    environment: str  # keys do not depend on it, but its name must be known
+    environment: str  # its name must be known; keys depend on it only where its services are images
     load: Callable[[set[str]], WorkspaceSpec]  # for the environment; adds the paths that it looked at
     caller: Mapping[str, str] = os.environ
     now_ns: Callable[[], int] = time.time_ns
@@ -92,9 +93,12 @@ class _Look:
         self.premises = premises
         now_ns = premises.now_ns()
         self.now, self.settled_ns = now_ns / 1e9, settled_before(now_ns)
+        # Where services are images, there are other tasks than elsewhere, and the environment is part of their keys.
+        self.own = premises.snapshot.with_name(f"{premises.snapshot.name}-{premises.environment}")
+        self.file = self.own if self.own.exists() else premises.snapshot
         # The snapshot to be. What surrounds us is told first: what is edited from now on will differ the next time.
         self.found: dict[str, Any] = {"surroundings": surroundings(os.fspath(premises.root))}
-        self.known = recall(premises.snapshot, self.found["surroundings"])
+        self.known = recall(self.file, self.found["surroundings"])
         self.keys: dict[str, str] = {}
         self.errors: dict[str, UserError] = {}
         self.results: dict[str, tuple[Any, ...]] = {}  # `Reckoned`, as plain tuples
@@ -134,7 +138,7 @@ class _Look:
         self.outlines = {row[0]: _outlined(row) for row in self.found["outlines"]}
 
     def load(self, environments: Collection[str]) -> None:
-        """Read them. They are the same in each environment; `environments` are those that were declared, as far as known."""
+        """Read them. They are the same in each environment without images; `environments` are those known to be declared."""
         import msgspec
 
         from atoll.pipeline.order import works_of
@@ -159,7 +163,7 @@ class _Look:
 
         from atoll.model.spec import ServiceSpec
         from atoll.model.task import BUILD, Task
-        from atoll.pipeline.order import build_of, task_of
+        from atoll.pipeline.order import build_of, image_of, task_of
 
         outline = self.outlines[id]
         if outline.service not in self._decoded:
@@ -169,6 +173,8 @@ class _Look:
         service, own = self._decoded[outline.service]
         if outline.task == BUILD:
             return build_of(service)
+        if outline.task == IMAGE and service.image is not None:
+            return image_of(service, service.image)
         return task_of(service, next(task for task in own if task.name == outline.task))
 
     @cached_property
@@ -353,7 +359,8 @@ class _Look:
         found["pins"] = stamps({pin for result in self.results.values() for pin in result[3]}, self.settled_ns)
         found["tree"] = {place: ground.kept for place, ground in self.walked.items()}
         if found != self.known:
-            remember(self.premises.snapshot, found)
+            of_images = any(outline.task == IMAGE for outline in self.outlines.values())
+            remember(self.own if of_images else self.file, found)
 
 
 def _prepare() -> None:

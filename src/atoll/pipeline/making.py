@@ -25,6 +25,7 @@ from atoll.model.task import BUILD
 from atoll.pipeline import inputs
 from atoll.pipeline.artifacts import Artifacts, Record, Stage, disk_trouble, seal
 from atoll.pipeline.audit import Audit
+from atoll.pipeline.docker import Docker
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Input
@@ -53,10 +54,12 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: Artifacts
     kit: Kit
     shelf: Shelf
+    docker: Docker
     namespace: str  # whose results these are
     believed: frozenset[str]  # the namespaces whose results are used
     why: Callable[[Work, Manifest], str]  # what is not as it was when the task last passed; blocking
     on_progress: Callable[[Progress], None]
+    tell: Callable[[str], None]  # sentences that a person must know although nothing failed
     began: float  # time.monotonic()
     kept: Kept | None = None  # results of other runs and machines; None does without
     audit: Audit | None = None  # whether what tasks read is looked at
@@ -137,7 +140,7 @@ class Making:
                 turn = held.enter_context(await self.turn(ordered.key))
                 if not self.again and (record := await self.thread(lambda: self.find(ordered.key))):
                     return self.tell("cached", cached(record))
-                if found := await self.thread(lambda: self.restore(ordered)):
+                if found := await self.thread(lambda: self.restore(ordered, stage)):
                     return self.tell("cached", restored(found), label=f"from {found.source}")
                 why = await self.thread(lambda: self.shop.why(self.work, ordered.manifest))
                 self.made = msgspec.structs.replace(self.made, why=why)
@@ -205,8 +208,12 @@ class Making:
                 self.work.name, what, why, fix="run it again; raise max_size if that happens often", id="need-failed"
             )
 
-    def restore(self, ordered: Order) -> Found | None:
-        """A result that another run or machine made, complete here now. Key locked."""
+    def restore(self, ordered: Order, stage: Stage | None = None) -> Found | None:
+        """A result that another run or machine made, complete here now. Key locked.
+
+        `stage` has the copy of the inputs, for whoever needs its place.
+        """
+        del stage  # the cache restores at the final place
         if self.shop.kept is None or self.again or not shared(self.work):
             return None
 
@@ -268,7 +275,7 @@ class Making:
         again = f".{self.made.attempts}" if self.made.attempts > 1 else ""
         output = Output(self.artifacts.logs / f"{self.work.name}-{ordered.key[:12]}{again}", self.teller.line)
         self.made = msgspec.structs.replace(self.made, log=os.fspath(output.path))
-        base = build_environment(os.environ, ordered.env, os.fspath(stage.temporary))
+        base = self.environment(ordered, stage)
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
@@ -295,6 +302,10 @@ class Making:
         finally:
             output.close()
 
+    def environment(self, ordered: Order, stage: Stage) -> Mapping[str, str]:
+        """The variables of every step."""
+        return build_environment(os.environ, ordered.env, os.fspath(stage.temporary))
+
     def argv(self, step: Step, ordered: Order) -> tuple[str, ...]:
         """What is really started: results of needs have their places now, uv may lie beside Atoll and not on the PATH."""
         if step.command.shell is not None:
@@ -305,7 +316,7 @@ class Making:
 
     def traced(self, stage: Stage) -> tuple[str, ...]:
         """What goes before a command that is audited."""
-        if self.shop.audit is None:
+        if self.shop.audit is None or self.work.image is not None:  # what dockerd reads, no trace here tells
             return ()
         traces = stage.root / TRACES
         traces.mkdir(exist_ok=True)
@@ -314,7 +325,7 @@ class Making:
     async def look_at_reads(self, ordered: Order, folder: Path, stage: Stage) -> None:
         """Find what the steps read and do not declare."""
         audit, in_place = self.shop.audit, self.work.task.in_place
-        if audit is None or not self.ran:
+        if audit is None or not self.ran or self.work.image is not None:
             return
 
         def look() -> tuple[Undeclared, ...]:
@@ -337,15 +348,19 @@ class Making:
 
     def failure(self, what: str, output: Output, fix: str = "") -> BuildFailed:
         """A failed run with what it printed last, and with the disk's part in it."""
-        disk = os.statvfs(self.artifacts.root)
         said = output.last()
         self.made = msgspec.structs.replace(self.made, output=said)
         id: ErrorId = "build-step-failed"
-        if disk.f_bavail * disk.f_frsize < LOW_BYTES or "ENOSPC" in said or "No space left on device" in said:
-            trouble = disk_trouble(OSError(errno.ENOSPC, "no space left"), self.artifacts.root)
-            what, fix = f"{what}; {trouble.what}", f"{trouble.fix}; "
-            id = trouble.id
+        if (trouble := self.trouble(said)) is not None:
+            what, fix, id = f"{what}; {trouble.what}", f"{trouble.fix}; ", trouble.id
         return BuildFailed(self.work.name, what, said, fix=f"{fix}the whole output is in {output.path}", id=id)
+
+    def trouble(self, said: str) -> UserError | None:
+        """What is known to lie behind a failure with that output, besides the step itself."""
+        disk = os.statvfs(self.artifacts.root)
+        if disk.f_bavail * disk.f_frsize < LOW_BYTES or "ENOSPC" in said or "No space left on device" in said:
+            return disk_trouble(OSError(errno.ENOSPC, "no space left"), self.artifacts.root)
+        return None
 
     def finish(self, ordered: Order, folder: Path, seconds: float) -> Artifact:
         """Make it read-only and complete."""
@@ -358,20 +373,8 @@ class Making:
 
     def record(self, ordered: Order, digest: str, size_bytes: int, seconds: float, attempts: int) -> Record:
         """What is known of the result, which lies in its folder."""
-        folder, builder = self.artifacts.folder(ordered.key), ordered.plan.builder
-        at_run: dict[str, str] = {}
-        if self.work.task.name == BUILD:
-            at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
-        artifact = Artifact(
-            key=ordered.key,
-            digest=digest,
-            builder=builder.name,
-            platform=ordered.manifest.platform,
-            path=os.fspath(folder),
-            command_env=at_run,
-        )
         return Record(
-            artifact=artifact,
+            artifact=self.artifact(ordered, digest),
             manifest=ordered.manifest,
             service=self.work.spec.name,
             size_bytes=size_bytes,
@@ -379,6 +382,21 @@ class Making:
             wall=time.time(),
             attempts=attempts,
             namespace=self.shop.namespace,
+        )
+
+    def artifact(self, ordered: Order, digest: str) -> Artifact:
+        """The result as releases name it."""
+        folder, builder = self.artifacts.folder(ordered.key), ordered.plan.builder
+        at_run: dict[str, str] = {}
+        if self.work.task.name == BUILD:
+            at_run = _joined(builder.command_env(self.work.spec, ordered.files, folder), ordered.at_run)
+        return Artifact(
+            key=ordered.key,
+            digest=digest,
+            builder=builder.name,
+            platform=ordered.manifest.platform,
+            path=os.fspath(folder),
+            command_env=at_run,
         )
 
     async def thread(self, work: Callable[[], T]) -> T:

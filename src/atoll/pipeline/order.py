@@ -11,14 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from atoll.decide.tasks import has_build, need_id
+from atoll.decide.tasks import has_build, image_needs, need_id
 from atoll.model.errors import UserError
-from atoll.model.spec import ServiceSpec, WorkspaceSpec
-from atoll.model.task import BUILD, Task, task_id
+from atoll.model.spec import ImageSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.task import BUILD, IMAGE, Task, task_id
+from atoll.pipeline import images
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
-from atoll.pipeline.globs import EVERYTHING
+from atoll.pipeline.globs import EVERYTHING, matcher
 from atoll.pipeline.inputs import Entry, Input, select
 from atoll.pipeline.key import Manifest, key_of
 from atoll.pipeline.scope import Scoped, cut, scope_of
@@ -49,6 +50,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """As a person calls it: a build by its service."""
         return self.spec.name if self.task.name == BUILD else self.id
+
+    @property
+    def image(self) -> ImageSpec | None:
+        """How to make it, of the task that makes the service's image; None of every other."""
+        return self.service.image if self.task.name == IMAGE else None
 
     @property
     def needs(self) -> Mapping[str, str]:
@@ -131,12 +137,36 @@ def task_of(spec: ServiceSpec, task: Task) -> Work:
     return Work(spec=msgspec.structs.replace(spec, build=build), task=task, service=spec)
 
 
+def image_of(spec: ServiceSpec, image: ImageSpec) -> Work:
+    """The image of a service, as a task. What its build is told (variables, time limit), holds for it, too."""
+    build = spec.build
+    task = Task(
+        name=IMAGE,
+        needs=image_needs(spec, image),
+        outputs=images.OUTPUTS,
+        inherit=build.inherit,
+        passed=build.passed,
+        timeout_s=build.timeout_s,
+    )
+    service = msgspec.structs.replace(
+        spec, build=msgspec.structs.replace(build, context=image.context or build.context)
+    )
+    kept = msgspec.structs.replace(service.build, needs=task.needs, outputs=task.outputs)
+    return Work(spec=msgspec.structs.replace(service, build=kept), task=task, service=service)
+
+
+def deployed_of(spec: ServiceSpec) -> Work:
+    """The task whose result is deployed."""
+    return build_of(spec) if spec.image is None else image_of(spec, spec.image)
+
+
 def works_of(workspace: WorkspaceSpec) -> dict[str, Work]:
     """Every task of the workspace by its id, builds among them."""
     works: dict[str, Work] = {}
     for name, spec in workspace.worked_on.items():
         builds = (build_of(spec),) if has_build(workspace, name) else ()
-        for work in (*builds, *(task_of(spec, task) for task in workspace.tasks.get(name, ()))):
+        made = (image_of(spec, spec.image),) if spec.image else ()
+        for work in (*builds, *made, *(task_of(spec, task) for task in workspace.tasks.get(name, ()))):
             works[work.id] = work
     return works
 
@@ -174,17 +204,37 @@ def is_ours(path: str) -> bool:
 
 def narrowed(work: Work, found: list[Entry], folder: Path, names: frozenset[str] | None = None) -> Scoped:
     """What goes in of the files of the context `folder` that `patterns_of` means; `names` are their paths."""
+    if work.image is not None:
+        return _for_image(work, work.image, found, folder)
     if is_alone(work) or (work.task.name != BUILD and work.task.inputs != EVERYTHING):
         return Scoped(found)
     scope = scope_of(work.service, names or frozenset(entry.path for entry in found), folder)
     return Scoped(found) if scope is None else cut(work.service, found, folder, scope)
 
 
+def _for_image(work: Work, image: ImageSpec, found: list[Entry], folder: Path) -> Scoped:
+    """What Docker gets to see: for a Dockerfile of one's own all of the context, for a generated one what the build gets."""
+    if image.ref:
+        return Scoped([])
+    own = images.dockerfile_in(work.service, image, {entry.path for entry in found})
+    left = images.ignored(found, own, folder)
+    if own:
+        return Scoped(left)
+    if work.service.build.inputs != EVERYTHING:
+        meant = matcher(work.service.build.inputs)
+        left = [entry for entry in left if meant(entry.path)]
+    scope = None if is_alone(work) else scope_of(work.service, frozenset(entry.path for entry in left), folder)
+    return Scoped(left) if scope is None else cut(work.service, left, folder, scope)
+
+
 def patterns_of(work: Work) -> tuple[str, ...]:
     """Globs of the files that go in, relative to the context.
 
     A task that says none gets all that the service has: in a context above it, what the build gets and its own folder.
+    An image is made of whatever its Dockerfile names, which only Docker can tell.
     """
+    if work.image is not None:
+        return EVERYTHING
     built, inside = work.service.build.inputs, work.service.inside
     if work.task.name == BUILD or work.task.inputs != EVERYTHING or built == EVERYTHING or inside == ".":
         return work.task.inputs
@@ -209,6 +259,8 @@ def order(
     """
     spec, task = work.spec, work.task
     files = frozenset(item.path for item in taken)
+    if work.image is not None:
+        return _image_order(work, work.image, taken, folder, needs=needs, kit=kit)
     planned = plan(spec, files, folder)
     toolchain = asked_language(spec, TOOLCHAINS) or planned.builder.toolchain
     chosen = kit.toolchains.choose(spec, toolchain, kit.root) if toolchain else Chosen()
@@ -229,15 +281,42 @@ def order(
         needs={id: needs[id] for id in work.needs.values()},
         inherited=inherited(task, kit.caller),
     )
-    taken_over = {name: kit.caller[name] for name in (*task.inherit, *task.passed) if name in kit.caller}
     return Order(
         key=key_of(manifest),
         manifest=manifest,
         plan=planned,
         files=files,
-        env={**taken_over, **env},
+        env={**taken_over(task, kit.caller), **env},
         at_run=chosen.at_run,
     )
+
+
+def _image_order(
+    work: Work, image: ImageSpec, taken: tuple[Input, ...], folder: Path, *, needs: Mapping[str, str], kit: Kit
+) -> Order:
+    """The order of an image. What compiles is in an image, too: no tool of this machine counts."""
+    files = frozenset(item.path for item in taken)
+    planned = images.plan_image(work.service, image, files, folder, needs=tuple(work.needs), root=kit.root)
+    manifest = Manifest(
+        task=IMAGE,
+        builder="prebuilt" if image.ref else planned.builder.name,
+        recipe=images.RECIPE,
+        steps=planned.steps,
+        outputs=images.OUTPUTS,
+        env={},
+        tools={},
+        platform=images.platform(),
+        inputs=taken,
+        needs={id: needs[id] for id in work.needs.values()},
+        inherited=inherited(work.task, kit.caller),
+    )
+    env = taken_over(work.task, kit.caller)
+    return Order(key=key_of(manifest), manifest=manifest, plan=planned, files=files, env=env, at_run={})
+
+
+def taken_over(task: Task, caller: Mapping[str, str]) -> dict[str, str]:
+    """The caller's variables that a task asks for."""
+    return {name: caller[name] for name in (*task.inherit, *task.passed) if name in caller}
 
 
 def inherited(task: Task, caller: Mapping[str, str]) -> dict[str, str]:

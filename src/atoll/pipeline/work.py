@@ -19,10 +19,13 @@ import msgspec
 from atoll.decide.tasks import Schedule, closure, in_order, ranks
 from atoll.model.errors import BuildFailed, UserError
 from atoll.model.records import TaskRecord
+from atoll.model.spec import DockerSpec
 from atoll.model.state import Author
-from atoll.model.task import BUILD
+from atoll.model.task import BUILD, IMAGE
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
 from atoll.pipeline.audit import Audit
+from atoll.pipeline.docker import Docker, there
+from atoll.pipeline.imaging import ImageMaking
 from atoll.pipeline.kept import Kept, shared
 from atoll.pipeline.key import Manifest, differences
 from atoll.pipeline.keys import Keyed
@@ -48,6 +51,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: Path  # shared with other processes, as the next two; made when missing
     toolchains: Path
     records: Path
+    docker: DockerSpec = DockerSpec()  # what makes images
 
 
 class Crew:
@@ -95,6 +99,8 @@ class Crew:
             artifacts=self.artifacts,
             kit=kit(site.root, self.artifacts, shelf.homes),
             shelf=shelf,
+            docker=Docker(site.docker),
+            tell=told,
             namespace=namespace,
             believed=frozenset(readable(namespace)),
             why=self.why,
@@ -194,8 +200,9 @@ class Crew:
         """The result of that key, if it is there, complete, and to be believed."""
         if (held := try_lock(self.artifacts.lock_path(key), shared=True)) is None:
             return None  # being made or removed right now: wait for our turn
-        with held:
-            return self.artifacts.find(key, believed=self.shop.believed)
+        with held, suppress(UserError):  # no dockerd: who makes it says so
+            return there(self.artifacts.find(key, believed=self.shop.believed), self.shop.docker)
+        return None
 
     def why(self, work: Work, manifest: Manifest) -> str:
         """What is not as it was when the task passed last: `orders.py changed`. Blocking."""
@@ -298,7 +305,10 @@ class Crew:
 
     def _making(self, id: str) -> Making:
         work = self.works[id]
-        return Making(self.shop, work, {need: self.made[need] for need in self.needs[id]}, again=not work.task.cache)
+        needs = {need: self.made[need] for need in self.needs[id]}
+        if work.image is not None:
+            return ImageMaking(self.shop, work, needs)
+        return Making(self.shop, work, needs, again=not work.task.cache)
 
     def _never(self, id: str, phase: Phase, why: str) -> None:
         """A task that does not run."""
@@ -372,5 +382,5 @@ def failure_of(work: Work, made: Made) -> BuildFailed:
     """Why a task has no result."""
     if made.failure is not None:
         return made.failure
-    what = "built" if work.task.name == BUILD else "run"
+    what = "built" if work.task.name in {BUILD, IMAGE} else "run"
     return BuildFailed(work.name, f"was not {what}: {made.why}", fix="mend that one first", id="need-failed")

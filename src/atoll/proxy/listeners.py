@@ -37,7 +37,7 @@ def gateway(listen: Address) -> Any:
 def http_edge(caller: str, edge: Edge) -> Any:
     """The listener through which one release of a caller reaches one callee by HTTP or gRPC."""
     name = edge_name(caller, edge)
-    return _listener(name, edge.listen, _manager(name))
+    return _listener(name, edge.listen, _manager(name), edge.sources)
 
 
 def tcp_edge(caller: str, edge: Edge, cluster: str) -> Any:
@@ -51,7 +51,7 @@ def tcp_edge(caller: str, edge: Edge, cluster: str) -> Any:
         idle_timeout=seconds(edge.policy.idle_timeout_s),
         max_connect_attempts={"value": 1 + max(0, edge.policy.retries)},
     )
-    return _listener(name, edge.listen, proxy)
+    return _listener(name, edge.listen, proxy, edge.sources)
 
 
 def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
@@ -66,14 +66,24 @@ def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
     )
 
 
-def _listener(name: str, listen: Address, network_filter: dict[str, Any]) -> Any:
+def _listener(name: str, listen: Address, network_filter: dict[str, Any], sources: str = "") -> Any:
+    chain: dict[str, Any] = {"filters": [network_filter]}
+    fields: dict[str, Any] = {}
+    if sources:
+        prefix, _, length = sources.partition("/")
+        # A connection that matches no chain is closed.
+        chain["filter_chain_match"] = {
+            "source_prefix_ranges": [{"address_prefix": prefix, "prefix_len": {"value": int(length)}}]
+        }
+        fields["freebind"] = {"value": True}  # the caller's network may come after the edge, and go before it
     return message("envoy.config.listener.v3.Listener")(
         name=name,
         address=socket(listen),
-        filter_chains=[{"filters": [network_filter]}],
+        filter_chains=[chain],
         # With SO_REUSEPORT a second Envoy of the same user would silently share the port instead of being refused it.
         enable_reuse_port={"value": False},
         traffic_direction="INBOUND" if name == GATEWAY else "OUTBOUND",
+        **fields,
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 from atoll.decide.launch import Folders, probe_command
 from atoll.decide.launch import launch as resolve
 from atoll.decide.reconcile import KILL_AGAIN_S, crashes, reconcile
-from atoll.decide.traffic import entry
+from atoll.decide.traffic import LOCAL, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.errors import AtollError, Conflict, Retryable
 from atoll.model.spec import Call, Command, Port
@@ -59,7 +59,6 @@ class Shared(NamedTuple):
     clock: Clock
     callee_port: Callable[[Call], Port]
     on_change: Callable[[str], None]
-    data: str  # absolute; a service that names {data} has its own folder in it. "" gives none
 
 
 _NO_PROBLEM = Reason("", "")
@@ -83,6 +82,7 @@ class Cell:
         )
         self._signalled: set[str] = set()
         self._killed: dict[str, float] = {}  # replica -> when SIGKILL was sent last, boot seconds
+        self._reach = LOCAL
         self._problem = _NO_PROBLEM
         self._hint = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -199,6 +199,7 @@ class Cell:
         if want is None or not self._shared.facts.known:
             return None
         releases = self._shared.records.releases_of(self.service)
+        await self._find_reach(want, releases)
         await self._edges.lease(want, releases, self._jobs.releases())
         self._submit(want, releases)
         now = self._shared.clock.now()
@@ -236,10 +237,24 @@ class Cell:
 
     # --- traffic --------------------------------------------------------------------------------------------------
 
-    def _submit(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        traffic = entry(
-            want, self.observe(), releases, self._edges.ports(), self._shared.callee_port, self._jobs.releases()
-        )
+    async def _find_reach(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
+        """Have a network for what runs, and none for what does not."""
+        host = self._shared.host
+        if want.revisions or self._shared.records.replicas(self.service) or self._jobs.releases():
+            try:
+                self._reach = await host.reach(self.service)
+            except Retryable:
+                self._submit(want, releases, edges={})  # the first table waits for everybody's entry
+                raise
+        elif self._reach != LOCAL:
+            await host.unreach(self.service)
+            self._reach = LOCAL
+
+    def _submit(
+        self, want: ServiceDesired, releases: Mapping[int, Release], edges: Mapping[str, int] | None = None
+    ) -> None:
+        ports, jobs = self._edges.ports() if edges is None else edges, self._jobs.releases()
+        traffic = entry(want, self.observe(), releases, ports, self._shared.callee_port, jobs, self._reach)
         if traffic != self._shared.actor.wanted(self.service):
             self._inflight.reset()
         self._shared.actor.submit(traffic)
@@ -261,7 +276,14 @@ class Cell:
         """Commit what is about to be done, then do it."""
         shared = self._shared
         plan = PlanRows(
-            self.service, releases, shared.records, shared.ports, shared.facts, shared.clock.now(), self._ends
+            self.service,
+            releases,
+            shared.records,
+            shared.ports,
+            shared.facts,
+            shared.clock.now(),
+            self._ends,
+            self._reach,
         )
         for action in actions:
             if not (isinstance(action, Kill) and action.replica in self._killed):  # a repeated kill is told of once
@@ -313,12 +335,13 @@ class Cell:
     async def resolve(self, row: ReplicaRecord, release: Release) -> Launch:
         """A release's templates and secrets, resolved for one replica. Raises NotFound for a secret that is gone."""
         values = {name: await self._shared.vault.get(name, version) for name, version in release.secrets.items()}
-        return resolve(release, row, self._edges.ports(), values, folders=self._folders)
+        reach = await self._shared.host.reach(self.service)
+        return resolve(release, row, self._edges.ports(), values, folders=self._folders, reach=reach)
 
     @property
     def _folders(self) -> Folders:
-        data = f"{self._shared.data}/{self.service}" if self._shared.data else ""
-        return Folders(data, self._shared.host.files_base())
+        host = self._shared.host
+        return Folders(f"{host.data_base()}/{self.service}", host.files_base())
 
     # --- probes ---------------------------------------------------------------------------------------------------
 
@@ -358,7 +381,8 @@ class Cell:
         if command is None:
             return launch
         release = self._shared.records.releases_of(self.service)[row.release]
-        asked = probe_command(command, release, row, self._edges.ports(), self._folders)
+        reach = await self._shared.host.reach(self.service)
+        asked = probe_command(command, release, row, self._edges.ports(), self._folders, reach)
         return msgspec.structs.replace(launch, command=asked)
 
 

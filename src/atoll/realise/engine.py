@@ -38,14 +38,13 @@ class HostEngine:
         ports: Ports,
         on_change: Callable[[str], None],
         ask: Ask,
-        data: str = "",
     ) -> None:
         self._host, self._records, self._clock, self._on_change = host, records, clock, on_change
         self._cells: dict[str, Cell] = {}
         self._facts = Facts(host, clock, self._fact)
         self._actor = TrafficActor(traffic, gateway, records.intents, self._fact)
         self._shared = Shared(
-            host, ask, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change, data
+            host, ask, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change
         )
         self._running = False
         self._tasks: asyncio.TaskGroup

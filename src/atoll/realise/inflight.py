@@ -5,11 +5,10 @@ A count says something only about the table that was acknowledged before it: eac
 
 from collections.abc import Iterable
 
-from atoll.model.state import Address, ReplicaRecord
+from atoll.model.state import ReplicaRecord
 from atoll.realise.traffic import TrafficActor
 
 _FIRST_S, _MAX_S = 0.02, 0.2  # between two counts
-_LOOPBACK = "127.0.0.1"
 
 
 class Inflight:
@@ -35,10 +34,10 @@ class Inflight:
         waiting = [row for row in rows if row.ports and self._counts.get(row.id) != 0]
         if not waiting or acked is None or acked != self._actor.wanted(self._service):
             return False, False  # the acknowledgement wakes the cell
-        addresses = [Address(_LOOPBACK, port) for row in waiting for port in row.ports.values()]
+        addresses = [address for row in waiting for address in row.addresses]
         counted = await self._actor.inflight(addresses)
         if counted is not None and acked == self._actor.wanted(self._service):
             for row in waiting:
-                self._counts[row.id] = sum(counted.get(Address(_LOOPBACK, p), 0) for p in row.ports.values())
+                self._counts[row.id] = sum(counted.get(address, 0) for address in row.addresses)
         self.again_s = min(self.again_s * 1.5, _MAX_S)
         return True, any(self._counts.get(row.id) == 0 for row in waiting)

@@ -128,7 +128,8 @@ class JobRuns:
             if release is None:
                 raise NotFound(f"r{run.release} is no longer kept", id="unknown-release")
             values = {name: await self._vault.get(name, version) for name, version in release.secrets.items()}
-            launch = job_launch(release, run, self._edges.ports(), values, folders=self._folders)
+            reach = await self._host.reach(self._service)
+            launch = job_launch(release, run, self._edges.ports(), values, folders=self._folders, reach=reach)
         except AtollError as exc:  # a secret that is gone, a vault that does not answer
             now = self._clock.now()
             self._facts.failed(

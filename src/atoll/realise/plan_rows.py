@@ -1,14 +1,16 @@
 """What one plan of a cell writes down before it is done: rows, leases and events, as one change. Does nothing itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
-from atoll.model.state import Event, Exit, Now, Reason, Release, ReplicaPhase, ReplicaRecord
+from atoll.model.launch import Reach
+from atoll.model.spec import Port
+from atoll.model.state import LOOPBACK, Event, Exit, Now, Reason, Release, ReplicaPhase, ReplicaRecord
 from atoll.ports import Change, Lease
 from atoll.realise.facts import Facts
-from atoll.realise.leases import Ports
+from atoll.realise.leases import Ports, free_address, own_numbers
 from atoll.realise.records import Records, leased
 
 
@@ -33,9 +35,10 @@ class PlanRows:
         facts: Facts,
         now: Now,
         ends: Ends,
+        reach: Reach,
     ) -> None:
         self._service, self._releases, self._records = service, releases, records
-        self._ports, self._facts, self._now, self._ends = ports, facts, now, ends
+        self._ports, self._facts, self._now, self._ends, self._reach = ports, facts, now, ends, reach
         self._current = dict(records.replicas(service))
         self._rows: list[ReplicaRecord] = []
         self._gone: list[str] = []
@@ -44,11 +47,12 @@ class PlanRows:
         self._events: list[Event] = []
 
     def add(self, action: Action) -> None:
-        """Take one action of the plan. Raises Retryable when no port is free."""
+        """Take one action of the plan. Raises Retryable when no port or address is free."""
         match action:
             case Start():
                 row = self._new(action)
-                self._leases.extend(leased(row.id, row.ports.values()))
+                if row.host == LOOPBACK:
+                    self._leases.extend(leased(row.id, row.ports.values()))
                 self._rows.append(row)
                 self._tell("replica.started", row, f"{row.id} is starting")
             case Publish():
@@ -82,23 +86,32 @@ class PlanRows:
         )
 
     def _new(self, action: Start) -> ReplicaRecord:
-        now = self._now
-        taken = {*self._records.leases, *(lease.port for lease in self._leases)}
-        ports: dict[str, int] = {}
-        for port in self._releases[action.release].spec.ports:
-            ports[port.name] = self._ports.take(taken)
-            taken.add(ports[port.name])
+        now, host, declared = self._now, LOOPBACK, self._releases[action.release].spec.ports
+        if self._reach.network:
+            host = free_address(self._reach.network, [row.host for row in (*self._current.values(), *self._rows)])
+            ports = own_numbers(declared)
+        else:
+            ports = self._leased_numbers(declared)
         return ReplicaRecord(
             id=action.replica,
             service=self._service,
             release=action.release,
             slot=action.slot,
+            host=host,
             ports=ports,
             boot_id=now.boot_id,
             created_s=now.boot_s,
             phase_since_s=now.boot_s,
             created_wall=now.wall,
         )
+
+    def _leased_numbers(self, declared: Iterable[Port]) -> dict[str, int]:
+        taken = {*self._records.leases, *(lease.port for lease in self._leases)}
+        ports: dict[str, int] = {}
+        for port in declared:
+            ports[port.name] = self._ports.take(taken)
+            taken.add(ports[port.name])
+        return ports
 
     def _move(self, replica: str, phase: ReplicaPhase, why: str) -> None:
         row = self._current[replica]

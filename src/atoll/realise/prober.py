@@ -99,7 +99,7 @@ class Prober:
 
     def _address(self, probe: Probe) -> Address | None:
         port = self._spec.port(probe.port)
-        return None if port is None else Address("127.0.0.1", self._row.ports[port.name])
+        return None if port is None else Address(self._row.host, self._row.ports[port.name])
 
     def _number(self, name: str, leased: int) -> int:
         """The port as the replica knows it."""
@@ -119,7 +119,7 @@ class Prober:
                 text = f"port {port} ('{name}') is not its own: {listener.text}"
                 return Answer(ok=False, text=text, id="port-stranger")
             if listener.state == "none":
-                text = f"nothing listens on 127.0.0.1:{port} ('{name}') yet"
+                text = f"nothing listens on {self._row.host}:{port} ('{name}') yet"
                 return Answer(ok=False, text=text, id="port-not-used")
             self.everywhere = listener.everywhere
         self._owned_until_s = now_s + _OWN_AGAIN_S

@@ -19,6 +19,7 @@ from typing import Final, Literal, TypeVarTuple, Unpack
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.launch import Reach
 from atoll.model.spec import Probe, ServiceSpec
 from atoll.model.state import Address, Exit
 from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine, Unable
@@ -101,6 +102,8 @@ class FakeHost:
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
         self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
+        self.reaches: dict[str, Reach | None] = {}  # service -> the network of its own that it has; None: it gets none
+        self.given_back: list[str] = []  # services whose reach was given back, in order
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -233,6 +236,20 @@ class FakeHost:
     async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
         """What a test said of the service in `unable`."""
         return self.unable.get(spec.name, ())
+
+    async def reach(self, service: str) -> Reach:
+        """The loopback of all, unless a test said otherwise in `reaches`."""
+        if (reach := self.reaches.get(service, Reach())) is None:
+            raise Retryable(f"no network is left for {service}", id="no-free-network")
+        return reach
+
+    async def unreach(self, service: str) -> None:
+        """Nothing but a note in `given_back`."""
+        self.given_back.append(service)
+
+    def data_base(self) -> str:
+        """A folder that is nowhere: nobody writes into it."""
+        return "/data"
 
     def files_base(self) -> str:
         """A folder that is nowhere: see `files`."""

@@ -11,6 +11,7 @@ from atoll.workspace.fields_dev import DEV
 from atoll.workspace.fields_edges import CALLS, PORTS, ROUTES
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH
+from atoll.workspace.fields_image import IMAGE
 from atoll.workspace.fields_jobs import JOBS
 from atoll.workspace.fields_rollout import ROLLOUT
 from atoll.workspace.fields_stores import CONSUMES, PUBLISHES, STORES
@@ -235,6 +236,16 @@ SERVICE = Table(
             default="what the files tell",
         ),
         Field(
+            "image",
+            IMAGE,
+            'What containers run, in an environment with `engine = "docker"`; elsewhere nothing comes of it.',
+            (
+                '{ dockerfile = "docker/Dockerfile" }',
+                '"registry.example.com/mailer@sha256:570af9c759eaa1f8770c0d4fb91908ae9beef7423c6c78f158bf20ecef8a75e4"',
+            ),
+            default="by its `Dockerfile`, else by a generated one",
+        ),
+        Field(
             "port",
             Choice(
                 *("http", "grpc", "tcp", "none"),
@@ -416,7 +427,7 @@ SERVICE = Table(
         "topics": "they are called `publishes` and `consumes`",
         "produces": "it is called `publishes`",
         "subscribes": "it is called `consumes`",
-        "image": "Atoll builds what runs: see `build` and `run`",
+        "dockerfile": "it belongs to [image]",
         "team": "it is called `owner`",
         "volumes": "folders that it writes to are `{data}`, and `writable`",
         "volume": "folders that it writes to are `{data}`, and `writable`",

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from atoll.model.task import BUILD, Task
+from atoll.model.task import BUILD, IMAGE, Task
 from atoll.workspace.fields_values import COMMAND, GLOB, VARIABLE, Scalar
 from atoll.workspace.kinds import Duration, Either, Flag, Integer, ListOf, MapOf, Mapped, Text
 from atoll.workspace.tables import Field, Table
@@ -13,8 +13,8 @@ from atoll.workspace.tables import Field, Table
 UNNAMED = "?"  # a task's name until its table's key is known
 TASK_NAME = Text(
     "task's name",
-    pattern=rf"(?!{BUILD}$)[a-z]([a-z0-9-]{{0,22}}[a-z0-9])?",
-    must=f'be a name of at most 24 lower-case letters, digits and hyphens, a letter first, and not "{BUILD}"',
+    pattern=rf"(?!(?:{BUILD}|{IMAGE})$)[a-z]([a-z0-9-]{{0,22}}[a-z0-9])?",
+    must=f'be a name of at most 24 lower-case letters, digits and hyphens, a letter first, and neither "{BUILD}" nor "{IMAGE}"',
     mend=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
 )
 NEED = Text(

@@ -1,9 +1,10 @@
 """Every field of `atoll.toml`, one row each: the rows parse the file and are its documentation."""
 
+import ipaddress
 import re
 from typing import Any
 
-from atoll.model.spec import EnvironmentSpec, Gateway, Root
+from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, Root
 from atoll.workspace.fields_cache import CACHE
 from atoll.workspace.fields_delivery import FREEZES, NOTIFY
 from atoll.workspace.fields_stores import SHARED_STORES
@@ -49,6 +50,19 @@ def _port_range_text(text: str) -> tuple[int, ...]:
     return _port_range((low.read(int(found[1])), low.read(int(found[2]))))
 
 
+def _private(text: str) -> str:
+    """A network of addresses that nobody on the internet has, wide enough for two services at least."""
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as exc:
+        raise wrong(
+            f"must be a network such as 10.77.0.0/16, not {seen(text)}: {exc}", 'such as "10.77.0.0/16"'
+        ) from exc
+    if not network.is_private or network.prefixlen > 23:
+        raise wrong(f"must be a private network of at least 512 addresses, not {seen(text)}", 'such as "10.77.0.0/16"')
+    return text
+
+
 class _PortRange(Either):
     """A range of ports as "first-last" or [first, last]."""
 
@@ -80,8 +94,57 @@ GATEWAY = Either(
 REQUIRED = Text(
     "task", pattern=r"[a-z]([a-z0-9-]{0,22}[a-z0-9])?", must='be the name of a task that services have, such as "test"'
 )
+DOCKER = Table(
+    "[docker]",
+    (
+        Field(
+            "socket",
+            Text(
+                "path", pattern=r"/[\s\S]+", must="be the absolute path of a socket; dockerd must run on this machine"
+            ),
+            "The socket of dockerd.",
+            ('"/run/user/1000/docker.sock"',),
+            default="what Docker's own client would use",
+        ),
+        Field(
+            "networks",
+            Mapped(Text(), _private, says="CIDR", shape={"pattern": r"^[0-9.]+/\d+$"}),
+            "Private addresses from which each service gets a network of 256. Choose others when your machine routes these.",
+            ('"10.77.0.0/16"',),
+        ),
+        Field(
+            "registry",
+            Text(
+                "registry",
+                pattern=r"[A-Za-z0-9][A-Za-z0-9._:/-]*[A-Za-z0-9]",
+                must="be host[:port][/path], without https://",
+            ),
+            "Where images are pushed to, and pulled from when another machine has built them.",
+            ('"registry.example.com/shop"',),
+            default="none: they stay on this machine",
+        ),
+        Field(
+            "bases",
+            MapOf(
+                Text("name", pattern=r"[a-z][a-z0-9-]*"),
+                Text("image", pattern=r"[^\s]+", must="be the name of an image"),
+            ),
+            "Images to start from instead of the usual ones.",
+            ('{ python = "registry.example.com/python:3.12" }',),
+            default="the usual ones",
+        ),
+    ),
+    DockerSpec,
+    spec=DockerSpec,
+)
 _PLACE_FIELDS = (
-    Field("engine", Choice("process"), "What runs the replicas.", ('"process"',)),
+    Field(
+        "engine",
+        Choice("process", "docker"),
+        "What runs the replicas: plain processes, or containers.",
+        ('"docker"',),
+    ),
+    Field("docker", DOCKER, "What concerns containers only.", ('{ networks = "10.77.0.0/16" }',), default="as below"),
     Field(
         "gateway",
         GATEWAY,

@@ -16,7 +16,18 @@ from atoll.decide import gate
 from atoll.decide.validate import check
 from atoll.model.cache import CacheSpec
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
-from atoll.model.spec import Command, Dev, EnvironmentSpec, EnvValue, RolloutSpec, ServiceSpec, Store, WorkspaceSpec
+from atoll.model.spec import (
+    Command,
+    Dev,
+    DockerSpec,
+    EnvironmentSpec,
+    EnvValue,
+    ImageSpec,
+    RolloutSpec,
+    ServiceSpec,
+    Store,
+    WorkspaceSpec,
+)
 from atoll.model.suggest import did_you_mean
 from atoll.model.task import Task
 from atoll.workspace import template_files
@@ -89,7 +100,7 @@ def load(root: Path, environment: str = LOCAL, looked: set[str] | None = None) -
     untold = unread(files.raw.get(WORKSPACE_FILE, {}), top) | (set(top.get("stores", {})) - set(shared))
     found = find(root, top.get("services"), top.get("roots", ()), looked)
     files.add(found.problems)
-    around = _Around(env, shared, untold, environment, environments)
+    around = _Around(env, shared, untold, environment, environments, spec.docker if spec.engine == "docker" else None)
     read = _services(files, found.places, around)
     workspace = WorkspaceSpec(
         name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
@@ -260,6 +271,7 @@ class _Around(NamedTuple):
     unread: set[str]  # names of further ones, whose URL has a mistake
     environment: str
     environments: set[str]
+    docker: DockerSpec | None  # where services run in containers
 
 
 class _Read(NamedTuple):
@@ -316,7 +328,10 @@ def _services(files: _Files, places: Sequence[Place], around: _Around) -> _Read:
             read.tasks[name] = tuple(own.values())
         if (dev := given.pop("dev", None)) is not None:
             read.dev[name] = dev
+        image = given.pop("image", ImageSpec())
         fields = {**given, "name": name, "root": root}
+        if around.docker is not None and not library:
+            fields["image"] = replace(image, bases=around.docker.bases)
         spec = service(fields, folder, around.env, around.environment, stores)
         spec, problems = template_files.filled_in(files.root, spec)
         files.add(problems)

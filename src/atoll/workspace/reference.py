@@ -17,6 +17,7 @@ from atoll.workspace.fields_dev import DEV_TABLE
 from atoll.workspace.fields_edges import CALL_TABLE, POLICY_FIELDS, PORT_TABLE, ROUTE_TABLE
 from atoll.workspace.fields_failures import FAILURES
 from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
+from atoll.workspace.fields_image import IMAGE_TABLE
 from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_TABLE, STEP_TABLE
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
@@ -65,7 +66,8 @@ In `run`, in `env`, in `files`, in a probe's command and (but for ports) in jobs
 | Template | Value |
 |---|---|
 | `{port}`, `{port.NAME}` | the number of the first port, or of the one of that name |
-| `{host}`, `{address}`, `{url}` | where the replica's first port is: the host, `host:port`, `http://host:port` |
+| `{host}` | where to listen: `127.0.0.1`, and in a container, which is alone with its addresses, `0.0.0.0` |
+| `{address}`, `{url}` | where the replica's first port is reached: `host:port`, `http://host:port` |
 | `{calls.NAME.host}`, `.port`, `.address`, `.url` | where the callee of `calls.NAME` is reached |
 | `{data}` | the service's own folder, absolute; it outlives releases and replicas |
 | `{files}` | the replica's folder of rendered [files](#servicetoml), absolute; it ends with the replica |
@@ -87,6 +89,14 @@ shell's `${HOME}`.
 _SECTIONS: tuple[tuple[str, str, Table], ...] = (
     ("## service.toml", "", SERVICE),
     ("### Build", "`[build]`; in short, a command or a list of commands.", BUILD_TABLE),
+    (
+        "### Image",
+        (
+            "`[image]`; in short, an image by its digest. What comes of it in an environment of containers:"
+            " [images](howto/images.md)."
+        ),
+        IMAGE_TABLE,
+    ),
     (
         "### Tasks",
         (

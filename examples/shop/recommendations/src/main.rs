@@ -44,7 +44,8 @@ fn serve(connection: TcpStream, liked: &Liked) {
 
 fn main() {
     let port = env::var("PORT").expect("PORT says where to listen");
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is free");
+    let host = env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_string());
+    let listener = TcpListener::bind(format!("{host}:{port}")).expect("the port is free");
     let liked = Arc::new(Liked::default());
     println!("recommendations on port {port}");
     for connection in listener.incoming().flatten() {

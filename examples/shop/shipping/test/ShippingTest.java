@@ -26,7 +26,7 @@ public final class ShippingTest {
         same("what is ordered on Friday waits for Tuesday", day(24), Timetable.ferry(day(20)));
         same("the sea takes two days", day(26), Timetable.arrival(day(23)));
 
-        HttpServer server = Shipping.server(0);
+        HttpServer server = Shipping.server("127.0.0.1", 0);
         server.start();
         String url = "http://127.0.0.1:" + server.getAddress().getPort();
         HttpClient client = HttpClient.newHttpClient();

@@ -114,6 +114,7 @@ def _when(record: TaskRecord | None) -> str:
 def _show_edits(session: Session, service: str) -> None:
     """What the files have that does not run yet; nothing when that cannot be told: it is not what was asked for."""
     from atoll.model.errors import AtollError
+    from atoll.model.task import BUILD, IMAGE, task_id
     from atoll.pipeline.artifacts import Artifacts
     from atoll.pipeline.key import differences
     from atoll.pipeline.keys import Keyed, keyed
@@ -121,11 +122,12 @@ def _show_edits(session: Session, service: str) -> None:
     try:
         running = next((each for each in session.client.releases(service) if each.state == "current"), None)
         premises = session.hooks.premises(session.places, session.root)
-        build = keyed(premises).get(f"{service}.build")
-        if running is None or not isinstance(build, Keyed) or build.key == running.artifact:
+        keys = keyed(premises)
+        made = keys.get(task_id(service, IMAGE)) or keys.get(task_id(service, BUILD))
+        if running is None or not isinstance(made, Keyed) or made.key == running.artifact:
             return
         record = Artifacts(premises.artifacts).find(running.artifact, use=False)
-        said = differences(record.manifest, build.manifest) if record else ()
+        said = differences(record.manifest, made.manifest) if record else ()
     except (AtollError, Failed):
         return
     more = f"; and {len(said) - WHY_SHOWN} more" if len(said) > WHY_SHOWN else ""

@@ -187,6 +187,34 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "image-unavailable",
+            "An image cannot be had",
+            "error[image-unavailable]: orders.image: step 2 of 3 (build the image) ended with exit code 1; an image that it "
+            "starts from cannot be had",
+            "What an image starts from (`FROM`, `[image] base`) and a prebuilt one (`[image] ref`) are pulled by Docker, from the "
+            "registry that their name begins with, with the credentials that `docker login` keeps. Registries answer with "
+            "the same refusal for what they do not have and for what one may not see.",
+            (
+                "The name or its tag is wrong: `docker pull NAME` says what the registry answers.",
+                "It needs an account: `docker login REGISTRY`, as the user who builds.",
+                (
+                    "This machine does not reach the registry. Name a mirror's image in `[image] base`, or for all services "
+                    "in `[environments.NAME.docker.bases]`."
+                ),
+            ),
+        ),
+        Page(
+            "no-base-image",
+            "Nobody says what an image starts from",
+            "error[no-base-image]: orders.image: orders has no Dockerfile, and there is no usual image for its technology",
+            "A Dockerfile is generated for Python, Node, Go, Java and Rust, since their usual images are known. Anything else "
+            "says where it starts.",
+            (
+                'Name an image that has what the service needs: `[image] base = "php:8.3-cli"`.',
+                "Write a `Dockerfile` in the service's folder; it is used then.",
+            ),
+        ),
+        Page(
             "no-history",
             "A commit to compare with is not there",
             "error[no-history]: git finds no commit 'main' in /work/shop",

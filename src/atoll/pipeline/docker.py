@@ -1,0 +1,245 @@
+"""Docker as the tasks of one call use it, by its own command line: so its contexts, credentials and plugins are the user's.
+
+`making` runs a task's steps with `env`; `work` and `making` ask whether an image is there, `collect` removes some. Which of
+Docker's two builders works on this machine is found out here: no key depends on it. Blocking; run it in a thread.
+"""
+
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import NamedTuple
+
+from atoll.model.catalogue.ids import ErrorId
+from atoll.model.errors import UserError
+from atoll.model.spec import DockerSpec
+from atoll.pipeline.artifacts import Record
+from atoll.pipeline.inputs import Stopped
+
+ASK_TIMEOUT_S = 30.0  # a busy dockerd answers late, one that hangs never
+MOVE_TIMEOUT_S = 900.0  # to push or pull one image; the build's
+_PASSED = ("DOCKER_*", "BUILDX_*", "BUILDKIT_*", "HOME", "PATH", "XDG_*", "*_PROXY", "*_proxy", "SSH_AUTH_SOCK")
+_INTEGRATED_UNTIL = 23  # the first version of the command line that needs buildx for BuildKit
+_LOOK_S = 0.2  # how soon it is seen that nobody waits any more
+
+MISSING = UserError(
+    "Docker's command line is missing",
+    "there is no `docker` on the PATH",
+    "install Docker (apt-get install docker.io, or https://docs.docker.com/engine/install)",
+    id="tool-missing",
+)
+
+
+class Trouble(NamedTuple):
+    """What a person should know of a docker command that failed."""
+
+    what: str
+    fix: str
+    id: ErrorId
+
+
+_UNREACHABLE = Trouble(
+    "dockerd cannot be reached",
+    "start it (`systemctl start docker`), or correct `docker.socket` of the environment in atoll.toml; `docker info` shows what answers",
+    "docker-unreachable",
+)
+_NOT_ALLOWED = Trouble(
+    "dockerd may not be used by this user",
+    "add the user to the group `docker` and log in again; who is in it is as good as root",
+    "docker-unreachable",
+)
+_FULL = Trouble("dockerd's disk is full", "free some space (`docker system df`, `docker builder prune`)", "disk-full")
+_REFUSED = Trouble(
+    "a registry refuses an image",
+    "`docker login` with an account that may read it; or correct the name, for registries answer so for what they do not have",
+    "image-unavailable",
+)
+_UNKNOWN = Trouble(
+    "an image that it starts from cannot be had",
+    "correct its name; where a mirror has it, say so: [image] base, or `docker.bases` of the environment in atoll.toml",
+    "image-unavailable",
+)
+# What Docker prints, in lower case -> what it means. The first that fits counts.
+_TROUBLES: tuple[tuple[str, Trouble], ...] = (
+    (
+        r"permission denied while trying to connect to the docker|dial unix \S+: connect: permission denied",
+        _NOT_ALLOWED,
+    ),
+    (
+        r"cannot connect to the docker daemon|is the docker daemon running|error during connect|failed to connect to the docker api",
+        _UNREACHABLE,
+    ),
+    (r"no space left on device|disk quota exceeded", _FULL),
+    (
+        r"pull access denied|unauthorized|authentication required|no basic auth credentials|denied: requested access",
+        _REFUSED,
+    ),
+    (
+        (
+            r"manifest unknown|manifest for \S+ not found|failed to (resolve source|load) metadata|repository name not known"
+            r"|get \"?https?://\S+/v2/|invalid reference format|failed to resolve reference"
+        ),
+        _UNKNOWN,
+    ),
+)
+
+
+def trouble(said: str) -> Trouble | None:
+    """What the output of a docker command means, where that is known."""
+    text = said.lower()
+    return next((meant for pattern, meant in _TROUBLES if re.search(pattern, text)), None)
+
+
+class Docker:
+    """Docker's command line for one call."""
+
+    def __init__(self, spec: DockerSpec, caller: Mapping[str, str] = os.environ) -> None:
+        self.registry = spec.registry
+        self._socket, self._caller = spec.socket, caller
+        self._ids: set[str] | None = None  # of the images that were there a moment ago
+        self._lock = threading.Lock()
+
+    @cached_property
+    def env(self) -> Mapping[str, str]:
+        """What every docker command gets: which dockerd, whose credentials, and which builder. Raises UserError without docker."""
+        env = {name: text for name, text in self._caller.items() if _passes(name)}
+        if shutil.which("docker", path=env.get("PATH")) is None:
+            raise MISSING
+        if self._socket:
+            env["DOCKER_HOST"] = f"unix://{self._socket}"
+            env.pop("DOCKER_CONTEXT", None)
+        env.setdefault("BUILDX_BUILDER", "default")  # another one may keep what it builds to itself
+        env.setdefault("DOCKER_BUILDKIT", self._buildkit(env))
+        return env
+
+    def _buildkit(self, env: Mapping[str, str]) -> str:
+        """1 where BuildKit works: with buildx, or built into an old command line; else 0, the classic builder."""
+        said = _run(("docker", "--version"), env).stdout
+        version = re.search(r"version (\d+)", said)
+        if version and int(version[1]) < _INTEGRATED_UNTIL:
+            return "1"
+        return "1" if _run(("docker", "buildx", "version"), env).returncode == 0 else "0"
+
+    # --- images ---------------------------------------------------------------------------------------------------
+
+    def present(self, image: str) -> bool:
+        """Whether an image is there, by its id or name: somebody may have pruned it. Raises UserError when nobody can say."""
+        with self._lock:
+            if self._ids is None:
+                self._ids = set(self._said("image", "ls", "--quiet", "--no-trunc").split())
+            if image in self._ids:
+                return True
+        done = self._run("image", "inspect", "--format", "{{.Id}}", image)
+        if done.returncode == 0:
+            return True
+        if "no such image" in done.stderr.lower():
+            return False
+        raise self._failed(done)
+
+    def pulled(self, name: str, stop: threading.Event) -> bool:
+        """Pull it from its registry; False when it is not there, or the registry cannot be used: then it is built."""
+        return self._run("pull", "--quiet", name, stop=stop, timeout_s=MOVE_TIMEOUT_S).returncode == 0
+
+    def push(self, image: str, name: str, stop: threading.Event) -> str:
+        """Push an image under a name; returns what stood in the way, "" is nothing."""
+        tagged = self._run("tag", image, name)
+        done = tagged
+        if tagged.returncode == 0:
+            done = self._run("push", name, stop=stop, timeout_s=MOVE_TIMEOUT_S)
+            with suppress(UserError):
+                self._run("image", "rm", "--no-prune", name)  # a name of our own is there already
+        return "" if done.returncode == 0 else _last_line(done.stderr or done.stdout)
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image a name. Raises UserError."""
+        self._said("tag", image, name)
+
+    def inspect(self, image: str, template: str) -> str:
+        """What Docker says of an image. Raises UserError."""
+        return self._said("image", "inspect", "--format", template, image)
+
+    def remove(self, name: str) -> bool:
+        """Take a name away, and with its last name the image; False where a container has it, or there is none."""
+        return self._run("image", "rm", name).returncode == 0
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def _said(self, *arguments: str) -> str:
+        done = self._run(*arguments)
+        if done.returncode != 0:
+            raise self._failed(done)
+        return done.stdout
+
+    def _failed(self, done: "subprocess.CompletedProcess[str]") -> UserError:
+        said = done.stderr or done.stdout
+        what, fix, id = trouble(said) or (
+            "dockerd does not do what it was asked for",
+            "see `docker info`",
+            _UNREACHABLE.id,
+        )
+        return UserError(what, _last_line(said), fix, id=id)
+
+    def _run(
+        self, *arguments: str, stop: threading.Event | None = None, timeout_s: float = ASK_TIMEOUT_S
+    ) -> "subprocess.CompletedProcess[str]":
+        return _run(("docker", *arguments), self.env, stop, timeout_s)
+
+
+def _passes(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, each) for each in _PASSED)
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1][:400] if lines else ""
+
+
+def _run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stop: threading.Event | None = None,
+    timeout_s: float = ASK_TIMEOUT_S,
+) -> "subprocess.CompletedProcess[str]":
+    """Run it to its end, to a deadline, or until nobody waits any more: then Stopped is raised."""
+    process = subprocess.Popen(
+        argv,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + timeout_s
+    try:
+        while True:
+            try:
+                out, err = process.communicate(timeout=_LOOK_S)
+                return subprocess.CompletedProcess(argv, process.returncode, out, err)
+            except subprocess.TimeoutExpired:
+                if stop is not None and stop.is_set():
+                    raise Stopped from None
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        "dockerd does not answer",
+                        f"`{' '.join(argv[:3])}` took longer than {timeout_s:.0f} s",
+                        "see `docker info`, and dockerd's own log",
+                        id="docker-unreachable",
+                    ) from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def there(record: Record | None, docker: Docker) -> Record | None:
+    """A record whose image, if it is of one, is still there. Raises UserError when nobody can say."""
+    image = record.artifact.image if record else None
+    return record if image is None or docker.present(image.id) else None

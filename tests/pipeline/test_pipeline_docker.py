@@ -1,0 +1,114 @@
+"""Images made by a real dockerd, and what becomes of them there."""
+
+import asyncio
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.pipeline.conftest import Yard
+
+from atoll.model.spec import EnvironmentSpec, WorkspaceSpec
+from atoll.model.state import Artifact
+from atoll.pipeline.build import build_all
+from dockerd import Dockerd
+
+
+def test_a_dockerfile_becomes_the_artifact(yard: Yard, runtime: str) -> None:
+    yard.write("orders/app.py", "print('orders')")
+    yard.write("orders/notes.md")
+    yard.write("orders/.dockerignore", "*.md")
+    spec = yard.image(
+        "orders", f"FROM {runtime}\nENV PATH=/srv/bin:$PATH\nWORKDIR /srv\nCOPY . .\nUSER 1234\n", args={"X": "1"}
+    )
+    made = yard.one(spec)
+    assert made.image is not None
+    assert (made.image.folder, made.image.user) == ("/srv", "1234")
+    assert made.command_env["PATH"].startswith("/srv/bin:/usr/local/sbin")
+    assert yard.run(made, "sh", "-c", "ls && id -u && python3 app.py").split() == ["app.py", "1234", "orders"]
+    labels = json.loads(yard.daemon.docker("image", "inspect", "--format", "{{json .Config.Labels}}", made.image.id))
+    assert labels["dev.atoll.key"] == made.key
+    assert {path.name for path in Path(made.path, ".atoll").iterdir()} == {"Dockerfile", "image.json"}
+    assert not yard.half_made()
+    yard.progress.clear()
+    assert yard.one(spec) == made
+    assert [each.phase for each in yard.progress][-1] == "cached"
+
+
+def test_an_image_that_was_pruned_behind_our_back_is_built_again(yard: Yard, runtime: str) -> None:
+    spec = yard.image("orders", f"FROM {runtime}\nRUN echo 1 > /one\n")
+    made = yard.one(spec)
+    assert made.image is not None
+    yard.daemon.docker("image", "rm", "--force", made.image.id)
+    again = yard.one(spec)
+    assert again.key == made.key
+    assert yard.run(again, "cat", "/one") == "1"
+
+
+def test_a_failing_instruction_is_told_with_the_end_of_its_output(yard: Yard, runtime: str) -> None:
+    failed = yard.failure(yard.image("orders", f"FROM {runtime}\nRUN echo this is why >&2 && exit 7\n"))
+    assert failed.id == "build-step-failed"
+    assert "this is why" in failed.why
+    assert not yard.half_made()
+    left = yard.daemon.docker(
+        "ps", "--all", "--quiet", "--filter", "status=exited", "--filter", "label=dev.atoll.image"
+    )
+    assert not left
+
+
+def test_a_base_that_nobody_has_is_named_with_the_fix(yard: Yard) -> None:
+    failed = yard.failure(yard.image("orders", "FROM 127.0.0.1:1/no/such:1\n"))
+    assert failed.id == "image-unavailable"
+    assert "127.0.0.1:1/no/such" in failed.why
+    assert "[image] base" in failed.fix
+
+
+def test_without_dockerd_it_is_said_how_to_get_it(yard: Yard, runtime: str) -> None:
+    spec = yard.image("orders", f"FROM {runtime}\n")
+    yard.daemon = Dockerd(Path("/nonexistent"), Path("/nonexistent"), 0)
+    failed = yard.failure(spec)
+    assert failed.id == "docker-unreachable"
+    assert "systemctl start docker" in failed.fix
+
+
+def test_without_dockers_command_line_it_is_said_how_to_get_it(
+    yard: Yard, runtime: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = yard.image("orders", f"FROM {runtime}\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    failed = yard.failure(spec)
+    assert failed.id == "tool-missing"
+    assert "docker.io" in failed.fix
+
+
+def test_a_prebuilt_image_is_taken_as_it_is(yard: Yard, runtime: str) -> None:
+    id = yard.daemon.docker("image", "inspect", "--format", "{{.Id}}", runtime).strip()
+    made = yard.one(yard.image("mailer", ref=id))
+    assert made.image is not None
+    assert made.image.id == id
+
+
+def test_results_of_needs_lie_in_the_context(yard: Yard, runtime: str) -> None:
+    yard.write("orders/made.txt", "by the build")
+    spec = yard.image("orders", f"FROM {runtime}\nCOPY .atoll/needs/build/made.txt /made\n", needs=("build",))
+
+    workspace = WorkspaceSpec(
+        name="w", root=str(yard.root), environment=EnvironmentSpec(engine="docker"), services={"orders": spec}
+    )
+    made = asyncio.run(build_all([spec], yard.site, workspace=workspace))["orders"]
+    assert isinstance(made, Artifact), made
+    assert yard.run(made, "cat", "/made") == "by the build"
+
+
+@pytest.mark.parametrize("buildkit", ["0", "1"])
+def test_both_builders_make_it(yard: Yard, runtime: str, buildkit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BuildKit without buildx is in a command line before version 23, and in no later one."""
+    said = subprocess.run(["/usr/bin/docker", "--version"], capture_output=True, text=True, check=False).stdout
+    if buildkit == "1" and " 20." not in said:
+        pytest.skip(f"/usr/bin/docker has no BuildKit of its own: {said}")
+    monkeypatch.setenv("PATH", f"/usr/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_BUILDKIT", buildkit)
+    yard.write("orders/app.py")
+    made = yard.one(yard.image("orders", f"FROM {runtime} AS one\nRUN touch /b{buildkit}\nFROM one\nCOPY app.py /\n"))
+    assert yard.run(made, "ls", "/app.py", f"/b{buildkit}").split() == ["/app.py", f"/b{buildkit}"]
