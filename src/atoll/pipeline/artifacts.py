@@ -14,8 +14,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
-import shutil
 import stat
 import sys
 import threading
@@ -122,6 +120,8 @@ class Artifacts:
 
     def stage(self) -> Stage:
         """A new private place, locked. Raises OSError."""
+        import secrets  # here and below: who only looks, as `keys` does, need not pay for it
+
         lock = None
         while lock is None:  # another process' `sweep` may hold the lock of a name that was given just now
             name = f"stage-{secrets.token_hex(6)}"
@@ -264,6 +264,8 @@ def _raise(exc: OSError) -> None:
 
 def _seal_file(path: str, status: os.stat_result) -> str:
     if status.st_nlink > 1:
+        import shutil
+
         swap = path + ".atoll-own"
         shutil.copy2(path, swap)
         os.replace(swap, path)
@@ -277,6 +279,8 @@ def _seal_file(path: str, status: os.stat_result) -> str:
 
 def remove_tree(tree: Path) -> None:
     """Remove a folder, read-only or not. One that is not there is fine. Raises OSError."""
+    import shutil
+
     if not os.path.lexists(tree):
         return
     os.chmod(tree, 0o700)

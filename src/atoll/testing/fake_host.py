@@ -102,7 +102,8 @@ class FakeHost:
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
         self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
-        self.reaches: dict[str, Reach] = {}  # service -> the network of its own that it has
+        self.reaches: dict[str, Reach | None] = {}  # service -> the network of its own that it has; None: it gets none
+        self.given_back: list[str] = []  # services whose reach was given back, in order
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -238,7 +239,13 @@ class FakeHost:
 
     async def reach(self, service: str) -> Reach:
         """The loopback of all, unless a test said otherwise in `reaches`."""
-        return self.reaches.get(service, Reach())
+        if (reach := self.reaches.get(service, Reach())) is None:
+            raise Retryable(f"no network is left for {service}", id="no-free-network")
+        return reach
+
+    async def unreach(self, service: str) -> None:
+        """Nothing but a note in `given_back`."""
+        self.given_back.append(service)
 
     def data_base(self) -> str:
         """A folder that is nowhere: nobody writes into it."""

@@ -118,6 +118,9 @@ class ProcessHost:
         """See `ports.Host`. All share the loopback, where the kernel does not tell one caller from another."""
         return Reach()
 
+    async def unreach(self, service: str) -> None:
+        """Nothing was made."""
+
     def data_base(self) -> str:
         """See `ports.Host`."""
         return f"{self._state_dir}/data"
