@@ -262,6 +262,7 @@ def test_a_version_that_a_file_above_asks_for_counts(ring: Keyring, tmp_path: Pa
 
 def test_nobody_else_may_read_what_is_remembered(tmp_path: Path) -> None:
     """Definitions have the plain environment values of services in them."""
-    remember(tmp_path / "snapshot", "/ws", {"definitions": {}})
+    remember(tmp_path / "snapshot", {"definitions": {}, "surroundings": ("/ws",)})
     assert (tmp_path / "snapshot").stat().st_mode & 0o777 == 0o600
-    assert recall(tmp_path / "snapshot", "/ws")["definitions"] == {}
+    assert recall(tmp_path / "snapshot", ("/ws",))["definitions"] == {}
+    assert recall(tmp_path / "snapshot", ("/elsewhere",)) == {}

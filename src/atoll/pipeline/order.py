@@ -299,7 +299,7 @@ def _image_order(
     planned = images.plan_image(work.service, image, files, folder, needs=tuple(work.needs), root=kit.root)
     manifest = Manifest(
         task=IMAGE,
-        builder="prebuilt" if image.ref else planned.builder.name,
+        builder=images.PREBUILT if image.ref else planned.builder.name,
         recipe=images.RECIPE,
         steps=planned.steps,
         outputs=images.OUTPUTS,
