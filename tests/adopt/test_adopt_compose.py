@@ -207,7 +207,7 @@ web: waited for db to be healthy; services start on their own here -> it must tr
 web: waited for migrate to be done; what runs once before a release is `before` here -> rollout.before in its service.toml, and take the service migrate out
 search: user is not carried over -> as root Atoll runs each service under a user of its own
 search: cap_add (NET_ADMIN) is not carried over -> give this machine's user what it needs
-search: deploy.resources.limits.cpus is not carried over -> [limits] cpu_weight is the share when the CPU is short
+search: deploy.resources.limits.cpus is not carried over -> [limits] cpu_weight is the share when the CPU is short; on containers cpus is a limit
 search: deploy.resources.reservations.memory is not carried over -> nothing is reserved
 search: build.args (VERSION) is for the image -> a build here gets variables by [build] env
 notify: depends_on search, but no variable holds its address -> when it calls it: [calls] search = "SEARCH_URL", and read that

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from atoll.testing.engine_suite import EngineSuite
-from atoll.testing.engine_suite.capabilities import CAPABILITIES, shown_by, shows, tests
+from atoll.testing.engine_suite.capabilities import CAPABILITIES, every_test, shown_by, shows
 from atoll.testing.engine_suite.page import ENGINES, page
 from atoll.testing.engine_suite.results import read
 
@@ -19,11 +19,11 @@ def test_the_page_of_engines_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_each_test_was_run_on_each_engine_and_no_other_is_told_of(engine: str) -> None:
-    assert set(read(RESULTS)[engine]) == {shown.test for shown in tests(EngineSuite)}
+    assert set(read(RESULTS)[engine]) == {shown.test for shown in every_test(EngineSuite)}
 
 
 def test_each_capability_has_a_test_and_each_test_a_capability() -> None:
-    assert {shown.capability for shown in tests(EngineSuite)} == set(CAPABILITIES)
+    assert {shown.capability for shown in every_test(EngineSuite)} == set(CAPABILITIES)
 
 
 def test_a_capability_that_nobody_knows_cannot_be_shown() -> None:

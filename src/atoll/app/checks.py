@@ -5,7 +5,6 @@ Every command that meets a silent daemon, and every `check`, comes through here:
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
@@ -76,6 +75,8 @@ def _networks(workspace: WorkspaceSpec | None) -> DoctorView:
 
 def _calls(places: Places, workspace: WorkspaceSpec) -> Iterator[DoctorView]:
     """Whether containers reach what they may, and nothing else, by trying it."""
+    import asyncio
+
     from atoll.engines.docker.client import Client
     from atoll.engines.docker.host import default_socket
     from atoll.engines.docker.trial import trial

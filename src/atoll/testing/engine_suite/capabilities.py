@@ -68,7 +68,7 @@ def shown_by(test: object) -> str:
     return str(getattr(test, _MARK, ""))
 
 
-def tests(suite: type) -> Iterator[Shown]:
+def every_test(suite: type) -> Iterator[Shown]:
     """Every test of a suite, in the order of the capabilities, then of the file."""
     names = [name for base in reversed(suite.__mro__) for name in vars(base) if name.startswith("test_")]
     found = [Shown(name, shown_by(getattr(suite, name))) for name in dict.fromkeys(names)]

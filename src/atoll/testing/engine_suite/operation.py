@@ -1,6 +1,7 @@
 """What people do with what runs: read its output, run commands beside it, end it all."""
 
 import threading
+from functools import partial
 
 from atoll.cli.drafts import new_key
 from atoll.model.wire import StopRequest
@@ -58,9 +59,12 @@ class Operation:
         lab.ask("/imports/say", text="last words")
         lab.client.stop("imports", StopRequest(key=new_key()))
         lab.until(lambda: not lab.of("imports").replicas, what="it has stopped")
-        lines = [(line.text, line.stream) for line in lab.logs("imports")]
-        assert ("last words", "stdout") in lines
-        assert ("last words", "stderr") in lines
+
+        def kept(stream: str) -> bool:
+            return ("last words", stream) in [(line.text, line.stream) for line in lab.logs("imports")]
+
+        for stream in ("stdout", "stderr"):
+            lab.until(partial(kept, stream), what=f"its last words on {stream} are there")
 
     @shows("exec")
     def test_a_command_runs_in_the_services_surroundings_and_its_end_is_told(self, lab: Lab) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from atoll.testing.engine_suite import EngineSuite
-from atoll.testing.engine_suite.capabilities import CAPABILITIES, Shown, tests
+from atoll.testing.engine_suite.capabilities import CAPABILITIES, Shown, every_test
 from atoll.testing.engine_suite.results import HOLDS, LACKS, Results, read
 
-ENGINES: Final = {"process": "processes", "docker": "Docker", "fake": "the fakes"}
+ENGINES: Final = {"process": "processes", "fake": "the fakes"}
 _BEGIN: Final = """\
 # What holds on which engine
 
@@ -33,7 +33,7 @@ Each line is a test, by its name. To run them: `pytest tests/conformance`.
 
 def page(results: Results) -> str:
     """The Markdown."""
-    shown = list(tests(EngineSuite))
+    shown = list(every_test(EngineSuite))
     lacks: list[str] = []
     lines = [f"| | {' | '.join(ENGINES.values())} |", f"|---|{'---|' * len(ENGINES)}"]
     for capability, title in CAPABILITIES.items():

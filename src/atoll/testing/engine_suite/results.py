@@ -17,13 +17,14 @@ Results = Mapping[str, Mapping[str, str]]
 
 def read(path: Path) -> Results:
     """All of them; none where there is no file."""
-    results: Results = json.loads(path.read_text()) if path.exists() else {}
+    text = path.read_text() if path.exists() else ""
+    results: Results = json.loads(text) if text else {}
     return results
 
 
 def record(path: Path, engine: str, test: str, outcome: str) -> None:
     """Write one down; several processes may."""
-    with path.with_suffix(".lock").open("w") as lock:
+    with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         results = {name: dict(tests) for name, tests in read(path).items()}
         results.setdefault(engine, {})[test] = outcome
