@@ -179,9 +179,9 @@ def _build(build: Mapping[str, object], told: Told) -> None:
             what = f"build.{key}{_named(value)} is for the image"
             told.left(what, "a build here gets variables by [build] env", "build", key)
         elif not key.startswith("x-"):
-            told.unneeded(f"build.{key}", "no image is built")
+            told.unneeded(f"build.{key}", "it has no meaning here, for images either")
     if build.get("target"):
-        told.unneeded("build.target", "no image is built; its stage told how it runs")
+        told.unneeded("build.target", "its stage told how it runs; [image] has it for containers")
 
 
 def _deploy(deploy: Mapping[str, object], told: Told) -> None:

@@ -65,6 +65,9 @@ _UNKNOWN = Trouble(
     "correct its name; where a mirror has it, say so: [image] base, or `docker.bases` of the environment in atoll.toml",
     "image-unavailable",
 )
+_FULL_SAID = r"no space left on device|disk quota exceeded"
+# A command in the image failed, so that the words before are its own: npm, too, is refused by registries.
+_INSIDE = r"returned a non-zero code|did not complete successfully|executor failed running"
 # What Docker prints, in lower case -> what it means. The first that fits counts.
 _TROUBLES: tuple[tuple[str, Trouble], ...] = (
     (
@@ -75,7 +78,7 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
         r"cannot connect to the docker daemon|is the docker daemon running|error during connect|failed to connect to the docker api",
         _UNREACHABLE,
     ),
-    (r"no space left on device|disk quota exceeded", _FULL),
+    (_FULL_SAID, _FULL),
     (
         r"pull access denied|unauthorized|authentication required|no basic auth credentials|denied: requested access",
         _REFUSED,
@@ -84,6 +87,7 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
         (
             r"manifest unknown|manifest for \S+ not found|failed to (resolve source|load) metadata|repository name not known"
             r"|get \"?https?://\S+/v2/|invalid reference format|failed to resolve reference"
+            r"|failed to create llb definition|failed to do request"
         ),
         _UNKNOWN,
     ),
@@ -93,6 +97,8 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
 def trouble(said: str) -> Trouble | None:
     """What the output of a docker command means, where that is known."""
     text = said.lower()
+    if re.search(_INSIDE, text):
+        return _FULL if re.search(_FULL_SAID, text) else None
     return next((meant for pattern, meant in _TROUBLES if re.search(pattern, text)), None)
 
 
