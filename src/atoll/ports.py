@@ -3,13 +3,14 @@
 All methods may raise `Retryable` or `Permanent` unless they say otherwise; none blocks the event loop.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
 
 from atoll.model.catalogue.ids import ErrorId
+from atoll.model.certificate import Certificate
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
 from atoll.model.launch import Reach
 from atoll.model.records import TaskRecord
@@ -200,6 +201,32 @@ class Engine(Protocol):
 
     async def exec(self, replica: str, argv: Sequence[str], timeout_s: float) -> tuple[Exit, str]:
         """Run a command in the surroundings of a replica (its folder, environment, secrets, user)."""
+        ...
+
+
+# --- the gateway's certificates -----------------------------------------------------------------------------------
+
+
+class Showcase(Protocol):
+    """The gateway, as the keeper of its certificates sees it."""
+
+    async def show(
+        self, certificates: Mapping[str, Certificate], answers: Mapping[str, str], deadline_s: float
+    ) -> Outcome:
+        """Show these certificates (by the names that the gateway has for them) from the next handshake on, and answer
+        these paths at the port of plain HTTP. Drains no connection. What it refuses leaves the one before in place.
+        """
+        ...
+
+
+class Authority(Protocol):
+    """Who gives certificates."""
+
+    async def certificate(self, host: str, show: Callable[[str, str], Awaitable[None]]) -> Certificate:
+        """A new certificate for a host. `show(path, answer)` returns once plain HTTP to the host is answered so.
+
+        Raises Retryable with the authority's words.
+        """
         ...
 
 

@@ -17,6 +17,7 @@ import psutil
 from atoll import __version__
 from atoll.app.config import Config, read
 from atoll.daemon.api import Api
+from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine
@@ -24,9 +25,10 @@ from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
 from atoll.model.errors import AtollError, Conflict, Fenced
+from atoll.model.spec import Tls
 from atoll.model.state import Address
-from atoll.ports import Host
-from atoll.proxy import EnvoyProxy
+from atoll.ports import Authority, Host
+from atoll.proxy import Door, EnvoyProxy
 from atoll.realise.records import Records
 from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
@@ -81,7 +83,8 @@ async def _run(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     store = SqliteStore(state)
     epoch = await store.lead()
-    proxy = EnvoyProxy(run, state)
+    tls = config.environment.gateway.tls
+    proxy = EnvoyProxy(run, state, _door(tls) if tls else None, config.environment.gateway.port)
     await proxy.start()
     try:
         records = Records(store, await store.load())
@@ -100,6 +103,7 @@ async def _run(config: Config) -> None:
             clock=clock,
             machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
             records=records,
+            certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
@@ -129,6 +133,35 @@ def _host(config: Config) -> Host:
             return DockerHost(run.name, Path(config.state), run, config.environment.docker)
 
 
+def _door(tls: Tls) -> Door:
+    return Door(secrets=names(tls), minimum=tls.minimum, hsts_s=int(tls.hsts_s), plain_port=tls.http)
+
+
+def _certificates(config: Config, tls: Tls, proxy: EnvoyProxy) -> Parts:
+    """What keeps the gateway's certificates. The library of ACME is imported only where one is asked for."""
+    from atoll.certificates import pair
+
+    folder, gateway = Path(config.state) / "tls", config.environment.gateway
+    vault = SqliteVault(folder)
+    authority: Authority | None = None
+    if tls.acme is not None:
+        from atoll.certificates.authority import AcmeAuthority
+
+        ca = str(Path(config.root) / Path(tls.acme.ca).expanduser()) if tls.acme.ca else ""
+        authority = AcmeAuthority(tls.acme, ca, vault, f"atoll/{__version__}")
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(gateway.host, gateway.host)
+    return Parts(
+        read=pair.read,
+        made=pair.made,
+        stand_in=pair.stand_in,
+        showcase=proxy,
+        authority=authority,
+        vault=vault,
+        plain_url=f"http://{Address(here, tls.http)}" if tls.http is not None else "",
+        folder=folder,
+    )
+
+
 class _ToldToEnd(Exception):
     """Ends the task group when the keeper says so."""
 
@@ -149,6 +182,7 @@ def _identity(config: Config) -> Identity:
         root=config.root,
         gateway=Address(spec.gateway.host, spec.gateway.port),
         ports=spec.ports,
+        tls=spec.gateway.tls is not None,
         freezes=spec.freezes,
         require=spec.require,
         notify=spec.notify,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from atoll.app.config import Config
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
@@ -226,7 +227,9 @@ class AppHooks:
             before = keeper.status()["fixtures"]
             moved = known is not None and known.environment.gateway != workspace.environment.gateway
             if "proxy" not in before or moved:
-                _refuse_a_taken_gateway(workspace, keeper, alone=not before)
+                _refuse_a_taken_gateway(workspace, keeper, known, alone=not before)
+            if known is None or moved:
+                _refuse_unusable_pairs(workspace, keeper, alone=not before)
             changed = write(at.state, config)
             keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
             daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
@@ -351,17 +354,48 @@ def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 
 
-def _refuse_a_taken_gateway(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:
+def _refuse_a_taken_gateway(
+    workspace: WorkspaceSpec, keeper: KeeperClient, known: Config | None, *, alone: bool
+) -> None:
     """Before anything is started: services that nobody can reach are no success. `alone`: the keeper has nothing to keep."""
-    from atoll.cli.machine import gateway_trouble
+    from atoll.cli.machine import gateway_trouble, listeners
     from atoll.model.errors import UserError
 
-    gateway = workspace.environment.gateway
-    if (trouble := gateway_trouble(gateway)) is None:
+    ours = set() if alone or known is None else {place.port for place in listeners(known.environment.gateway)}
+    for place in listeners(workspace.environment.gateway):
+        if place.port in ours or (trouble := gateway_trouble(place)) is None:
+            continue  # Envoy gives up what it has before it takes what is new
+        if alone:
+            keeper.shutdown(timeout_s=10.0)
+        raise UserError(
+            f"the gateway cannot listen on {place.host}:{place.port}", trouble.why, trouble.fix, id="gateway-port-taken"
+        )
+
+
+def _refuse_unusable_pairs(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:
+    """A pair that was never good is a mistake to correct now; one that breaks later costs nothing, the last good one stays."""
+    tls = workspace.environment.gateway.tls
+    if tls is None or not tls.certificates:
         return
-    if alone:
-        keeper.shutdown(timeout_s=10.0)
-    raise UserError(f"the gateway cannot listen on {gateway}", trouble.why, trouble.fix, id="gateway-port-taken")
+    from atoll.certificates.pair import read
+    from atoll.model.certificate import Unusable
+    from atoll.model.errors import UserError
+
+    for files in tls.certificates:
+        try:
+            read(
+                Path(workspace.root) / Path(files.cert).expanduser(),
+                Path(workspace.root) / Path(files.key).expanduser(),
+            )
+        except Unusable as exc:
+            if alone:
+                keeper.shutdown(timeout_s=10.0)
+            raise UserError(
+                f"the gateway's certificate cannot be used: {exc.file}",
+                exc.why,
+                "put a good pair there, or correct `certificates` of `tls` in atoll.toml",
+                id="certificate-unusable",
+            ) from exc
 
 
 @contextmanager

@@ -39,6 +39,7 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
         yield _leases(workspace)
         if not running:
             yield _gateway(workspace)
+        yield from _unencrypted(workspace.environment.gateway)
         yield from _stores(workspace)
 
 
@@ -96,9 +97,28 @@ def _leases(workspace: WorkspaceSpec) -> DoctorView:
 
 def _gateway(workspace: WorkspaceSpec) -> DoctorView:
     gateway = workspace.environment.gateway
-    if (trouble := gateway_trouble(gateway)) is not None:
-        return DoctorView(check="gateway", ok=False, text=f"{gateway}: {trouble.why}", fix=trouble.fix)
+    for place in listeners(gateway):
+        if (trouble := gateway_trouble(place)) is not None:
+            return DoctorView(check="gateway", ok=False, text=f"{place}: {trouble.why}", fix=trouble.fix)
     return DoctorView(check="gateway", ok=True, text=f"{gateway} is free")
+
+
+def _unencrypted(gateway: Gateway) -> Iterator[DoctorView]:
+    """A gateway that others reach and that speaks plain HTTP; a note, since something may encrypt before it."""
+    if gateway.tls is None and not local(gateway.host):
+        text = f"{gateway} is reached from other machines and speaks plain HTTP: whoever is between reads along"
+        fix = "`tls` of `gateway` in atoll.toml, unless something before it encrypts (docs/howto/tls.md)"
+        yield DoctorView(check="encryption", ok=None, text=text, fix=fix)
+
+
+def local(host: str) -> bool:
+    """Whether an address is this machine's own, which nobody else reaches."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _stores(workspace: WorkspaceSpec) -> Iterator[DoctorView]:
@@ -140,6 +160,14 @@ class Trouble(NamedTuple):
     fix: str
 
 
+def listeners(gateway: Gateway) -> tuple[Gateway, ...]:
+    """Every address that it listens on: its own, and that of plain HTTP beside it."""
+    from msgspec.structs import replace
+
+    beside = gateway.tls.http if gateway.tls else None
+    return (gateway, *([replace(gateway, port=beside)] if beside is not None else ()))
+
+
 def gateway_trouble(gateway: Gateway) -> Trouble | None:
     """Why nothing can listen there now; None when it is free. Opens it for an instant."""
     try:
@@ -148,8 +176,11 @@ def gateway_trouble(gateway: Gateway) -> Trouble | None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except PermissionError:
-        fix = "use a port from 1024 on: `gateway` in atoll.toml; or give Envoy the capability cap_net_bind_service"
-        return Trouble("only root may listen on a port below 1024", fix)
+        fix = (
+            f"as root: sysctl -w net.ipv4.ip_unprivileged_port_start={gateway.port} (a line in /etc/sysctl.d keeps it); or use a "
+            "port from 1024 on, and have the firewall lead this one there"
+        )
+        return Trouble(f"only root may listen on port {gateway.port}", fix)
     except OSError as exc:
         if exc.errno != errno.EADDRINUSE:
             return Trouble(str(exc), "set another `gateway` in atoll.toml")

@@ -11,6 +11,7 @@ import secrets
 from pathlib import Path
 
 from atoll.daemon.candidates import Candidates
+from atoll.daemon.certificates import Certificates, Parts
 from atoll.daemon.collector import Collector
 from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
@@ -25,6 +26,7 @@ from atoll.daemon.reading import Reading
 from atoll.daemon.record_book import RecordBook
 from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.signal_book import SignalBook
+from atoll.model.spec import Tls
 from atoll.ports import Clock, Host, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
@@ -47,6 +49,7 @@ class Environment:
         machine: Machine,
         records: Records,
         ask: Ask = ask,
+        certificates: tuple[Tls, Parts] | None = None,
     ) -> None:
         pulse = Pulse()
         first, last = identity.ports
@@ -71,8 +74,25 @@ class Environment:
         output = Output(loops, records, engine, clock)
         self.logs, self.exec = output.logs, output.exec
 
+        self._certificates = None
+        if certificates is not None:
+            self._certificates = Certificates(
+                certificates[0], Path(identity.root), certificates[1], records, clock, pulse
+            )
         reading = Reading(
-            identity, loops, records, engine, store, traffic, collector, signals, clock, machine, pulse, vault
+            identity,
+            loops,
+            records,
+            engine,
+            store,
+            traffic,
+            collector,
+            signals,
+            clock,
+            machine,
+            pulse,
+            vault,
+            self._certificates,
         )
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
@@ -86,7 +106,7 @@ class Environment:
         desk = JobDesk(loops, records, engine, clock, pulse)
         self.jobs, self.run_job = desk.jobs, desk.run_job
         self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run
-        self.plan = Planner(candidates, loops, records, desk, f"http://{identity.gateway}", clock).plan
+        self.plan = Planner(candidates, loops, records, desk, identity.url, clock).plan
         mutations = Mutations(loops, records, engine, candidates, reading, record_book, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
@@ -102,9 +122,13 @@ class Environment:
         for service in self._records.services():
             self._loops.of(service).apply()
         await self._signals.open()
+        if self._certificates is not None:
+            await self._certificates.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._engine.run())
             group.create_task(self._signals.run())
             group.create_task(self._collector.run())
             group.create_task(self._loops.run())
             group.create_task(self._notifier.run())
+            if self._certificates is not None:
+                group.create_task(self._certificates.run())

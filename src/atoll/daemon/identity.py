@@ -16,12 +16,18 @@ class Identity(NamedTuple):
     root: str
     gateway: Address
     ports: tuple[int, int]
+    tls: bool = False  # whether the gateway speaks it
     faults: bool = True  # whether people may inject some
     dev: bool = True  # whether a deploy may be quick
     freezes: tuple[Freeze, ...] = ()
     require: tuple[str, ...] = ()  # tasks that must be green of what is deployed
     notify: tuple[Notify, ...] = ()
     state: str = ""  # absolute; where what outlives the daemon lies beside the store; "" keeps it in memory
+
+    @property
+    def url(self) -> str:
+        """The gateway's address, `http://127.0.0.1:8080`."""
+        return f"{'https' if self.tls else 'http'}://{self.gateway}"
 
 
 class Machine(NamedTuple):

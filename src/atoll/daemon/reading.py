@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from atoll import __version__
 from atoll.daemon import views
+from atoll.daemon.certificates import Certificates
 from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
@@ -47,11 +48,12 @@ class Reading:
         machine: Machine,
         pulse: Pulse,
         vault: Vault,
+        certificates: Certificates | None,
     ) -> None:
         self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
         self._store, self._traffic, self._collector = store, traffic, collector
         self._signals, self._clock, self._machine, self._pulse = signals, clock, machine, pulse
-        self._vault = vault
+        self._vault, self._certificates = vault, certificates
 
     async def status(self) -> StatusView:
         """Everything on one page."""
@@ -65,13 +67,14 @@ class Reading:
             environment=identity.environment,
             root=identity.root,
             version=__version__,
-            gateway=f"http://{identity.gateway}",
+            gateway=identity.url,
             parts=(
                 PartView(name="keeper", pid=parts.get("keeper"), problem="" if parts.get("keeper") else "not running"),
                 PartView(name="daemon", pid=os.getpid()),
                 PartView(name="proxy", pid=parts.get("proxy"), problem=problem),
             ),
             notices=self._notices(),
+            certificates=self._certificates.views() if self._certificates else (),
             services=tuple(self.service(service, usage) for service in self._records.services()),
             last_event=last[-1].seq if last else 0,
             wall=now.wall,
@@ -79,7 +82,8 @@ class Reading:
 
     def _notices(self) -> tuple[str, ...]:
         problem = self._signals.problem()
-        return (*self._engine.notices(), *([problem] if problem else ()))
+        told = self._certificates.notices() if self._certificates else ()
+        return (*self._engine.notices(), *([problem] if problem else ()), *told)
 
     def service(self, service: str, usage: Mapping[str, tuple[int, float]]) -> ServiceView:
         """One service now; `usage` is memory and CPU by replica, empty when nobody asks for them."""
@@ -94,7 +98,7 @@ class Reading:
             releases,
             self._collector.rates(service),
             usage,
-            f"http://{self._identity.gateway}",
+            self._identity.url,
             self._clock.now(),
             self._records.runs_of(service),
         )
@@ -260,6 +264,7 @@ class Reading:
             DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
             *(DoctorView(check=f"service {v.name}", ok=False, text=because[v.name], fix=f"atoll why {v.name}") for v in failing),
             *failing_jobs,
+            *(self._certificates.checks() if self._certificates else ()),
             *(DoctorView(check="notice", ok=None, text=text) for text in self._notices()),
         ]  # fmt: skip
         return tuple(found)

@@ -173,8 +173,9 @@ def steered(before: Rollout, after: Rollout, candidate: Release, generation: int
 
 def routes(spec: ServiceSpec, gateway: str) -> tuple[str, ...]:
     """Where the gateway takes requests for a service."""
-    port = gateway[gateway.rfind(":") :]
-    return tuple(f"http://{r.host}{port}{r.path}" if r.host else f"{gateway}{r.path}" for r in spec.routes)
+    scheme, port = gateway[: gateway.find("://") + 3], gateway[gateway.rfind(":") :]
+    port = "" if (scheme, port) in {("http://", ":80"), ("https://", ":443")} else port
+    return tuple(f"{scheme}{r.host}{port}{r.path}" if r.host else f"{gateway}{r.path}" for r in spec.routes)
 
 
 # --- sentences ----------------------------------------------------------------------------------------------------

@@ -63,6 +63,18 @@ def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) ->
             fix="choose a gateway port outside, or move `ports`",
             id="port-range",
         )
+    plain = gateway.tls.http if gateway.tls else None
+    if plain is not None and (low <= plain <= high or plain == gateway.port):
+        where = (
+            "is the gateway's own" if plain == gateway.port else f"lies within the ports {low}-{high} that replicas get"
+        )
+        yield Problem(
+            file=WORKSPACE_FILE,
+            field="gateway.tls.http",
+            what=f"gateway.tls.http: port {plain} {where}",
+            fix="such as http = 80 beside port = 443",
+            id="port-range",
+        )
     if ephemeral is not None and low <= ephemeral[1] and ephemeral[0] <= high:
         yield Problem(
             file=WORKSPACE_FILE,

@@ -59,6 +59,11 @@ def _with_secrets(layout: Layout) -> Iterator[str]:
 def _of_atoll(layout: Layout) -> Iterator[str]:
     yield "Deploys without a failed request: a new build replaces replicas while they serve."
     yield "Releases, rollback, receipts, the ledger, golden signals (`top`, `/metrics`) and `why`."
+    if (gateway := layout.workspace.environment.gateway).tls is not None:
+        yield (
+            f"TLS at the gateway (`tls`): nginx here speaks plain HTTP on port {gateway.port}. Give its servers `ssl` with "
+            "`ssl_certificate` and `ssl_certificate_key`, and a server on the port of plain HTTP that redirects; certbot has both."
+        )
     yield "Draining: a replica that is stopped is not taken out of nginx first."
     yield "Liveness probes: compose marks a replica unhealthy and leaves it; systemd only sees that a process ended."
     yield (

@@ -428,11 +428,39 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool = False  # not everybody has it
 
 
+class CertificateFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair that somebody else keeps fresh: paths, relative to the workspace, absolute, or from `~` on."""
+
+    cert: str  # the chain, the host's own certificate first
+    key: str
+
+
+class Acme(msgspec.Struct, frozen=True, kw_only=True):
+    """An authority that is asked for certificates by ACME (RFC 8555), one for each host."""
+
+    hosts: tuple[str, ...]
+    agree: bool = False  # to the authority's terms of service; it must be
+    email: str = ""
+    directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    ca: str = ""  # a file of certificates that the directory itself is trusted by; "" is the machine's
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """How the gateway encrypts."""
+
+    certificates: tuple[CertificateFiles, ...] = ()
+    acme: Acme | None = None
+    http: int | None = None  # the port of plain HTTP, which leads to this one; None: there is none
+    hsts_s: float = 0.0  # how long browsers shall refuse plain HTTP; 0 is not said to them
+    minimum: Literal["1.2", "1.3"] = "1.2"  # what Mozilla's "intermediate" asks for; 1.0 and 1.1 are gone (RFC 8996)
+
+
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """The way in from outside."""
 
     host: str = "127.0.0.1"
     port: int = 8080
+    tls: Tls | None = None  # None is plain HTTP
 
     def __str__(self) -> str:
         """`host:port`, as atoll.toml writes it."""
@@ -455,7 +483,10 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook that is told of events, signed when it has a `secret`."""
 
     url: Plain | SecretRef
-    events: tuple[str, ...] = ("rollout.live", "rollout.undone", "rollout.paused", "rollout.condemned", "job.failed")
+    events: tuple[str, ...] = (
+        *("rollout.live", "rollout.undone", "rollout.paused", "rollout.condemned", "job.failed"),
+        *("certificate.refused", "certificate.failed", "certificate.expiring", "certificate.expired"),
+    )
     secret: str = ""  # the secret whose value signs
 
 

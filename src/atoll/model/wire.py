@@ -215,6 +215,17 @@ class PartView(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""  # "" is fine
 
 
+class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that the gateway shows; without `ends_wall` a stand-in that no client believes."""
+
+    hosts: tuple[str, ...]
+    source: str  # its file, or "acme"
+    issuer: str = ""
+    ends_wall: float | None = None
+    fingerprint: str = ""  # SHA-256
+    problem: str = ""  # "" is fine
+
+
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The whole environment on one page."""
 
@@ -225,6 +236,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     gateway: str = ""  # "http://127.0.0.1:8080"
     parts: tuple[PartView, ...] = ()
     notices: tuple[str, ...] = ()  # things a person should know, said once
+    certificates: tuple[CertificateView, ...] = ()  # of a gateway with TLS
     services: tuple[ServiceView, ...] = ()
     last_event: int = 0  # where to start following events
     wall: float = 0.0

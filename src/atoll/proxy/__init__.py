@@ -5,6 +5,7 @@ the proxy is Envoy. It decides nothing: the table says all.
 """
 
 from atoll.proxy.envoy import command
+from atoll.proxy.tls import Door
 from atoll.proxy.traffic import EnvoyProxy
 
-__all__ = ["EnvoyProxy", "command"]
+__all__ = ["Door", "EnvoyProxy", "command"]

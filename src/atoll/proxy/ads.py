@@ -19,7 +19,7 @@ import grpc
 import msgspec
 
 from atoll.proxy.protos import message
-from atoll.proxy.resources import CDS, EDS, LDS, RDS, TYPES, Key, Made, Resource
+from atoll.proxy.resources import CDS, EDS, LDS, RDS, SDS, TYPES, Key, Made, Resource
 from atoll.proxy.stream import Answer, Stream
 
 RETRY_S = 1.0  # between attempts of a standing refusal
@@ -52,6 +52,11 @@ class Ads:
         self._pulse = asyncio.Event()
 
     # --- what is wanted --------------------------------------------------------------------------------------------
+
+    @property
+    def opened(self) -> bool:
+        """Whether anything is answered yet."""
+        return self._opened
 
     @property
     def connected(self) -> bool:
@@ -204,8 +209,8 @@ class Ads:
     def _settled(self, stream: Stream, key: Key) -> bool:
         kind, name = key
         state, resource = stream.subscription(kind), self.want[kind].get(name)
-        if kind == EDS and not state.wants(name):
-            return True  # no cluster uses it; one that does is acknowledged only after it asked for this
+        if kind in (EDS, SDS) and not state.wants(name):
+            return True  # nothing uses it; what does is acknowledged only after it asked for this
         if kind == RDS and (name not in self.want[LDS] or (LDS, name) in self.refusals):
             return True
         if resource is None:

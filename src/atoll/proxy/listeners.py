@@ -4,14 +4,16 @@ Every filter that may ever be needed is installed up front and disabled, then sw
 listener does not reach connections that are already open. No access log: it costs more than all the rest together.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from atoll.model.state import Address
 from atoll.model.traffic import Edge
 from atoll.proxy.clusters import socket
-from atoll.proxy.names import GATEWAY, ClusterKey, edge_name, stat_name
+from atoll.proxy.names import GATEWAY, PLAIN, ClusterKey, edge_name, stat_name
 from atoll.proxy.protos import extension, message, seconds
+from atoll.proxy.tls import Door, transport
 
 HOLD_FILTER = "envoy.filters.http.ext_authz"
 BUFFER_FILTER = "envoy.filters.http.buffer"
@@ -19,19 +21,36 @@ FAULT_FILTER = "envoy.filters.http.fault"
 HOLD_CLUSTER = "atoll.hold"  # static, in the bootstrap
 HOLD_MAX_S = 120.0  # Envoy's own bound of a held request; the holder answers long before
 MAX_BODY = 1 << 31  # of the disabled buffer filter, which must name one
+# Behind TLS the other side is a browser: Envoy's own limits for the edge, instead of a window of 256 MiB each.
+_HTTP2 = {
+    "max_concurrent_streams": {"value": 100},
+    "initial_stream_window_size": {"value": 64 * 1024},
+    "initial_connection_window_size": {"value": 1024 * 1024},
+}
 _FILTERS = "envoy.extensions.filters.http."
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
-def gateway(listen: Address) -> Any:
+def gateway(listen: Address, door: Door | None = None) -> Any:
     """The way in from outside: clients' x-envoy-* headers are removed, paths are normalised before they are matched."""
-    manager = _manager(
-        GATEWAY,
+    if door is None:
+        return _listener(GATEWAY, listen, _outside(GATEWAY))
+    return _listener(GATEWAY, listen, _outside(GATEWAY, _HTTP2), transport=transport(door))
+
+
+def plain(listen: Address) -> Any:
+    """Plain HTTP beside a gateway with TLS."""
+    return _listener(PLAIN, listen, _outside(PLAIN))
+
+
+def _outside(name: str, http2: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return _manager(
+        name,
         use_remote_address={"value": True},
         normalize_path={"value": True},
         request_headers_timeout=seconds(30),  # a client that dribbles its headers must not hold a connection for ever
+        **({"http2_protocol_options": http2} if http2 else {}),
     )
-    return _listener(GATEWAY, listen, manager)
 
 
 def http_edge(caller: str, edge: Edge) -> Any:
@@ -66,8 +85,16 @@ def tcp_cluster(caller: str, edge: Edge) -> ClusterKey:
     )
 
 
-def _listener(name: str, listen: Address, network_filter: dict[str, Any], sources: str = "") -> Any:
+def _listener(
+    name: str,
+    listen: Address,
+    network_filter: dict[str, Any],
+    sources: str = "",
+    transport: dict[str, Any] | None = None,
+) -> Any:
     chain: dict[str, Any] = {"filters": [network_filter]}
+    if transport is not None:
+        chain["transport_socket"] = transport
     fields: dict[str, Any] = {}
     if sources:
         prefix, _, length = sources.partition("/")
@@ -82,7 +109,7 @@ def _listener(name: str, listen: Address, network_filter: dict[str, Any], source
         filter_chains=[chain],
         # With SO_REUSEPORT a second Envoy of the same user would silently share the port instead of being refused it.
         enable_reuse_port={"value": False},
-        traffic_direction="INBOUND" if name == GATEWAY else "OUTBOUND",
+        traffic_direction="INBOUND" if name in {GATEWAY, PLAIN} else "OUTBOUND",
         **fields,
     )
 

@@ -11,6 +11,7 @@ from atoll.model.spec import Failures, Protocol
 from atoll.model.traffic import Edge
 
 GATEWAY = "gateway"
+PLAIN = "gateway-plain"  # HTTP beside a gateway with TLS
 
 
 class ClusterKey(msgspec.Struct, frozen=True, kw_only=True):

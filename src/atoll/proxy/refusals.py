@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 
 from atoll.model.traffic import Table
 from atoll.proxy.ads import Verdict
-from atoll.proxy.names import GATEWAY, edge_name
-from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made
+from atoll.proxy.names import GATEWAY, PLAIN, edge_name
+from atoll.proxy.resources import CDS, EDS, LDS, RDS, SDS, Key, Made
 
-_KINDS = {CDS: "cluster", EDS: "endpoints", LDS: "listener", RDS: "routes"}
+_KINDS = {CDS: "cluster", EDS: "endpoints", LDS: "listener", RDS: "routes", SDS: "certificate"}
 _BIND = re.compile(r"cannot bind '([^']+)': ([^;]+)")
 SHOWN = 3  # sentences of one problem; the rest is counted
 
@@ -43,6 +43,8 @@ def problem(refused: Mapping[Key, str], table: Table) -> str:
         bind = _BIND.search(text)
         if key == (LDS, GATEWAY):
             who = "the gateway"
+        elif key == (LDS, PLAIN):
+            who = "the gateway's plain HTTP"
         elif key[1] in places:
             caller, edge = places[key[1]]
             who = f"{caller} r{edge.caller_release}'s calls to {edge.callee}"

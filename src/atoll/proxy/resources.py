@@ -12,7 +12,8 @@ CDS = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
 EDS = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LDS = TYPE_PREFIX + "envoy.config.listener.v3.Listener"
 RDS = TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
-TYPES = (CDS, EDS, LDS, RDS)  # the order in which Envoy must learn of new things
+SDS = TYPE_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+TYPES = (CDS, EDS, SDS, LDS, RDS)  # the order in which Envoy must learn of new things
 
 Key = tuple[str, str]  # type URL and name
 

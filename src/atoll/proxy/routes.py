@@ -54,15 +54,22 @@ def edge_routes(name: str, target: Target) -> Any:
     return _configuration(name, [_host("*", target_routes(target))])
 
 
-def gateway_routes(hosts: Mapping[str | None, Sequence[Target]]) -> Any:
-    """The gateway's: by host, where routes of that host stand before those without; the longest path first."""
+def gateway_routes(hosts: Mapping[str | None, Sequence[Target]], hsts_s: int = 0) -> Any:
+    """The gateway's: by host, where routes of that host stand before those without; the longest path first.
+
+    `hsts_s` is for how long browsers shall refuse plain HTTP (RFC 6797), where a service says nothing else.
+    """
     anywhere = _longest_first(hosts.get(None, ()))
     virtual = []
     for host in sorted(host for host in hosts if host is not None):
         routes = [route for target in [*_longest_first(hosts[host]), *anywhere] for route in target_routes(target)]
         virtual.append(_host(host, [*routes, _not_found()]))
     routes = [route for target in anywhere for route in target_routes(target)]
-    return _configuration(GATEWAY, [*virtual, _host("*", [*routes, _not_found()])])
+    made = _configuration(GATEWAY, [*virtual, _host("*", [*routes, _not_found()])])
+    if hsts_s:
+        value = {"key": "strict-transport-security", "value": f"max-age={hsts_s}"}
+        made.response_headers_to_add.add(header=value, append_action="ADD_IF_ABSENT")
+    return made
 
 
 def _longest_first(targets: Sequence[Target]) -> list[Target]:

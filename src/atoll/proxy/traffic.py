@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc.aio
 
 from atoll import ports
+from atoll.model.certificate import Certificate
 from atoll.model.signals import ReplicaKey
 from atoll.model.state import Address
 from atoll.model.traffic import Ack, Disconnected, Outcome, Reading, Refused, ServiceTraffic, Table
@@ -28,6 +29,7 @@ from atoll.proxy.listening import not_listening
 from atoll.proxy.names import Measured
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, listen_port
 from atoll.proxy.stats import Statistics
+from atoll.proxy.tls import Door, plain_routes, secrets
 from atoll.proxy.translate import (
     endpoint_sets,
     endpoints_at,
@@ -58,11 +60,16 @@ def _authorities() -> str:
     return next((file for file in known if file and Path(file).is_file()), "")
 
 
-class EnvoyProxy(ports.Traffic):
-    """The proxy of one environment. `run_dir` holds the sockets, `state_dir` Envoy's bootstrap."""
+class EnvoyProxy(ports.Traffic, ports.Showcase):
+    """The proxy of one environment. `run_dir` holds the sockets, `state_dir` Envoy's bootstrap.
 
-    def __init__(self, run_dir: Path, state_dir: Path) -> None:
+    With a `door` the gateway speaks TLS, and `show` must have been called for each of its secrets before the first `apply`.
+    """
+
+    def __init__(self, run_dir: Path, state_dir: Path, door: Door | None = None, https_port: int = 443) -> None:
+        """`https_port` is where plain HTTP leads to."""
         self.run_dir, self.state_dir = run_dir, state_dir
+        self._door, self._https_port = door, https_port
         self._ads = Ads()
         self._holder = Holder(self._holding, lambda asked: held_choice(self._table, asked) if self._table else {})
         self._admin = Admin(admin_socket(run_dir))
@@ -101,6 +108,23 @@ class EnvoyProxy(ports.Traffic):
             self._ads.close()
             await self._server.stop(0.2)
 
+    # --- certificates ----------------------------------------------------------------------------------------------
+
+    async def show(
+        self, certificates: Mapping[str, Certificate], answers: Mapping[str, str], deadline_s: float
+    ) -> Outcome:
+        """Show these from the next handshake on, and answer these paths at the port of plain HTTP."""
+        assert self._door is not None
+        async with self._lock:
+            made = secrets(certificates) | plain_routes(self._https_port, self._door, answers)
+            self._ads.put(made)
+            if not self._ads.opened:
+                return Disconnected()
+            verdict = await self._settle(made, asyncio.get_running_loop().time() + deadline_s)
+        if verdict.refused:
+            return Refused((), "; ".join(verdict.refused.values()))
+        return Disconnected("the proxy does not answer") if verdict.open else Ack()
+
     # --- the table -------------------------------------------------------------------------------------------------
 
     async def apply(self, table: Table, changed: frozenset[str], deadline_s: float) -> Outcome:
@@ -115,7 +139,7 @@ class EnvoyProxy(ports.Traffic):
         """There are no old entries to go back to, so what Envoy refuses now stands, and is tried again until it is good."""
         refused = untranslatable(table, frozenset(table.services), ca_file=self._ca_file)
         table = _with(table, Table(gateway=table.gateway), refused)
-        made = translate(table, table.services, ca_file=self._ca_file)
+        made = translate(table, table.services, ca_file=self._ca_file, door=self._door)
         self._ads.put(made)
         self._adopt(table)
         self._ads.open()
@@ -162,7 +186,7 @@ class EnvoyProxy(ports.Traffic):
 
     async def _transition(self, old: Table, new: Table, names: frozenset[str], deadline: float) -> tuple[Verdict, Made]:
         """Bring Envoy from one table to another, in steps that never take away what requests still use."""
-        made = translate(new, names, before=old, ca_file=self._ca_file)
+        made = translate(new, names, before=old, ca_file=self._ca_file, door=self._door)
         differing = {key for key, resource in made.items() if self._ads.version(key) != resource.version}
         gone = keys(old, names) - made.keys()
         gone = gone - keys(new, frozenset(new.services)) if gone else gone

@@ -11,15 +11,19 @@ from typing import Any
 import msgspec
 
 from atoll.model.spec import Failures, Protocol
+from atoll.model.state import Address
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
 from atoll.proxy import clusters, listeners, routes
-from atoll.proxy.names import GATEWAY, ClusterKey, Measured, edge_name, endpoint_set
+from atoll.proxy.names import GATEWAY, PLAIN, ClusterKey, Measured, edge_name, endpoint_set
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, Resource
+from atoll.proxy.tls import Door
 
 DEFAULT_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def translate(table: Table, changed: Iterable[str], *, before: Table | None = None, ca_file: str = "") -> Made:
+def translate(
+    table: Table, changed: Iterable[str], *, before: Table | None = None, ca_file: str = "", door: Door | None = None
+) -> Made:
     """All resources that the entries of `changed` have a part in, and of the gateway when it differs from `before`.
 
     The entries must not be `untranslatable`.
@@ -32,10 +36,12 @@ def translate(table: Table, changed: Iterable[str], *, before: Table | None = No
     for caller, edge in _edges(table, names):
         _add(made, _edge(table, caller, edge, ca_file or DEFAULT_CA_FILE), caller, edge.callee)
     if before is None or before.gateway != table.gateway:
-        _add(made, [(LDS, GATEWAY, listeners.gateway(table.gateway), "")])
+        _add(made, [(LDS, GATEWAY, listeners.gateway(table.gateway, door), "")])
+        if door is not None and door.plain_port is not None:
+            _add(made, [(LDS, PLAIN, listeners.plain(Address(table.gateway.host, door.plain_port)), "")])
     touching = [name for name in names if before is None or _face(before, name) != _face(table, name)]
     if before is None or touching:
-        _add(made, [(RDS, GATEWAY, _gateway(table), "")], *touching)
+        _add(made, [(RDS, GATEWAY, _gateway(table, door.hsts_s if door else 0), "")], *touching)
     return made
 
 
@@ -334,14 +340,14 @@ def _face(table: Table, name: str) -> Any:
     return entry.routes, dict(entry.weights), entry.hold, entry.header, entry.faults, live
 
 
-def _gateway(table: Table) -> Any:
+def _gateway(table: Table, hsts_s: int) -> Any:
     hosts: dict[str | None, dict[str, routes.Target]] = {}
     for service in sorted(table.services):
         entry = table.services[service]
         for target, host in gateway_targets(service, entry):
             # Clashes are refused at admission; should one come through, the first service by name keeps the path.
             hosts.setdefault(host, {}).setdefault(target.prefix, target)
-    return routes.gateway_routes({host: list(targets.values()) for host, targets in hosts.items()})
+    return routes.gateway_routes({host: list(targets.values()) for host, targets in hosts.items()}, hsts_s)
 
 
 def gateway_targets(service: str, entry: ServiceTraffic) -> Iterator[tuple[routes.Target, str | None]]:

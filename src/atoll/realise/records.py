@@ -12,7 +12,9 @@ from atoll.model.state import ENDED, LIVE, Event, Intent, JobRun, Receipt, Relea
 from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
 
 _log = logging.getLogger(__name__)
-_BAD = frozenset({"replica.crashed", "replica.killed", "rollout.undoing", "rollout.undone", "job.failed", "job.missed"})
+_BAD = frozenset(
+    {"replica.crashed", "replica.killed", "rollout.undoing", "rollout.undone", "job.failed", "job.missed"}
+) | {"certificate.refused", "certificate.failed", "certificate.expiring", "certificate.expired"}
 
 
 class Records:

@@ -8,6 +8,7 @@ from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, Root
 from atoll.workspace.fields_cache import CACHE
 from atoll.workspace.fields_delivery import FREEZES, NOTIFY
 from atoll.workspace.fields_stores import SHARED_STORES
+from atoll.workspace.fields_tls import TLS
 from atoll.workspace.fields_values import ENV_VALUES, ENVIRONMENT_NAME, INSIDE
 from atoll.workspace.kinds import Choice, Either, Flag, Integer, ListOf, MapOf, Mapped, Refused, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
@@ -80,9 +81,18 @@ GATEWAY_TABLE = Table(
             ('"0.0.0.0"',),
         ),
         Field("port", _PORT, "The port.", ("80",)),
+        Field(
+            "tls",
+            TLS,
+            "Encrypts it; see TLS.",
+            ('{ certificates = { cert = "tls/shop.crt", key = "tls/shop.key" } }',),
+            default="plain HTTP",
+        ),
     ),
     Gateway,
     spec=Gateway,
+    hints={name: f"`{name}` belongs into `tls`" for name in ("cert", "key", "certificates", "acme", "hsts", "http")}
+    | {"https": "`port` is the port of HTTPS where `tls` is", "ssl": "it is called `tls`"},
 )
 GATEWAY = Either(
     text=Mapped(Text(), _gateway, says='`"host:port"`', shape={"pattern": rf"^({_HOST}):\d{{1,5}}$"}),

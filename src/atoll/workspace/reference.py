@@ -23,6 +23,7 @@ from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_
 from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
 from atoll.workspace.fields_tasks import TASK_TABLE
+from atoll.workspace.fields_tls import ACME_TABLE, CERTIFICATE_TABLE, TLS_TABLE
 from atoll.workspace.fields_workspace import ENVIRONMENT, GATEWAY_TABLE, ROOT_TABLE, WORKSPACE
 from atoll.workspace.tables import Field, Table
 
@@ -210,6 +211,9 @@ _SECTIONS: tuple[tuple[str, str, Table], ...] = (
         NOTIFY_TABLE,
     ),
     ("### Gateway", '`[gateway]`; in short, `gateway = "127.0.0.1:8080"`.', GATEWAY_TABLE),
+    ("### TLS", "What `tls` of a gateway takes. See [TLS](howto/tls.md).", TLS_TABLE),
+    ("### Certificate files", "What `certificates` of `tls` takes, or a list of them.", CERTIFICATE_TABLE),
+    ("### ACME", "What `acme` of `tls` takes.", ACME_TABLE),
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.machine import local
 from atoll.cli.output import age, duration, escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 from atoll.cli.watch import WATCH_S, watch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from atoll.model.wire import ServiceView, StatusView
+    from atoll.model.wire import CertificateView, ServiceView, StatusView
 
 _SPARE = ("since", "route", "p95", "errors", "req/s", "release", "ready")  # what a narrow terminal goes without
 _STYLE = {"up": "green", "deploying": "cyan", "degraded": "yellow", "failing": "bold red", "down": "dim"}
@@ -92,9 +93,13 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
     gateway = f" at {status.gateway}" if status.gateway else ""
+    if status.gateway.startswith("http://") and not local(status.gateway[7:].rpartition(":")[0].strip("[]")):
+        gateway += " (unencrypted)"
     yield Text.assemble((status.workspace, "bold"), f" · {status.environment}{gateway}")
     pieces = [f"{part.name} {part.pid}" if part.pid else f"{part.name} -" for part in status.parts]
     yield Text("  ".join(pieces), "dim")
+    if status.certificates:
+        yield Text("  ".join(_certificate(one, status.wall) for one in status.certificates), "dim")
     for part in status.parts:
         if part.problem:
             yield Text(f"! {part.name}: {part.problem}", "bold red")
@@ -116,6 +121,15 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
         fields = ("replica", "release", "phase", "ready", ">pid", "ports", ">memory", ">restarts", ">since", "")
         yield Text("")
         yield table(fields, (row for service in status.services for row in _replicas(service)))
+
+
+def _certificate(one: CertificateView, wall: float) -> str:
+    """`shop.example.com until 2027-02-25`."""
+    name = f"{one.hosts[0] if one.hosts else one.source}{f' +{len(one.hosts) - 1}' if len(one.hosts) > 1 else ''}"
+    if one.ends_wall is None:
+        return f"{name} has no certificate yet"
+    day = time.strftime("%Y-%m-%d", time.gmtime(one.ends_wall))
+    return f"{name} {'ended' if one.ends_wall < wall else 'until'} {day}"
 
 
 def _row(service: ServiceView, gateway: str) -> tuple[str, ...]:
@@ -142,7 +156,7 @@ def _route(service: ServiceView, gateway: str) -> str:
     """Its addresses; of a service that has none and only jobs, those."""
     if _jobs_only(service):
         return f"jobs: {', '.join(service.jobs)}"
-    return " ".join(url.removeprefix(gateway).removeprefix("http://") for url in service.urls)
+    return " ".join(url.removeprefix(gateway).removeprefix("https://").removeprefix("http://") for url in service.urls)
 
 
 def _replicas(service: ServiceView) -> Iterator[tuple[str, ...]]:

@@ -34,8 +34,39 @@ CHAPTER = Chapter(
                     "Another program has the port; the message names it. If that is `envoy`, it belongs to another "
                     'workspace: give each a port of its own with `gateway = "127.0.0.1:8090"` in `atoll.toml`.'
                 ),
-                "Ports below 1024 are for root. Use a higher one.",
+                (
+                    "Ports below 1024 are for root, unless it says otherwise: `sysctl -w net.ipv4.ip_unprivileged_port_start=80`, and "
+                    "the same as a line in `/etc/sysctl.d`. Or use a higher one, and have the firewall lead the low one there."
+                ),
                 "The address is none of this machine's.",
+            ),
+        ),
+        Page(
+            "certificate-unusable",
+            "A certificate of the gateway cannot be used",
+            "error[certificate-unusable]: the gateway's certificate cannot be used: /srv/tls/shop.key",
+            "The certificate and its key were read and do not belong together, cannot be read, or are of a kind that browsers "
+            "and Envoy do not take. A pair that breaks while the gateway serves stops nothing: the last good one stays, and "
+            "`atoll status` and the event `certificate.refused` tell.",
+            (
+                "`cert` must hold the host's own certificate first, then those that it is signed by: `fullchain.pem`, not `cert.pem`.",
+                "The key must be of that certificate, without a password, RSA of 2048 bits or more or on P-256, P-384 or P-521.",
+                "The user that runs Atoll must be able to read both: certbot's folders are for root only.",
+            ),
+        ),
+        Page(
+            "certificate-not-given",
+            "The authority gives no certificate",
+            "shop.example.com: no certificate was given: ... (attempt 2, the next in 6 min)",
+            "The authority was asked by ACME and said no, or could not be reached; its own words are in the message. Atoll tries "
+            "again, after two minutes, then six, at most an hour. A certificate that is there goes on serving meanwhile.",
+            (
+                (
+                    "The host's name must lead to this machine (A and AAAA records: a wrong AAAA is asked first), and port 80 of it to "
+                    "the port `http` of `tls`: open it in the firewall."
+                ),
+                "Too many certificates or failures: the authority says when it answers again. Try with its staging directory first.",
+                "An authority of one's own: `ca` names the certificates that its directory is trusted by.",
             ),
         ),
         Page(

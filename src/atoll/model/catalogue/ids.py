@@ -27,6 +27,8 @@ ErrorId = Literal[
     "environment-not-running",
     "environment-busy",
     "gateway-port-taken",
+    "certificate-unusable",
+    "certificate-not-given",
     "daemon-unreachable",
     "daemon-not-ready",
     "second-daemon",
