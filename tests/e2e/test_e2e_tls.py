@@ -333,11 +333,10 @@ def test_an_authority_gives_certificates_and_renews_them(lab: Lab, pebble: Path)
 
 
 def _authorities(manage: int, root: Root) -> ssl.SSLContext:
-    connection = http.client.HTTPSConnection(
-        "localhost", manage, timeout=20, context=ssl.create_default_context(cadata=root.pem)
-    )
-    connection.request("GET", "/roots/0")
-    return ssl.create_default_context(cadata=connection.getresponse().read().decode())
+    trust = ssl.create_default_context(cadata=root.pem)
+    with contextlib.closing(http.client.HTTPSConnection("localhost", manage, timeout=20, context=trust)) as connection:
+        connection.request("GET", "/roots/0")
+        return ssl.create_default_context(cadata=connection.getresponse().read().decode())
 
 
 def _loose() -> ssl.SSLContext:
