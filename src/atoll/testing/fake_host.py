@@ -240,6 +240,9 @@ class FakeHost:
         """The loopback of all, unless a test said otherwise in `reaches`."""
         return self.reaches.get(service, Reach())
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def data_base(self) -> str:
         """A folder that is nowhere: nobody writes into it."""
         return "/data"
