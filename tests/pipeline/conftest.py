@@ -24,6 +24,8 @@ class Workshop:
     def __init__(self, root: Path) -> None:
         self.root, self.artifacts = root, root / ".atoll" / "artifacts"
         self.progress: list[Progress] = []
+        self.told: list[str] = []
+        self.namespace = "trusted"
 
     @property
     def site(self) -> Site:
@@ -48,7 +50,14 @@ class Workshop:
     async def build_async(
         self, specs: Sequence[ServiceSpec], jobs: int | None = None
     ) -> Mapping[str, Artifact | BuildFailed]:
-        return await build_all(specs, self.site, jobs=jobs, on_progress=self.progress.append)
+        return await build_all(
+            specs,
+            self.site,
+            namespace=self.namespace,
+            jobs=jobs,
+            on_progress=self.progress.append,
+            told=self.told.append,
+        )
 
     def build(self, *specs: ServiceSpec, jobs: int | None = None) -> Mapping[str, Artifact | BuildFailed]:
         return asyncio.run(self.build_async(specs, jobs))

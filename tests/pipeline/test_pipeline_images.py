@@ -161,6 +161,9 @@ def test_names_of_images_keep_folders_and_pull_requests_apart() -> None:
         ("manifest for python:3.99 not found: manifest unknown", "image-unavailable"),
         ('Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io', "image-unavailable"),
         ("ERROR: failed to solve: x: failed to resolve source metadata for docker.io/library/x", "image-unavailable"),
+        ("failed to create LLB definition: failed to do request: Head https://x", "image-unavailable"),
+        ("npm ERR! 401 Unauthorized\nThe command '/bin/sh -c npm ci' returned a non-zero code: 1", None),
+        ("no space left on device\nThe command '/bin/sh -c x' returned a non-zero code: 1", "disk-full"),
         ("npm ERR! missing script: build", None),
     ],
 )

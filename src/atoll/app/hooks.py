@@ -5,7 +5,6 @@ Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, sin
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -268,7 +267,7 @@ class AppHooks:
             from atoll.pipeline.neighbours import without_members
 
             found += without_members(workspace)
-        if any(spec.own_network for spec in workspace.services.values()):
+        if any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
             from atoll.app.checks import unable
 
             found += unable(workspace)
@@ -427,6 +426,8 @@ def _wait_for_api(places: EnvironmentPlaces) -> None:
 
 def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
     """Through the daemon, so that requests in flight finish. Without one the replicas are just ended."""
+    import json
+
     from atoll.cli.http import Silent
 
     line = _line(places)

@@ -47,7 +47,7 @@ def command(session: Session) -> int:
         return USER
     names = sorted(workspace.services)
     warnings = (*workspace.warnings, *session.hooks.unable(workspace))
-    notes = _notes(workspace)
+    notes = notes_on(workspace)
     if session.json:
         from atoll.cli.outputs import CheckOutput
 
@@ -68,7 +68,7 @@ def command(session: Session) -> int:
     return 0
 
 
-def _notes(workspace: WorkspaceSpec) -> tuple[str, ...]:
+def notes_on(workspace: WorkspaceSpec) -> tuple[str, ...]:
     """What is not enforced of `calls`, where services declare some of each other."""
     declared = any(call.url is None for spec in workspace.services.values() for call in spec.calls)
     return (_UNDECLARED[workspace.environment.engine],) if declared else ()
