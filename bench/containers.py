@@ -1,9 +1,10 @@
 """The same deploy and the same crash in containers: Atoll's Docker engine, Docker Swarm and docker-compose on one dockerd.
 
-Each runs two copies of one image. Its service takes 20 ms for a request, and on SIGTERM finishes what it has begun and ends. 200 requests a second come over kept connections, without retries by the client. In turn each gets a
-release (nothing but another variable, so that no build is timed), then one replica is killed with `kill -9`. Counted are
-the requests that failed, the time from the command to the last answer of an old release, and the time from the kill to the
-first answer of the replacement.
+Each runs two copies of one image. Its service takes 20 ms for a request, and on SIGTERM finishes what it has begun and
+ends. 200 requests a second come over kept connections, without retries by the client. In turn each gets a release (nothing
+but another variable, so that no build is timed), then one replica is killed with `kill -9`. Counted are the requests that
+failed, the time from the command to the last answer of an old release, and the time from the kill to the first answer of
+the replacement.
 
 Each as its documentation would have it. Atoll: blue-green, through its gateway. Swarm: start-first, one at a time, health
 checks twice a second, no delay before a restart (5 s by default), replicas by DNS behind HAProxy, since its mesh needs a
