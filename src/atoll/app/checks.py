@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, proc, try_network
-from atoll.model.errors import Problem, UserError
+from atoll.model.errors import AtollError, Problem, UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
 from atoll.model.wire import DoctorView, ToolchainView, ToolchainWish
 from atoll.workspace.places import Places
@@ -36,22 +36,27 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
 
     languages = [_toolchain(view) for view in survey(Shelf(places.toolchains) if places else None, workspace)]
     machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
-    return [*machine, *languages, *(_of_environment(places) if places else ())]
+    containers = _calls(places, workspace) if places and workspace and workspace.environment.engine == "docker" else ()
+    return [*machine, *languages, *containers, *(_of_environment(places) if places else ())]
 
 
 def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
-    """What the workspace asks for and this machine cannot give, one warning a service."""
-    wanting = [spec for spec in workspace.services.values() if spec.own_network]
-    if not wanting or not (why := try_network()):
+    """What services ask for and processes of this machine cannot be given; containers have all of it. As warnings."""
+    from atoll.engines.process.host import not_limited, without_network
+
+    if workspace.environment.engine != "process":
         return ()
-    from atoll.engines.process.host import without_network
+    services = workspace.services.values()
+    found = [_warning(spec, "limits", unable) for spec in services for unable in not_limited(spec)]
+    wanting = [spec for spec in services if spec.own_network]
+    if wanting and (why := try_network()):
+        found += [_warning(spec, "ports", without_network(spec, why)) for spec in wanting]
+    return found
 
-    return [_warning(spec, without_network(spec, why)) for spec in wanting]
 
-
-def _warning(spec: ServiceSpec, unable: Unable) -> Problem:
+def _warning(spec: ServiceSpec, field: str, unable: Unable) -> Problem:
     file, id = service_file(spec), unable.id
-    return Problem(file=file, field="ports", what=unable.what, fix=unable.fix, id=id, level="warning")
+    return Problem(file=file, field=field, what=unable.what, fix=unable.fix, id=id, level="warning")
 
 
 def _networks(workspace: WorkspaceSpec | None) -> DoctorView:
@@ -66,6 +71,34 @@ def _networks(workspace: WorkspaceSpec | None) -> DoctorView:
         told = without_network(wanting[0], why)
         return DoctorView(check="networks", ok=False, text=f"{wanting[0].name}: {told.what}", fix=told.fix)
     return DoctorView(check="networks", ok=None, text=f"no service can have a fixed port: {why}", fix=INSTALL)
+
+
+def _calls(places: Places, workspace: WorkspaceSpec) -> Iterator[DoctorView]:
+    """Whether containers reach what they may, and nothing else, by trying it."""
+    import asyncio
+
+    from atoll.engines.docker.client import Client
+    from atoll.engines.docker.host import default_socket
+    from atoll.engines.docker.trial import trial
+
+    async def tried() -> Sequence[Unable]:
+        spec = workspace.environment
+        client = Client(spec.docker.socket or default_socket())
+        try:
+            return await trial(client, places.run.name, spec.docker.networks, spec.ports)
+        finally:
+            await client.close()
+
+    try:
+        found = asyncio.run(tried())
+    except AtollError as exc:
+        yield DoctorView(check="calls", ok=None, text=f"could not be tried: {exc.what}", fix=exc.fix)
+        return
+    for unable in found:
+        yield DoctorView(check="calls", ok=False, text=unable.what, fix=unable.fix)
+    if not found:
+        text = "containers reach the services that they call, and no others (tried)"
+        yield DoctorView(check="calls", ok=True, text=text)
 
 
 class Trouble(NamedTuple):

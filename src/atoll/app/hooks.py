@@ -5,7 +5,6 @@ Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, sin
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -268,7 +267,7 @@ class AppHooks:
             from atoll.pipeline.neighbours import without_members
 
             found += without_members(workspace)
-        if any(spec.own_network for spec in workspace.services.values()):
+        if any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
             from atoll.app.checks import unable
 
             found += unable(workspace)
@@ -347,7 +346,8 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
-    names = {*_DAEMON_VARIABLES, *(name for spec in workspace.services.values() for name in spec.inherit)}
+    docker = ("DOCKER_HOST",) if workspace.environment.engine == "docker" else ()  # images are made there, too
+    names = {*_DAEMON_VARIABLES, *docker, *(name for spec in workspace.services.values() for name in spec.inherit)}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 
 
@@ -427,6 +427,8 @@ def _wait_for_api(places: EnvironmentPlaces) -> None:
 
 def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
     """Through the daemon, so that requests in flight finish. Without one the replicas are just ended."""
+    import json
+
     from atoll.cli.http import Silent
 
     line = _line(places)
