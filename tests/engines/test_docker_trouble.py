@@ -1,7 +1,6 @@
 """A dockerd that is restarted, is gone, or has no room. Each test has one of its own."""
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -173,28 +172,6 @@ async def test_who_follows_the_output_goes_on_when_dockerd_is_back(
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     assert found == [f"line {number}" for number in range(len(found))], "no line is missing, none comes twice"
-
-
-async def test_a_full_disk_is_told_and_harms_nothing_that_runs(
-    host: DockerHost, own_dockerd: Dockerd, launch: Any
-) -> None:
-    await asyncio.to_thread(own_dockerd.stop)
-    place = own_dockerd.data / "containers"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
-    await asyncio.to_thread(own_dockerd.start)
-    await host.start(launch("sleep 600", "cabin-r1-1"))
-    filler = Path(place, "filler")
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
-    with pytest.raises(Retryable, match="no space left on device") as told:
-        await host.start(launch("sleep 600", "cabin-r1-2"))
-    assert told.value.id == "disk-full"
-    assert [(each.id, each.exit) for each in await host.list()] == [("cabin-r1-1", None)]
-    filler.unlink()
-    again = await host.start(launch("sleep 600", "cabin-r1-2"))
-    assert again.exit is None
-    await host.clear()
 
 
 async def _listed(host: DockerHost, replica: str) -> bool:
