@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from atoll.engines.process import ProcessHost
-from atoll.engines.process.users import Users
+from atoll.engines.users import Users
 from atoll.keeper.client import KeeperClient, start_keeper
 from atoll.model.spec import Command
 from atoll.ports import Launch

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from atoll.engines.process import sockets
+from atoll.engines import sockets
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "127.0.0.2", "::", "::1", "::ffff:127.0.0.1"])

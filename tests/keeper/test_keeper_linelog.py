@@ -155,7 +155,7 @@ async def test_a_hundred_megabytes_are_bounded_and_the_end_is_there(box):
 
 
 def test_a_reader_follows_across_rotations(tmp_path):
-    from atoll.engines.process.logs import Tail
+    from atoll.engines.logs import Tail
 
     path = Path(tmp_path / "a.log")
     log = LineLog(str(path), file_bytes=5_000)

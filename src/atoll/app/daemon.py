@@ -23,7 +23,7 @@ from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
-from atoll.model.errors import AtollError, Conflict, Fenced, UserError
+from atoll.model.errors import AtollError, Conflict, Fenced
 from atoll.model.state import Address
 from atoll.ports import Host
 from atoll.proxy import EnvoyProxy
@@ -89,10 +89,10 @@ async def _run(config: Config) -> None:
         known = len(list(records.services()))
         what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
         _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
-        clock = SystemClock()
+        clock, host = SystemClock(), _host(config)
         environment = Environment(
             identity=_identity(config),
-            host=_host(config),
+            host=host,
             traffic=proxy,
             signals=Telemetry(state / "signals.sqlite", clock),
             store=store,
@@ -123,7 +123,10 @@ def _host(config: Config) -> Host:
         case "process":
             return ProcessHost(Path(config.state), Path(config.run))
         case "docker":
-            raise UserError("the Docker engine is not there yet", "", 'use engine = "process"', id="not-possible-here")
+            from atoll.engines.docker import DockerHost
+
+            run = Path(config.run)
+            return DockerHost(run.name, Path(config.state), run, config.environment.docker)
 
 
 class _ToldToEnd(Exception):

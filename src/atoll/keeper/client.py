@@ -16,6 +16,7 @@ from pathlib import Path
 from atoll.keeper import files, proc, wire
 from atoll.keeper.network import INSTALL
 from atoll.keeper.places import Places
+from atoll.keeper.retain import prune_logs
 from atoll.keeper.wire import Message
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "is_keeper_up",
     "places_of",
     "proc",
+    "prune_logs",
     "start_keeper",
     "try_network",
     "wire",

@@ -10,6 +10,11 @@ class Command(msgspec.Struct, frozen=True):
     shell: str | None = None
 
     @property
+    def vector(self) -> tuple[str, ...]:
+        """What is executed: the vector as it is, or the line by the shell."""
+        return ("/bin/sh", "-c", self.shell) if self.shell is not None else self.argv
+
+    @property
     def text(self) -> str:
         """The command as a person would write it."""
         return self.shell if self.shell is not None else " ".join(self.argv)

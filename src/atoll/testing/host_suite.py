@@ -5,6 +5,7 @@ of this machine, its own `launch` for the named behaviours. No test asserts a ti
 """
 
 import asyncio
+import ipaddress
 import itertools
 import shlex
 import socket
@@ -17,7 +18,7 @@ import msgspec
 import pytest
 
 from atoll.model.errors import AtollError
-from atoll.model.launch import Network
+from atoll.model.launch import Network, Reach
 from atoll.model.spec import Command, Port, ServiceSpec
 from atoll.ports import Host, Hosted, Launch, LogLine
 
@@ -82,6 +83,14 @@ class HostSuite:
             env={"PATH": "/usr/bin:/bin"},
             secrets={"TOKEN": "swordfish"} if behaviour == "echoes-secret" else {},
         )
+
+    def placed(self, launch: Launch, reach: Reach, place: int) -> Launch:
+        """One that listens on NUMBER: at an address of its own where the host has such, else behind a leased port."""
+        if reach.network:
+            address = str(ipaddress.ip_network(reach.network)[place])
+            return msgspec.structs.replace(launch, host=address, ports={"http": NUMBER})
+        lease = _free_port()
+        return msgspec.structs.replace(launch, network=Network(inward={lease: NUMBER}), ports={"http": lease})
 
     async def begin(self, host: Host, behaviour: Behaviour) -> Launch:
         """Start one and wait until it is past its own beginning."""
@@ -150,15 +159,13 @@ class HostSuite:
         insists = ServiceSpec(name="cabin", run=Command(), ports=(Port(number=NUMBER),))
         if unable := await host.refusals(insists):
             pytest.skip(unable[0].what)
-        for lease in [_free_port(), _free_port()]:
-            launch = msgspec.structs.replace(
-                self.launch("listens"), network=Network(inward={lease: NUMBER}), ports={"http": lease}
-            )
+        for place in (2, 3):
+            launch = self.placed(self.launch("listens"), await host.reach("cabin"), place)
             started = await host.start(launch)
             assert started.exit is None, started
 
-            async def has_its_port(replica: str = launch.id, port: int = lease) -> bool:
-                return (await host.listener(replica, port)).state == "own"
+            async def has_its_port(launch: Launch = launch) -> bool:
+                return (await host.listener(launch.id, launch.ports["http"])).state == "own"
 
             await eventually(has_its_port, f"{launch.id} listens")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from atoll.engines.process import logs, sockets
+from atoll.engines import logs, sockets
 from atoll.engines.process.link import KeeperLink
-from atoll.engines.process.users import NOT_ROOT, Users
+from atoll.engines.users import NOT_ROOT, Users
 from atoll.keeper.client import Message, files, places_of, proc, try_network
 from atoll.model.errors import Retryable
 from atoll.model.launch import Network, Reach
-from atoll.model.spec import Command, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Exit
 from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
 
@@ -86,7 +86,7 @@ class ProcessHost:
             "id": launch.id,
             "service": launch.service,
             "release": launch.release,
-            "argv": list(argv_of(launch.command)),
+            "argv": list(launch.command.vector),
             "folder": launch.folder,
             "env": {**launch.env, **launch.secrets},
             "memory_bytes": launch.limits.memory_bytes,
@@ -247,8 +247,3 @@ def _owner(folder: str) -> int | None:
         return Path(folder).stat().st_uid
     except OSError:
         return None  # it went: the start will say so
-
-
-def argv_of(command: Command) -> tuple[str, ...]:
-    """What is executed: the vector as it is, or the line by the shell."""
-    return ("/bin/sh", "-c", command.shell) if command.shell is not None else command.argv

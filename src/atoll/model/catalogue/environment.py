@@ -81,6 +81,34 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "docker-unreachable",
+            "Docker cannot be reached",
+            "Docker could not list containers: dockerd does not answer at /var/run/docker.sock (Connection refused)",
+            'An environment with `engine = "docker"` makes images and runs containers by the dockerd of this machine; images '
+            "through Docker's own command line, so that its contexts and credentials count. While dockerd is away, containers "
+            "that run go on and are reached as before; none is started, replaced or stopped. Atoll asks again each second.",
+            (
+                "It does not run: `systemctl start docker`; `journalctl -u docker` says why it does not stay.",
+                "Its socket is elsewhere: `docker.socket` of the environment in atoll.toml, or `DOCKER_HOST`.",
+                "This user may not use it: the group `docker` may. Who is in it is as good as root on this machine.",
+                'Containers end with dockerd unless its `daemon.json` has `"live-restore": true`; Atoll starts them again.',
+            ),
+        ),
+        Page(
+            "docker-refused",
+            "Docker refused, or failed",
+            "orders r2 failed: Docker did not make atoll-1f0c33aa-orders-r2-0-k3x9: Conflict. The container name is in use",
+            "dockerd understood what Atoll asked for and said no, or tried and failed; the message ends with its own words.",
+            (
+                (
+                    "A name is in use: a container or network of somebody else has a name of Atoll's. Atoll never removes what "
+                    "has not its labels; `docker rm` and `docker network rm` do."
+                ),
+                "What runc says of a mount or a limit most often is the kernel's, and the same for `docker run`.",
+                "dockerd's log (`journalctl -u docker`) has what led to it.",
+            ),
+        ),
+        Page(
             "envoy-missing",
             "There is no Envoy that can be run",
             "error[envoy-missing]: there is no Envoy",
@@ -103,6 +131,23 @@ CHAPTER = Chapter(
             (
                 'Widen the range: `ports = "20000-31999"` in `atoll.toml`.',
                 "A shorter `[rollout] bake` keeps the release before warm for less time.",
+            ),
+        ),
+        Page(
+            "no-free-network",
+            "No addresses are left for a service's network",
+            "no network of 256 addresses is left in 10.201.0.0/16: 10.0.0.0/8 is routed to tun0",
+            "On Docker each service has a network of its own, with 256 private addresses that nothing else on this machine "
+            "uses: no other network of Docker, no route, no VPN. They are taken from the environment's `networks`.",
+            (
+                (
+                    'Name other private addresses, which the message has one of: `networks = "10.77.0.0/16"` under '
+                    "`[environments.NAME.docker]` in `atoll.toml`; then `atoll down` and `atoll up`."
+                ),
+                (
+                    "`ip route` and `docker network ls` say who has them. `docker network prune` removes networks that nobody "
+                    "uses."
+                ),
             ),
         ),
         Page(
@@ -129,19 +174,6 @@ CHAPTER = Chapter(
                     "says how much is left."
                 ),
                 "Move `ATOLL_HOME` to a larger disk: `atoll down`, move the folder, set the variable, `atoll up`.",
-            ),
-        ),
-        Page(
-            "docker-unreachable",
-            "Docker cannot be reached",
-            "error[docker-unreachable]: dockerd cannot be reached: Cannot connect to the Docker daemon at "
-            "unix:///var/run/docker.sock. Is the docker daemon running?",
-            'An environment with `engine = "docker"` makes images and runs containers by the dockerd of this machine. Images are '
-            "made through Docker's own command line, so that its contexts and credentials count.",
-            (
-                "It does not run: `systemctl start docker`; its log says why it does not stay.",
-                "Its socket is elsewhere: `docker.socket` of the environment in atoll.toml, or `DOCKER_HOST`.",
-                "This user may not use it: the group `docker` may. Who is in it is as good as root on this machine.",
             ),
         ),
         Page(

@@ -1,4 +1,7 @@
-"""Reading what replicas printed, from the files that their shims write (see `atoll.keeper.linelog` for the format)."""
+"""Reading what replicas printed, from files in the format of `atoll.keeper.linelog`.
+
+A process' shim writes them as it goes; a container's output is put into one when the container is removed.
+"""
 
 import asyncio
 import glob
@@ -133,7 +136,13 @@ class Tail:
             self._fd = -1
 
 
-def _files(folder: Path, replica: str | None) -> list[Path]:
+def is_chosen(id: str, replica: str | None) -> bool:
+    """Whether `replica` (an id, with a dot at its end the beginning of ids, None is all) means this one."""
+    return replica is None or id == replica or (replica.endswith(".") and id.startswith(replica))
+
+
+def chosen(folder: Path, replica: str | None) -> list[Path]:
+    """The files of those that `replica` means, which need not be there."""
     if replica is not None and replica.endswith("."):
         return sorted(folder.glob(f"{glob.escape(replica)}*.log"))
     if replica is not None:
@@ -164,13 +173,13 @@ async def read(
     tails: dict[Path, Tail] = {}
 
     def past() -> list[LogLine]:
-        for path in _files(folder, replica):
+        for path in chosen(folder, replica):
             tails[path] = Tail(path, service, from_end=True)
         found = [newest(path, service, tail, since_wall, each.offset, until_wall) for path, each in tails.items()]
         return list(heapq.merge(*found, key=lambda line: line.wall))[-tail:] if tail > 0 else []
 
     def news() -> list[LogLine]:
-        for path in _files(folder, replica):
+        for path in chosen(folder, replica):
             if path not in tails:
                 tails[path] = Tail(path, service, from_end=False)
         return list(heapq.merge(*(each.lines() for each in tails.values()), key=lambda line: line.wall))

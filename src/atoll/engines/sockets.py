@@ -19,7 +19,8 @@ from atoll.ports import Listener
 
 V4_LOOPBACK, V4_ANY = "0100007F", "00000000"
 V6_ANY = "0" * 32
-V6_MAPPED_LOOPBACK = "0000000000000000FFFF00000100007F"
+V6_MAPPED = "0000000000000000FFFF0000"
+V6_MAPPED_LOOPBACK = f"{V6_MAPPED}{V4_LOOPBACK}"
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
@@ -131,6 +132,22 @@ def listener_inside(port: int, network: Message, shim: int, main: int | None) ->
     if _holds(main, links) or any(_holds(stat.pid, links) for stat in proc.descendants(shim, proc.scan())):
         return Listener(state="own")  # on whatever address: nobody by-passes the proxy into that network
     return Listener(state="stranger", text="held by what is not its own, in its own network")
+
+
+def listener_of(port: int, main: int, address: str) -> Listener:
+    """Who answers on a port of `address`, which is that of the network that the process `main` is in, alone with its like."""
+    try:
+        Path(f"/proc/{main}").stat()
+    except OSError:
+        return Listener(state="none", text="it is not running")
+    found = {each.address for each in _looked_up(port, main)}
+    own = _as_proc_prints(socket.inet_aton(address), 4)
+    if found & {V4_ANY, V6_ANY, own, f"{V6_MAPPED}{own}"}:
+        return Listener(state="own")
+    text = (
+        f"it listens on its own loopback only, where the proxy cannot reach it: let it listen on {address} or 0.0.0.0"
+    )
+    return Listener(state="none", text=text if found else "")
 
 
 def listener(port: int, shim: int, main: int | None) -> Listener:

@@ -1,0 +1,446 @@
+"""`ports.Host` for containers: one each, found again by its labels."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal as signals
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from atoll.engines import sockets
+from atoll.engines.docker import commands
+from atoll.engines.docker.client import Client, DockerFailed, DockerRefused, documents
+from atoll.engines.docker.container import (
+    Config,
+    complaint,
+    config,
+    hosted,
+    is_running,
+    may_be_unexecuted,
+    never_began,
+    short,
+)
+from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, Names
+from atoll.engines.docker.networks import Networks
+from atoll.engines.docker.output import Output, Source
+from atoll.engines.docker.owners import Owners
+from atoll.engines.users import Users
+from atoll.keeper.client import files, proc
+from atoll.model.errors import Permanent, Retryable
+from atoll.model.launch import Reach
+from atoll.model.spec import DockerSpec, ServiceSpec
+from atoll.model.state import Exit
+from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
+
+_log = logging.getLogger(__name__)
+
+DATA = "/var/lib/atoll/data"  # as containers see it
+START_S = 60.0  # overlay mounts of a large image on a slow disk
+STOP_S = 30.0  # from SIGKILL to its end, which waits for a process in the kernel
+_AGAIN_S = 0.5  # before the stream of ends is opened again
+_EXEC_S, _LOOK_S = 2.0, 0.005  # docker-init becomes the program within milliseconds
+_ENDING_S, _ENDING_LOOK_S = 2.0, 0.02  # an end that is told may not yet be seen
+
+
+class _Seen(NamedTuple):
+    """A container as it was seen last."""
+
+    container: str  # dockerd's id
+    hosted: Hosted
+    address: str
+
+
+class DockerHost:
+    """Replicas as containers of the dockerd at `spec.socket`, which runs on this machine.
+
+    Args:
+        environment: an id that no other environment on this machine has.
+        state_dir: the environment's folder that survives a reboot: kept output, the users of services.
+        run_dir: its folder in memory: rendered files.
+        spec: what the environment says of Docker.
+    """
+
+    def __init__(self, environment: str, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
+        self._names = Names(environment)
+        self._client = Client(spec.socket or default_socket())
+        self._networks = Networks(self._client, self._names, spec.networks)
+        self._owners = Owners(self._client, self._names, Users(state_dir.absolute()))
+        self._output = Output(self._client, self._names, state_dir.absolute(), run_dir.absolute())
+        self._files = f"{run_dir.absolute()}/files"
+        self._busy: set[str] = set()  # ids that are being started, or run: not to be swept
+        self._seen: dict[str, _Seen] = {}  # by dockerd's id
+
+    async def close(self) -> None:
+        """Let go of dockerd; all containers go on."""
+        await self._client.close()
+
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:  # noqa: ARG002  each has its own network, and volumes
+        """See `ports.Host`."""
+        return ()
+
+    async def reach(self, service: str) -> Reach:
+        """See `ports.Host`."""
+        return await self._networks.reach(service)
+
+    def data_base(self) -> str:
+        """See `ports.Host`."""
+        return DATA
+
+    def files_base(self) -> str:
+        """See `ports.Host`. The same on the machine and in the container."""
+        return self._files
+
+    # --- starting -------------------------------------------------------------------------------------------------
+
+    async def start(self, launch: Launch) -> Hosted:
+        """See `ports.Host`. Returns once the program runs, or with `exit.error` when it cannot be executed.
+
+        Made and started are two steps: one that was only made, by a daemon that was killed, is made anew.
+        """
+        self._busy.add(launch.id)
+        try:
+            found = await self._find(launch.id)
+            if found is not None:
+                if not never_began(found) or found["State"]["Error"]:
+                    return (await self._see(found)).hosted
+                await self._remove(found["Id"])
+            return await self._start(launch)
+        finally:
+            self._busy.discard(launch.id)
+
+    async def _start(self, launch: Launch) -> Hosted:
+        if launch.image is None:
+            return _not_started(launch, f"{launch.service} has no image, and on Docker an image is what runs")
+        name = self._names.container(launch.id)
+        try:
+            owner = await self._owners.of(launch)
+            network = await self._networks.attach(launch.service)
+            await self._owners.give_volumes(launch, owner)
+            if launch.files:
+                await asyncio.to_thread(files.write, _with_files(launch), owner.uid)
+            async with self._client.asked(f"make {name}") as docker:
+                made = await docker.containers.create(config(launch, self._names, network, str(owner)), name=name)
+        except OSError as exc:
+            return _not_started(launch, f"its files cannot be written: {exc}")
+        except DockerRefused as exc:
+            if exc.status == 409:  # somebody took the name between two looks
+                raise Retryable(str(exc), 1.0, id=exc.id) from exc
+            return _not_started(launch, _why_not_made(launch, exc))
+        try:
+            async with self._client.asked(f"start {name}", START_S):
+                await made.start()
+        except (DockerRefused, DockerFailed) as exc:
+            if _may_pass(exc):
+                await self._remove(made.id)
+                raise Retryable(f"Docker could not start {name}: {exc.said}", 1.0, id=exc.id) from exc
+        return (await self._see(await self._executed(made.id))).hosted
+
+    async def _executed(self, container: str) -> Config:
+        """The container once docker-init has become the program, or has ended without."""
+        deadline = asyncio.get_running_loop().time() + _EXEC_S
+        while True:
+            info = await self._inspect(container)
+            assert info is not None, container
+            pid = info["State"]["Pid"]
+            if not is_running(info) or asyncio.get_running_loop().time() > deadline or _has_program(pid):
+                return info
+            await asyncio.sleep(_LOOK_S)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    async def _inspect(self, container: str) -> Config | None:
+        """By name or id; None when there is none."""
+        try:
+            async with self._client.asked("look at a container") as docker:
+                return await docker.containers.container(container).show()
+        except DockerRefused as exc:
+            if exc.status == 404:
+                return None
+            raise
+
+    async def _find(self, replica: str) -> Config | None:
+        """The replica's container. Raises Permanent when its name is that of somebody else's."""
+        name = self._names.container(replica)
+        info = await self._inspect(name)
+        if info is None:
+            return None
+        labels = info["Config"]["Labels"] or {}
+        if labels.get(ENVIRONMENT) != self._names.environment or labels.get(REPLICA) != replica:
+            raise Permanent(
+                f"there is a container {name} already",
+                "it has not the labels of this environment, so it is somebody else's",
+                f"rename or remove it: `docker rm {name}`",
+                id="docker-refused",
+            )
+        return info
+
+    async def _see(self, info: Config) -> _Seen:
+        """Take what dockerd says of a container; the files of one that ended are gone then."""
+        known = self._seen.get(info["Id"])
+        if known is not None and known.hosted.exit is not None:
+            return known
+        error = ""
+        if may_be_unexecuted(info) and not never_began(info):
+            last = await self._output.last(info["Id"], 1)
+            error = complaint(last[0], info["Config"]["Image"]) if last else ""
+        made = hosted(info, commands.boot_minus_wall_s(), error)
+        if known is not None:  # the clock may have been set since
+            at_s = max(known.hosted.started_s, made.exit.at_s) if made.exit else 0.0
+            ended = msgspec.structs.replace(made.exit, at_s=at_s) if made.exit else None
+            made = msgspec.structs.replace(made, started_s=known.hosted.started_s, exit=ended)
+        if made.exit is not None:
+            await asyncio.to_thread(files.remove, f"{self._files}/{made.id}")
+        addresses = [each["IPAddress"] for each in info["NetworkSettings"]["Networks"].values() if each["IPAddress"]]
+        self._seen[info["Id"]] = _Seen(info["Id"], made, addresses[0] if addresses else "")
+        return self._seen[info["Id"]]
+
+    async def list(self) -> Sequence[Hosted]:
+        """See `ports.Host`. What a killed daemon left half made, or was running to its end, is removed."""
+        async with self._client.asked("list containers") as docker:
+            there = await docker.containers.list(all="1", filters=json.dumps(self._names.filter))
+        found: list[Hosted] = []
+        for each in there:
+            replica = each["Labels"].get(REPLICA, "")
+            if replica in self._busy and (each["State"] == "created" or each["Labels"][KIND] != "replica"):
+                continue
+            if each["Labels"][KIND] != "replica":
+                if each["Labels"][KIND] == "run":
+                    await self._remove(each["Id"])
+                continue
+            known = self._seen.get(each["Id"])
+            ended = each["State"] in {"exited", "dead", "created"}
+            if known is None or (ended and known.hosted.exit is None):
+                known = await self._look(each["Id"])
+            if known is not None:
+                found.append(known.hosted)
+        ids = {each["Id"] for each in there}
+        self._seen = {id: seen for id, seen in self._seen.items() if id in ids}
+        return found
+
+    async def _look(self, container: str) -> _Seen | None:
+        info = await self._inspect(container)
+        if info is None or info["State"]["Status"] == "removing":
+            return None
+        if never_began(info) and not info["State"]["Error"]:
+            await self._remove(container)
+            return None
+        return await self._see(info)
+
+    async def _seen_of(self, replica: str) -> _Seen | None:
+        """The replica's container, known or looked for."""
+        known = next((seen for seen in self._seen.values() if seen.hosted.id == replica), None)
+        if known is not None:
+            return known
+        try:
+            info = await self._find(replica)
+        except Permanent:  # somebody else's
+            return None
+        return None if info is None or never_began(info) else await self._see(info)
+
+    async def exits(self) -> AsyncIterator[Hosted]:
+        """See `ports.Host`. Begins with those that ended already; goes on across absences of dockerd."""
+        told: set[str] = set()
+        asked = {**self._names.filter, "type": ["container"], "event": ["die"]}
+        while True:
+            try:
+                async with self._client.stream("tell of ends", "events", {"filters": asked}) as body:
+                    ended = self._ended(await self.list())
+                    told &= {seen.container for seen in ended}
+                    for seen in ended:
+                        if seen.container not in told:
+                            told.add(seen.container)
+                            yield seen.hosted
+                    async for event in documents(body):
+                        end = await self._end_of(event["Actor"]["ID"])
+                        if end is not None and end.container not in told:
+                            told.add(end.container)
+                            yield end.hosted
+            except Retryable as exc:
+                _log.warning("ends of containers are not told: %s", exc)
+            await asyncio.sleep(_AGAIN_S)
+
+    def _ended(self, listed: Sequence[Hosted]) -> Sequence[_Seen]:
+        ids = {each.id for each in listed}
+        return [seen for seen in self._seen.values() if seen.hosted.id in ids and seen.hosted.exit is not None]
+
+    async def _end_of(self, container: str) -> _Seen | None:
+        """A container whose end was told; None for one that is no replica, or was removed since."""
+        deadline = asyncio.get_running_loop().time() + _ENDING_S
+        while asyncio.get_running_loop().time() < deadline:
+            info = await self._inspect(container)
+            if info is None or info["Config"]["Labels"].get(KIND) != "replica":
+                return None
+            if not is_running(info):
+                return await self._see(info)
+            await asyncio.sleep(_ENDING_LOOK_S)
+        return None  # the next list has it
+
+    # --- ending ---------------------------------------------------------------------------------------------------
+
+    async def signal(self, replica: str, signal: str) -> bool:
+        """See `ports.Host`. SIGSTOP and SIGCONT reach what left the group, too: dockerd freezes the whole container."""
+        number = signals.Signals[signal]
+        seen = await self._seen_of(replica)
+        if seen is None or seen.hosted.exit is not None:
+            return False
+        try:
+            async with self._client.asked(f"send {signal} to {replica}") as docker:
+                container = docker.containers.container(seen.container)
+                if number is signals.SIGSTOP:
+                    await container.pause()
+                elif number is signals.SIGCONT:
+                    await container.unpause()
+                else:
+                    await container.kill(signal=number.name)
+        except (DockerRefused, DockerFailed) as exc:
+            if "is already paused" in exc.said or "is not paused" in exc.said:
+                return True
+            if isinstance(exc, DockerRefused) and exc.status in {404, 409}:
+                return False
+            raise
+        return True
+
+    async def forget(self, replica: str) -> None:
+        """See `ports.Host`. Its output is put into a file first."""
+        try:
+            info = await self._find(replica)
+        except Permanent:
+            return  # somebody else's: it stays
+        if info is None:
+            await asyncio.to_thread(files.remove, f"{self._files}/{replica}")
+            return
+        if is_running(info):
+            await self._kill(info["Id"])
+        if not never_began(info):
+            seen = await self._see(await self._inspect(info["Id"]) or info)
+            held = {each.hosted.id for each in self._seen.values()}
+            await self._output.keep(seen.hosted.service, Source(info["Id"], replica), held)
+        await self._remove(info["Id"])
+        await asyncio.to_thread(files.remove, f"{self._files}/{replica}")
+
+    async def _kill(self, container: str) -> None:
+        with contextlib.suppress(DockerRefused):  # it ended by itself, or is gone
+            async with self._client.asked("end a container", STOP_S) as docker:
+                await docker.containers.container(container).kill()
+                await docker.containers.container(container).wait()
+
+    async def _remove(self, container: str) -> None:
+        """With its anonymous volumes. One that is gone, or is being removed, is fine."""
+        try:
+            async with self._client.asked("remove a container", STOP_S) as docker:
+                await docker.containers.container(container).delete(force=True, v=True)
+        except DockerRefused as exc:
+            if exc.status not in {404, 409}:
+                raise
+        self._seen.pop(container, None)
+
+    async def remove(self) -> Sequence[str]:
+        """Remove all of the environment but its volumes. Returns a sentence on each thing that stays."""
+        async with self._client.asked("list containers") as docker:
+            there = await docker.containers.list(all="1", filters=json.dumps(self._names.filter))
+        await asyncio.gather(*(self._remove(each["Id"]) for each in there))
+        return await self._networks.remove()
+
+    # --- what it says and uses ------------------------------------------------------------------------------------
+
+    async def listener(self, replica: str, port: int) -> Listener:
+        """See `ports.Host`. In the container's own network nobody else can listen."""
+        seen = await self._seen_of(replica)
+        if seen is None or seen.hosted.pid is None or not seen.address:
+            return Listener(state="none", text="it is not running")
+        return await asyncio.to_thread(sockets.listener_of, port, seen.hosted.pid, seen.address)
+
+    def logs(
+        self,
+        service: str,
+        *,
+        replica: str | None = None,
+        tail: int = 100,
+        follow: bool = False,
+        since_wall: float = 0.0,
+        until_wall: float | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """See `ports.Host`."""
+        return self._output.read(service, replica, tail, follow, since_wall, until_wall)
+
+    async def last_output(self, replica: str, lines: int = 20) -> str:
+        """See `ports.Host`."""
+        seen = await self._seen_of(replica)
+        found = await self._output.last(seen.container, lines) if seen else await self._output.last_kept(replica, lines)
+        return "\n".join(found)
+
+    async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
+        """See `ports.Host`. In the container of a replica that runs; else in one of its own, which is removed again."""
+        seen = await self._seen_of(launch.id)
+        if seen is not None and seen.hosted.exit is None:
+            return await commands.inside(self._client, seen.container, launch.command, launch.folder, timeout_s)
+        if launch.image is None:
+            return _not_started(launch, f"{launch.service} has no image").exit or Exit(), ""
+        alone = msgspec.structs.replace(launch, id=f"{launch.id}-{secrets.token_hex(3)}", host="127.0.0.1", ports={})
+        self._busy.add(alone.id)
+        try:
+            owner = await self._owners.of(launch)
+            network = await self._networks.attach(launch.service)
+            await self._owners.give_volumes(launch, owner)
+            made = config(alone, self._names, network, str(owner), "run")
+            return await commands.alone(self._client, made, self._names.container(alone.id), timeout_s)
+        except DockerRefused as exc:
+            return _not_started(launch, _why_not_made(launch, exc)).exit or Exit(), ""
+        finally:
+            self._busy.discard(alone.id)
+
+    async def usage(self) -> Mapping[str, tuple[int, float]]:
+        """See `ports.Host`."""
+        await self.list()
+        pids = {seen.hosted.id: seen.hosted.pid for seen in self._seen.values() if seen.hosted.exit is None}
+        return await asyncio.to_thread(_usage, {id: pid for id, pid in pids.items() if pid})
+
+
+def default_socket() -> str:
+    """Where dockerd listens: as Docker's own client has it from its environment, else the usual place."""
+    return os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
+
+
+def _with_files(launch: Launch) -> dict[str, object]:
+    return {"files": dict(launch.files), "files_folder": launch.files_folder}
+
+
+def _has_program(init: int) -> bool:
+    """Whether docker-init's child is the program by now: it has another name."""
+    stat = proc.read_stat(init)
+    children = [proc.read_stat(child) for child in proc.children(init)]
+    return stat is None or any(child is not None and child.comm != stat.comm for child in children)
+
+
+def _not_started(launch: Launch, why: str) -> Hosted:
+    ended = commands.now(error=why)
+    return Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=ended)
+
+
+def _why_not_made(launch: Launch, exc: DockerRefused) -> str:
+    assert launch.image is not None
+    if exc.status == 404 and "image" in exc.said.lower():
+        image = short(launch.image.id)
+        return f"the image {image} is not on this machine any more; `atoll deploy {launch.service}` makes it again"
+    return str(exc)
+
+
+def _may_pass(exc: DockerRefused | DockerFailed) -> bool:
+    """Whether a failed start may succeed when it is tried again: what runc says of the program and its mounts does not."""
+    return "Address already in use" in exc.said or (
+        isinstance(exc, DockerFailed) and "runtime create failed" not in exc.said
+    )
+
+
+def _usage(pids: Mapping[str, int]) -> dict[str, tuple[int, float]]:
+    table = proc.scan()
+    trees = {name: [*proc.descendants(pid, table), *filter(None, [table.get(pid)])] for name, pid in pids.items()}
+    return {
+        name: (sum(stat.rss_bytes for stat in tree), sum(stat.cpu_s for stat in tree)) for name, tree in trees.items()
+    }
