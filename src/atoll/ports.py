@@ -375,6 +375,27 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     reads: tuple[str, ...] = ()
 
 
+class ImageParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a generated Dockerfile is a technology's own: where it starts, and what is done before the sources come.
+
+    Both builders of Docker must understand what is made of it, so there is no mount of a cache: what `early` fetches is kept as
+    a layer, which stands until one of the `manifests` changes.
+    """
+
+    base: str  # the usual image to build in
+    run_base: str  # the usual one to run in
+    setup: tuple[Step, ...] = ()  # what the base may lack
+    manifests: tuple[str, ...] = ()  # files that say what is fetched; () fetches nothing early
+    early: tuple[Step, ...] = ()  # what can be done with these alone
+    done: int = 0  # how many of the first steps of the build these are themselves
+    copies: tuple[str, ...] = ()  # absolute folders of the base that the finished service needs, too
+    path: tuple[str, ...] = ()  # folders of programs, relative to the artifact
+    env: Mapping[str, str] = {}  # of the finished service; `{folder}` is the artifact's
+    mirrors: tuple[
+        str, ...
+    ] = ()  # variables of the caller that say where packages come from; their values do not count
+
+
 class Builder(Protocol):
     """How artifacts of one technology are made. Runs nothing: returns what to run.
 
@@ -410,6 +431,13 @@ class Builder(Protocol):
 
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """What the run command's environment needs of the finished artifact `folder` (PATH entries go in "PATH+")."""
+        ...
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts | None:
+        """What the image is made of in which `steps` run, or those of `[build]`; None: there is no usual one.
+
+        `version` is what the service asks for of the toolchain; "" is any. Raises UserError like `steps`.
+        """
         ...
 
 

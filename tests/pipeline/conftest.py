@@ -5,15 +5,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from atoll.model.errors import BuildFailed
-from atoll.model.spec import Build, Command, ServiceSpec
+from atoll.model.spec import Build, Command, DockerSpec, ImageSpec, ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import remove_tree
 from atoll.pipeline.build import build_all
 from atoll.pipeline.progress import Progress
 from atoll.pipeline.work import Site
+from dockerd import Dockerd
 
 
 class Workshop:
@@ -101,3 +103,37 @@ def processes_with() -> Callable[[str], list[int]]:
         return found
 
     return find
+
+
+class Yard(Workshop):
+    """A workspace whose services are images."""
+
+    def __init__(self, root: Path, daemon: Dockerd) -> None:
+        super().__init__(root)
+        self.daemon, self.registry = daemon, ""
+
+    @property
+    def site(self) -> Site:
+        spec = DockerSpec(socket=str(self.daemon.socket), registry=self.registry)
+        return msgspec.structs.replace(super().site, docker=spec)
+
+    def image(self, name: str, dockerfile: str = "", **image: object) -> ServiceSpec:
+        spec = msgspec.structs.replace(self.spec(name), image=ImageSpec(**image))
+        if dockerfile:
+            self.write(f"{name}/Dockerfile", dockerfile)
+        return spec
+
+    def run(self, artifact: Artifact, *command: str) -> str:
+        assert artifact.image is not None
+        return self.daemon.docker("run", "--rm", "--read-only", "--entrypoint=", artifact.image.id, *command).strip()
+
+
+@pytest.fixture
+def yard(workshop: Workshop, dockerd: Dockerd) -> Yard:
+    return Yard(workshop.root, dockerd)
+
+
+@pytest.fixture
+def runtime(dockerd: Dockerd) -> str:
+    """An image with a shell and Python."""
+    return dockerd.base("runtime")

@@ -6,49 +6,13 @@ import os
 import subprocess
 from pathlib import Path
 
-import msgspec
 import pytest
-from tests.pipeline.conftest import Workshop
+from tests.pipeline.conftest import Yard
 
-from atoll.model.spec import DockerSpec, EnvironmentSpec, ImageSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import EnvironmentSpec, WorkspaceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.build import build_all
-from atoll.pipeline.work import Site
 from dockerd import Dockerd
-
-
-class Yard(Workshop):
-    """A workspace whose services are images."""
-
-    def __init__(self, root: Path, daemon: Dockerd) -> None:
-        super().__init__(root)
-        self.daemon, self.registry = daemon, ""
-
-    @property
-    def site(self) -> Site:
-        spec = DockerSpec(socket=str(self.daemon.socket), registry=self.registry)
-        return msgspec.structs.replace(super().site, docker=spec)
-
-    def image(self, name: str, dockerfile: str = "", **image: object) -> ServiceSpec:
-        spec = msgspec.structs.replace(self.spec(name), image=ImageSpec(**image))
-        if dockerfile:
-            self.write(f"{name}/Dockerfile", dockerfile)
-        return spec
-
-    def run(self, artifact: Artifact, *command: str) -> str:
-        assert artifact.image is not None
-        return self.daemon.docker("run", "--rm", "--read-only", "--entrypoint=", artifact.image.id, *command).strip()
-
-
-@pytest.fixture
-def yard(workshop: Workshop, dockerd: Dockerd) -> Yard:
-    return Yard(workshop.root, dockerd)
-
-
-@pytest.fixture
-def runtime(dockerd: Dockerd) -> str:
-    """An image with a shell and Python."""
-    return dockerd.base("runtime")
 
 
 def test_a_dockerfile_becomes_the_artifact(yard: Yard, runtime: str) -> None:

@@ -18,9 +18,13 @@ from atoll.model.errors import UserError
 from atoll.model.records import TRUSTED
 from atoll.model.spec import Command, ImageSpec, ServiceSpec
 from atoll.model.state import Image
+from atoll.pipeline.detect import COMMAND, TOOLCHAINS, Plan, choose, plan
+from atoll.pipeline.dockerfile import arguments, bases, dockerfile
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Entry
-from atoll.ports import Step
+from atoll.pipeline.toolchains import asked_language
+from atoll.pipeline.wishes import wishes
+from atoll.ports import ImageParts, Step
 
 RECIPE = 1  # raised when the same steps come to mean something else
 RESULT = ".atoll"  # never among the inputs, so that nothing of a service is there
@@ -126,36 +130,72 @@ def patterns(text: str) -> Iterator[str]:
 # --- what is run --------------------------------------------------------------------------------------------------
 
 
-def steps(spec: ServiceSpec, image: ImageSpec, files: frozenset[str], needs: Sequence[str]) -> tuple[Step, ...]:
-    """What makes the image, in a clean copy of the files; its last step writes the result.
+def plan_image(
+    spec: ServiceSpec, image: ImageSpec, files: frozenset[str], folder: Path, *, needs: Sequence[str], root: Path
+) -> Plan:
+    """What makes the image, in a clean copy of the context; its last step writes the result.
+
+    The builder is that of the code inside, as far as that can be told: some start slowly, and are judged later.
 
     Args:
         spec: the service; its context is the image's.
         image: how.
         files: what is in the context.
+        folder: where they lie.
         needs: what its results are called that the image needs.
+        root: the workspace's folder: files that pin a version may lie above the context.
 
     Raises:
         UserError: it cannot be told what to do.
     """
     if image.ref:
-        return _prebuilt(image.ref)
-    if not (own := dockerfile_in(spec, image, files)):
-        raise UserError(
-            f"{spec.name} has no Dockerfile",
-            "an engine of containers runs images",
-            "write one in the service's folder",
-            id="no-base-image",
-        )
-    passed = (*spec.build.inherit, *spec.build.passed)
-    taken = _step("take the Dockerfile", f'mv {shlex.quote(own)} "{_WORK}/Dockerfile"{_needed(needs)}')
+        return Plan(builder=COMMAND, steps=_prebuilt_steps(image.ref), tools=())
+    if own := dockerfile_in(spec, image, files):
+        try:
+            builder = choose(spec, files)
+        except UserError:
+            builder = COMMAND
+        return Plan(builder=builder, steps=_own_steps(spec, image, own, needs), tools=())
+    inside = plan(spec, files, folder)
+    toolchain = asked_language(spec, TOOLCHAINS) or inside.builder.toolchain
+    wish = next(wishes(spec, toolchain, root), None) if toolchain else None
+    parts = inside.builder.image(spec, files, folder, wish.version if wish else "")
+    return Plan(builder=inside.builder, steps=_generated_steps(spec, image, inside, parts, needs), tools=())
+
+
+def _own_steps(spec: ServiceSpec, image: ImageSpec, dockerfile: str, needs: Sequence[str]) -> tuple[Step, ...]:
+    """By the service's own Dockerfile, which is `dockerfile` in the context."""
     flags = [f"--target {shlex.quote(image.target)}"] if image.target else []
     flags += [f"--build-arg {shlex.quote(f'{name}={text}')}" for name, text in sorted(image.args.items())]
-    flags += [f"--build-arg {name}" for name in passed]  # the value is the variable's: no step holds it
-    return (taken, _build(spec, flags), noted(f'"$(cat "{_WORK}/image")"'))
+    flags += [f"--build-arg {name}" for name in (*spec.build.inherit, *spec.build.passed)]  # no step holds the value
+    taken = f'mv {shlex.quote(dockerfile)} "{_WORK}/Dockerfile"{_needed(needs)}'
+    return (_step("take the Dockerfile", taken), _build(spec, flags), noted(f'"$(cat "{_WORK}/image")"'))
 
 
-def _prebuilt(ref: str) -> tuple[Step, ...]:
+def _generated_steps(
+    spec: ServiceSpec, image: ImageSpec, inside: Plan, parts: ImageParts | None, needs: Sequence[str]
+) -> tuple[Step, ...]:
+    """By a generated Dockerfile: what the build does, in the images that its technology usually has, or the service names.
+
+    Raises UserError when nobody says where it starts.
+    """
+    if parts is None and not image.base:
+        raise UserError(
+            f"{spec.name} has no Dockerfile, and nobody says what its image starts from",
+            "a usual image is known for Python, Node, Go, Java and Rust",
+            '[image] base = "IMAGE" with one that has what it needs, or write a Dockerfile in its folder',
+            id="no-base-image",
+        )
+    parts = parts or ImageParts(base=image.base, run_base=image.base)
+    names = [inside.builder.name, *([inside.builder.toolchain.name] if inside.builder.toolchain else [])]
+    text = dockerfile(spec, parts, inside.steps, needs, bases(image, parts, names))
+    written = f'printf %s {shlex.quote(text)} > "{_WORK}/Dockerfile"{_needed(needs)}'
+    flags = list(arguments(spec, parts))
+    return (_step("write the Dockerfile", written), _build(spec, flags), noted(f'"$(cat "{_WORK}/image")"'))
+
+
+def _prebuilt_steps(ref: str) -> tuple[Step, ...]:
+    """What takes one that others made."""
     name = shlex.quote(ref)
     return (
         _step("pull", f"docker image inspect {name} > /dev/null 2>&1 || docker pull {name}"),

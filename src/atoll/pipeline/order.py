@@ -17,7 +17,7 @@ from atoll.model.spec import ImageSpec, ServiceSpec, WorkspaceSpec
 from atoll.model.task import BUILD, IMAGE, Task, task_id
 from atoll.pipeline import images
 from atoll.pipeline.artifacts import Artifacts
-from atoll.pipeline.detect import COMMAND, TOOLCHAINS, Plan, plan
+from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import EVERYTHING, matcher
 from atoll.pipeline.inputs import Entry, Input, select
@@ -260,7 +260,7 @@ def order(
     spec, task = work.spec, work.task
     files = frozenset(item.path for item in taken)
     if work.image is not None:
-        return _image_order(work, work.image, taken, files, needs=needs, kit=kit)
+        return _image_order(work, work.image, taken, folder, needs=needs, kit=kit)
     planned = plan(spec, files, folder)
     toolchain = asked_language(spec, TOOLCHAINS) or planned.builder.toolchain
     chosen = kit.toolchains.choose(spec, toolchain, kit.root) if toolchain else Chosen()
@@ -292,16 +292,16 @@ def order(
 
 
 def _image_order(
-    work: Work, image: ImageSpec, taken: tuple[Input, ...], files: frozenset[str], *, needs: Mapping[str, str], kit: Kit
+    work: Work, image: ImageSpec, taken: tuple[Input, ...], folder: Path, *, needs: Mapping[str, str], kit: Kit
 ) -> Order:
     """The order of an image. What compiles is in an image, too: no tool of this machine counts."""
-    steps = images.steps(work.service, image, files, tuple(work.needs))
-    planned = Plan(builder=COMMAND, steps=steps, tools=())
+    files = frozenset(item.path for item in taken)
+    planned = images.plan_image(work.service, image, files, folder, needs=tuple(work.needs), root=kit.root)
     manifest = Manifest(
         task=IMAGE,
-        builder="prebuilt" if image.ref else "dockerfile",
+        builder="prebuilt" if image.ref else planned.builder.name,
         recipe=images.RECIPE,
-        steps=steps,
+        steps=planned.steps,
         outputs=images.OUTPUTS,
         env={},
         tools={},

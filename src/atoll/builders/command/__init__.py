@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Scope, Step, Tool, Toolchain
+from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 _SEPARATORS = re.compile(r"&&|\|\||[;|&\n]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -51,6 +51,10 @@ class CommandBuilder:
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing."""
         return {}
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts | None:
+        """Nobody knows what it needs: `[image] base` must say."""
+        return None
 
 
 def programs(command: Command) -> Iterator[str]:

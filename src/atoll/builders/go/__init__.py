@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from atoll.builders import workspaces
+from atoll.builders.go import image
 from atoll.builders.go.modules import home_of
 from atoll.builders.workspaces import placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
+from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 
 OUT = ".atoll-built"  # not at the final place at once: a package may have the service's name
 _FIX = "install Go (https://go.dev/dl, for example into /usr/local/go)"
@@ -100,6 +101,10 @@ class GoBuilder:
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing: the program stands alone."""
         return {}
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts:
+        """The compiler's image, and a small one of the same Debian."""
+        return image.parts(files, version, None if spec.build.steps else self.steps(spec, files, folder)[0])
 
 
 def _build(at: str, compiled: str, package: str) -> tuple[str, ...]:

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from atoll.builders.java import image
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.builders.workspaces import whole
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Scope, Step, Tool, Toolchain
+from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 _SCRIPTS = ("build.gradle.kts", "build.gradle")
 _GRADLE = Tool(name="gradle", fix="add the wrapper (`gradle wrapper`), or install Gradle", version=("gradle", "-v"))
 _FLAGS = ("--no-daemon", "--console=plain", "--quiet")
+_SETTINGS = frozenset({"gradlew", "gradle.properties"})
 _DROP = "build .gradle gradle src gradlew gradlew.bat gradle.properties build.gradle* settings.gradle*"
 
 
@@ -57,3 +59,11 @@ class GradleBuilder:
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts:
+        """Gradle itself and the dependencies come before the sources."""
+        wrapped = "gradlew" in files
+        ours = sorted(p for p in files if p in self.marks or p in _SETTINGS or p.startswith("gradle/"))
+        gradle = "sh ./gradlew" if wrapped else "gradle"
+        base = "eclipse-temurin:{jdk}-jdk" if wrapped else "gradle:8-jdk{jdk}"
+        return image.parts(spec, version, base, ours, f"{gradle} {' '.join(_FLAGS)} dependencies")

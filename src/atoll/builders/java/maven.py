@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from atoll.builders import workspaces
+from atoll.builders.java import image
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Scope, Step, Tool, Toolchain
+from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 # Dates in jars are fixed (the first that a jar can carry): two builds are equal to the byte where the plugins allow it.
 _FLAGS = (
@@ -85,6 +86,15 @@ class MavenBuilder:
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder / spec.workdir)
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts:
+        """Dependencies of a lone module come before the sources; those of several depend on each other."""
+        poms = sorted(path for path in files if path.endswith("pom.xml"))
+        wrapper = sorted(path for path in files if path == "mvnw" or path.startswith(".mvn/"))
+        maven = "sh ./mvnw" if _wrapped(files) else "mvn"
+        fetch = f"{maven} --batch-mode --no-transfer-progress dependency:go-offline" if poms == ["pom.xml"] else ""
+        base = "eclipse-temurin:{jdk}-jdk" if _wrapped(files) else "maven:3-eclipse-temurin-{jdk}"
+        return image.parts(spec, version, base, [*poms, *wrapper], fetch)
 
 
 def _libraries(spec: ServiceSpec) -> str:

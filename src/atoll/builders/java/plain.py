@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from atoll.builders.java import image
 from atoll.builders.java.jdk import CLASSES, JAVAC, JDK, LIB, class_path
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Scope, Step, Tool, Toolchain
+from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 _PROJECTS = frozenset(
     {
@@ -68,3 +69,7 @@ class JavaBuilder:
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """The class path."""
         return class_path(folder)
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts:
+        """A JDK, and then a JRE."""
+        return image.parts(spec, version)

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from atoll.builders import workspaces
+from atoll.builders.node import image
 from atoll.builders.node.managers import Manager, manager_of
 from atoll.builders.node.members import HOOKS, built_before, globs_of, members
 from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Scope, Step, Tool, Toolchain, Wheel
+from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 
 _PYTHON = frozenset({"pyproject.toml", "requirements.txt", "uv.lock", "setup.py"})
 
@@ -112,6 +113,15 @@ class NodeBuilder:
         own = member_of(spec, files, "package.json")
         scripts = [folder / each / "node_modules" / ".bin" for each in dict.fromkeys([own, "."])]
         return {"PATH+": ":".join(there)} if (there := [str(each) for each in scripts if each.is_dir()]) else {}
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts:
+        """What installs comes before the sources; the package manager comes with it."""
+        places = list(dict.fromkeys([member_of(spec, files, "package.json"), "."]))
+        steps = () if spec.build.steps else self.steps(spec, files, folder)
+        at = _alone(spec, files)
+        below = frozenset(path[len(at) + 1 :] for path in files if path.startswith(f"{at}/")) if at else files
+        manager = manager_of(spec, below, folder / at).tool.name if files & self.marks or at else ""
+        return image.parts(files, folder, version, places, manager, steps[0] if steps else None)
 
 
 def _steps(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Sequence[Step]:

@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from atoll.builders import workspaces
+from atoll.builders.python import image
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.builders.python.workspace import tell, uv_of
 from atoll.builders.workspaces import member_of, table
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Scope, Step, Tool, Toolchain
+from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain
 
 VENV = ".venv"
 
@@ -118,6 +119,41 @@ class PythonBuilder:
         own = member_of(spec, files, *_MARKERS)
         scripts = [folder / each / VENV / "bin" for each in dict.fromkeys([own, "."])]
         return {"PATH+": ":".join(there)} if (there := [str(each) for each in scripts if each.is_dir()]) else {}
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts:
+        """Dependencies before the sources, where the lock or requirements.txt can be followed without them."""
+        project = _pyproject(spec, files, folder)
+        venvs = [f"{each}/{VENV}/bin" for each in dict.fromkeys([member_of(spec, files, *_MARKERS), "."])]
+        if spec.build.steps:
+            return image.parts(version, project, venvs, (), (), 0)
+        steps = self.steps(spec, files, folder)
+        if not steps:
+            return image.parts(version, project, (), (), (), 0)
+        manifests, early, done = _early(spec, files, folder, steps)
+        return image.parts(version, project, venvs, manifests, early, done)
+
+
+def _early(
+    spec: ServiceSpec, files: frozenset[str], folder: Path, steps: Sequence[Step]
+) -> tuple[tuple[str, ...], Sequence[Step], int]:
+    """What installs dependencies, the files that it needs, and how many of `steps` it is; nothing where sources count, too."""
+    pins = sorted({".python-version", "uv.toml"} & files)
+    if "uv.lock" in files and "pyproject.toml" in files:
+        if image.beside_sources((folder / "uv.lock").read_text(encoding="utf-8", errors="replace")):
+            return (), (), 0
+        member = _member(spec, files, folder)
+        projects = sorted(path for path in files if posixpath.basename(path) == "pyproject.toml")
+        argv = (*steps[0].command.argv, "--no-install-workspace" if member else "--no-install-project")
+        step = msgspec.structs.replace(steps[0], command=Command(argv=argv), label="install dependencies")
+        return (*(projects if member else ["pyproject.toml"]), "uv.lock", *pins), (step,), 0
+    if _alone(spec, files):
+        return (), (), 0
+    if "requirements.txt" in files:
+        text = (folder / "requirements.txt").read_text(encoding="utf-8", errors="replace")
+        return (("requirements.txt", *pins), steps[:2], 2) if image.only_of_indexes(text) else ((), (), 0)
+    if "poetry.lock" in files and "build-system" not in _pyproject(spec, files, folder):
+        return ("pyproject.toml", *pins), steps[:-1], len(steps) - 1
+    return (), (), 0
 
 
 def _member(spec: ServiceSpec, files: frozenset[str], folder: Path) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from atoll.builders import workspaces
+from atoll.builders.rust import image
 from atoll.builders.workspaces import member_of, placed
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Pin, Scope, Step, Tool, Toolchain
+from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain
 
 TARGET = ".atoll-built"  # a folder of ours, whatever the user's own cargo configuration says
 _FIX = "install Rust (https://rustup.rs)"
@@ -111,6 +112,10 @@ class RustBuilder:
     def command_env(self, spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Nothing: the program stands alone."""
         return {}
+
+    def image(self, spec: ServiceSpec, files: frozenset[str], folder: Path, version: str) -> ImageParts:
+        """The compiler's image, and a small one of the same Debian."""
+        return image.parts(files, version, ours=not spec.build.steps)
 
 
 def _program(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Program:
