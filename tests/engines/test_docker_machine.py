@@ -42,7 +42,7 @@ def test_one_whose_containers_the_proxy_would_not_reach_is_refused(said: dict, b
     assert unable is not None
     assert why in unable.what
     assert unable.fix
-    assert unable.id == "docker-unusable"
+    assert unable.id == "docker-unreachable"
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_one_whose_containers_the_proxy_would_not_reach_is_refused(said: dict, b
     ],
 )
 def test_what_works_worse_than_it_could_is_told(said: dict, what: str) -> None:
-    assert [what in one.what for one in remarks({**FINE, **said})] == [True]
+    assert [what in one.what for _, one in remarks({**FINE, **said})] == [True]

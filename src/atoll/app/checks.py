@@ -35,7 +35,12 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
     from atoll.pipeline.survey import survey
 
     languages = [_toolchain(view) for view in survey(Shelf(places.toolchains) if places else None, workspace)]
-    machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
+    if workspace is not None and workspace.environment.engine == "docker":
+        from atoll.app.containers import checks
+
+        machine = [_envoy(places, workspace), *checks(workspace.environment)]
+    else:
+        machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
     return [*machine, *languages, *(_of_environment(places) if places else ())]
 
 
