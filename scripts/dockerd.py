@@ -233,7 +233,7 @@ class Dockerd:
 
     def _make_bridge(self) -> None:
         """A bridge of its own: two daemons on docker0 would give out the same addresses."""
-        if Path(f"/sys/class/net/{self.bridge}").exists():
+        if self.bridge in (name for _, name in socket.if_nameindex()):
             return
         for argv in (
             ["link", "add", "name", self.bridge, "type", "bridge"],

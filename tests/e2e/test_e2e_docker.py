@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from container_lab import ContainerLab
 from lab import ports
-from steady import Steady
 
+from atoll.testing.steady import Steady
 from dockerd import Dockerd
 
 

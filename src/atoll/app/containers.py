@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from atoll.model.wire import DoctorView
 if TYPE_CHECKING:
     from atoll.app.config import Config
     from atoll.engines.docker.machine import Looked
+    from atoll.ports import Unable
+    from atoll.workspace.places import Places
 
 _USUAL = "/var/run/docker.sock"
 _ASK_S = 5.0
@@ -65,8 +67,8 @@ def troubles(environment: EnvironmentSpec, file: str) -> Iterator[Problem]:
         yield Problem(file=file, field="engine", what=what, fix=exc.fix, id=exc.id, level="warning")
 
 
-def checks(environment: EnvironmentSpec) -> Iterator[DoctorView]:
-    """Each check of `atoll doctor`."""
+def checks(environment: EnvironmentSpec, places: Places | None) -> Iterator[DoctorView]:
+    """Each check of `atoll doctor`; without `places` nothing is tried."""
     try:
         looked = _look(environment)
     except UserError as exc:
@@ -78,6 +80,33 @@ def checks(environment: EnvironmentSpec) -> Iterator[DoctorView]:
     yield DoctorView(check="docker", ok=True, text=looked.text)
     for about, remark in looked.remarks:
         yield DoctorView(check=f"docker {about}", ok=None, text=remark.what, fix=remark.fix)
+    if places is not None:
+        yield from _calls(environment, places)
+
+
+def _calls(environment: EnvironmentSpec, places: Places) -> Iterator[DoctorView]:
+    """Whether containers reach what they may, and nothing else, by trying it."""
+    from atoll.engines.docker.client import Client
+    from atoll.engines.docker.trial import trial
+
+    async def tried() -> Sequence[Unable]:
+        docker = settled(environment).docker
+        client = Client(docker.socket)
+        try:
+            return await trial(client, places.run.name, docker.networks, environment.ports)
+        finally:
+            await client.close()
+
+    try:
+        found = asyncio.run(tried())
+    except AtollError as exc:
+        yield DoctorView(check="calls", ok=None, text=f"could not be tried: {exc.what}", fix=exc.fix)
+        return
+    for unable in found:
+        yield DoctorView(check="calls", ok=False, text=unable.what, fix=unable.fix)
+    if not found:
+        text = "containers reach the services that they call, and no others (tried)"
+        yield DoctorView(check="calls", ok=True, text=text)
 
 
 def clear(config: Config, say: Callable[[str], None]) -> None:

@@ -5,7 +5,6 @@ Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, sin
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -280,7 +279,7 @@ class AppHooks:
             from atoll.decide.validate import WORKSPACE_FILE
 
             found += troubles(workspace.environment, WORKSPACE_FILE)
-        elif any(spec.own_network for spec in workspace.services.values()):
+        elif any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
             from atoll.app.checks import unable
 
             found += unable(workspace)
@@ -360,7 +359,8 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
-    names = {*_DAEMON_VARIABLES, *(name for spec in workspace.services.values() for name in spec.inherit)}
+    docker = ("DOCKER_HOST",) if workspace.environment.engine == "docker" else ()  # images are made there, too
+    names = {*_DAEMON_VARIABLES, *docker, *(name for spec in workspace.services.values() for name in spec.inherit)}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 
 
@@ -440,6 +440,8 @@ def _wait_for_api(places: EnvironmentPlaces) -> None:
 
 def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
     """Through the daemon, so that requests in flight finish. Without one the replicas are just ended."""
+    import json
+
     from atoll.cli.http import Silent
 
     line = _line(places)

@@ -31,7 +31,7 @@ from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
 from atoll.engines.users import Users
 from atoll.keeper.client import files, proc
-from atoll.model.errors import Permanent, Retryable
+from atoll.model.errors import AtollError, Permanent, Retryable
 from atoll.model.launch import Reach
 from atoll.model.spec import DockerSpec, ServiceSpec
 from atoll.model.state import Exit
@@ -95,6 +95,15 @@ class DockerHost:
     async def reach(self, service: str) -> Reach:
         """See `ports.Host`."""
         return await self._networks.reach(service)
+
+    async def unreach(self, service: str) -> None:
+        """See `ports.Host`. What stays is removed by `remove`, at the latest."""
+        try:
+            left = await self._networks.remove([service])
+        except AtollError as exc:
+            left = [str(exc)]
+        for sentence in left:
+            _log.warning("%s: %s", service, sentence)
 
     def data_base(self) -> str:
         """See `ports.Host`."""
