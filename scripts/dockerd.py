@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
 import http.client
 import json
@@ -30,6 +31,7 @@ from pathlib import Path
 import bases
 
 NEEDED = ("dockerd", "docker", "containerd", "runc", "iptables", "ip", "debootstrap")
+CLONE_NEWNET = 0x40000000
 UP_S = 60.0
 DOWN_S = 40.0
 OTHERS_S = 1800.0  # somebody else may be making every base image
@@ -354,6 +356,26 @@ def _dissolve(daemon: Dockerd) -> None:
     daemon.clear()
     shutil.rmtree(daemon.folder, ignore_errors=True)
     daemon.folder.mkdir()  # its maker removes it
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """This thread, and all that it starts, in a network of its own that nothing connects to any other.
+
+    The Dockers on one machine rewrite each other's rules in the kernel, and so would a test of a firewall.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        if libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "no network of its own")
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            yield
+        finally:
+            libc.setns(outside, CLONE_NEWNET)
+    finally:
+        os.close(outside)
 
 
 @contextlib.contextmanager
