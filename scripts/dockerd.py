@@ -11,6 +11,7 @@ Data lies in the user's cache (base images take minutes), all else in a short fo
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import fcntl
@@ -440,12 +441,17 @@ def _read(path: str) -> bytes:
 
 
 def main() -> int:
-    if len(sys.argv) < 2:
-        print(f"usage: {sys.argv[0]} COMMAND …", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bases", metavar="VARIABLE", help="make every base image, and name them in it, as JSON")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    asked = parser.parse_args()
     try:
         with shared() as daemon:
-            child = subprocess.Popen(sys.argv[1:], env=os.environ | {"DOCKER_HOST": daemon.host})
+            told = {"DOCKER_HOST": daemon.host}
+            if asked.bases:
+                print("making base images, the first time some minutes …", file=sys.stderr, flush=True)
+                told[asked.bases] = json.dumps({name: daemon.base(name) for name in bases.BASES})
+            child = subprocess.Popen(asked.command, env=os.environ | told, start_new_session=True)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda number, _frame: child.send_signal(number))
             return child.wait()
