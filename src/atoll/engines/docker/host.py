@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import secrets
 import signal as signals
 from collections.abc import AsyncIterator, Mapping, Sequence
