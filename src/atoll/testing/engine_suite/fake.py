@@ -117,6 +117,7 @@ class FakePlatform(Platform):
     name = "fake"
     python = "python3"
     keeps_data = False  # a disk is its world's
+    many_requests = 1_000  # nothing of a proxy is tried here
 
     def __init__(self) -> None:
         self._known = FakeHooks()

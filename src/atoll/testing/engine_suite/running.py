@@ -25,15 +25,16 @@ class Running:
         assert lab.get("/ordersx/").status == 404
 
     @shows("start")
-    def test_as_many_replicas_run_as_are_wanted(self, lab: Lab) -> None:
+    def test_as_many_replicas_run_as_are_wanted_and_scaling_fails_no_request(self, lab: Lab) -> None:
         lab.service("carts", "replicas = 2")
         lab.up("carts")
         assert len(lab.replicas("carts")) == 2
-        lab.client.scale("carts", ScaleRequest(replicas=3, key=new_key()))
-        lab.until(lambda: len(lab.replicas("carts")) == 3, what="a third one is ready")
-        lab.client.scale("carts", ScaleRequest(replicas=1, key=new_key()))
-        lab.until(lambda: len(lab.of("carts").replicas) == 1, what="two are gone")
-        assert lab.get("/carts/x").version == "v1"
+        with lab.steady("/carts/a") as load:
+            lab.client.scale("carts", ScaleRequest(replicas=3, key=new_key()))
+            lab.until(lambda: len(lab.replicas("carts")) == 3, what="a third one is ready")
+            lab.client.scale("carts", ScaleRequest(replicas=1, key=new_key()))
+            lab.until(lambda: len(lab.of("carts").replicas) == 1, what="two are gone")
+        assert load.failures == []
 
     @shows("start")
     def test_a_program_that_is_not_there_is_told_by_name(self, lab: Lab) -> None:
@@ -120,6 +121,7 @@ class Running:
         why = lab.client.why("labels")
         assert why.crash is not None
         assert why.crash.code == 9
+        assert "v1 starting" in why.crash_output
 
     @shows("crash-loop")
     def test_a_release_that_crashes_at_its_start_is_given_up_with_its_last_words(self, lab: Lab) -> None:
