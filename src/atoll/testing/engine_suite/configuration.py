@@ -194,12 +194,10 @@ class Configuration:
         lab.up("echo")
         assert lab.grpc("/demo.Echo/Say", b"x") == b"v1:x"
         lab.service("echo", grpc, kind="grpc", route="/demo.Echo", health="grpc", env={"VERSION": "v2"})
-        begun = lab.begin("echo")
-        seen = set()
-        while lab.client.why("echo").rollout is None or lab.of("echo").state == "deploying":
+        begun, seen = lab.begin("echo"), set()
+        for _ in lab.client.watch(begun.id):
             seen.add(lab.grpc("/demo.Echo/Say", b"x"))
         assert lab.ended(begun).good
-        seen.add(lab.grpc("/demo.Echo/Say", b"x"))
         assert seen <= {b"v1:x", b"v2:x"}
         assert lab.grpc("/demo.Echo/Say", b"y") == b"v2:y"
 
