@@ -80,6 +80,9 @@ class FakeHooks:
             name: Artifact(key=key, digest=key, builder="command", platform="linux", path="/a") for name in services
         }
 
+    def finish(self, *, hurry: bool) -> None:
+        """Nothing goes on."""
+
     def ensure_running(self, places: FakePlaces, workspace: WorkspaceSpec, say: object) -> None:  # noqa: ARG002
         """A daemon in a thread."""
         if places.world is None:
