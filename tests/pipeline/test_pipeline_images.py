@@ -114,7 +114,7 @@ def test_the_steps_of_a_dockerfile_name_nothing_of_this_machine(workshop: Worksh
     spec = with_image(spec, dockerfile="docker/app", target="app", args={"B": "it's", "A": "1"}, needs=("proto",))
     shown = Shown(workshop, spec)
     assert shown.steps[:2] == [
-        'mv docker/app "$TMPDIR/Dockerfile" && mkdir -p .atoll/needs/proto && cp -R {needs.proto}/. .atoll/needs/proto',
+        'mv docker/app "$TMPDIR/Dockerfile" && mkdir -p .atoll/needs/proto && cp -R "{needs.proto}/." .atoll/needs/proto',
         (
             'docker build --file "$TMPDIR/Dockerfile" --iidfile "$TMPDIR/image" --tag "$ATOLL_TAG" --force-rm'
             ' --label dev.atoll.image=orders --label "dev.atoll.key=$ATOLL_KEY" --target app --build-arg A=1'

@@ -79,11 +79,13 @@ def locked_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regist
 
 
 @pytest.fixture
-def other(tmp_path: Path, dockerd: Dockerd) -> Yard:
+def other(tmp_path: Path, dockerd: Dockerd) -> Iterator[Yard]:
     """Another machine's work tree."""
     root = tmp_path / "elsewhere"
     root.mkdir()
-    return Yard(root, dockerd)
+    made = Yard(root, dockerd)
+    yield made
+    made.clear()
 
 
 def fill(yard: Yard, registry: Registry) -> None:

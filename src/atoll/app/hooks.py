@@ -346,7 +346,8 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
-    names = {*_DAEMON_VARIABLES, *(name for spec in workspace.services.values() for name in spec.inherit)}
+    docker = ("DOCKER_HOST",) if workspace.environment.engine == "docker" else ()  # images are made there, too
+    names = {*_DAEMON_VARIABLES, *docker, *(name for spec in workspace.services.values() for name in spec.inherit)}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 
 

@@ -120,6 +120,7 @@ class Docker:
         if self._socket:
             env["DOCKER_HOST"] = f"unix://{self._socket}"
             env.pop("DOCKER_CONTEXT", None)
+        env.pop("DOCKER_DEFAULT_PLATFORM", None)  # images are for the machine that makes them: the key says which
         env.setdefault("BUILDX_BUILDER", "default")  # another one may keep what it builds to itself
         env.setdefault("DOCKER_BUILDKIT", self._buildkit(env))
         return env
@@ -171,12 +172,17 @@ class Docker:
         return self._said("image", "inspect", "--format", template, image)
 
     def remove(self, name: str) -> bool:
-        """Take a name away, and with its last name the image; False where a container has it, or there is none."""
+        """Take a name away, and with its last name the image; False where dockerd refuses that, or there is none."""
         return self._run("image", "rm", name).returncode == 0
 
     def let_go(self, name: str) -> bool:
-        """The same for one that may be gone already: whether it is now. False, too, while dockerd does not answer."""
+        """The same for one that may be gone already: whether it is now. Not while a container has it, or dockerd does not answer.
+
+        dockerd itself refuses only the last name of an image that a container has.
+        """
         try:
+            if self._said("ps", "--all", "--quiet", "--filter", f"ancestor={name}"):
+                return False
             return self.remove(name) or not self.present(name)
         except UserError as exc:
             return exc is MISSING  # Docker is no longer on this machine

@@ -207,7 +207,7 @@ def _prebuilt_steps(ref: str) -> tuple[Step, ...]:
 
 def _needed(needs: Iterable[str]) -> str:
     """Copy the results of needs into the context: Docker sees nothing else."""
-    copies = [f" && cp -R {{needs.{need}}}/. {NEEDS}/{need}" for need in needs]
+    copies = [f' && cp -R "{{needs.{need}}}/." {NEEDS}/{need}' for need in needs]
     folders = " ".join(f"{NEEDS}/{need}" for need in needs)
     return f" && mkdir -p {folders}{''.join(copies)}" if copies else ""
 
