@@ -203,17 +203,20 @@ class AppHooks:
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
+        from atoll.app.containers import require, settled
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
-        at = places.at
+        at, environment = places.at, settled(workspace.environment)
+        if environment.engine == "docker" and not places.keeper_alive():
+            require(environment)
         at.create()
         config = Config(
             workspace=workspace.name,
             root=workspace.root,
             state=str(at.state),
             run=str(at.run),
-            environment=workspace.environment,
+            environment=environment,
         )
         with _alone(places, say), _readable():
             # Asked first, so that a missing Envoy changes nothing.
@@ -244,6 +247,8 @@ class AppHooks:
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
+        from atoll.app.config import read
+        from atoll.app.containers import clear
         from atoll.keeper.client import KeeperClient, start_keeper
 
         at = places.at
@@ -259,6 +264,8 @@ class AppHooks:
             if left["fixtures"] or left["replicas"]:
                 say("stopping proxy, daemon and keeper")
             keeper.shutdown(timeout_s=30.0)
+            if (config := read(at.state)) is not None and config.environment.engine == "docker":
+                clear(config, say)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         """What services ask for and will not get: of this machine, or of the files that they are built of."""
@@ -267,7 +274,12 @@ class AppHooks:
             from atoll.pipeline.neighbours import without_members
 
             found += without_members(workspace)
-        if any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
+        if workspace.environment.engine == "docker":
+            from atoll.app.containers import troubles
+            from atoll.decide.validate import WORKSPACE_FILE
+
+            found += troubles(workspace.environment, WORKSPACE_FILE)
+        elif any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
             from atoll.app.checks import unable
 
             found += unable(workspace)
@@ -337,10 +349,11 @@ class AppHooks:
 
 
 def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
+    from atoll.app.containers import settled
     from atoll.pipeline.work import Site
 
     at = places.at
-    docker = workspace.environment.docker
+    docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import secrets
 import signal as signals
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -68,7 +67,7 @@ class DockerHost:
 
     def __init__(self, environment: str, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
         self._names = Names(environment)
-        self._client = Client(spec.socket or default_socket())
+        self._client = Client(spec.socket)
         self._networks = Networks(self._client, self._names, spec.networks)
         self._owners = Owners(self._client, self._names, Users(state_dir.absolute()))
         self._output = Output(self._client, self._names, state_dir.absolute(), run_dir.absolute())
@@ -79,6 +78,15 @@ class DockerHost:
     async def close(self) -> None:
         """Let go of dockerd; all containers go on."""
         await self._client.close()
+
+    async def clear(self) -> Sequence[str]:
+        """Remove every container, and the networks; volumes stay. Returns a sentence on each network that somebody else uses.
+
+        For an environment that has ended: what runs although nobody wants it is killed.
+        """
+        for one in await self.list():
+            await self.forget(one.id)
+        return await self._networks.remove()
 
     async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:  # noqa: ARG002  each has its own network, and volumes
         """See `ports.Host`."""
@@ -409,11 +417,6 @@ class DockerHost:
         await self.list()
         pids = {seen.hosted.id: seen.hosted.pid for seen in self._seen.values() if seen.hosted.exit is None}
         return await asyncio.to_thread(_usage, {id: pid for id, pid in pids.items() if pid})
-
-
-def default_socket() -> str:
-    """Where dockerd listens: as Docker's own client has it from its environment, else the usual place."""
-    return os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
 
 
 def _with_files(launch: Launch) -> dict[str, object]:
