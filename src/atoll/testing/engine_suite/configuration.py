@@ -109,8 +109,11 @@ class Configuration:
         host, _, port = lab.ask("/vault/env", name="OWN")["value"].partition(":")
         replica = {"host": host, "port": port}
         assert lab.ask("/keeper/dial", **edge)["came"].startswith("HTTP/1.")
-        reached = [bool(lab.ask("/stranger/dial", **at)["came"]) for at in (edge, replica)]
-        assert reached == [lab.lacks("undeclared")] * 2
+        reached = {
+            each: bool(lab.ask("/stranger/dial", **at)["came"]) for each, at in (("edge", edge), ("replica", replica))
+        }
+        open_ = lab.lacks("undeclared")
+        assert reached == {"edge": open_, "replica": open_}, reached
 
     @shows("addresses")
     def test_its_own_address_is_told_by_template(self, lab: Lab) -> None:

@@ -73,7 +73,9 @@ class Running:
         with lab.steady("/billing/a") as load:
             operation = lab.deploy("billing")
         assert operation.phase == "undone"
-        assert "exit code 9" in operation.text
+        ends = [event.message for event in lab.events("billing") if event.kind == "replica.crashed"]
+        assert ends
+        assert all("exit code 9" in each for each in ends)
         assert load.failures == []
         assert set(load.versions) == {"v1"}
         assert lab.replicas("billing") == before
@@ -85,7 +87,10 @@ class Running:
         lab.up("invoices")
         lab.client.stop("invoices", StopRequest(key=new_key()))
         lab.until(lambda: not lab.of("invoices").replicas, what="it has stopped")
-        assert [line.text for line in lab.logs("invoices")][-2:] == ["told to stop", "stopped"]
+        ends = ["told to stop", "stopped"]
+        lab.until(
+            lambda: [line.text for line in lab.logs("invoices")][-2:] == ends, what="it has stopped in its own way"
+        )
 
     @shows("stop")
     def test_what_does_not_stop_is_killed_after_its_grace(self, lab: Lab) -> None:
@@ -121,7 +126,7 @@ class Running:
         why = lab.client.why("labels")
         assert why.crash is not None
         assert why.crash.code == 9
-        assert "v1 starting" in why.crash_output
+        lab.until(lambda: "v1 starting" in lab.client.why("labels").crash_output, what="its last words are told")
 
     @shows("crash-loop")
     def test_a_release_that_crashes_at_its_start_is_given_up_with_its_last_words(self, lab: Lab) -> None:
