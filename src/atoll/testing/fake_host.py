@@ -101,6 +101,7 @@ class FakeHost:
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
+        self.erased: list[str] = []  # services whose data were removed
         self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
         self.reaches: dict[str, Reach] = {}  # service -> the network of its own that it has
         self.launches: list[Launch] = []  # everything ever started, in order
@@ -239,6 +240,11 @@ class FakeHost:
     async def reach(self, service: str) -> Reach:
         """The loopback of all, unless a test said otherwise in `reaches`."""
         return self.reaches.get(service, Reach())
+
+    async def erase(self, service: str) -> None:
+        """Remember that it was asked to."""
+        self._answer()
+        self.erased.append(service)
 
     def data_base(self) -> str:
         """A folder that is nowhere: nobody writes into it."""
