@@ -94,6 +94,10 @@ class Host(Protocol):
         """
         ...
 
+    async def unreach(self, service: str) -> None:
+        """Give back what `reach` made for it: nothing of the service runs. Unknown ones are fine."""
+        ...
+
     def data_base(self) -> str:
         """The absolute folder, as replicas see it, in which each service has one of its name that outlives them."""
         ...

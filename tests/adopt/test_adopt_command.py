@@ -66,7 +66,10 @@ def test_a_workspace_with_other_repositories_takes_one_more_service(atoll: Run, 
         "kept  atoll.toml: it exists, and is not changed",
         "kept  web/service.toml: it exists, and is not changed",
     ]
-    assert atoll("check").stdout == "shop: 3 services fine for 'local'\n"
+    told, note = atoll("check").stdout.splitlines()
+    assert told == "shop: 3 services fine for 'local'"
+    assert "nothing keeps a process from calling what it does not declare" in note
+    assert json.loads(atoll("check", "--json").stdout)["notes"] == [note.strip().removeprefix("note: ")]
 
 
 @pytest.mark.parametrize("option", ["--plan", "--dry-run"])

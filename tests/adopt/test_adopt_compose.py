@@ -50,7 +50,7 @@ services:
     restart: "no"
     profiles: [setup]
   search:
-    build: { context: search, args: { VERSION: "2" } }
+    build: { context: search, args: { VERSION: "2", NPM_TOKEN: "npm_Zx81jJq0AbCdEfGh" } }
     user: node
     cap_add: [NET_ADMIN]
     deploy:
@@ -133,6 +133,9 @@ SECRET_KEY = { secret = "secret-key" }
 run = "node index.js"
 replicas = 2
 
+[image]
+args = { VERSION = "2" }
+
 [health]
 ready = { tcp = true, timeout = "2s" }
 
@@ -153,6 +156,9 @@ overlap = false  # looks like a scheduler; true when two at a time do no harm
 [build]
 context = "../.."
 
+[image]
+dockerfile = "../../Dockerfile"
+
 [stop]
 signal = "SIGINT"
 
@@ -167,6 +173,10 @@ SENTRY_TOKEN = { secret = "sentry-token" }
     "services/notify/service.toml": """\
 run = "./notify"
 
+[image]
+context = "../.."
+target = "prod"
+
 [env]
 LISTEN_ADDR = "{address}"
 MODE = "prod"
@@ -178,6 +188,9 @@ overlap = false  # writes volume media; true when two at a time do no harm
 
 [build]
 context = "../.."
+
+[image]
+dockerfile = "../../Dockerfile"
 
 [stop]
 signal = "SIGINT"
@@ -207,9 +220,9 @@ web: waited for db to be healthy; services start on their own here -> it must tr
 web: waited for migrate to be done; what runs once before a release is `before` here -> rollout.before in its service.toml, and take the service migrate out
 search: user is not carried over -> as root Atoll runs each service under a user of its own
 search: cap_add (NET_ADMIN) is not carried over -> give this machine's user what it needs
-search: deploy.resources.limits.cpus is not carried over -> [limits] cpu_weight is the share when the CPU is short
+search: deploy.resources.limits.cpus is not carried over -> [limits] cpu_weight is the share when the CPU is short; on containers cpus is a limit
 search: deploy.resources.reservations.memory is not carried over -> nothing is reserved
-search: build.args (VERSION) is for the image -> a build here gets variables by [build] env
+search: build.args (VERSION, NPM_TOKEN) is for the image -> a build here gets variables by [build] env
 notify: depends_on search, but no variable holds its address -> when it calls it: [calls] search = "SEARCH_URL", and read that
 mail: image example/mailpit:1.2 is a service that Atoll does not run -> `docker compose -f compose.yaml up -d mail` runs it at 127.0.0.1:8025, or run your own there
 db: image postgres:16 is a store that Atoll does not run; used by DATABASE_HOST of web, worker, beat -> publish its port in compose.yaml (ports: ["127.0.0.1:5432:5432"]) and `docker compose -f compose.yaml up -d db`, or run your own there
@@ -248,7 +261,7 @@ beat: healthcheck: it looked for its own process: alive is what counts without a
 beat: healthcheck: of a worker: alive is what counts
 web, notify: depends_on: services start in any order, and try again until the others answer
 search: expose: only the gateway can be reached from outside
-notify: build.target: no image is built; its stage told how it runs
+notify: build.target: its stage told how it runs; [image] has it for containers
 """
 
 

@@ -6,6 +6,7 @@ import pytest
 from world import World, spec
 
 from atoll.model.errors import Conflict, NotFound
+from atoll.model.launch import Reach
 from atoll.model.spec import Health, Probe, RolloutSpec, SecretRef
 from atoll.model.state import Address, Exit
 from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, SecretRequest, StopRequest, UpRequest
@@ -403,6 +404,43 @@ def test_stop_drains_and_ends_everything_and_a_restarted_daemon_leaves_it_down()
         await world.clock.sleep(5)
         assert world.host.running("orders") == []
         assert (await world.of()).state == "down"
+
+    world.run(scenario)
+
+
+def test_a_service_without_a_network_keeps_nobody_else_from_traffic() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.live(spec("web"))
+        world.traffic.connect(restarted=True)
+        world.host.reaches["orders"] = None
+        await world.restart()
+        await world.clock.until(lambda: world.traffic.serving("web") != {})
+        assert (await world.of()).reason == "no network is left for orders"
+        assert world.traffic.serving("orders") != {}  # whoever serves goes on
+        world.host.reaches["orders"] = Reach(edges="10.201.3.1", network="10.201.3.0/24")
+        await world.clock.sleep(5)
+        assert (await world.of()).reason == ""
+
+    world.run(scenario)
+
+
+def test_a_stopped_service_gives_its_network_back_once_nothing_of_it_runs() -> None:
+    world = World()
+    world.host.reaches["orders"] = Reach(edges="10.201.3.1", network="10.201.3.0/24")
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.environment.stop("orders", StopRequest())
+        while world.host.running("orders"):
+            assert world.host.given_back == []
+            await world.clock.sleep(0.05)
+        await world.clock.sleep(5)
+        assert world.host.given_back == ["orders"]
+        await world.live(spec())
+        assert world.host.given_back == ["orders"]
 
     world.run(scenario)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from lab import Lab
-from steady import Steady
+
+from atoll.testing.steady import Steady
 
 AUTO = 'rollout.strategy = "auto"'
 QUICK = """

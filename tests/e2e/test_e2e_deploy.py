@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from lab import Lab
-from steady import Steady
+
+from atoll.testing.steady import Steady
 
 
 def test_up_brings_a_folder_of_services_behind_one_gateway_and_down_leaves_nothing(lab: Lab) -> None:

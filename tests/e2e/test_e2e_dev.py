@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 from lab import WITHIN_S, Lab
-from steady import Steady
 
 from atoll.cli.dev.told import DevEvent
+from atoll.testing.steady import Steady
 
 
 class Developer:

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from lab import Lab
-from steady import Steady
+
+from atoll.testing.steady import Steady
 
 
 def test_a_killed_replica_is_replaced(lab: Lab) -> None:

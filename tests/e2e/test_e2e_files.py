@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from lab import HERE, Lab
-from steady import Steady
 
 from atoll.keeper.client import files, places_of
+from atoll.testing.steady import Steady
 
 TEMPLATE = """{
   "port": {port}, "version": "%s", "level": "{env.LEVEL}", "password": "{secret.db}",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from lab import HERE, Lab
-from steady import Steady
 
 from atoll.keeper.client import proc, try_network
+from atoll.testing.steady import Steady
 
 WHY = try_network()
 pytestmark = pytest.mark.skipif(bool(WHY), reason=f"no network of a replica's own here: {WHY}")

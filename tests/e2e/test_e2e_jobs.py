@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from lab import Lab
-from steady import Steady
+
+from atoll.testing.steady import Steady
 
 PYTHON = f"{sys.executable} -S"
 

@@ -7,7 +7,8 @@ import sys
 import time
 
 from lab import Lab
-from steady import Steady
+
+from atoll.testing.steady import Steady
 
 
 def _begin(lab: Lab, *argv: str) -> "subprocess.Popen[str]":

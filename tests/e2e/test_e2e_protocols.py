@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from lab import HERE, Lab
-from steady import Steady
+
+from atoll.testing.steady import Steady
 
 _STOP = 'stop = { drain = "2s", grace = "2s" }\nrollout.bake = "0s"\n'
 

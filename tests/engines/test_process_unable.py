@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from atoll.engines.process import ProcessHost
-from atoll.model.spec import Command, Port, ServiceSpec
+from atoll.model.spec import Command, Limits, Port, ServiceSpec
 
 
 def spec(**fields: object) -> ServiceSpec:
@@ -19,6 +19,15 @@ def host(tmp_path: Path) -> ProcessHost:
 
 async def test_folders_that_are_there_or_can_be_made_are_fine(host: ProcessHost, tmp_path: Path) -> None:
     assert list(await host.refusals(spec(writable=(str(tmp_path), str(tmp_path / "new" / "below"))))) == []
+
+
+async def test_limits_that_only_containers_have_are_refused(host: ProcessHost) -> None:
+    unable = await host.refusals(spec(limits=Limits(cpus=0.5, pids=10, memory_bytes=2**26)))
+    assert [each.what for each in unable] == [
+        "limits.cpus is not enforced on processes",
+        "limits.pids is not enforced on processes",
+    ]
+    assert all('engine = "docker"' in each.fix for each in unable)
 
 
 async def test_a_folder_below_a_file_cannot_be_had(host: ProcessHost, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from atoll.model.spec import Build, Command, DockerSpec, ImageSpec, ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import remove_tree
 from atoll.pipeline.build import build_all
+from atoll.pipeline.images import tag_of
 from atoll.pipeline.progress import Progress
 from atoll.pipeline.work import Site
 from dockerd import Dockerd
@@ -24,6 +25,8 @@ class Workshop:
     def __init__(self, root: Path) -> None:
         self.root, self.artifacts = root, root / ".atoll" / "artifacts"
         self.progress: list[Progress] = []
+        self.told: list[str] = []
+        self.namespace = "trusted"
 
     @property
     def site(self) -> Site:
@@ -48,7 +51,14 @@ class Workshop:
     async def build_async(
         self, specs: Sequence[ServiceSpec], jobs: int | None = None
     ) -> Mapping[str, Artifact | BuildFailed]:
-        return await build_all(specs, self.site, jobs=jobs, on_progress=self.progress.append)
+        return await build_all(
+            specs,
+            self.site,
+            namespace=self.namespace,
+            jobs=jobs,
+            on_progress=self.progress.append,
+            told=self.told.append,
+        )
 
     def build(self, *specs: ServiceSpec, jobs: int | None = None) -> Mapping[str, Artifact | BuildFailed]:
         return asyncio.run(self.build_async(specs, jobs))
@@ -111,6 +121,7 @@ class Yard(Workshop):
     def __init__(self, root: Path, daemon: Dockerd) -> None:
         super().__init__(root)
         self.daemon, self.registry = daemon, ""
+        self.daemon_of_all = daemon  # while a test looks elsewhere
 
     @property
     def site(self) -> Site:
@@ -123,14 +134,25 @@ class Yard(Workshop):
             self.write(f"{name}/Dockerfile", dockerfile)
         return spec
 
+    def clear(self) -> None:
+        """Take the names of its images away."""
+        labels = ("--filter", "label=dev.atoll.key", "--format", "{{.Repository}}:{{.Tag}}")
+        ours = tag_of("x", "y", self.artifacts).rpartition("-")[2]
+        names = self.daemon_of_all.docker("image", "ls", *labels, "--filter", "reference=atoll/*").split()
+        if mine := [name for name in names if name.endswith(f"-{ours}")]:
+            self.daemon_of_all.docker("image", "rm", "--force", *mine)
+
     def run(self, artifact: Artifact, *command: str) -> str:
         assert artifact.image is not None
         return self.daemon.docker("run", "--rm", "--read-only", "--entrypoint=", artifact.image.id, *command).strip()
 
 
 @pytest.fixture
-def yard(workshop: Workshop, dockerd: Dockerd) -> Yard:
-    return Yard(workshop.root, dockerd)
+def yard(workshop: Workshop, dockerd: Dockerd) -> Iterator[Yard]:
+    """An empty one. Its images go with it: others use the same dockerd for days."""
+    made = Yard(workshop.root, dockerd)
+    yield made
+    made.clear()
 
 
 @pytest.fixture

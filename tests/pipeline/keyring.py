@@ -25,7 +25,7 @@ class Keyring:
     def __init__(self, root: Path, home: Path) -> None:
         self.root, self.home = root, home
         self.env: dict[str, str] = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self.loads = 0
+        self.loads, self.environment = 0, "local"
         self.ahead_ns = 10 * 10**9  # of the clock: files that were just written count as long settled
         home.mkdir(exist_ok=True)
         self.write("atoll.toml", "")
@@ -72,11 +72,12 @@ class Keyring:
     def premises(self, snapshot: str = "snapshot") -> Premises:
         def read(looked: set[str]) -> WorkspaceSpec:
             self.loads += 1
-            return load(self.root, "local", looked)
+            return load(self.root, self.environment, looked)
 
         artifacts, toolchains = self.home / "artifacts", self.home / "toolchains"
         now = time.time_ns() + self.ahead_ns
-        return Premises(self.root, artifacts, toolchains, self.home / snapshot, "local", read, self.env, lambda: now)
+        known, environment = self.home / snapshot, self.environment
+        return Premises(self.root, artifacts, toolchains, known, environment, read, self.env, lambda: now)
 
     def look(self) -> dict[str, Keyed | UserError]:
         """By the snapshot."""
@@ -88,12 +89,13 @@ class Keyring:
 
     def cold(self) -> dict[str, str]:
         """The same, with nothing remembered."""
-        (self.home / "none").unlink(missing_ok=True)
+        for name in ("none", f"none-{self.environment}"):
+            (self.home / name).unlink(missing_ok=True)
         return _texts(keyed(self.premises("none")))
 
     def as_run(self) -> dict[str, str]:
         """The same, as a run reckons them: each from a copy of its inputs."""
-        workspace = load(self.root)
+        workspace = load(self.root, self.environment)
         place = Artifacts(self.home / "artifacts")
         place.prepare()
         tools = kit(self.root, place, Shelf(self.home / "toolchains").homes, self.env)

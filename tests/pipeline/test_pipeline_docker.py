@@ -12,6 +12,7 @@ from tests.pipeline.conftest import Yard
 from atoll.model.spec import EnvironmentSpec, WorkspaceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.build import build_all
+from atoll.pipeline.collect import collect
 from dockerd import Dockerd
 
 
@@ -112,3 +113,43 @@ def test_both_builders_make_it(yard: Yard, runtime: str, buildkit: str, monkeypa
     yard.write("orders/app.py")
     made = yard.one(yard.image("orders", f"FROM {runtime} AS one\nRUN touch /b{buildkit}\nFROM one\nCOPY app.py /\n"))
     assert yard.run(made, "ls", "/app.py", f"/b{buildkit}").split() == ["/app.py", f"/b{buildkit}"]
+
+
+def test_an_image_is_collected_with_its_artifact_unless_somebody_needs_it(yard: Yard, runtime: str) -> None:
+    made = {
+        name: yard.one(yard.image(name, f"FROM {runtime}\nRUN echo {name} > /name\n"))
+        for name in ("kept", "running", "idle", "elsewhere")
+    }
+    ids = {name: each.image.id for name, each in made.items() if each.image}
+    container = yard.daemon.docker("run", "--detach", "--rm", ids["running"], "sleep", "600").strip()
+    yard.daemon.docker("tag", ids["elsewhere"], "atoll-test-other:1")
+    try:
+        planned = collect(yard.artifacts, {made["kept"].key}, max_age_s=0, max_bytes=0, fresh_s=0, plan=True)
+        assert len(planned.removed) == 3
+        assert all(yard.daemon.docker("image", "inspect", id) for id in ids.values())
+        done = collect(yard.artifacts, {made["kept"].key}, max_age_s=0, max_bytes=0, fresh_s=0)
+        assert set(done.removed) == {made["idle"].key, made["elsewhere"].key}
+        left = yard.daemon.docker("image", "ls", "--quiet", "--no-trunc").split()
+        assert {name for name, id in ids.items() if id in left} == {"kept", "running", "elsewhere"}
+        assert yard.one(yard.image("running")) == made["running"]
+    finally:
+        yard.daemon.docker("kill", container)
+        yard.daemon.docker("image", "rm", "atoll-test-other:1")
+
+
+def test_while_dockerd_is_away_images_and_their_artifacts_stay(yard: Yard, runtime: str) -> None:
+    yard.one(yard.image("orders", f"FROM {runtime}\n"))
+    (yard.artifacts / ".cache" / "dockerds").write_text("/nonexistent/docker.sock\n")
+    assert collect(yard.artifacts, set(), max_age_s=0, max_bytes=0, fresh_s=0).removed == ()
+
+
+def test_a_full_disk_of_dockerd_is_told_as_such(yard: Yard, runtime: str) -> None:
+    full = "dd if=/dev/zero of=/small/file bs=1M count=4"
+    yard.write(
+        "orders/full.sh",
+        f"mkdir /small && mount -t tmpfs -o size=1m tmpfs /small && {full} || {full.replace('/small/file', '/dev/full')}",
+    )
+    failed = yard.failure(yard.image("orders", f"FROM {runtime}\nCOPY full.sh /\nRUN sh /full.sh\n"))
+    assert failed.id == "disk-full"
+    assert "docker system df" in failed.fix
+    assert "No space left on device" in failed.why

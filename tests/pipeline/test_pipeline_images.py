@@ -114,7 +114,7 @@ def test_the_steps_of_a_dockerfile_name_nothing_of_this_machine(workshop: Worksh
     spec = with_image(spec, dockerfile="docker/app", target="app", args={"B": "it's", "A": "1"}, needs=("proto",))
     shown = Shown(workshop, spec)
     assert shown.steps[:2] == [
-        'mv docker/app "$TMPDIR/Dockerfile" && mkdir -p .atoll/needs/proto && cp -R {needs.proto}/. .atoll/needs/proto',
+        'mv docker/app "$TMPDIR/Dockerfile" && mkdir -p .atoll/needs/proto && cp -R "{needs.proto}/." .atoll/needs/proto',
         (
             'docker build --file "$TMPDIR/Dockerfile" --iidfile "$TMPDIR/image" --tag "$ATOLL_TAG" --force-rm'
             ' --label dev.atoll.image=orders --label "dev.atoll.key=$ATOLL_KEY" --target app --build-arg A=1'
@@ -161,6 +161,9 @@ def test_names_of_images_keep_folders_and_pull_requests_apart() -> None:
         ("manifest for python:3.99 not found: manifest unknown", "image-unavailable"),
         ('Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io', "image-unavailable"),
         ("ERROR: failed to solve: x: failed to resolve source metadata for docker.io/library/x", "image-unavailable"),
+        ("failed to create LLB definition: failed to do request: Head https://x", "image-unavailable"),
+        ("npm ERR! 401 Unauthorized\nThe command '/bin/sh -c npm ci' returned a non-zero code: 1", None),
+        ("no space left on device\nThe command '/bin/sh -c x' returned a non-zero code: 1", "disk-full"),
         ("npm ERR! missing script: build", None),
     ],
 )

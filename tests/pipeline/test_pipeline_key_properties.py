@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keyring import Keyring
 
+from atoll.pipeline import tree
+
 STEPS = "cat *.txt > sum"
 TASK = '[tasks.test]\nrun = "true"\nneeds = ["build"]\ninputs = ["t/**", "!t/*.md"]\n'
 NAMES = st.sampled_from(
@@ -93,12 +95,18 @@ EDIT: st.SearchStrategy[tuple[Callable[..., None], tuple[object, ...]]] = st.one
 
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rounds=st.lists(st.lists(EDIT, min_size=1, max_size=4), min_size=1, max_size=5), settled=st.booleans())
+@given(
+    rounds=st.lists(st.lists(EDIT, min_size=1, max_size=4), min_size=1, max_size=5),
+    settled=st.booleans(),
+    scouts=st.sampled_from([0, 1, 3]),
+)
 def test_the_snapshot_always_agrees_with_a_look_from_scratch_and_with_a_run(
     rounds: list[list[tuple[Callable[..., None], tuple[object, ...]]]],
     settled: bool,
+    scouts: int,
 ) -> None:
-    with ring() as made:
+    with ring() as made, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree, "scouts_for", lambda _: scouts)
         made.ahead_ns = 10**10 if settled else 0
         made.agreed()
         for edits in rounds:

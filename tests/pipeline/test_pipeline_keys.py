@@ -262,6 +262,68 @@ def test_a_version_that_a_file_above_asks_for_counts(ring: Keyring, tmp_path: Pa
 
 def test_nobody_else_may_read_what_is_remembered(tmp_path: Path) -> None:
     """Definitions have the plain environment values of services in them."""
-    remember(tmp_path / "snapshot", "/ws", {"definitions": {}})
+    remember(tmp_path / "snapshot", {"definitions": {}, "surroundings": ("/ws",)})
     assert (tmp_path / "snapshot").stat().st_mode & 0o777 == 0o600
-    assert recall(tmp_path / "snapshot", "/ws")["definitions"] == {}
+    assert recall(tmp_path / "snapshot", ("/ws",))["definitions"] == {}
+    assert recall(tmp_path / "snapshot", ("/elsewhere",)) == {}
+
+
+# --- images -------------------------------------------------------------------------------------------------------
+
+DOCKER = """
+[environments.production]
+engine = "docker"
+
+[environments.production.docker.bases]
+python = "mine:1"
+
+[environments.staging]
+engine = "docker"
+"""
+
+
+def test_environments_of_containers_have_tasks_and_keys_of_their_own(ring: Keyring) -> None:
+    ring.write("atoll.toml", DOCKER)
+    ring.service("orders", app_py="print(1)", requirements_txt="")
+    local = ring.agreed()
+    assert set(local) == {"orders.build"}
+    keys = {}
+    for ring.environment in ("production", "staging", "local", "production"):
+        keys[ring.environment] = ring.agreed()
+    assert keys["local"] == local
+    assert set(keys["production"]) == {"orders.build", "orders.image"}
+    assert keys["production"]["orders.build"] == local["orders.build"]
+    assert keys["production"]["orders.image"] != keys["staging"]["orders.image"]
+    ring.loads = 0
+    for ring.environment in ("production", "staging", "local"):
+        ring.keys()
+    assert ring.loads == 0
+
+
+def test_all_ways_agree_on_images(ring: Keyring) -> None:
+    ring.write("atoll.toml", f'services = ["services/*"]\n{DOCKER}')
+    ring.environment = "staging"
+    ring.write("go.work", "go 1.22\nuse ./services/orders\nuse ./services/other\nuse ./lib\n")
+    for name in ("services/orders", "services/other", "lib"):
+        ring.write(f"{name}/go.mod", f"module shop/{name}\n\ngo 1.22\n")
+        ring.write(f"{name}/main.go", "package main\n")
+    ring.service("services/orders", 'build.context = "../.."\n', notes_md="")
+    ring.service("services/own", 'image.context = "../.."\n', Dockerfile="FROM x\n")
+    before = ring.agreed()
+    for path, text, moved in (
+        ("services/other/main.go", "package main // edited\n", {"services/own"}),
+        ("services/orders/notes.md", "edited", {"services/orders", "services/own"}),
+        (".dockerignore", "**/*.md\nservices/other\n", {"services/orders", "services/own"}),
+        ("services/orders/notes.md", "edited again", set()),
+        ("services/other/main.go", "package main\n", set()),
+        (".dockerignore", "# in other words\n**/*.md\nservices/other/\n", set()),
+        ("services/own/Dockerfile", "FROM y\n", {"services/own"}),
+    ):
+        ring.tick()
+        ring.write(path, text)
+        after = ring.agreed()
+        assert {id for id in after if after[id] != before[id] and id.endswith(".image")} == {
+            f"{each.rpartition('/')[2]}.image" for each in moved
+        }, path
+        before = after
+    assert len(before) == 4

@@ -4,6 +4,7 @@ Files are put together by `compose_files`, values filled in by `compose_values`;
 addresses and secrets have a module each. Images without sources here are listed as what Atoll does not run.
 """
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from atoll.adopt import compose_command, compose_health, compose_ports, compose_stores, compose_volumes
-from atoll.adopt.compose_edges import Edges, Outside, outside_left
+from atoll.adopt.compose_edges import Edges, Outside, is_secret, outside_left
 from atoll.adopt.compose_files import Project, project
 from atoll.adopt.compose_rest import beside, rest
 from atoll.adopt.compose_shapes import mount
@@ -195,6 +196,7 @@ class _Compose:
                     f"it listened on {found.listens or 'a fixed port'}: it must take PORT, or {{port}} in `run`"
                 )
         self._workdir(found)
+        found.image = _own_image(self.tree, found, build, context, dockerfile)
         self._rest(found, raw, told)
         return found
 
@@ -329,6 +331,27 @@ class _Compose:
         for name, how in table(given).items():
             if table(how).get("restart") == "true":
                 told.left(f"was restarted with {name}: services are replaced on their own here", "", "depends_on", name)
+
+
+def _own_image(tree: Tree, found: Found, build: Mapping[str, Any], context: str, dockerfile: str) -> dict[str, object]:
+    """`[image]`, as far as containers would not be made so by themselves. Arguments that hold secrets stay behind."""
+    if dockerfile not in tree or build.get("dockerfile_inline"):
+        return {}
+    given = build.get("args")
+    pairs = (each.partition("=")[::2] for each in words(given)) if isinstance(given, list) else table(given).items()
+    args = {
+        str(name): str(value)
+        for name, value in pairs
+        if value not in (None, "") and not is_secret(str(name), str(value))
+    }
+    usual, built = join(found.folder, "Dockerfile"), join(found.folder, found.context)
+    fields: dict[str, object] = {
+        "dockerfile": posixpath.relpath(dockerfile, found.folder) if dockerfile != usual else "",
+        "context": posixpath.relpath(context, found.folder) if context != built else "",
+        "target": str(build.get("target") or ""),
+        "args": args,
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def _mentions(fields: Fields, variable: str) -> Place | None:

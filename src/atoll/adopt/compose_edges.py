@@ -79,7 +79,7 @@ class Edges:
                 found.inherit.append(name)
             elif not self._call(found, name, value, variables):
                 value = self._outside(found, name, value, variables)
-                if value and _is_secret(name, value):
+                if value and is_secret(name, value):
                     self._secret(found, name, value)
                 else:
                     found.env[name] = literal(value)
@@ -236,7 +236,7 @@ class Edges:
         self._told.left(what, fix, "environment", variable)
 
 
-def _is_secret(name: str, value: str) -> bool:
+def is_secret(name: str, value: str) -> bool:
     return bool(_INLINE.search(value)) or (bool(_SECRET.search(name)) and not name.endswith("_FILE"))
 
 

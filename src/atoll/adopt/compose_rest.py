@@ -48,7 +48,7 @@ _UNNEEDED: Mapping[str, str] = {
     "mem_swappiness": "[limits] memory is what counts",
     "mem_reservation": "memory is not reserved",
 }
-_CPU = "[limits] cpu_weight is the share when the CPU is short"
+_CPU = "[limits] cpu_weight is the share when the CPU is short; on containers cpus is a limit"
 _PRIVILEGE = "give this machine's user what it needs"
 _FIX: Mapping[str, str] = {
     "secrets": 'atoll secret set NAME, and a variable { secret = "NAME" }',
@@ -78,7 +78,7 @@ _FIX: Mapping[str, str] = {
     "external_links": "name the address: [calls.NAME] with url = ...",
     "tmpfs": "the service has {data} and the system's temporary folder",
     "shm_size": "it is this machine's",
-    "pids_limit": "nothing limits the number of its processes",
+    "pids_limit": "[limits] pids, on containers only",
     "oom_kill_disable": "the kernel decides",
     "oom_score_adj": "the kernel decides",
     "ipc": "services share this machine's",
@@ -179,9 +179,9 @@ def _build(build: Mapping[str, object], told: Told) -> None:
             what = f"build.{key}{_named(value)} is for the image"
             told.left(what, "a build here gets variables by [build] env", "build", key)
         elif not key.startswith("x-"):
-            told.unneeded(f"build.{key}", "no image is built")
+            told.unneeded(f"build.{key}", "it has no meaning here, for images either")
     if build.get("target"):
-        told.unneeded("build.target", "no image is built; its stage told how it runs")
+        told.unneeded("build.target", "its stage told how it runs; [image] has it for containers")
 
 
 def _deploy(deploy: Mapping[str, object], told: Told) -> None:

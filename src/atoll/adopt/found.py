@@ -73,6 +73,7 @@ class Found(msgspec.Struct, kw_only=True):
     inputs: list[str] = []
     outputs: list[str] = []
     build_env: dict[str, str] = {}
+    image: dict[str, object] = {}  # how its image is made, where that is not by the Dockerfile of its folder
     workdir: str = "."
     protocol: Protocol = "http"
     port_env: str = ""  # the variable with the port's number; "" is PORT, or none is needed

@@ -182,7 +182,7 @@ def _not_understood(tree: Tree, services: list[Found]) -> list[Left]:
             Left(
                 service=slug(tree.base(folder)),
                 what=f"{join(folder, 'Dockerfile')}: nothing there tells how to build and run it without its image{hint}",
-                fix=f"write {join(folder, 'service.toml')} with `build` and `run`",
+                fix=f'write {join(folder, "service.toml")} with `build` and `run`; containers (engine = "docker") need `run` only',
             )
         )
     return left

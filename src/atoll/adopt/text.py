@@ -91,6 +91,8 @@ def _tables(found: Found) -> Iterable[str]:
             "[build]",
             *_rows({key: value for key, value in fields.items() if value}, found.notes, "build."),
         )
+    if found.image:
+        yield from ("", "[image]", *_rows(found.image, found.notes, "image."))
     if found.protocol != "none" and (found.more_ports or found.port_env):
         yield from ("", "[ports]")
         first: object = found.protocol

@@ -35,23 +35,32 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
     from atoll.pipeline.survey import survey
 
     languages = [_toolchain(view) for view in survey(Shelf(places.toolchains) if places else None, workspace)]
-    machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
+    if workspace is not None and workspace.environment.engine == "docker":
+        from atoll.app.containers import checks
+
+        machine = [_envoy(places, workspace), *checks(workspace.environment, places)]
+    else:
+        machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
     return [*machine, *languages, *(_of_environment(places) if places else ())]
 
 
 def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
-    """What the workspace asks for and this machine cannot give, one warning a service."""
-    wanting = [spec for spec in workspace.services.values() if spec.own_network]
-    if not wanting or not (why := try_network()):
+    """What services ask for and processes of this machine cannot be given; containers have all of it. As warnings."""
+    from atoll.engines.process.host import not_limited, without_network
+
+    if workspace.environment.engine != "process":
         return ()
-    from atoll.engines.process.host import without_network
+    services = workspace.services.values()
+    found = [_warning(spec, "limits", unable) for spec in services for unable in not_limited(spec)]
+    wanting = [spec for spec in services if spec.own_network]
+    if wanting and (why := try_network()):
+        found += [_warning(spec, "ports", without_network(spec, why)) for spec in wanting]
+    return found
 
-    return [_warning(spec, without_network(spec, why)) for spec in wanting]
 
-
-def _warning(spec: ServiceSpec, unable: Unable) -> Problem:
+def _warning(spec: ServiceSpec, field: str, unable: Unable) -> Problem:
     file, id = service_file(spec), unable.id
-    return Problem(file=file, field="ports", what=unable.what, fix=unable.fix, id=id, level="warning")
+    return Problem(file=file, field=field, what=unable.what, fix=unable.fix, id=id, level="warning")
 
 
 def _networks(workspace: WorkspaceSpec | None) -> DoctorView:

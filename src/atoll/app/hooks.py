@@ -5,7 +5,6 @@ Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, sin
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -215,17 +214,20 @@ class AppHooks:
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
+        from atoll.app.containers import require, settled
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
-        at = places.at
+        at, environment = places.at, settled(workspace.environment)
+        if environment.engine == "docker" and not places.keeper_alive():
+            require(environment)
         at.create()
         config = Config(
             workspace=workspace.name,
             root=workspace.root,
             state=str(at.state),
             run=str(at.run),
-            environment=workspace.environment,
+            environment=environment,
         )
         with _alone(places, say), _readable():
             # Asked first, so that a missing Envoy changes nothing.
@@ -256,6 +258,8 @@ class AppHooks:
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
+        from atoll.app.config import read
+        from atoll.app.containers import clear
         from atoll.keeper.client import KeeperClient, start_keeper
 
         at = places.at
@@ -271,6 +275,8 @@ class AppHooks:
             if left["fixtures"] or left["replicas"]:
                 say("stopping proxy, daemon and keeper")
             keeper.shutdown(timeout_s=30.0)
+            if (config := read(at.state)) is not None and config.environment.engine == "docker":
+                clear(config, say)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         """What services ask for and will not get: of this machine, or of the files that they are built of."""
@@ -283,7 +289,12 @@ class AppHooks:
             from atoll.app.stores import unable as stores_unable
 
             found += stores_unable(workspace)
-        if any(spec.own_network for spec in workspace.services.values()):
+        if workspace.environment.engine == "docker":
+            from atoll.app.containers import troubles
+            from atoll.decide.validate import WORKSPACE_FILE
+
+            found += troubles(workspace.environment, WORKSPACE_FILE)
+        elif any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
             from atoll.app.checks import unable
 
             found += unable(workspace)
@@ -353,16 +364,18 @@ class AppHooks:
 
 
 def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
+    from atoll.app.containers import settled
     from atoll.pipeline.work import Site
 
     at = places.at
-    docker = workspace.environment.docker
+    docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
-    names = {*_DAEMON_VARIABLES, *(name for spec in workspace.services.values() for name in spec.inherit)}
+    docker = ("DOCKER_HOST",) if workspace.environment.engine == "docker" else ()  # images are made there, too
+    names = {*_DAEMON_VARIABLES, *docker, *(name for spec in workspace.services.values() for name in spec.inherit)}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 
 
@@ -442,6 +455,8 @@ def _wait_for_api(places: EnvironmentPlaces) -> None:
 
 def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
     """Through the daemon, so that requests in flight finish. Without one the replicas are just ended."""
+    import json
+
     from atoll.cli.http import Silent
 
     line = _line(places)

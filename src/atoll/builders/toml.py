@@ -1,6 +1,5 @@
 """Writes TOML, for manifests that are cut: the standard library only reads it."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -42,4 +41,6 @@ def _value(value: object) -> str:
 
 
 def _text(value: str) -> str:
+    import json
+
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

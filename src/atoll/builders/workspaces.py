@@ -5,13 +5,11 @@ and sources for paths that lead out of their member. Whoever does not understand
 goes in.
 """
 
-import json
 import os
 import posixpath
 import re
 import shlex
 import time
-import tomllib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property, lru_cache
@@ -348,9 +346,13 @@ def _parsed(path: str, text: str, parse: Callable[[str], object]) -> Mapping[str
 # A thousand services of one workspace ask for the same few large files.
 @lru_cache(maxsize=2048)
 def _toml(text: str) -> object:
+    import tomllib  # here and in builders: `atoll affected` imports them all, and mostly reads no such file
+
     return tomllib.loads(text)
 
 
 @lru_cache(maxsize=2048)
 def _json(text: str) -> object:
+    import json
+
     return json.loads(text)

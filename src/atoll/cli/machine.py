@@ -34,7 +34,8 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
     yield _tool("uv", "builds Python services", "pip install uv")
     yield _disk(Path(workspace.root) if workspace else Path.cwd())
     yield _memory()
-    yield _root()
+    if workspace is None or workspace.environment.engine == "process":
+        yield _root()
     if workspace is not None:
         yield _leases(workspace)
         if not running:

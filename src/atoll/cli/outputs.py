@@ -61,6 +61,7 @@ class CheckOutput(msgspec.Struct, frozen=True, kw_only=True):
     workspace: str = ""  # its name; "" when a file has a mistake
     services: tuple[str, ...] = ()  # their names; none when a file has a mistake
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()  # what the environment's engine does not keep services from
 
 
 class InitOutput(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,6 +113,7 @@ def replica_view(replica: Replica, seen: Observation, usage: Mapping[str, tuple[
         phase=row.phase,
         ready=is_ready(replica),
         pid=replica.pid,
+        host=row.host,
         ports=row.ports,
         memory_bytes=usage[row.id][0] if row.id in usage else None,
         restarts=seen.backoff.get(row.release, 0),

@@ -204,6 +204,10 @@ def _limits(spec: ServiceSpec) -> dict[str, Any]:
         made["mem_limit"] = limits.memory_bytes
     if limits.cpu_weight is not None:
         made["cpu_shares"] = max(2, limits.cpu_weight * 1024 // 100)
+    if limits.cpus is not None:
+        made["cpus"] = limits.cpus
+    if limits.pids is not None:
+        made["pids_limit"] = limits.pids
     if limits.open_files is not None:
         made["ulimits"] = {"nofile": limits.open_files}
     return made

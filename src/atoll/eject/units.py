@@ -257,6 +257,10 @@ def _confinement(layout: Layout, started: Started) -> Iterator[str]:
         yield f"MemoryMax={spec.limits.memory_bytes}"
     if spec.limits.cpu_weight is not None:
         yield f"CPUWeight={spec.limits.cpu_weight}"
+    if spec.limits.cpus is not None:
+        yield f"CPUQuota={spec.limits.cpus * 100:g}%"
+    if spec.limits.pids is not None:
+        yield f"TasksMax={spec.limits.pids}"
     if spec.limits.open_files is not None:
         yield f"LimitNOFILE={spec.limits.open_files}"
 

@@ -200,6 +200,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     cpu_weight: int | None = None  # 1 to 10000, cgroup v2's scale; 100 is normal
     open_files: int | None = None
+    cpus: float | None = None  # of CPU time at most, also when nobody else wants it; 0.5 is half of one
+    pids: int | None = None  # processes and threads at a time
+
+    @property
+    def of_containers(self) -> bool:
+        """Whether it has limits that only containers have."""
+        return self.cpus is not None or self.pids is not None
 
 
 class AnalysisPolicy(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,8 +14,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
-import shutil
 import stat
 import sys
 import threading
@@ -86,6 +84,10 @@ class Artifacts:
         """Where the artifact of that key is, or would be."""
         return self.root / key
 
+    def pushed_path(self, key: str) -> Path:
+        """The file that says under which name a registry has the image of that key."""
+        return self.cache / f"pushed-{key}"
+
     def lock_path(self, key: str) -> Path:
         """The file whose lock belongs to the key."""
         return self.locks / key
@@ -118,6 +120,8 @@ class Artifacts:
 
     def stage(self) -> Stage:
         """A new private place, locked. Raises OSError."""
+        import secrets  # here and below: who only looks, as `keys` does, need not pay for it
+
         lock = None
         while lock is None:  # another process' `sweep` may hold the lock of a name that was given just now
             name = f"stage-{secrets.token_hex(6)}"
@@ -164,6 +168,7 @@ class Artifacts:
     def remove(self, key: str) -> None:
         """Remove it, whole or half; the marker first. Key locked."""
         path = self.records / key
+        self.pushed_path(key).unlink(missing_ok=True)
         if path.exists():
             path.unlink()
             _sync_folder(self.records)
@@ -259,6 +264,8 @@ def _raise(exc: OSError) -> None:
 
 def _seal_file(path: str, status: os.stat_result) -> str:
     if status.st_nlink > 1:
+        import shutil
+
         swap = path + ".atoll-own"
         shutil.copy2(path, swap)
         os.replace(swap, path)
@@ -272,6 +279,8 @@ def _seal_file(path: str, status: os.stat_result) -> str:
 
 def remove_tree(tree: Path) -> None:
     """Remove a folder, read-only or not. One that is not there is fine. Raises OSError."""
+    import shutil
+
     if not os.path.lexists(tree):
         return
     os.chmod(tree, 0o700)

@@ -16,6 +16,7 @@ from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_re
 from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.audit import Audit
+from atoll.pipeline.collect import collect
 from atoll.pipeline.kept import Kept
 from atoll.pipeline.keys import Keyed
 from atoll.pipeline.making import Made
@@ -125,7 +126,14 @@ def _aside(site: Site) -> Iterator[Site]:
     stage = place.stage()
     try:
         here = stage.root / "aside"
-        yield msgspec.structs.replace(site, artifacts=here / "artifacts", records=here / "records.db")
+        docker = msgspec.structs.replace(site.docker, registry="")
+        try:
+            yield msgspec.structs.replace(
+                site, artifacts=here / "artifacts", records=here / "records.db", docker=docker
+            )
+        finally:
+            if here.is_dir():  # images are forgotten with their results
+                collect(here / "artifacts", frozenset(), max_age_s=0.0, max_bytes=0, fresh_s=0.0)
     finally:
         place.drop(stage)
 

@@ -1,4 +1,8 @@
-"""Removes artifacts that nobody needs any more. Called by the CLI and by whoever knows which releases still need theirs."""
+"""Removes artifacts that nobody needs any more. Called by the CLI and by whoever knows which releases still need theirs.
+
+An image goes with its artifact: by its name, so that one which somebody else names too stays; one that a container has does
+so in any case, with its artifact.
+"""
 
 import threading
 import time
@@ -8,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from atoll.pipeline.artifacts import Artifacts, disk_trouble
+from atoll.pipeline.docker import dockerds
+from atoll.pipeline.images import tag_of
 from atoll.pipeline.lock import try_lock
 
 EVERY_S = 86_400.0  # by itself: looking at all of them takes a second or so
@@ -76,11 +82,17 @@ def is_due(artifacts: Path) -> bool:
 
 
 def _remove(place: Artifacts, key: str, last_use: float) -> bool:
+    """Whether it is gone. An image goes first: without its result nobody would know of it any more."""
     if (held := try_lock(place.lock_path(key))) is None:
         return False
     with held:
         if dict(place.complete()).get(key) != last_use:
             return False  # used since we looked
+        record = place.find(key, use=False)
+        if record is not None and record.artifact.image is not None:
+            name = tag_of(record.service, key, place.root)
+            if not all(docker.let_go(name) for docker in dockerds(place.cache)):
+                return False
         place.remove(key)
         held.path.unlink(missing_ok=True)
     return True

@@ -12,20 +12,20 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import UserError
 from atoll.model.spec import DockerSpec
-from atoll.pipeline.artifacts import Record
 from atoll.pipeline.inputs import Stopped
 
 ASK_TIMEOUT_S = 30.0  # a busy dockerd answers late, one that hangs never
 MOVE_TIMEOUT_S = 900.0  # to push or pull one image; the build's
 _PASSED = ("DOCKER_*", "BUILDX_*", "BUILDKIT_*", "HOME", "PATH", "XDG_*", "*_PROXY", "*_proxy", "SSH_AUTH_SOCK")
 _INTEGRATED_UNTIL = 23  # the first version of the command line that needs buildx for BuildKit
+_DOCKERDS = "dockerds"  # the file that has their sockets, a line each; "" is what Docker's command line uses by itself
 _LOOK_S = 0.2  # how soon it is seen that nobody waits any more
 
 MISSING = UserError(
@@ -65,6 +65,9 @@ _UNKNOWN = Trouble(
     "correct its name; where a mirror has it, say so: [image] base, or `docker.bases` of the environment in atoll.toml",
     "image-unavailable",
 )
+_FULL_SAID = r"no space left on device|disk quota exceeded"
+# A command in the image failed, so that the words before are its own: npm, too, is refused by registries.
+_INSIDE = r"returned a non-zero code|did not complete successfully|executor failed running"
 # What Docker prints, in lower case -> what it means. The first that fits counts.
 _TROUBLES: tuple[tuple[str, Trouble], ...] = (
     (
@@ -75,7 +78,7 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
         r"cannot connect to the docker daemon|is the docker daemon running|error during connect|failed to connect to the docker api",
         _UNREACHABLE,
     ),
-    (r"no space left on device|disk quota exceeded", _FULL),
+    (_FULL_SAID, _FULL),
     (
         r"pull access denied|unauthorized|authentication required|no basic auth credentials|denied: requested access",
         _REFUSED,
@@ -84,6 +87,7 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
         (
             r"manifest unknown|manifest for \S+ not found|failed to (resolve source|load) metadata|repository name not known"
             r"|get \"?https?://\S+/v2/|invalid reference format|failed to resolve reference"
+            r"|failed to create llb definition|failed to do request"
         ),
         _UNKNOWN,
     ),
@@ -93,6 +97,8 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
 def trouble(said: str) -> Trouble | None:
     """What the output of a docker command means, where that is known."""
     text = said.lower()
+    if re.search(_INSIDE, text):
+        return _FULL if re.search(_FULL_SAID, text) else None
     return next((meant for pattern, meant in _TROUBLES if re.search(pattern, text)), None)
 
 
@@ -114,6 +120,7 @@ class Docker:
         if self._socket:
             env["DOCKER_HOST"] = f"unix://{self._socket}"
             env.pop("DOCKER_CONTEXT", None)
+        env.pop("DOCKER_DEFAULT_PLATFORM", None)  # images are for the machine that makes them: the key says which
         env.setdefault("BUILDX_BUILDER", "default")  # another one may keep what it builds to itself
         env.setdefault("DOCKER_BUILDKIT", self._buildkit(env))
         return env
@@ -148,12 +155,12 @@ class Docker:
 
     def push(self, image: str, name: str, stop: threading.Event) -> str:
         """Push an image under a name; returns what stood in the way, "" is nothing."""
-        tagged = self._run("tag", image, name)
-        done = tagged
-        if tagged.returncode == 0:
+        try:
+            self.tag(image, name)
             done = self._run("push", name, stop=stop, timeout_s=MOVE_TIMEOUT_S)
-            with suppress(UserError):
-                self._run("image", "rm", "--no-prune", name)  # a name of our own is there already
+            self.remove(name)  # it has a name of ours
+        except UserError as exc:
+            return f"{exc.what}: {exc.why}"
         return "" if done.returncode == 0 else _last_line(done.stderr or done.stdout)
 
     def tag(self, image: str, name: str) -> None:
@@ -165,8 +172,26 @@ class Docker:
         return self._said("image", "inspect", "--format", template, image)
 
     def remove(self, name: str) -> bool:
-        """Take a name away, and with its last name the image; False where a container has it, or there is none."""
+        """Take a name away, and with its last name the image; False where dockerd refuses that, or there is none."""
         return self._run("image", "rm", name).returncode == 0
+
+    def let_go(self, name: str) -> bool:
+        """The same for one that may be gone already: whether it is now. Not while a container has it, or dockerd does not answer.
+
+        dockerd itself refuses only the last name of an image that a container has.
+        """
+        try:
+            if self._said("ps", "--all", "--quiet", "--filter", f"ancestor={name}"):
+                return False
+            return self.remove(name) or not self.present(name)
+        except UserError as exc:
+            return exc is MISSING  # Docker is no longer on this machine
+
+    def remember(self, cache: Path) -> None:
+        """Note in the folder `cache` that images were made here; see `dockerds`."""
+        if self._socket not in _noted(cache):
+            with (cache / _DOCKERDS).open("a", encoding="utf-8") as file:
+                file.write(f"{self._socket}\n")
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -189,6 +214,18 @@ class Docker:
         self, *arguments: str, stop: threading.Event | None = None, timeout_s: float = ASK_TIMEOUT_S
     ) -> "subprocess.CompletedProcess[str]":
         return _run(("docker", *arguments), self.env, stop, timeout_s)
+
+
+def dockerds(cache: Path) -> list[Docker]:
+    """Every dockerd that has made images for the artifacts folder whose `cache` it is."""
+    return [Docker(DockerSpec(socket=socket)) for socket in sorted(_noted(cache))]
+
+
+def _noted(cache: Path) -> set[str]:
+    try:
+        return set((cache / _DOCKERDS).read_text(encoding="utf-8").split("\n")[:-1])
+    except FileNotFoundError:
+        return set()
 
 
 def _passes(name: str) -> bool:
@@ -237,9 +274,3 @@ def _run(
         if process.poll() is None:
             process.kill()
             process.communicate()
-
-
-def there(record: Record | None, docker: Docker) -> Record | None:
-    """A record whose image, if it is of one, is still there. Raises UserError when nobody can say."""
-    image = record.artifact.image if record else None
-    return record if image is None or docker.present(image.id) else None

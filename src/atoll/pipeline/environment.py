@@ -5,12 +5,11 @@ does not depend on whose terminal it was made in. The values here are not part o
 fetched from and through, not what is made.
 """
 
-import fnmatch
 from collections.abc import Iterable, Mapping
 
 USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"  # of a caller that has none
 
-# Why each may pass. A trailing * stands for any ending; matched exactly otherwise.
+# Why each may pass. A * at one end stands for anything there; matched exactly otherwise.
 PASSED: Mapping[str, str] = {
     "PATH": "where tools are; which ones are found is in the key",
     "HOME": "configuration and caches of package managers (~/.npmrc, ~/.netrc, ~/.cache, ~/.m2)",
@@ -99,4 +98,10 @@ def passes(name: str) -> bool:
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, each) for each in patterns)
+    """Whether a pattern means it. By hand: fnmatch would compile fifty of them in each call of the command line."""
+    return any(
+        name == each
+        or (each.endswith("*") and name.startswith(each[:-1]))
+        or (each.startswith("*") and name.endswith(each[1:]))
+        for each in patterns
+    )

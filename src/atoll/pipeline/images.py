@@ -31,6 +31,7 @@ RESULT = ".atoll"  # never among the inputs, so that nothing of a service is the
 SAID, DOCKERFILE = f"{RESULT}/image.json", f"{RESULT}/Dockerfile"
 OUTPUTS = (SAID, DOCKERFILE)
 NEEDS = f"{RESULT}/needs"  # in the context: the results of what the image needs
+PREBUILT = "prebuilt"  # in a manifest, as the builder
 KEY_LABEL, SERVICE_LABEL = "dev.atoll.key", "dev.atoll.image"
 IGNORE = ".dockerignore"
 KEY, TAG = "ATOLL_KEY", "ATOLL_TAG"  # variables of the steps: a step that had them written out could not be in the key
@@ -206,7 +207,7 @@ def _prebuilt_steps(ref: str) -> tuple[Step, ...]:
 
 def _needed(needs: Iterable[str]) -> str:
     """Copy the results of needs into the context: Docker sees nothing else."""
-    copies = [f" && cp -R {{needs.{need}}}/. {NEEDS}/{need}" for need in needs]
+    copies = [f' && cp -R "{{needs.{need}}}/." {NEEDS}/{need}' for need in needs]
     folders = " ".join(f"{NEEDS}/{need}" for need in needs)
     return f" && mkdir -p {folders}{''.join(copies)}" if copies else ""
 

@@ -5,21 +5,36 @@ the result away with it, so both are looked for.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from atoll.model.errors import UserError
 from atoll.model.state import Artifact
 from atoll.pipeline import images
-from atoll.pipeline.artifacts import Record, Stage
-from atoll.pipeline.docker import there, trouble
+from atoll.pipeline.artifacts import Artifacts, Record, Stage
+from atoll.pipeline.docker import Docker, trouble
 from atoll.pipeline.images import Built, image_in
-from atoll.pipeline.inputs import Input
 from atoll.pipeline.kept import Found
-from atoll.pipeline.lock import Lock
-from atoll.pipeline.making import Making
+from atoll.pipeline.making import Made, Making
 from atoll.pipeline.order import Order
+
+
+def there(record: Record | None, docker: Docker) -> Record | None:
+    """A record whose image, if it is of one, is still there. Raises UserError when nobody can say."""
+    image = record.artifact.image if record else None
+    return record if image is None or docker.present(image.id) else None
+
+
+def settled(record: Record, artifacts: Artifacts, docker: Docker, believed: Iterable[str]) -> bool:
+    """Whether nothing is left to do for it: a registry has the image, where one keeps them for others."""
+    key = record.artifact.key
+    if record.artifact.image is None or not docker.registry or record.manifest.builder == images.PREBUILT:
+        return True
+    return _text(artifacts.pushed_path(key)) in {
+        images.shared_tag(docker.registry, record.service, key, namespace) for namespace in believed
+    }
 
 
 class ImageMaking(Making):
@@ -40,17 +55,21 @@ class ImageMaking(Making):
             return UserError(found.what, "", found.fix, id=found.id)
         return super().trouble(said)
 
-    async def build(self, ordered: Order, taken: tuple[Input, ...], stage: Stage, held: Lock) -> Artifact | None:
-        """Then push it. What stands in the way of that is told and fails nothing: the image is here."""
-        artifact = await super().build(ordered, taken, stage, held)
-        docker = self.shop.docker
+    async def hand_on(self, made: Made) -> Made:
+        """Push it, where nobody has yet. What stands in the way of that is told and fails nothing: the image is here."""
+        docker, artifact = self.shop.docker, made.artifact
         if artifact is None or artifact.image is None or not self.shares:
-            return artifact
-        name, image = self.shared(ordered, self.shop.namespace), artifact.image
+            return made
+        image, mark = artifact.image.id, self.artifacts.pushed_path(artifact.key)
+        if _text(mark) in {self.shared(artifact.key, namespace) for namespace in self.shop.believed}:
+            return made
+        name = self.shared(artifact.key, self.shop.namespace)
         self.tell("building", label=f"push to {docker.registry}")
-        if why := await self.thread(lambda: docker.push(image.id, name, self.stop)):
-            self.shop.tell(f"{self.work.name} was not pushed, so other machines will build it: {why}")
-        return artifact
+        if why := await self.thread(lambda: docker.push(image, name, self.stop)):
+            self.shop.tell(f"{self.work.name} was not pushed, so that other machines will build it: {why}")
+        else:
+            mark.write_text(name, encoding="utf-8")
+        return made
 
     def restore(self, ordered: Order, stage: Stage | None = None) -> Found | None:
         """An image that another machine has pushed."""
@@ -58,7 +77,7 @@ class ImageMaking(Making):
             return None
         began, docker = time.monotonic(), self.shop.docker
         for namespace in sorted(self.shop.believed):
-            name = self.shared(ordered, namespace)
+            name = self.shared(ordered.key, namespace)
             if not docker.pulled(name, self.stop):
                 continue
             said = docker.inspect(name, images.FORMAT)
@@ -70,6 +89,7 @@ class ImageMaking(Making):
                 folder = self.artifacts.place(stage, ordered.key)
                 images.keep(folder, f"# made by another machine, pulled as {name}\n", said)
                 self.finish(ordered, folder, time.monotonic() - began)
+                self.artifacts.pushed_path(ordered.key).write_text(name, encoding="utf-8")
                 record = self.artifacts.find(ordered.key)
                 return Found(record, docker.registry) if record else None
         return None
@@ -79,9 +99,9 @@ class ImageMaking(Making):
         """Whether a registry has images like this one for other machines."""
         return bool(self.shop.docker.registry) and self.work.image is not None and not self.work.image.ref
 
-    def shared(self, ordered: Order, namespace: str) -> str:
+    def shared(self, key: str, namespace: str) -> str:
         """What the registry calls it."""
-        return images.shared_tag(self.shop.docker.registry, self.work.spec.name, ordered.key, namespace)
+        return images.shared_tag(self.shop.docker.registry, self.work.spec.name, key, namespace)
 
     def tag(self, ordered: Order) -> str:
         """What dockerd calls it."""
@@ -104,6 +124,18 @@ class ImageMaking(Making):
         whole_bytes = size_bytes + self.built(ordered).size_bytes
         return super().record(ordered, digest, whole_bytes, seconds, attempts)
 
+    def finish(self, ordered: Order, folder: Path, seconds: float) -> Artifact:
+        """See `Making.finish`."""
+        self.shop.docker.remember(self.artifacts.cache)
+        return super().finish(ordered, folder, seconds)
+
     def built(self, ordered: Order) -> Built:
         """What Docker said of it."""
         return image_in(self.artifacts.folder(ordered.key))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return ""

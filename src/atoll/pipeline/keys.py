@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atoll.model.task import IMAGE
-from atoll.pipeline.snapshot import recall, remember
+from atoll.pipeline.snapshot import recall, remember, surroundings
 from atoll.pipeline.stamps import changed, settled_before, stamps
 from atoll.pipeline.tree import Base, Ground, ground_of, ways
 
@@ -96,8 +96,9 @@ class _Look:
         # Where services are images, there are other tasks than elsewhere, and the environment is part of their keys.
         self.own = premises.snapshot.with_name(f"{premises.snapshot.name}-{premises.environment}")
         self.file = self.own if self.own.exists() else premises.snapshot
-        self.known = recall(self.file, os.fspath(premises.root))
-        self.found: dict[str, Any] = {}  # the snapshot to be
+        # The snapshot to be. What surrounds us is told first: what is edited from now on will differ the next time.
+        self.found: dict[str, Any] = {"surroundings": surroundings(os.fspath(premises.root))}
+        self.known = recall(self.file, self.found["surroundings"])
         self.keys: dict[str, str] = {}
         self.errors: dict[str, UserError] = {}
         self.results: dict[str, tuple[Any, ...]] = {}  # `Reckoned`, as plain tuples
@@ -209,7 +210,7 @@ class _Look:
         for (top, root), paths in reach.items():
             kept = self.known.get("tree", {}).get((top, root), ({}, {}))
             self.walked[top, root] = Ground(top, Path(root), os.fspath(self.premises.artifacts), kept, self.settled_ns)
-            self.walked[top, root].walk(paths)
+            self.walked[top, root].walk(paths, _prepare)
 
     @cached_property
     def bases(self) -> set[Base]:
@@ -357,9 +358,14 @@ class _Look:
         found["inherited"] = _values(self.premises.caller, self.outlines.values())
         found["pins"] = stamps({pin for result in self.results.values() for pin in result[3]}, self.settled_ns)
         found["tree"] = {place: ground.kept for place, ground in self.walked.items()}
-        if found != {name: each for name, each in self.known.items() if name != "surroundings"}:
+        if found != self.known:
             of_images = any(outline.task == IMAGE for outline in self.outlines.values())
-            remember(self.own if of_images else self.file, os.fspath(self.premises.root), found)
+            remember(self.own if of_images else self.file, found)
+
+
+def _prepare() -> None:
+    """Import the slow side: something will be reckoned."""
+    import atoll.pipeline.reckon  # noqa: F401
 
 
 def _outline(work: Work, root: Path) -> tuple[Any, ...]:

@@ -139,7 +139,7 @@ class Making:
                     await self.thread(partial(self.still_there, id, made))
                 turn = held.enter_context(await self.turn(ordered.key))
                 if not self.again and (record := await self.thread(lambda: self.find(ordered.key))):
-                    return self.tell("cached", cached(record))
+                    return self.tell("cached", await self.hand_on(cached(record)))
                 if found := await self.thread(lambda: self.restore(ordered, stage)):
                     return self.tell("cached", restored(found), label=f"from {found.source}")
                 why = await self.thread(lambda: self.shop.why(self.work, ordered.manifest))
@@ -151,9 +151,13 @@ class Making:
                     why = f"{why}; its inputs changed while it ran, so that its result is for this once".lstrip("; ")
                 seconds = time.monotonic() - begun
                 made = msgspec.structs.replace(self.made, outcome=outcome, artifact=artifact, why=why, seconds=seconds)
-                return self.tell("done", made, label=why, took_s=seconds)
+                return self.tell("done", await self.hand_on(made), label=why, took_s=seconds)
         finally:
             await self.thread(lambda: self.artifacts.drop(stage))
+
+    async def hand_on(self, made: Made) -> Made:
+        """Give what passed to others; most is handed on in the background (`Kept`)."""
+        return made
 
     # --- what goes in ---------------------------------------------------------------------------------------------
 

@@ -222,9 +222,15 @@ def _for_image(work: Work, image: ImageSpec, found: list[Entry], folder: Path) -
         return Scoped(left)
     if work.service.build.inputs != EVERYTHING:
         meant = matcher(work.service.build.inputs)
-        left = [entry for entry in left if meant(entry.path)]
-    scope = None if is_alone(work) else scope_of(work.service, frozenset(entry.path for entry in left), folder)
-    return Scoped(left) if scope is None else cut(work.service, left, folder, scope)
+        found = [entry for entry in found if meant(entry.path)]
+    # Of all files: a workspace that names what is ignored would not be understood, or be built.
+    scope = None if is_alone(work) else scope_of(work.service, frozenset(entry.path for entry in found), folder)
+    kept = {entry.path for entry in left}
+    if scope is None:
+        return Scoped([entry for entry in found if entry.path in kept])
+    scope = msgspec.structs.replace(scope, reads=(*scope.reads, images.IGNORE))
+    whole = cut(work.service, found, folder, scope)
+    return whole._replace(entries=[entry for entry in whole.entries if entry.path in kept])
 
 
 def patterns_of(work: Work) -> tuple[str, ...]:
@@ -299,7 +305,7 @@ def _image_order(
     planned = images.plan_image(work.service, image, files, folder, needs=tuple(work.needs), root=kit.root)
     manifest = Manifest(
         task=IMAGE,
-        builder="prebuilt" if image.ref else planned.builder.name,
+        builder=images.PREBUILT if image.ref else planned.builder.name,
         recipe=images.RECIPE,
         steps=planned.steps,
         outputs=images.OUTPUTS,

@@ -21,28 +21,31 @@ _CHECK_BYTES = 4
 _CODE = ("pipeline", "builders", "workspace", "model", "decide", "ports.py")  # may each decide a key
 
 
-def recall(path: Path, root: str) -> dict[str, Any]:
-    """What was remembered for the workspace at `root`; {} when nothing that holds here and now."""
+def recall(path: Path, around: tuple[object, ...]) -> dict[str, Any]:
+    """What was remembered in the same surroundings; {} when nothing was."""
     try:
-        data = path.read_bytes()
+        data = memoryview(path.read_bytes())  # megabytes: no slice shall copy them
         head = len(MAGIC) + _CHECK_BYTES
         if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _check(data[head:]):
             return {}
         known = marshal.loads(data[head:])  # noqa: S302 (our own, checked)
     except (OSError, EOFError, ValueError, TypeError):
         return {}
-    return known if isinstance(known, dict) and known.get("surroundings") == surroundings(root) else {}
+    return known if isinstance(known, dict) and known.get("surroundings") == around else {}
 
 
-def remember(path: Path, root: str, found: dict[str, Any]) -> None:
-    """Keep it for the next time. A disk that is full, or closed to us, costs the next one some time and nothing else."""
-    body = marshal.dumps({**found, "surroundings": surroundings(root)})
+def remember(path: Path, found: dict[str, Any]) -> None:
+    """Keep it for the next time. A disk that is full, or closed to us, costs the next one some time and nothing else.
+
+    `found["surroundings"]` must be what they were before anything was looked at.
+    """
+    body = marshal.dumps(found)
     swap = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # It holds what services say of themselves, with plain environment values: nobody else's business, as in state.db.
         with open(swap, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(MAGIC + _check(body) + body)
+            file.writelines((MAGIC, _check(body), body))
         swap.replace(path)
     except OSError:
         with suppress(OSError):
@@ -74,5 +77,5 @@ def _code() -> tuple[object, ...]:
     return tuple(found)
 
 
-def _check(body: bytes) -> bytes:
+def _check(body: bytes | memoryview) -> bytes:
     return zlib.crc32(body).to_bytes(_CHECK_BYTES, "big")

@@ -9,7 +9,6 @@ import fnmatch
 import glob
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -250,6 +249,8 @@ def _read_version(toolchain: Toolchain, program: str) -> str:
 
 def _ask_version(toolchain: Toolchain, program: str, env: Mapping[str, str]) -> str:
     """What the program says; "" when it does not work, as an empty installation does."""
+    import subprocess  # most say nothing: their folder's name does
+
     try:
         done = subprocess.run(
             (program, *toolchain.version),

@@ -11,11 +11,12 @@ import os
 import stat
 import threading
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.pipeline.ignore import NEVER, Ignore, above, top_of
+from atoll.pipeline.scouts import scout, scouts_for
 
 if TYPE_CHECKING:
     from atoll.pipeline.inputs import Kind
@@ -65,8 +66,11 @@ class Ground:
         """What to remember for the next time."""
         return self._now, self._contents
 
-    def walk(self, reach: Iterable[str]) -> None:
-        """Look at all that lies at or below the paths of `reach`, which lie in `top`."""
+    def walk(self, reach: Iterable[str], stirred: Callable[[], None] = lambda: None) -> None:
+        """Look at all that lies at or below the paths of `reach`, which lie in `top`.
+
+        `stirred` is called when something was found to have changed while others still look, and there is time for more.
+        """
         whole, ways = set(reach), dict[str, set[str]]()
         for path in whole:
             while path != self.top:
@@ -76,26 +80,50 @@ class Ground:
                     break
                 names.add(name)
                 path = above_it
-        if not self._walk(whole, ways, trusting=True):
-            self._walk(whole, ways, trusting=False)
+        if not self._walk(whole, ways, self._ahead(whole, ways, stirred)):
+            self._walk(whole, ways, None)
         for gone in self._old.keys() - self._now.keys():
             self.named.update(f"{gone}/{name}" for name in _split(self._old[gone][0]))
 
-    def _walk(self, whole: set[str], ways: Mapping[str, set[str]], *, trusting: bool) -> bool:
-        """Walk once. Trusting, what was ignored or not still is; returns False as soon as a .gitignore says otherwise."""
+    def _ahead(
+        self, whole: set[str], ways: Mapping[str, set[str]], stirred: Callable[[], None]
+    ) -> Mapping[str, Listing]:
+        """Listings of folders that were there the last time, made by several processes; {} where one is as fast."""
+        others = scouts_for(len(self._old))
+        if not others:
+            return {}
+        todo, known = [(self.top, self.top in whole)], list[tuple[str, bool]]()
+        while todo:
+            folder, all_of_it = todo.pop()
+            if before := self._old.get(folder):
+                known.append((folder, all_of_it))
+                todo += ((path := f"{folder}/{name}", all_of_it or path in whole) for name in _split(before[2]))
+
+        def look(at: int) -> Listing | None:
+            folder, all_of_it = known[at]
+            before = self._old[folder]
+            listing = self._listing(folder, None if all_of_it else ways.get(folder, ()), _split(before[3]))
+            return None if listing == before else listing
+
+        seen = scout(len(known), look, others, stirred)
+        return {known[at][0]: self._old[known[at][0]] if each is None else each for at, each in seen.items()}
+
+    def _walk(self, whole: set[str], ways: Mapping[str, set[str]], ahead: Mapping[str, Listing] | None) -> bool:
+        """Walk once, from the listings that are there `ahead`: all that was ignored or not still is.
+
+        Returns False as soon as a .gitignore says otherwise; then None is ahead, and every name is looked at anew.
+        """
         self._now, self._contents, self.closed = {}, {}, {}
         self.edited, self.named = set(), set()
-        old, now = self._old, self._now
+        old, now, trusting = self._old, self._now, ahead is not None
         todo = [(self.top, self.top in whole)]
         while todo:
             folder, all_of_it = todo.pop()
             before = old.get(folder)
             skipped = _split(before[3]) if before and trusting else ()
             try:
-                if all_of_it:
-                    listing = self._list(folder, skipped)
-                else:
-                    listing = self._look_for(folder, ways[folder], skipped)
+                if not ahead or (listing := ahead.get(folder)) is None:
+                    listing = self._listing(folder, None if all_of_it else ways[folder], skipped)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # it vanished; or the service's folder was never there
             except OSError as exc:
@@ -114,6 +142,10 @@ class Ground:
                     todo.append((path, all_of_it or path in whole))
         return True
 
+    def _listing(self, folder: str, wanted: Iterable[str] | None, skipped: tuple[str, ...]) -> Listing:
+        """A folder's, less what was ignored before; only what is wanted of it, if that is not None. Raises OSError."""
+        return self._list(folder, skipped) if wanted is None else self._look_for(folder, wanted, skipped)
+
     def _list(self, folder: str, skipped: tuple[str, ...]) -> Listing:
         """The whole folder, less what was ignored before: the inner loop of it all."""
         names: list[str] = []
@@ -122,27 +154,31 @@ class Ground:
         still: list[str] = []
         ignored = set(skipped)
         rules = b""
-        with os.scandir(folder or "/") as items:
-            for item in items:
-                name = item.name
-                if name in NEVER:
-                    continue
-                if name == ".gitignore":
-                    rules = self._rules_stamp(f"{folder}/{name}")
-                if item.is_dir(follow_symlinks=False):
-                    if f"{name}/" in ignored:
-                        still.append(f"{name}/")
-                    elif (folder, name) != self._artifacts:
-                        folders.append(name)
-                elif name in ignored:
-                    still.append(name)
-                else:
-                    try:
-                        found = item.stat(follow_symlinks=False)
-                    except FileNotFoundError:
+        at = os.open(folder or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:  # each name is found from here: an eighth of the time less than by whole paths
+            with os.scandir(at) as items:
+                for item in items:
+                    name = item.name
+                    if name in NEVER:
                         continue
-                    names.append(name)
-                    numbers += (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+                    if name == ".gitignore":
+                        rules = self._rules_stamp(f"{folder}/{name}")
+                    if item.is_dir(follow_symlinks=False):
+                        if f"{name}/" in ignored:
+                            still.append(f"{name}/")
+                        elif (folder, name) != self._artifacts:
+                            folders.append(name)
+                    elif name in ignored:
+                        still.append(name)
+                    else:
+                        try:
+                            found = item.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue
+                        names.append(name)
+                        numbers += (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        finally:
+            os.close(at)
         return NUL.join(names), _packed(numbers), NUL.join(folders), NUL.join(still), rules
 
     def _look_for(self, folder: str, wanted: Iterable[str], skipped: tuple[str, ...]) -> Listing:

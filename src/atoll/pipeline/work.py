@@ -24,8 +24,8 @@ from atoll.model.state import Author
 from atoll.model.task import BUILD, IMAGE
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble
 from atoll.pipeline.audit import Audit
-from atoll.pipeline.docker import Docker, there
-from atoll.pipeline.imaging import ImageMaking
+from atoll.pipeline.docker import Docker
+from atoll.pipeline.imaging import ImageMaking, settled, there
 from atoll.pipeline.kept import Kept, shared
 from atoll.pipeline.key import Manifest, differences
 from atoll.pipeline.keys import Keyed
@@ -201,7 +201,9 @@ class Crew:
         if (held := try_lock(self.artifacts.lock_path(key), shared=True)) is None:
             return None  # being made or removed right now: wait for our turn
         with held, suppress(UserError):  # no dockerd: who makes it says so
-            return there(self.artifacts.find(key, believed=self.shop.believed), self.shop.docker)
+            record = there(self.artifacts.find(key, believed=self.shop.believed), self.shop.docker)
+            if record and settled(record, self.artifacts, self.shop.docker, self.shop.believed):
+                return record
         return None
 
     def why(self, work: Work, manifest: Manifest) -> str:

@@ -210,7 +210,7 @@ class Cell:
         if want is None or not self._shared.facts.known:
             return None
         releases = self._shared.records.releases_of(self.service)
-        self._reach = await self._shared.host.reach(self.service)
+        await self._find_reach(want, releases)
         await self._edges.lease(want, releases, self._jobs.releases())
         self._submit(want, releases)
         now = self._shared.clock.now()
@@ -248,9 +248,24 @@ class Cell:
 
     # --- traffic --------------------------------------------------------------------------------------------------
 
-    def _submit(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
-        edges, jobs = self._edges.ports(), self._jobs.releases()
-        traffic = entry(want, self.observe(), releases, edges, self._shared.callee_port, jobs, self._reach)
+    async def _find_reach(self, want: ServiceDesired, releases: Mapping[int, Release]) -> None:
+        """Have a network for what runs, and none for what does not."""
+        host = self._shared.host
+        if want.revisions or self._shared.records.replicas(self.service) or self._jobs.releases():
+            try:
+                self._reach = await host.reach(self.service)
+            except Retryable:
+                self._submit(want, releases, edges={})  # the first table waits for everybody's entry
+                raise
+        elif self._reach != LOCAL:
+            await host.unreach(self.service)
+            self._reach = LOCAL
+
+    def _submit(
+        self, want: ServiceDesired, releases: Mapping[int, Release], edges: Mapping[str, int] | None = None
+    ) -> None:
+        ports, jobs = self._edges.ports() if edges is None else edges, self._jobs.releases()
+        traffic = entry(want, self.observe(), releases, ports, self._shared.callee_port, jobs, self._reach)
         if traffic != self._shared.actor.wanted(self.service):
             self._inflight.reset()
         self._shared.actor.submit(traffic)

@@ -90,8 +90,9 @@ class _Exits:
 class FakeHost:
     """`ports.Host` in memory, on the time of `clock` (a `VirtualClock` or a real one)."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, program: Callable[[Launch], Behaviour] | None = None) -> None:
+        """`program` says how a launch behaves, instead of scripts."""
+        self._clock, self._program = clock, program
         self._scripts: dict[tuple[str, int | None], Behaviour] = {}
         self._own_scripts: dict[str, Behaviour] = {}
         self._job_scripts: dict[tuple[str, str], Behaviour] = {}
@@ -103,7 +104,8 @@ class FakeHost:
         self._away = False
         self.erased: list[str] = []  # services whose data were removed
         self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
-        self.reaches: dict[str, Reach] = {}  # service -> the network of its own that it has
+        self.reaches: dict[str, Reach | None] = {}  # service -> the network of its own that it has; None: it gets none
+        self.given_back: list[str] = []  # services whose reach was given back, in order
         self.launches: list[Launch] = []  # everything ever started, in order
         self.signalled: list[tuple[str, str]] = []  # (replica, signal), in order
 
@@ -129,6 +131,10 @@ class FakeHost:
         if last_words:
             self._print(process, last_words, "stderr")
         self._end(process, exit or Exit(signal=signals.SIGKILL))
+
+    def say(self, replica: str, text: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
+        """It prints a line now."""
+        self._print(self._processes[replica], text, stream)
 
     def set_ready(self, replica: str, ready: bool | None) -> None:
         """From now on it is (not) ready, whatever its script says; None goes back to the script."""
@@ -239,7 +245,13 @@ class FakeHost:
 
     async def reach(self, service: str) -> Reach:
         """The loopback of all, unless a test said otherwise in `reaches`."""
-        return self.reaches.get(service, Reach())
+        if (reach := self.reaches.get(service, Reach())) is None:
+            raise Retryable(f"no network is left for {service}", id="no-free-network")
+        return reach
+
+    async def unreach(self, service: str) -> None:
+        """Nothing but a note in `given_back`."""
+        self.given_back.append(service)
 
     async def erase(self, service: str) -> None:
         """Remember that it was asked to."""
@@ -377,6 +389,8 @@ class FakeHost:
             raise Retryable("the host is away", id="keeper-unreachable")
 
     def _behaviour(self, launch: Launch) -> Behaviour:
+        if self._program is not None:
+            return self._program(launch)
         if launch.id in self._own_scripts:
             return self._own_scripts[launch.id]
         if len(parts := launch.id.split(".")) > 1:  # a run of a job

@@ -27,7 +27,20 @@ from atoll.workspace.fields_values import (
     Scalar,
     ServiceEnv,
 )
-from atoll.workspace.kinds import Choice, Duration, Either, Flag, Integer, ListOf, MapOf, Mapped, Size, Text, wrong
+from atoll.workspace.kinds import (
+    Choice,
+    Duration,
+    Either,
+    Flag,
+    Integer,
+    ListOf,
+    MapOf,
+    Mapped,
+    Number,
+    Size,
+    Text,
+    wrong,
+)
 from atoll.workspace.tables import Field, Table
 
 BUILD_TABLE = Table(
@@ -139,6 +152,14 @@ def _writable(folder: str) -> str:
     return "/" + "/".join(parts)
 
 
+def _cpus(number: float) -> float:
+    """Docker takes no less than a hundredth."""
+    if not 0.01 <= number <= 1024:
+        raise wrong("must be from 0.01 to 1024", "0.5 is half of one CPU")
+    return number
+
+
+CPUS = Mapped(Number(), _cpus, shape={"minimum": 0.01, "maximum": 1024})
 LIMITS = Table(
     "[limits]",
     (
@@ -164,11 +185,25 @@ LIMITS = Table(
             ("4096",),
             default="the daemon's own",
         ),
+        Field(
+            "cpus",
+            CPUS,
+            "CPU time of one replica, also when nobody else wants it; 0.5 is half of one CPU. On containers only.",
+            ("0.5", "2"),
+            default="no limit",
+        ),
+        Field(
+            "pids",
+            Integer(1, 4_194_304),
+            "Processes and threads of one replica at a time. On containers only.",
+            ("64",),
+            default="2048 on containers, else no limit",
+        ),
     ),
     Limits,
     spec=Limits,
     hints={
-        "cpu": "a share of the CPU is `cpu_weight`; 100 is normal",
+        "cpu": "at most so many CPUs is `cpus`, a share when the CPU is short is `cpu_weight`",
         "mem": "it is called `memory`",
         "ram": "it is called `memory`",
     },

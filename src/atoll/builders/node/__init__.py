@@ -4,7 +4,6 @@ The lock says which package manager works: npm, pnpm or yarn; npm without any. W
 nothing is run. Bun is refused rather than ignored: its lock would not be followed.
 """
 
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -193,6 +192,8 @@ def _step(label: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Step:
 
 def _package(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mapping[str, Any]:
     """The content of package.json, {} without one."""
+    import json
+
     if "package.json" not in files:
         return {}
     where = f"{spec.folder}/package.json"

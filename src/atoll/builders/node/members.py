@@ -1,6 +1,5 @@
 """What a workspace of npm, pnpm or yarn says of its members: which folders they are, and in which order they are built."""
 
-import json
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -69,4 +68,6 @@ def built_before(context: Context, start: str, folders: Sequence[str]) -> list[s
 
 def written(content: Mapping[str, Any]) -> str:
     """JSON, laid out as npm does."""
+    import json
+
     return json.dumps(content, indent=2) + "\n"

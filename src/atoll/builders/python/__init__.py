@@ -7,7 +7,6 @@ made with one that the machine has.
 
 import posixpath
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -230,6 +229,8 @@ def _pyproject(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Mappin
 
 
 def _toml(spec: ServiceSpec, path: str, folder: Path) -> Mapping[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads((folder / path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:

@@ -1,6 +1,5 @@
 """poetry.lock as constraints for uv: the versions and hashes that Poetry locked, for whatever pyproject.toml asks for."""
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ _FIX = "write a lock that uv follows: `uvx migrate-to-uv`, or `poetry export -o 
 
 def write_constraints(spec: ServiceSpec, folder: Path, project: Mapping[str, Any]) -> Iterator[Step]:
     """The steps that write CONSTRAINTS. Raises UserError when uv could not follow this lock to the letter."""
+    import tomllib
+
     where = f"{spec.folder}/poetry.lock"
     poetry = project.get("tool", {}).get("poetry", {})
     if "project" not in project and poetry.get("package-mode") is False:

@@ -4,7 +4,6 @@ Cargo.lock is followed where there is one. Crates are kept in the user's own CAR
 network. A toolchain is never downloaded. Sources and `target` do not stay.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -178,6 +177,8 @@ def _programs(spec: ServiceSpec, manifest: str, files: frozenset[str], folder: P
 
 
 def _toml(spec: ServiceSpec, manifest: str, folder: Path) -> Mapping[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads((folder / manifest).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:

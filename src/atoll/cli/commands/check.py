@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from atoll.model.spec import WorkspaceSpec
 
 _SHOWN = 3
+_UNDECLARED = {
+    "process": "nothing keeps a process from calling what it does not declare: all share 127.0.0.1; "
+    'engine = "docker" keeps services apart',
+    "docker": "calls of other services that are not declared fail; what listens on all addresses of this machine, or "
+    "outside, is reached without being declared",
+}
 
 
 @click.command
@@ -41,20 +47,31 @@ def command(session: Session) -> int:
         return USER
     names = sorted(workspace.services)
     warnings = (*workspace.warnings, *session.hooks.unable(workspace))
+    notes = notes_on(workspace)
     if session.json:
         from atoll.cli.outputs import CheckOutput
 
-        print_json(CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=warnings))
+        print_json(
+            CheckOutput(ok=True, workspace=workspace.name, services=tuple(names), problems=warnings, notes=notes)
+        )
     else:
         _tell(warnings)
         shared = f" and {counted(len(workspace.libraries), 'library')}" if workspace.libraries else ""
         click.echo(f"{workspace.name}: {counted(len(names), 'service')}{shared} fine for '{session.environment}'")
         _tell_schedules(workspace)
+        for note in notes:
+            click.echo(click.style(f"    note: {note}", dim=True))
         if not names:
             click.echo(
                 f"    no service.toml was found below {session.root}; `services` in atoll.toml says where to look"
             )
     return 0
+
+
+def notes_on(workspace: WorkspaceSpec) -> tuple[str, ...]:
+    """What is not enforced of `calls`, where services declare some of each other."""
+    declared = any(call.url is None for spec in workspace.services.values() for call in spec.calls)
+    return (_UNDECLARED[workspace.environment.engine],) if declared else ()
 
 
 def _tell_schedules(workspace: WorkspaceSpec) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from atoll.model.wire import ServiceView, StatusView
+    from atoll.model.wire import ReplicaView, ServiceView, StatusView
 
 _SPARE = ("since", "route", "p95", "errors", "req/s", "release", "ready")  # what a narrow terminal goes without
 _STYLE = {"up": "green", "deploying": "cyan", "degraded": "yellow", "failing": "bold red", "down": "dim"}
@@ -159,9 +159,15 @@ def _replicas(service: ServiceView) -> Iterator[tuple[str, ...]]:
             replica.phase,
             "yes" if replica.ready else "no",
             str(replica.pid or "-"),
-            " ".join(f"{name}:{number}" for name, number in replica.ports.items()),
+            _listens(replica),
             size(replica.memory_bytes),
             str(replica.restarts or ""),
             duration(replica.since_s),
             escape(replica.reason),
         )
+
+
+def _listens(replica: ReplicaView) -> str:
+    """Its ports, after its address where that is its own: `10.201.3.2 http:8080`."""
+    ports = " ".join(f"{name}:{number}" for name, number in replica.ports.items())
+    return ports if not ports or replica.host == "127.0.0.1" else f"{replica.host} {ports}"

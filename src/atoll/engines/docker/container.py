@@ -55,7 +55,7 @@ def config(launch: Launch, names: Names, network: str, user: str, kind: Kind = "
         "CapDrop": ["ALL"],
         "CapAdd": ["NET_BIND_SERVICE"] if any(n < _PRIVILEGED_PORTS for n in launch.ports.values()) else [],
         "SecurityOpt": ["no-new-privileges:true"],
-        "PidsLimit": PIDS,
+        "PidsLimit": PIDS if limits.pids is None else limits.pids,
         "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES), "max-file": str(LOG_FILES)}},
         "NetworkMode": network,
         "Mounts": [*_mounts(launch, names)],
@@ -64,6 +64,8 @@ def config(launch: Launch, names: Names, network: str, user: str, kind: Kind = "
         host |= {"Memory": limits.memory_bytes, "MemorySwap": limits.memory_bytes}  # equal: no swap on top
     if limits.cpu_weight is not None:
         host["CpuShares"] = min(262_144, max(2, round(limits.cpu_weight * _SHARES_PER_WEIGHT)))
+    if limits.cpus is not None:
+        host["NanoCpus"] = round(limits.cpus * 1e9)
     if limits.open_files is not None:
         host["Ulimits"] = [{"Name": "nofile", "Soft": limits.open_files, "Hard": limits.open_files}]
     made: Config = {

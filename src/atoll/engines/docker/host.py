@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import secrets
 import signal as signals
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -32,7 +31,7 @@ from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
 from atoll.engines.users import Users
 from atoll.keeper.client import files, proc
-from atoll.model.errors import Permanent, Retryable
+from atoll.model.errors import AtollError, Permanent, Retryable
 from atoll.model.launch import Reach
 from atoll.model.spec import DockerSpec, ServiceSpec
 from atoll.model.state import Exit
@@ -68,7 +67,7 @@ class DockerHost:
 
     def __init__(self, environment: str, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
         self._names = Names(environment)
-        self._client = Client(spec.socket or default_socket())
+        self._client = Client(spec.socket)
         self._networks = Networks(self._client, self._names, spec.networks)
         self._owners = Owners(self._client, self._names, Users(state_dir.absolute()))
         self._output = Output(self._client, self._names, state_dir.absolute(), run_dir.absolute())
@@ -80,6 +79,15 @@ class DockerHost:
         """Let go of dockerd; all containers go on."""
         await self._client.close()
 
+    async def clear(self) -> Sequence[str]:
+        """Remove every container, and the networks; volumes stay. Returns a sentence on each network that somebody else uses.
+
+        For an environment that has ended: what runs although nobody wants it is killed.
+        """
+        for one in await self.list():
+            await self.forget(one.id)
+        return await self._networks.remove()
+
     async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:  # noqa: ARG002  each has its own network, and volumes
         """See `ports.Host`."""
         return ()
@@ -87,6 +95,15 @@ class DockerHost:
     async def reach(self, service: str) -> Reach:
         """See `ports.Host`."""
         return await self._networks.reach(service)
+
+    async def unreach(self, service: str) -> None:
+        """See `ports.Host`. What stays is removed by `remove`, at the latest."""
+        try:
+            left = await self._networks.remove([service])
+        except AtollError as exc:
+            left = [str(exc)]
+        for sentence in left:
+            _log.warning("%s: %s", service, sentence)
 
     def data_base(self) -> str:
         """See `ports.Host`."""
@@ -409,11 +426,6 @@ class DockerHost:
         await self.list()
         pids = {seen.hosted.id: seen.hosted.pid for seen in self._seen.values() if seen.hosted.exit is None}
         return await asyncio.to_thread(_usage, {id: pid for id, pid in pids.items() if pid})
-
-
-def default_socket() -> str:
-    """Where dockerd listens: as Docker's own client has it from its environment, else the usual place."""
-    return os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
 
 
 def _with_files(launch: Launch) -> dict[str, object]:

@@ -58,8 +58,7 @@ class Networks:
                     await self._learn(service)
                 except Permanent as exc:  # until a person has changed something
                     raise Retryable(str(exc), _AGAIN_S, id=exc.id) from exc
-        subnet = self._known[service]
-        return Reach(edges=str(subnet[1]), network=str(subnet))
+        return _reach(self._known[service])
 
     async def attach(self, service: str) -> str:
         """The id of the service's network, for a container that is to start in it.
@@ -71,6 +70,10 @@ class Networks:
             found = (await self._there(service)).get(service) or await self._make(service)
             self._known[service] = found.subnet
         return found.id
+
+    async def present(self) -> Mapping[str, Reach]:
+        """Those that are there now, by service. Raises Retryable and Permanent."""
+        return {service: _reach(found.subnet) for service, found in (await self._there()).items()}
 
     async def remove(self, services: Collection[str] | None = None) -> Sequence[str]:
         """Remove the networks of these services, or all. Returns a sentence on each that stays since somebody uses it."""
@@ -165,6 +168,10 @@ class Networks:
             if exc.status != 404:
                 return exc.said
         return ""
+
+
+def _reach(subnet: IPv4Network) -> Reach:
+    return Reach(edges=str(subnet[1]), network=str(subnet))
 
 
 # --- addresses of others ------------------------------------------------------------------------------------------

@@ -39,6 +39,17 @@ def not_writable(folder: str) -> Unable:
     return Unable(what=what, fix=f"sudo install -d -o {user} {folder}, or use {{data}}")
 
 
+def not_limited(spec: ServiceSpec) -> Sequence[Unable]:
+    """Limits that only containers have: the kernel counts CPU time and processes by group, and those may not be ours."""
+    asked = {"cpus": spec.limits.cpus, "pids": spec.limits.pids}
+    helps = {"cpus": "limits.cpu_weight is a share when the CPU is short", "pids": "take it out"}
+    return [
+        Unable(what=f"limits.{name} is not enforced on processes", fix=f'use engine = "docker", or {helps[name]}')
+        for name, value in asked.items()
+        if value is not None
+    ]
+
+
 def _may_be_had(folder: str) -> bool:
     """Whether the folder is there and may be written to, or can be made."""
     path = Path(folder)
@@ -109,6 +120,7 @@ class ProcessHost:
     async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
         """See `ports.Host`. A network that could be had once is taken to be there."""
         unable = [not_writable(folder) for folder in spec.writable if not _may_be_had(folder)]
+        unable += not_limited(spec)
         if spec.own_network and not self._has_networks:
             why = await asyncio.to_thread(try_network)
             self._has_networks = not why
@@ -118,6 +130,9 @@ class ProcessHost:
     async def reach(self, service: str) -> Reach:  # noqa: ARG002  the same for all
         """See `ports.Host`. All share the loopback, where the kernel does not tell one caller from another."""
         return Reach()
+
+    async def unreach(self, service: str) -> None:
+        """Nothing was made."""
 
     def data_base(self) -> str:
         """See `ports.Host`."""

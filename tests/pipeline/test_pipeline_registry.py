@@ -1,0 +1,210 @@
+"""Images that one machine makes and another one takes, by a real registry and with Docker's own credentials."""
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.pipeline.conftest import Yard
+
+from atoll.model.state import Artifact
+from dockerd import Dockerd
+
+HTPASSWD = "ada:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"  # her password is "secret"
+UP_S = 30.0
+
+pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="docker-registry is not here (scripts/apt)")
+
+
+class Registry(NamedTuple):
+    address: str
+
+    def tags(self, repository: str, login: str = "") -> list[str]:
+        asked = urllib.request.Request(f"http://{self.address}/v2/{repository}/tags/list")
+        if login:
+            asked.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+        try:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                return list(json.load(answer)["tags"] or ())
+        except urllib.error.HTTPError as exc:
+            if exc.code != 404:
+                raise
+            return []
+
+
+def _run(folder: Path, settings: Mapping[str, object]) -> Iterator[Registry]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    content = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder / "data")}}, **settings}
+    (folder / "config.yml").write_text(json.dumps({**content, "http": {"addr": address}}))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + UP_S
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1):
+                    break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
+        yield Registry(address)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    yield from _run(tmp_path_factory.mktemp("registry"), {})
+
+
+@pytest.fixture
+def locked_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One that only ada may use."""
+    folder = tmp_path_factory.mktemp("locked")
+    (folder / "htpasswd").write_text(HTPASSWD)
+    yield from _run(folder, {"auth": {"htpasswd": {"realm": "shop", "path": str(folder / "htpasswd")}}})
+
+
+@pytest.fixture
+def other(tmp_path: Path, dockerd: Dockerd) -> Iterator[Yard]:
+    """Another machine's work tree."""
+    root = tmp_path / "elsewhere"
+    root.mkdir()
+    made = Yard(root, dockerd)
+    yield made
+    made.clear()
+
+
+def fill(yard: Yard, registry: Registry) -> None:
+    yard.registry = f"{registry.address}/shop"
+    yard.write("orders/app.py", "print('orders')")
+
+
+def forget(yard: Yard, made: Artifact) -> None:
+    assert made.image is not None
+    yard.daemon.docker("image", "rm", "--force", made.image.id)
+
+
+def dockerfile(yard: Yard) -> str:
+    return f"FROM {yard.daemon.base('runtime')}\nCOPY app.py /\nRUN date +%N > /made\n"
+
+
+def test_an_image_is_pushed_once_and_taken_by_another_machine(yard: Yard, other: Yard, registry: Registry) -> None:
+    fill(yard, registry)
+    fill(other, registry)
+    made = yard.one(yard.image("orders", dockerfile(yard)))
+    assert registry.tags("shop/orders") == [made.key]
+    forget(yard, made)
+    taken = other.one(other.image("orders", dockerfile(yard)))
+    assert (taken.key, taken.image, taken.digest) == (made.key, made.image, made.digest)
+    assert ("cached", f"from {registry.address}/shop") in [(each.phase, each.label) for each in other.progress]
+    assert other.run(taken, "python3", "/app.py") == "orders"
+    assert not other.half_made()
+    names = yard.daemon.docker("image", "ls", "--format", "{{.Repository}}", "--filter", "label=dev.atoll.image=orders")
+    assert f"{registry.address}/shop/orders" not in names.split()
+
+
+def test_a_pull_request_pushes_beside_what_is_trusted(
+    yard: Yard, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(yard, registry)
+    yard.namespace = "pr-7"
+    made = yard.one(yard.image("orders", dockerfile(yard)))
+    (tag,) = registry.tags("shop/orders")
+    assert tag != made.key
+    assert tag.endswith(f"-{made.key}")
+    forget(yard, made)
+    yard.namespace = "trusted"
+    again = yard.one(yard.image("orders", dockerfile(yard)))
+    assert again.image != made.image
+    assert sorted(registry.tags("shop/orders")) == sorted([tag, made.key])
+
+
+def test_what_could_not_be_pushed_is_told_and_pushed_the_next_time(yard: Yard, registry: Registry) -> None:
+    fill(yard, registry)
+    address, yard.registry = yard.registry, "127.0.0.1:1/shop"
+    spec = yard.image("orders", dockerfile(yard))
+    made = yard.one(spec)
+    (told,) = yard.told
+    assert told.startswith("orders.image was not pushed, so that other machines will build it: ")
+    assert "127.0.0.1:1" in told
+    yard.registry = address
+    assert yard.one(spec) == made
+    assert registry.tags("shop/orders") == [made.key]
+    yard.progress.clear()
+    assert yard.one(spec) == made
+    assert {each.phase for each in yard.progress} == {"hashing", "cached"}
+
+
+def test_an_image_under_another_ones_key_is_not_taken(yard: Yard, other: Yard, registry: Registry) -> None:
+    fill(yard, registry)
+    fill(other, registry)
+    made = yard.one(yard.image("orders", dockerfile(yard)))
+    forget(yard, made)
+    name = f"{registry.address}/shop/orders:{made.key}"
+    yard.daemon.docker("tag", yard.daemon.base("runtime"), name)
+    yard.daemon.docker("push", name)
+    yard.daemon.docker("image", "rm", name)
+    taken = other.one(other.image("orders", dockerfile(yard)))
+    assert other.run(taken, "python3", "/app.py") == "orders"
+
+
+def test_a_prebuilt_image_is_pulled_by_its_digest_and_by_nothing_else(yard: Yard, registry: Registry) -> None:
+    name = f"{registry.address}/mailer"
+    yard.daemon.docker("tag", yard.daemon.base("runtime"), f"{name}:1.4")
+    pushed = yard.daemon.docker("push", f"{name}:1.4")
+    digest = pushed.rpartition("digest: ")[2].split()[0]
+    yard.daemon.docker("image", "rm", f"{name}:1.4")
+    made = yard.one(yard.image("mailer", ref=f"{name}@{digest}"))
+    assert made.builder == "prebuilt"
+    assert yard.run(made, "echo", "it works") == "it works"
+    yard.daemon.docker("image", "rm", "--no-prune", f"{name}@{digest}")
+    gone = yard.failure(yard.image("mailer", ref=f"{name}@sha256:{'0' * 64}"))
+    assert gone.id == "image-unavailable"
+
+
+def helper(folder: Path, address: str) -> str:
+    """A credential helper, as `docker-credential-pass` is one; returns the settings that name it."""
+    program = folder / "docker-credential-test"
+    said = json.dumps({"ServerURL": address, "Username": "ada", "Secret": "secret"})
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{said}'\n")
+    program.chmod(0o755)
+    return json.dumps({"credHelpers": {address: "test"}})
+
+
+@pytest.mark.parametrize("kept_in", ["config.json", "a helper"])
+def test_credentials_are_dockers_own_and_nowhere_to_be_read(
+    yard: Yard, locked_registry: Registry, kept_in: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tmp_path / "docker"
+    config.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(config))
+    fill(yard, locked_registry)
+    spec = yard.image("orders", dockerfile(yard))
+    yard.one(spec)
+    assert any("no basic auth credentials" in each for each in yard.told), yard.told
+    auth = base64.b64encode(b"ada:secret").decode()
+    settings = json.dumps({"auths": {locked_registry.address: {"auth": auth}}})
+    if kept_in == "a helper":
+        settings = helper(tmp_path, locked_registry.address)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (config / "config.json").write_text(settings)
+    made = yard.one(spec)
+    assert locked_registry.tags("shop/orders", "ada:secret") == [made.key]
+    for file in (path for path in yard.root.rglob("*") if path.is_file()):
+        text = file.read_bytes()
+        assert b"secret" not in text, file
+        assert auth.encode() not in text, file
