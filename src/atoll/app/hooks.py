@@ -108,19 +108,23 @@ class AppHooks:
         """Build what changed, side by side, unless `stop` is set meanwhile."""
         import asyncio
 
+        from msgspec import structs
+
         from atoll.pipeline.build import build_all
         from atoll.pipeline.namespace import namespace
 
         specs = [workspace.services[name] for name in services]
         own = namespace(os.environ)
-        # Somebody who edits makes a result each second that nobody will ask for again.
-        kept = None if stop is not None else self._kept(places, workspace, own, say)
+        # Somebody who edits makes a result each second that nobody will ask for again: neither the cache nor a registry gets it.
+        site, kept = _site(places, workspace), None
+        if stop is None:
+            kept = self._kept(places, workspace, own, say)
+        else:
+            site = structs.replace(site, docker=structs.replace(site.docker, registry=""))
 
         async def building() -> Mapping[str, Artifact | BuildFailed]:
             work = asyncio.create_task(
-                build_all(
-                    specs, _site(places, workspace), workspace=workspace, namespace=own, on_progress=tell, kept=kept
-                )
+                build_all(specs, site, workspace=workspace, namespace=own, on_progress=tell, kept=kept)
             )
             while stop is not None and not work.done():
                 await asyncio.wait([work], timeout=_STOPPED_WITHIN_S)

@@ -258,6 +258,9 @@ class FakeHost:
         self._answer()
         self.erased.append(service)
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def data_base(self) -> str:
         """A folder that is nowhere: nobody writes into it."""
         return "/data"
