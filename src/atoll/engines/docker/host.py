@@ -322,12 +322,16 @@ class DockerHost:
                     await container.unpause()
                 else:
                     await container.kill(signal=number.name)
-        except (DockerRefused, DockerFailed) as exc:
-            if "is already paused" in exc.said or "is not paused" in exc.said:
-                return True
-            if isinstance(exc, DockerRefused) and exc.status in {404, 409}:
+        except (DockerRefused, DockerFailed):
+            # What it says of one that has just ended, or is stopped already, differs by version and by moment.
+            info = await self._inspect(seen.container)
+            if info is None or not is_running(info):
                 return False
-            raise
+            if info["State"]["Paused"] != (number is signals.SIGSTOP) or number not in {
+                signals.SIGSTOP,
+                signals.SIGCONT,
+            }:
+                raise
         return True
 
     async def forget(self, replica: str) -> None:
