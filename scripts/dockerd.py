@@ -100,6 +100,8 @@ class Dockerd:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                # It outlives whoever started it, and would hold their locks.
+                *((os.POSIX_SPAWN_CLOSE, number) for number in _descriptors() if number > 2),
             ],
         )  # fmt: skip
         deadline = time.monotonic() + UP_S
@@ -416,6 +418,10 @@ def _locked(path: Path) -> Iterator[None]:
                 raise RuntimeError(f"somebody else holds {path} for more than {OTHERS_S:g} s")
             time.sleep(0.1)
         yield
+
+
+def _descriptors() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
 
 
 def _mounted_below(*folders: Path) -> list[str]:
