@@ -22,8 +22,8 @@ docs: $(STAMP) ## the site of the documentation, in build/site; a warning is an 
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --fresh-env --write-all -b html -c docs/site . build/site
 	@echo "build/site/index.html"
 
-demo: $(STAMP) ## the promises, kept under load, in about two minutes
-	$(BIN)/python examples/demo.py
+demo: $(STAMP) ## the promises, kept under load, in about two minutes; ENGINE=docker: in containers
+	$(BIN)/python examples/demo.py $(if $(ENGINE),--engine $(ENGINE))
 
 bench: $(STAMP) ## benchmarks: ratios from one interleaved run
 	$(BIN)/python -m bench

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("deploy", "respawn", "faults", "startup", "newcomer", "idle", "endpoints", "proxy"),
-    *("signals", "verdicts", "rollouts", "delivery", "edits", "affected"),
+    *("signals", "verdicts", "rollouts", "delivery", "containers", "edits", "affected"),
 )
 
 

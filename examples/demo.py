@@ -1,4 +1,4 @@
-"""The promises, kept under load, in about two minutes: `make demo`.
+"""The promises, kept under load, in about two minutes: `make demo`, and `make demo ENGINE=docker`.
 
 Copies the shop to a temporary folder, starts it with Atoll, runs services' own tests, and sends it a steady load through the gateway while orders
 is deployed and rolled back, a good and a bad release of web are tried on a part of the customers, a replica is killed,
@@ -6,7 +6,8 @@ then Atoll's own daemon, then Envoy. A control shows that the load does see a sw
 with a table; exits 1 when a promise was broken.
 
 Everything it starts ends with it, on Ctrl-C too. Needs node and npm for one of the services. Three others are in Go, Java
-and Rust: a machine without one of these goes without that service, and the demo says so.
+and Rust: a machine without one of these goes without that service, and the demo says so. In containers (`--engine docker`) it
+needs Docker instead; what differs is in engines.py.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from engines import Containers, Processes, Unfit
 from load import Load, Phase, Request, run, shop
 
 SHOP = Path(__file__).resolve().parent / "shop"
@@ -50,6 +52,8 @@ CONTROL_RATE = 100.0  # enough to see a switch of a tenth of a second; it goes t
 BAD_SHARE = 0.05  # of its answers that a bad release fails
 BAD_PCT = 1.0  # of all requests in its rollout may fail until it is gone
 GATEWAY_AWAY_S = 5.0  # Envoy's own start, with the configuration given to it anew, on a busy machine
+
+ENGINES: dict[str, type[Processes]] = {"process": Processes, "docker": Containers}
 
 say = Console(stderr=True, highlight=False).print
 
@@ -155,7 +159,7 @@ def free_ports(count: int = 400) -> int:
     raise Broken(f"found no {count} free ports in a row")
 
 
-def copy_shop(folder: Path) -> int:
+def copy_shop(folder: Path, settings: str) -> int:
     """A shop to play with; the gateway's port."""
     shutil.copytree(
         SHOP, folder / "shop", ignore=shutil.ignore_patterns("node_modules", "__pycache__", "target", ".atoll")
@@ -166,40 +170,9 @@ def copy_shop(folder: Path) -> int:
         )  # its acts are about the switch itself; web's are about earning it
     first = free_ports()
     (folder / "shop" / "atoll.toml").write_text(
-        f'name = "shop"\nservices = ["*"]\ngateway = "127.0.0.1:{first}"\nports = [{first + 1}, {first + 399}]\n'
+        f'name = "shop"\nservices = ["*"]\ngateway = "127.0.0.1:{first}"\nports = [{first + 1}, {first + 399}]\n{settings}'
     )
     return first
-
-
-def processes_of(folder: Path) -> dict[int, str]:
-    """Every living process that was started from `folder`, as pid -> command line."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            environment = (entry / "environ").read_bytes()
-            cwd = (entry / "cwd").readlink()
-            if command and (f"={folder}/".encode() in environment or f"{folder}/" in f"{cwd}/ {command}"):
-                found[int(entry.name)] = command
-    return found
-
-
-def end_what_is_left(folder: Path) -> list[str]:
-    """Kill what `atoll down` left behind; what that was. It should be nothing."""
-    deadline = time.monotonic() + 10
-    while (left := processes_of(folder)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    named = [f"{pid} {command[:120]}" for pid, command in left.items()]
-    for _ in range(50):  # a supervisor may have started another one meanwhile
-        if not (left := processes_of(folder)):
-            break
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
-    return named
 
 
 async def until(what: str, holds: Callable[[], Awaitable[object]], within_s: float = RECOVER_S) -> float:
@@ -230,8 +203,8 @@ async def page_shows(url: str, text: str) -> bool:
 class Play:
     """The acts, in order; each marks its phase of the load and adds its row."""
 
-    def __init__(self, atoll: Atoll, url: str, rate: float) -> None:
-        self.atoll, self.url, self.rate = atoll, url, rate
+    def __init__(self, atoll: Atoll, url: str, rate: float, engine: Processes) -> None:
+        self.atoll, self.url, self.rate, self.engine = atoll, url, rate, engine
         self.outcomes: list[Outcome] = []
         self.load: Load
 
@@ -243,7 +216,7 @@ class Play:
             say(f"  [yellow]without {name}:[/] {(why.splitlines() or ['?'])[0]}", soft_wrap=True)
         await until("the shop's page", lambda: page_shows(self.url, "Reading lamp"))
         say(f"  the shop is open at {self.url}, {time.monotonic() - began:.1f} s after `atoll up`")
-        await self.pipeline([name for name in TESTED if name not in lacking])
+        await self.pipeline([name for name in TESTED if name not in lacking and name not in self.engine.untested()])
         await self.settle_rate()
         self.load = Load(self.url, self.rate, shop(), deadline_s=DEADLINE_S)
         self.load.start("start")
@@ -409,9 +382,10 @@ class Play:
 
     async def kill_replica(self) -> None:
         row = await self.act("kill -9 a replica of catalog", "no request fails, replaced")
-        before = {replica["pid"] for replica in (await self.atoll.service("catalog"))["replicas"] if replica["ready"]}
+        service = await self.atoll.service("catalog")
+        before = {replica["pid"]: replica for replica in service["replicas"] if replica["ready"]}
         victim = min(before)
-        os.kill(victim, signal.SIGKILL)
+        await asyncio.to_thread(self.engine.kill, before[victim])
 
         async def replaced() -> bool:
             service = await self.atoll.service("catalog")
@@ -522,9 +496,9 @@ def report(rows: list[tuple[Outcome, Phase]]) -> bool:
     return kept
 
 
-async def play(folder: Path, atoll: Atoll, port: int, rate: float) -> bool:
+async def play(folder: Path, atoll: Atoll, port: int, rate: float, engine: Processes) -> bool:
     """Every act and the control; whether all promises were kept."""
-    acts = Play(atoll, f"http://127.0.0.1:{port}", rate)
+    acts = Play(atoll, f"http://127.0.0.1:{port}", rate, engine)
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -537,19 +511,23 @@ async def play(folder: Path, atoll: Atoll, port: int, rate: float) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Atoll's promises, kept under load; exits 1 when one is broken.")
     parser.add_argument("--rate", type=float, default=200, help="requests per second, less on a slow machine")
+    parser.add_argument("--engine", choices=list(ENGINES), default="process", help="what runs the replicas")
     asked = parser.parse_args()
-    if missing := [tool for tool in ("node", "npm") if not shutil.which(tool)]:
-        say(f"[red]the demo needs {' and '.join(missing)}[/]: one of its services is written for Node.js 18 or newer")
+    engine = ENGINES[asked.engine]()
+    try:
+        engine.prepare()
+    except Unfit as problem:
+        say(f"[red]{problem}[/]")
         return 2
     began = time.monotonic()
     kept = False
     with tempfile.TemporaryDirectory(prefix="atoll-demo-") as name:
         folder = Path(name).resolve()
         folder.chmod(0o755)  # services may run as a user of their own
-        port = copy_shop(folder)
+        port = copy_shop(folder, engine.settings)
         atoll = Atoll(folder)
         try:
-            kept = asyncio.run(play(folder, atoll, port, asked.rate))
+            kept = asyncio.run(play(folder, atoll, port, asked.rate, engine))
         except Broken as problem:
             say(f"[red]the demo cannot go on:[/] {problem}")
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -557,8 +535,9 @@ def main() -> int:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # ending in order takes seconds; then it is over
+            engine.remember(folder)
             atoll.down()
-            left = end_what_is_left(folder)
+            left = engine.end_what_is_left(folder)
     for process in left:
         say(f"[red]left running by `atoll down`, killed:[/] {process}")
     print(f"{time.monotonic() - began:.0f} s; nothing is left running" if not left else "something was left running")

@@ -11,7 +11,9 @@ Data lies in the user's cache (base images take minutes), all else in a short fo
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import ctypes
 import fcntl
 import http.client
 import json
@@ -29,6 +31,7 @@ from pathlib import Path
 import bases
 
 NEEDED = ("dockerd", "docker", "containerd", "runc", "iptables", "ip", "debootstrap")
+CLONE_NEWNET = 0x40000000
 UP_S = 60.0
 DOWN_S = 40.0
 OTHERS_S = 1800.0  # somebody else may be making every base image
@@ -97,6 +100,8 @@ class Dockerd:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                # It outlives whoever started it, and would hold their locks.
+                *((os.POSIX_SPAWN_CLOSE, number) for number in _descriptors() if number > 2),
             ],
         )  # fmt: skip
         deadline = time.monotonic() + UP_S
@@ -356,6 +361,26 @@ def _dissolve(daemon: Dockerd) -> None:
 
 
 @contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """This thread, and all that it starts, in a network of its own that nothing connects to any other.
+
+    The Dockers on one machine rewrite each other's rules in the kernel, and so would a test of a firewall.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        if libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "no network of its own")
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            yield
+        finally:
+            libc.setns(outside, CLONE_NEWNET)
+    finally:
+        os.close(outside)
+
+
+@contextlib.contextmanager
 def subnets() -> Iterator[str]:
     """A range of addresses that no other environment of a test has, for networks of 16 services."""
     RUN.mkdir(mode=0o700, exist_ok=True)
@@ -395,6 +420,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _descriptors() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+
+
 def _mounted_below(*folders: Path) -> list[str]:
     places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [place for place in places if any(Path(place).is_relative_to(folder) for folder in folders)]
@@ -418,12 +447,17 @@ def _read(path: str) -> bytes:
 
 
 def main() -> int:
-    if len(sys.argv) < 2:
-        print(f"usage: {sys.argv[0]} COMMAND …", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bases", metavar="VARIABLE", help="make every base image, and name them in it, as JSON")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    asked = parser.parse_args()
     try:
         with shared() as daemon:
-            child = subprocess.Popen(sys.argv[1:], env=os.environ | {"DOCKER_HOST": daemon.host})
+            told = {"DOCKER_HOST": daemon.host}
+            if asked.bases:
+                print("making base images, the first time some minutes …", file=sys.stderr, flush=True)
+                told[asked.bases] = json.dumps({name: daemon.base(name) for name in bases.BASES})
+            child = subprocess.Popen(asked.command, env=os.environ | told, start_new_session=True)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda number, _frame: child.send_signal(number))
             return child.wait()

@@ -115,6 +115,10 @@ class Host(Protocol):
         """Drop all that is kept of an ended replica but its logs. Unknown ids are fine. Kills one still running."""
         ...
 
+    async def erase(self, service: str) -> None:
+        """Remove what a service keeps: its data folder, its volumes. Nothing of it runs. None is fine."""
+        ...
+
     async def list(self) -> Sequence[Hosted]:
         """Every replica that this host has, ended but not forgotten ones included (adoption after a crash)."""
         ...
@@ -153,6 +157,10 @@ class Host(Protocol):
 
     async def usage(self) -> Mapping[str, tuple[int, float]]:
         """Replica -> (resident bytes of its process tree, CPU seconds so far)."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of whatever keeps the replicas; they go on."""
         ...
 
 

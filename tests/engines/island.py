@@ -1,12 +1,8 @@
 """A machine's network for one test: real dockerd, real Envoy, real containers, and nobody else's addresses or firewall."""
 
 import asyncio
-import contextlib
-import ctypes
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.proxy.lab import Lab
@@ -15,28 +11,7 @@ from atoll.engines.docker.networks import Networks
 from atoll.model.state import Address
 from dockerd import Dockerd
 
-_CLONE_NEWNET = 0x40000000
 PROGRAM = Path(__file__).parent / "island_service.py"
-
-
-@contextlib.contextmanager
-def apart() -> Iterator[None]:
-    """This thread, and all that it starts, in a network of its own that nothing connects to any other.
-
-    The Dockers on one machine rewrite each other's rules in the kernel, and so would a test of a firewall.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        if libc.unshare(_CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "no network of its own")
-        try:
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-            yield
-        finally:
-            libc.setns(outside, _CLONE_NEWNET)
-    finally:
-        os.close(outside)
 
 
 class Container:

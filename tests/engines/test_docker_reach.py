@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.engines.island import FETCH, Container, Island, apart
+from tests.engines.island import FETCH, Container, Island
 from tests.proxy.lab import Lab, edge, eventually, service, upstream
 
 from atoll.engines.docker.client import Client
@@ -16,7 +16,7 @@ from atoll.engines.docker.networks import Networks
 from atoll.model.launch import Reach
 from atoll.model.state import Address
 from atoll.model.traffic import Ack, Edge
-from dockerd import Dockerd, own
+from dockerd import Dockerd, apart, own
 
 pytestmark = pytest.mark.e2e
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, proc, try_network
-from atoll.model.errors import AtollError, Problem, UserError
+from atoll.model.errors import Problem, UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
 from atoll.model.wire import DoctorView, ToolchainView, ToolchainWish
 from atoll.workspace.places import Places
@@ -35,9 +35,13 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
     from atoll.pipeline.survey import survey
 
     languages = [_toolchain(view) for view in survey(Shelf(places.toolchains) if places else None, workspace)]
-    machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
-    containers = _calls(places, workspace) if places and workspace and workspace.environment.engine == "docker" else ()
-    return [*machine, *languages, *containers, *(_of_environment(places) if places else ())]
+    if workspace is not None and workspace.environment.engine == "docker":
+        from atoll.app.containers import checks
+
+        machine = [_envoy(places, workspace), *checks(workspace.environment, places)]
+    else:
+        machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
+    return [*machine, *languages, *(_of_environment(places) if places else ())]
 
 
 def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
@@ -71,34 +75,6 @@ def _networks(workspace: WorkspaceSpec | None) -> DoctorView:
         told = without_network(wanting[0], why)
         return DoctorView(check="networks", ok=False, text=f"{wanting[0].name}: {told.what}", fix=told.fix)
     return DoctorView(check="networks", ok=None, text=f"no service can have a fixed port: {why}", fix=INSTALL)
-
-
-def _calls(places: Places, workspace: WorkspaceSpec) -> Iterator[DoctorView]:
-    """Whether containers reach what they may, and nothing else, by trying it."""
-    import asyncio
-
-    from atoll.engines.docker.client import Client
-    from atoll.engines.docker.host import default_socket
-    from atoll.engines.docker.trial import trial
-
-    async def tried() -> Sequence[Unable]:
-        spec = workspace.environment
-        client = Client(spec.docker.socket or default_socket())
-        try:
-            return await trial(client, places.run.name, spec.docker.networks, spec.ports)
-        finally:
-            await client.close()
-
-    try:
-        found = asyncio.run(tried())
-    except AtollError as exc:
-        yield DoctorView(check="calls", ok=None, text=f"could not be tried: {exc.what}", fix=exc.fix)
-        return
-    for unable in found:
-        yield DoctorView(check="calls", ok=False, text=unable.what, fix=unable.fix)
-    if not found:
-        text = "containers reach the services that they call, and no others (tried)"
-        yield DoctorView(check="calls", ok=True, text=text)
 
 
 class Trouble(NamedTuple):

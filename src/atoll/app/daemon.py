@@ -85,6 +85,7 @@ async def _run(config: Config) -> None:
     epoch = await store.lead()
     tls = config.environment.gateway.tls
     proxy = EnvoyProxy(run, state, _door(tls) if tls else None, config.environment.gateway.port)
+    host = _host(config)
     await proxy.start()
     try:
         records = Records(store, await store.load())
@@ -92,7 +93,7 @@ async def _run(config: Config) -> None:
         known = len(list(records.services()))
         what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
         _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
-        clock, host = SystemClock(), _host(config)
+        clock = SystemClock()
         environment = Environment(
             identity=_identity(config),
             host=host,
@@ -118,6 +119,7 @@ async def _run(config: Config) -> None:
         _log.info("told to end; replicas and traffic go on")
     finally:
         await proxy.close()
+        await host.close()
         await store.close()
 
 

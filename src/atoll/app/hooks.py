@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from atoll.app.config import Config
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
-    from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.keys import Premises
@@ -109,19 +109,23 @@ class AppHooks:
         """Build what changed, side by side, unless `stop` is set meanwhile."""
         import asyncio
 
+        from msgspec import structs
+
         from atoll.pipeline.build import build_all
         from atoll.pipeline.namespace import namespace
 
         specs = [workspace.services[name] for name in services]
         own = namespace(os.environ)
-        # Somebody who edits makes a result each second that nobody will ask for again.
-        kept = None if stop is not None else self._kept(places, workspace, own, say)
+        # Somebody who edits makes a result each second that nobody will ask for again: neither the cache nor a registry gets it.
+        site, kept = _site(places, workspace), None
+        if stop is None:
+            kept = self._kept(places, workspace, own, say)
+        else:
+            site = structs.replace(site, docker=structs.replace(site.docker, registry=""))
 
         async def building() -> Mapping[str, Artifact | BuildFailed]:
             work = asyncio.create_task(
-                build_all(
-                    specs, _site(places, workspace), workspace=workspace, namespace=own, on_progress=tell, kept=kept
-                )
+                build_all(specs, site, workspace=workspace, namespace=own, on_progress=tell, kept=kept)
             )
             while stop is not None and not work.done():
                 await asyncio.wait([work], timeout=_STOPPED_WITHIN_S)
@@ -133,6 +137,17 @@ class AppHooks:
             return await work
 
         return asyncio.run(building())
+
+    def stores(
+        self,
+        places: EnvironmentPlaces,  # noqa: ARG002  a store comes from the machine, not from the workspace's folder
+        workspace: WorkspaceSpec,
+        stores: Collection[str],
+    ) -> Mapping[str, Draft | AtollError]:
+        """What would be run for them."""
+        from atoll.app.stores import drafts
+
+        return drafts(workspace, stores)
 
     def ci_plan(self, places: EnvironmentPlaces, asked: Asked, say: Say) -> CiPlan:
         """What `ci` would do."""
@@ -204,17 +219,20 @@ class AppHooks:
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
+        from atoll.app.containers import require, settled
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
-        at = places.at
+        at, environment = places.at, settled(workspace.environment)
+        if environment.engine == "docker" and not places.keeper_alive():
+            require(environment)
         at.create()
         config = Config(
             workspace=workspace.name,
             root=workspace.root,
             state=str(at.state),
             run=str(at.run),
-            environment=workspace.environment,
+            environment=environment,
         )
         with _alone(places, say), _readable():
             # Asked first, so that a missing Envoy changes nothing.
@@ -247,6 +265,8 @@ class AppHooks:
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
+        from atoll.app.config import read
+        from atoll.app.containers import clear
         from atoll.keeper.client import KeeperClient, start_keeper
 
         at = places.at
@@ -262,6 +282,8 @@ class AppHooks:
             if left["fixtures"] or left["replicas"]:
                 say("stopping proxy, daemon and keeper")
             keeper.shutdown(timeout_s=30.0)
+            if (config := read(at.state)) is not None and config.environment.engine == "docker":
+                clear(config, say)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         """What services ask for and will not get: of this machine, or of the files that they are built of."""
@@ -270,7 +292,16 @@ class AppHooks:
             from atoll.pipeline.neighbours import without_members
 
             found += without_members(workspace)
-        if any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
+        if workspace.servers:
+            from atoll.app.stores import unable as stores_unable
+
+            found += stores_unable(workspace)
+        if workspace.environment.engine == "docker":
+            from atoll.app.containers import troubles
+            from atoll.decide.validate import WORKSPACE_FILE
+
+            found += troubles(workspace.environment, WORKSPACE_FILE)
+        elif any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
             from atoll.app.checks import unable
 
             found += unable(workspace)
@@ -340,10 +371,11 @@ class AppHooks:
 
 
 def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
+    from atoll.app.containers import settled
     from atoll.pipeline.work import Site
 
     at = places.at
-    docker = workspace.environment.docker
+    docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
 
 
@@ -467,16 +499,18 @@ def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
 
     line = _line(places)
     try:
-        services = json.loads(line.request("GET", "/v1/status").body)["services"]
-        for service in services:
-            if service["state"] != "down":
-                say(f"stopping {service['name']}")
-                line.request("POST", f"/v1/services/{service['name']}/stop", b"{}", key=os.urandom(8).hex())
-        deadline = time.monotonic() + _DRAINED_WITHIN_S
-        while time.monotonic() < deadline:
+        for stores in (False, True):  # whoever still answers requests may need them
             services = json.loads(line.request("GET", "/v1/status").body)["services"]
-            if not any(service["replicas"] or service["running_jobs"] for service in services):
-                return
-            time.sleep(0.05)
+            mine = {service["name"] for service in services if bool(service["store"]) == stores}
+            for service in services:
+                if service["name"] in mine and service["state"] != "down":
+                    say(f"stopping {service['name']}")
+                    line.request("POST", f"/v1/services/{service['name']}/stop", b"{}", key=os.urandom(8).hex())
+            deadline = time.monotonic() + _DRAINED_WITHIN_S
+            while time.monotonic() < deadline:
+                services = json.loads(line.request("GET", "/v1/status").body)["services"]
+                if not any(one["replicas"] or one["running_jobs"] for one in services if one["name"] in mine):
+                    break
+                time.sleep(0.05)
     except (OSError, Silent, ValueError, KeyError) as exc:
         say(f"the daemon does not answer: {exc}; ending the replicas without it")

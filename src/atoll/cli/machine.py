@@ -34,7 +34,8 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
     yield _tool("uv", "builds Python services", "pip install uv")
     yield _disk(Path(workspace.root) if workspace else Path.cwd())
     yield _memory()
-    yield _root()
+    if workspace is None or workspace.environment.engine == "process":
+        yield _root()
     if workspace is not None:
         yield _leases(workspace)
         if not running:
@@ -132,7 +133,7 @@ def _stores(workspace: WorkspaceSpec) -> Iterator[DoctorView]:
     wanted: dict[tuple[str, int], str] = {}
     for spec in workspace.services.values():
         for store in spec.stores:
-            if isinstance(store.url, Plain):
+            if store.server is None and isinstance(store.url, Plain):
                 for host, port in parse(partly(store.url.value, {"service": spec.name}), store.type).hosts:
                     if port.isdigit() and "{" not in host:
                         wanted.setdefault((host.strip("[]"), int(port)), store.name)

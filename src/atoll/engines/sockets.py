@@ -144,9 +144,7 @@ def listener_of(port: int, main: int, address: str) -> Listener:
     own = _as_proc_prints(socket.inet_aton(address), 4)
     if found & {V4_ANY, V6_ANY, own, f"{V6_MAPPED}{own}"}:
         return Listener(state="own")
-    text = (
-        f"it listens on its own loopback only, where the proxy cannot reach it: let it listen on {address} or 0.0.0.0"
-    )
+    text = "it listens on its container's own 127.0.0.1, where nobody reaches it; let it bind {host}: 0.0.0.0 there"
     return Listener(state="none", text=text if found else "")
 
 

@@ -164,7 +164,8 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     release: str  # "r7"
     phase: ReplicaPhase
     ready: bool
-    pid: int | None = None
+    pid: int | None = None  # the machine's number for it
+    host: str = "127.0.0.1"  # where its ports are: the loopback of all, or an address of its own
     ports: Mapping[str, int] = {}
     memory_bytes: int | None = None
     restarts: int = 0  # crashes in a row of its slot
@@ -188,6 +189,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: ServiceState
+    store: str = ""  # its type ("postgres"), when it is a store that Atoll runs
     release: str = ""  # "r7": the one with the traffic; "" when it never ran
     candidate: str = ""  # "r8" while a rollout is not live
     generation: int = 0  # of the intent: what `expect` compares

@@ -64,7 +64,8 @@ class ImageMaking(Making):
         if _text(mark) in {self.shared(artifact.key, namespace) for namespace in self.shop.believed}:
             return made
         name = self.shared(artifact.key, self.shop.namespace)
-        self.tell("building", label=f"push to {docker.registry}")
+        last = len(made.manifest.steps) if made.manifest else 0
+        self.tell("building", step=last, steps=last, label=f"push to {docker.registry}")
         if why := await self.thread(lambda: docker.push(image, name, self.stop)):
             self.shop.tell(f"{self.work.name} was not pushed, so that other machines will build it: {why}")
         else:

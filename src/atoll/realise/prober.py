@@ -120,6 +120,7 @@ class Prober:
                 return Answer(ok=False, text=text, id="port-stranger")
             if listener.state == "none":
                 text = f"nothing listens on {self._row.host}:{port} ('{name}') yet"
+                text += f": {listener.text}" if listener.text else ""
                 return Answer(ok=False, text=text, id="port-not-used")
             self.everywhere = listener.everywhere
         self._owned_until_s = now_s + _OWN_AGAIN_S

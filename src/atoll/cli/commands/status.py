@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from atoll.model.wire import CertificateView, ServiceView, StatusView
+    from atoll.model.wire import CertificateView, ReplicaView, ServiceView, StatusView
 
 _SPARE = ("since", "route", "p95", "errors", "req/s", "release", "ready")  # what a narrow terminal goes without
 _STYLE = {"up": "green", "deploying": "cyan", "degraded": "yellow", "failing": "bold red", "down": "dim"}
@@ -109,7 +109,7 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
         yield Text("no service was deployed yet: `atoll up`")
         return
     columns = ("service", "release", "state", ">ready", ">req/s", ">errors", ">p95", ">since", "route")
-    yield table(columns, (_row(service, status.gateway) for service in status.services), spare=_SPARE)
+    yield table(columns, (_row(service, status.gateway) for service in _stores_last(status)), spare=_SPARE)
     for service in status.services:
         if service.reason:
             yield Text(
@@ -130,6 +130,10 @@ def _certificate(one: CertificateView, wall: float) -> str:
         return f"{name} has no certificate yet"
     day = time.strftime("%Y-%m-%d", time.gmtime(one.ends_wall))
     return f"{name} {'ended' if one.ends_wall < wall else 'until'} {day}"
+
+
+def _stores_last(status: StatusView) -> list[ServiceView]:
+    return sorted(status.services, key=lambda service: bool(service.store))
 
 
 def _row(service: ServiceView, gateway: str) -> tuple[str, ...]:
@@ -154,6 +158,8 @@ def _jobs_only(service: ServiceView) -> bool:
 
 def _route(service: ServiceView, gateway: str) -> str:
     """Its addresses; of a service that has none and only jobs, those."""
+    if service.store:
+        return f"store: {service.store}"
     if _jobs_only(service):
         return f"jobs: {', '.join(service.jobs)}"
     return " ".join(url.removeprefix(gateway).removeprefix("https://").removeprefix("http://") for url in service.urls)
@@ -167,9 +173,15 @@ def _replicas(service: ServiceView) -> Iterator[tuple[str, ...]]:
             replica.phase,
             "yes" if replica.ready else "no",
             str(replica.pid or "-"),
-            " ".join(f"{name}:{number}" for name, number in replica.ports.items()),
+            _listens(replica),
             size(replica.memory_bytes),
             str(replica.restarts or ""),
             duration(replica.since_s),
             escape(replica.reason),
         )
+
+
+def _listens(replica: ReplicaView) -> str:
+    """Its ports, after its address where that is its own: `10.201.3.2 http:8080`."""
+    ports = " ".join(f"{name}:{number}" for name, number in replica.ports.items())
+    return ports if not ports or replica.host == "127.0.0.1" else f"{replica.host} {ports}"

@@ -83,6 +83,10 @@ CHAPTER = Chapter(
                     'another variable with `ports.http = { env = "LISTEN_PORT" }`, or pass it as an argument: '
                     '`run = "./orders --listen 127.0.0.1:{port}"`.'
                 ),
+                (
+                    "In a container it listens on 127.0.0.1, which there is its own and reached by nobody. `{host}` is where "
+                    'to listen on either engine: `env = { HOST = "{host}" }`, or as an argument in `run`.'
+                ),
                 'It needs longer to start: `health = { ready = "/healthz", start_budget = "2m" }`.',
                 'It has no port at all, being a worker: `port = "none"`.',
             ),

@@ -1,0 +1,34 @@
+"""Which dockerd a command means."""
+
+import pytest
+
+from atoll.app.containers import settled, socket_of
+from atoll.model.errors import UserError
+from atoll.model.spec import DockerSpec, EnvironmentSpec
+
+
+@pytest.mark.parametrize(
+    ("spec", "variable", "meant"),
+    [
+        ("", "", "/var/run/docker.sock"),
+        ("", "unix:///run/other.sock", "/run/other.sock"),
+        ("/run/own.sock", "unix:///run/other.sock", "/run/own.sock"),
+        ("/run/own.sock", "tcp://10.0.0.1:2375", "/run/own.sock"),
+    ],
+)
+def test_the_environments_socket_comes_before_dockers_variable_before_the_usual_one(
+    spec: str, variable: str, meant: str
+) -> None:
+    assert socket_of(DockerSpec(socket=spec), {"DOCKER_HOST": variable}) == meant
+
+
+@pytest.mark.parametrize("variable", ["tcp://10.0.0.1:2375", "ssh://somewhere"])
+def test_a_dockerd_elsewhere_is_refused_with_the_reason(variable: str) -> None:
+    with pytest.raises(UserError, match="must run on this machine") as refused:
+        socket_of(DockerSpec(), {"DOCKER_HOST": variable})
+    assert variable in refused.value.why
+
+
+def test_an_environment_of_processes_asks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
+    assert settled(EnvironmentSpec()) == EnvironmentSpec()
