@@ -48,6 +48,19 @@ WEAK = rsa.generate_private_key(65537, 1024)
         (ONE.chain, pem(WEAK), "k", "is an RSA key of 1024 bits"),
         (ONE.chain, pem(ed25519.Ed25519PrivateKey.generate()), "k", "is neither an RSA key nor"),
     ],
+    ids=[
+        "other",
+        "last",
+        "order",
+        "empty",
+        "cut",
+        "key",
+        "chain",
+        "cut key",
+        "password",
+        "weak",
+        "kind",
+    ],  # values are random
 )
 def test_what_is_wrong_is_said_with_its_file_and_without_the_key(chain: str, key: str, file: str, why: str) -> None:
     with pytest.raises(Unusable) as caught:
