@@ -154,6 +154,10 @@ class Host(Protocol):
         """Replica -> (resident bytes of its process tree, CPU seconds so far)."""
         ...
 
+    async def close(self) -> None:
+        """Let go of whatever keeps the replicas; they go on."""
+        ...
+
 
 # --- the engine: revisions ----------------------------------------------------------------------------------------
 

@@ -1,42 +1,18 @@
 """The Docker host passes the suite that every host passes, against a real dockerd."""
 
-import shutil
-import tempfile
-import uuid
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
 from atoll.engines.docker import DockerHost
-from atoll.model.spec import Command, DockerSpec
+from atoll.model.spec import Command
 from atoll.model.state import Image
 from atoll.ports import Launch
 from atoll.testing.host_suite import LISTEN, Behaviour, HostSuite
-from dockerd import Dockerd
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="atoll-dock-"))
-    (path / "run").mkdir()
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-def image(dockerd: Dockerd) -> Image:
-    return Image(id=dockerd.base("runtime"))
-
-
-@pytest.fixture
-async def host(dockerd: Dockerd, folder: Path, subnets: str) -> AsyncIterator[DockerHost]:
-    spec = DockerSpec(socket=str(dockerd.socket), networks=subnets)
-    host = DockerHost(uuid.uuid4().hex[:8], folder / "state", folder / "run", spec)
-    yield host
-    await host.remove()
-    await host.close()
+def host(dockerd, make_host) -> DockerHost:
+    return make_host(dockerd)
 
 
 class TestDockerHost(HostSuite):

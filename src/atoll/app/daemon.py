@@ -81,7 +81,7 @@ async def _run(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     store = SqliteStore(state)
     epoch = await store.lead()
-    proxy = EnvoyProxy(run, state)
+    proxy, host = EnvoyProxy(run, state), _host(config)
     await proxy.start()
     try:
         records = Records(store, await store.load())
@@ -89,7 +89,7 @@ async def _run(config: Config) -> None:
         known = len(list(records.services()))
         what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
         _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
-        clock, host = SystemClock(), _host(config)
+        clock = SystemClock()
         environment = Environment(
             identity=_identity(config),
             host=host,
@@ -114,6 +114,7 @@ async def _run(config: Config) -> None:
         _log.info("told to end; replicas and traffic go on")
     finally:
         await proxy.close()
+        await host.close()
         await store.close()
 
 

@@ -252,6 +252,9 @@ class FakeHost:
         """Nothing but a note in `given_back`."""
         self.given_back.append(service)
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def data_base(self) -> str:
         """A folder that is nowhere: nobody writes into it."""
         return "/data"

@@ -13,22 +13,27 @@ from typing import Any
 import aiodocker
 import aiohttp
 
-from atoll.model.errors import AtollError, Permanent, Retryable
+from atoll.model.errors import AtollError, Retryable
 
 CALL_S = 30.0
 CONNECT_S = 5.0
 _AGAIN_S = 1.0
+_REFUSED_AGAIN_S = 3.0
 _UNREACHABLE = 900  # aiodocker's own status, which HTTP does not have
 _LINE_BYTES = 1024 * 1024
 
 Stream = tuple[bytes, bytes]  # b"o" or b"e", and what was written at once
 
 
-class DockerRefused(Permanent):
-    """dockerd understood and said no. `status` is HTTP's, `said` dockerd's own words."""
+class DockerRefused(Retryable):
+    """dockerd understood and said no. `status` is HTTP's, `said` dockerd's own words.
+
+    To be tried again all the same, where nobody knows better: a person may remove what is in the way, and a daemon that
+    gave up on its containers would serve nobody.
+    """
 
     def __init__(self, what: str, status: int, said: str) -> None:
-        super().__init__(f"Docker did not {what}", said, id="docker-refused")
+        super().__init__(f"Docker did not {what}: {said}", _REFUSED_AGAIN_S, id="docker-refused")
         self.status, self.said = status, said
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 
 import aiohttp
+import msgspec
 
 from atoll.engines.docker.client import CALL_S, Client, DockerFailed, DockerRefused, frames
 from atoll.engines.docker.container import Config, complaint, ended_with, hosted, may_be_unexecuted, told
@@ -64,16 +65,15 @@ async def inside(client: Client, container: str, command: Command, folder: str, 
                     break  # what it left behind may hold its output open
                 if time.monotonic() >= deadline_s:
                     await _kill(client, container, int(info["Pid"]))
-                    return now(error=f"ran longer than {timeout_s:g} s and was killed"), output.text
+                    return _overran(timeout_s), output.text
         finally:
             if not reading.done():
                 reading.cancel()
             await asyncio.wait([reading])
     code, text = int(info["ExitCode"]), output.text
     if code in {126, 127} and text.startswith(_OF_RUNC):
-        return now(error=f"cannot execute {command.vector[0]}: {told(text.strip().removeprefix(_OF_RUNC))}"), ""
-    ended = ended_with(code)
-    return now(code=ended.code, signal=ended.signal), text
+        return now(Exit(error=f"cannot execute {command.vector[0]}: {told(text.strip().removeprefix(_OF_RUNC))}")), ""
+    return now(ended_with(code)), text
 
 
 async def alone(client: Client, config: Config, name: str, timeout_s: float) -> tuple[Exit, str]:
@@ -86,7 +86,7 @@ async def alone(client: Client, config: Config, name: str, timeout_s: float) -> 
             async with client.asked("run a command") as docker:
                 await container.start()
         except (DockerRefused, DockerFailed) as exc:
-            return now(error=told(exc.said)), ""
+            return now(Exit(error=told(exc.said))), ""
         over = await _is_over(client, container.id, timeout_s)
         async with client.asked("look at a command") as docker:
             info: Config = await docker.containers.container(container.id).show()
@@ -98,11 +98,11 @@ async def alone(client: Client, config: Config, name: str, timeout_s: float) -> 
             async with client.asked("remove a container") as docker:
                 await container.delete(force=True, v=True)
     if over:
-        return now(error=f"ran longer than {timeout_s:g} s and was killed"), output.text
+        return _overran(timeout_s), output.text
     last = output.text.rstrip().rpartition("\n")[2]
     error = complaint(last, str(config["Image"])) if may_be_unexecuted(info) else ""
     ended = hosted(info, boot_minus_wall_s(), error).exit
-    return ended or now(error="ended without a status"), "" if error else output.text
+    return ended or now(Exit(error="ended without a status")), "" if error else output.text
 
 
 async def _is_over(client: Client, container: str, timeout_s: float) -> bool:
@@ -149,5 +149,10 @@ def _as_it_sees(pid: int) -> str:
     return ""
 
 
-def now(*, code: int | None = None, signal: int | None = None, error: str = "") -> Exit:
-    return Exit(code=code, signal=signal, error=error, at_s=proc.boottime_s(), wall=time.time())
+def now(ended: Exit) -> Exit:
+    """The same end, at this moment."""
+    return msgspec.structs.replace(ended, at_s=proc.boottime_s(), wall=time.time())
+
+
+def _overran(timeout_s: float) -> Exit:
+    return now(Exit(error=f"ran longer than {timeout_s:g} s and was killed"))

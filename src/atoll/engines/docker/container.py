@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from atoll.engines.docker.names import PATH, RELEASE, REPLICA, SERVICE, Kind, Names
+from atoll.engines.docker.names import RELEASE, REPLICA, SERVICE, Kind, Names
 from atoll.model.launch import Launch
 from atoll.model.state import LOOPBACK, Exit
 from atoll.ports import Hosted
@@ -16,13 +16,24 @@ PIDS = 2048  # Podman's default: no server needs as many, and a fork bomb stays 
 LOG_BYTES, LOG_FILES = 8 * 1024 * 1024, 2  # as much as a process may leave in its files
 _PRIVILEGED_PORTS = 1024
 _SHARES_PER_WEIGHT = 1024 / 100  # both are what is normal
+# runc gives them the mode of the image's folder, so that it is the owner who makes sure that they can be written.
 _TMPFS = {
     "/tmp": "rw,exec,nosuid,nodev,mode=1777",  # noqa: S108  of the container; programs unpack libraries there and load them
-    "/run": "rw,noexec,nosuid,nodev,mode=1777",
+    "/run": "rw,noexec,nosuid,nodev,mode=755",
 }
 # docker-init passes signals on to its child alone; with this, to the child's group, as for processes.
 _WHOLE_GROUP = "TINI_KILL_PROCESS_GROUP=1"
 _NOT_EXECUTED = re.compile(r"^\[FATAL tini \(\d+\)\] exec (?P<program>.*) failed: (?P<why>.*)$")
+
+
+class Owner(NamedTuple):
+    """Whom a container runs as, by the kernel's numbers: the same inside and outside."""
+
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}"
 
 
 class Volume(NamedTuple):
@@ -37,8 +48,8 @@ def volumes(launch: Launch, names: Names) -> Sequence[Volume]:
     return [Volume(names.volume(launch.service, path), path) for path in launch.writable]
 
 
-def config(launch: Launch, names: Names, network: str, user: str, kind: Kind = "replica") -> Config:
-    """The container of a launch: `network` by its name, `user` as Docker takes it ("1000:1000", "app").
+def config(launch: Launch, names: Names, network: str, owner: Owner, kind: Kind = "replica") -> Config:
+    """The container of a launch, in `network` (name or id), as `owner`.
 
     Nobody but us restarts it or judges its health. Its environment has the secrets; nothing else has.
     """
@@ -51,7 +62,7 @@ def config(launch: Launch, names: Names, network: str, user: str, kind: Kind = "
         "AutoRemove": False,
         "RestartPolicy": {"Name": "no"},
         "ReadonlyRootfs": True,
-        "Tmpfs": dict(_TMPFS),
+        "Tmpfs": {path: f"{options},uid={owner.uid},gid={owner.gid}" for path, options in _TMPFS.items()},
         "CapDrop": ["ALL"],
         "CapAdd": ["NET_BIND_SERVICE"] if any(n < _PRIVILEGED_PORTS for n in launch.ports.values()) else [],
         "SecurityOpt": ["no-new-privileges:true"],
@@ -71,7 +82,7 @@ def config(launch: Launch, names: Names, network: str, user: str, kind: Kind = "
     made: Config = {
         "Image": image.id,
         "WorkingDir": launch.folder,
-        "User": user,
+        "User": str(owner),
         "Env": [*(f"{name}={value}" for name, value in env.items()), _WHOLE_GROUP],
         "Labels": labels,
         "Healthcheck": {"Test": ["NONE"]},
@@ -90,7 +101,7 @@ def _mounts(launch: Launch, names: Names) -> Sequence[Config]:
             "Type": "volume",
             "Source": volume.name,
             "Target": volume.path,
-            "VolumeOptions": {"Labels": names.labels("volume", launch.service, **{PATH: volume.path})},
+            "VolumeOptions": {"NoCopy": True},  # that would make it root's again while it is empty
         }
         for volume in volumes(launch, names)
     ]

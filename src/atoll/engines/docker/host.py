@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import secrets
 import signal as signals
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from atoll.engines.docker.container import (
     Config,
     complaint,
     config,
+    ended_with,
     hosted,
     is_running,
     may_be_unexecuted,
@@ -44,6 +46,7 @@ START_S = 60.0  # overlay mounts of a large image on a slow disk
 STOP_S = 30.0  # from SIGKILL to its end, which waits for a process in the kernel
 _AGAIN_S = 0.5  # before the stream of ends is opened again
 _EXEC_S, _LOOK_S = 2.0, 0.005  # docker-init becomes the program within milliseconds
+_ENDED = {"created", "exited", "dead", "removing"}
 _ENDING_S, _ENDING_LOOK_S = 2.0, 0.02  # an end that is told may not yet be seen
 
 
@@ -74,22 +77,19 @@ class DockerHost:
         self._files = f"{run_dir.absolute()}/files"
         self._busy: set[str] = set()  # ids that are being started, or run: not to be swept
         self._seen: dict[str, _Seen] = {}  # by dockerd's id
+        self._swept = False
 
     async def close(self) -> None:
         """Let go of dockerd; all containers go on."""
         await self._client.close()
 
-    async def clear(self) -> Sequence[str]:
-        """Remove every container, and the networks; volumes stay. Returns a sentence on each network that somebody else uses.
-
-        For an environment that has ended: what runs although nobody wants it is killed.
-        """
-        for one in await self.list():
-            await self.forget(one.id)
-        return await self._networks.remove()
-
-    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:  # noqa: ARG002  each has its own network, and volumes
-        """See `ports.Host`."""
+    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+        """See `ports.Host`. Each has a network of its own, and volumes; files are given to another user."""
+        if spec.files and os.geteuid() != 0:
+            what = "files are for the user of its containers alone, and only root can give them to another user"
+            return [
+                Unable(what=what, fix="run Atoll as root, or let the image have the files and take values from [env]")
+            ]
         return ()
 
     async def reach(self, service: str) -> Reach:
@@ -142,7 +142,7 @@ class DockerHost:
             if launch.files:
                 await asyncio.to_thread(files.write, _with_files(launch), owner.uid)
             async with self._client.asked(f"make {name}") as docker:
-                made = await docker.containers.create(config(launch, self._names, network, str(owner)), name=name)
+                made = await docker.containers.create(config(launch, self._names, network, owner), name=name)
         except OSError as exc:
             return _not_started(launch, f"its files cannot be written: {exc}")
         except DockerRefused as exc:
@@ -163,7 +163,8 @@ class DockerHost:
         deadline = asyncio.get_running_loop().time() + _EXEC_S
         while True:
             info = await self._inspect(container)
-            assert info is not None, container
+            if info is None:
+                raise Retryable("a container was removed while it was being started", 1.0, id="docker-refused")
             pid = info["State"]["Pid"]
             if not is_running(info) or asyncio.get_running_loop().time() > deadline or _has_program(pid):
                 return info
@@ -200,7 +201,7 @@ class DockerHost:
     async def _see(self, info: Config) -> _Seen:
         """Take what dockerd says of a container; the files of one that ended are gone then."""
         known = self._seen.get(info["Id"])
-        if known is not None and known.hosted.exit is not None:
+        if known is not None and known.hosted.exit is not None and not is_running(info):
             return known
         error = ""
         if may_be_unexecuted(info) and not never_began(info):
@@ -231,11 +232,14 @@ class DockerHost:
                     await self._remove(each["Id"])
                 continue
             known = self._seen.get(each["Id"])
-            ended = each["State"] in {"exited", "dead", "created"}
-            if known is None or (ended and known.hosted.exit is None):
+            ended = each["State"] in _ENDED
+            if known is None or ended != (known.hosted.exit is not None):
                 known = await self._look(each["Id"])
             if known is not None:
                 found.append(known.hosted)
+        if not self._swept:  # files of those that ended while no daemon was there
+            self._swept = True
+            await asyncio.to_thread(_sweep, self._files, {each.id for each in found if each.exit is None} | self._busy)
         ids = {each["Id"] for each in there}
         self._seen = {id: seen for id, seen in self._seen.items() if id in ids}
         return found
@@ -274,10 +278,12 @@ class DockerHost:
                             told.add(seen.container)
                             yield seen.hosted
                     async for event in documents(body):
-                        end = await self._end_of(event["Actor"]["ID"])
-                        if end is not None and end.container not in told:
-                            told.add(end.container)
-                            yield end.hosted
+                        if event["Actor"]["Attributes"].get(KIND) != "replica" or event["Actor"]["ID"] in told:
+                            continue
+                        end = await self._end_of(event["Actor"])
+                        if end is not None:
+                            told.add(event["Actor"]["ID"])
+                            yield end
             except Retryable as exc:
                 _log.warning("ends of containers are not told: %s", exc)
             await asyncio.sleep(_AGAIN_S)
@@ -286,17 +292,18 @@ class DockerHost:
         ids = {each.id for each in listed}
         return [seen for seen in self._seen.values() if seen.hosted.id in ids and seen.hosted.exit is not None]
 
-    async def _end_of(self, container: str) -> _Seen | None:
-        """A container whose end was told; None for one that is no replica, or was removed since."""
+    async def _end_of(self, actor: Config) -> Hosted | None:
+        """A container whose end was told; None when it is not to be seen yet: then the next list has it."""
         deadline = asyncio.get_running_loop().time() + _ENDING_S
         while asyncio.get_running_loop().time() < deadline:
-            info = await self._inspect(container)
-            if info is None or info["Config"]["Labels"].get(KIND) != "replica":
-                return None
+            info = await self._inspect(actor["ID"])
+            if info is None:  # somebody removed it by force; the event is all that is left
+                known, ended = self._seen.pop(actor["ID"], None), ended_with(int(actor["Attributes"]["exitCode"]))
+                return known and msgspec.structs.replace(known.hosted, pid=None, exit=commands.now(ended))
             if not is_running(info):
-                return await self._see(info)
+                return (await self._see(info)).hosted
             await asyncio.sleep(_ENDING_LOOK_S)
-        return None  # the next list has it
+        return None
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -357,11 +364,17 @@ class DockerHost:
                 raise
         self._seen.pop(container, None)
 
-    async def remove(self) -> Sequence[str]:
-        """Remove all of the environment but its volumes. Returns a sentence on each thing that stays."""
+    async def clear(self) -> Sequence[str]:
+        """Remove every container, and the networks; volumes stay. Returns a sentence on each network that somebody else uses.
+
+        For an environment that has ended: what runs although nobody wants it is killed.
+        """
+        for one in await self.list():
+            await self.forget(one.id)
         async with self._client.asked("list containers") as docker:
-            there = await docker.containers.list(all="1", filters=json.dumps(self._names.filter))
-        await asyncio.gather(*(self._remove(each["Id"]) for each in there))
+            left = await docker.containers.list(all="1", filters=json.dumps(self._names.filter))
+        for each in left:
+            await self._remove(each["Id"])
         return await self._networks.remove()
 
     # --- what it says and uses ------------------------------------------------------------------------------------
@@ -405,7 +418,7 @@ class DockerHost:
             owner = await self._owners.of(launch)
             network = await self._networks.attach(launch.service)
             await self._owners.give_volumes(launch, owner)
-            made = config(alone, self._names, network, str(owner), "run")
+            made = config(alone, self._names, network, owner, "run")
             return await commands.alone(self._client, made, self._names.container(alone.id), timeout_s)
         except DockerRefused as exc:
             return _not_started(launch, _why_not_made(launch, exc)).exit or Exit(), ""
@@ -423,6 +436,14 @@ def _with_files(launch: Launch) -> dict[str, object]:
     return {"files": dict(launch.files), "files_folder": launch.files_folder}
 
 
+def _sweep(folder: str, keep: set[str]) -> None:
+    """Remove the rendered files of all but `keep`."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in Path(folder).iterdir():
+            if path.name not in keep:
+                files.remove(str(path))
+
+
 def _has_program(init: int) -> bool:
     """Whether docker-init's child is the program by now: it has another name."""
     stat = proc.read_stat(init)
@@ -431,7 +452,7 @@ def _has_program(init: int) -> bool:
 
 
 def _not_started(launch: Launch, why: str) -> Hosted:
-    ended = commands.now(error=why)
+    ended = commands.now(Exit(error=why))
     return Hosted(id=launch.id, pid=None, service=launch.service, release=launch.release, exit=ended)
 
 

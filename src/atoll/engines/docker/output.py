@@ -223,8 +223,9 @@ class Output:
                     file.write(b"%.6f %s %s\n" % (wall(line.stamp), line.mark, line.text))
             fresh.replace(path)
         except (OSError, DockerRefused) as exc:
-            fresh.unlink(missing_ok=True)
             _log.warning("the output of %s is lost: %s", source.replica, exc)
+        finally:
+            fresh.unlink(missing_ok=True)
         await asyncio.to_thread(prune_logs, self._places, service, held)
 
 

@@ -6,29 +6,17 @@ made and never started, by reading and writing an archive: that asks for no prog
 
 import io
 import tarfile
-from typing import NamedTuple
 
 import aiodocker
 
 from atoll.engines.docker.client import Client
-from atoll.engines.docker.container import short, volumes
+from atoll.engines.docker.container import Owner, Volume, short, volumes
 from atoll.engines.docker.names import PATH, Names
 from atoll.engines.users import Users
 from atoll.model.errors import Permanent
 from atoll.model.launch import Launch
 
 _ROOT = {"", "root", "0"}
-_STAGE = "/atoll"
-
-
-class Owner(NamedTuple):
-    """Whom a container runs as, as the kernel knows it; without user namespaces the same inside and outside."""
-
-    uid: int
-    gid: int
-
-    def __str__(self) -> str:
-        return f"{self.uid}:{self.gid}"
 
 
 class Owners:
@@ -55,7 +43,7 @@ class Owners:
         return self._named[key]
 
     async def give_volumes(self, launch: Launch, owner: Owner) -> None:
-        """Have each of its volumes, owned by `owner`. What is in them stays as it is."""
+        """Have each of its volumes, owned by `owner`. A new one begins with what the image has there; what is in it stays."""
         new = [volume for volume in volumes(launch, self._names) if (volume.name, owner) not in self._given]
         if not new:
             return
@@ -63,11 +51,10 @@ class Owners:
             for volume in new:
                 labels = self._names.labels("volume", launch.service, **{PATH: volume.path})
                 await docker.volumes.create({"Name": volume.name, "Labels": labels})  # type: ignore[no-untyped-call]
-            mounts = [{"Type": "volume", "Source": each.name, "Target": f"{_STAGE}/{each.name}"} for each in new]
+            mounts = [{"Type": "volume", "Source": each.name, "Target": each.path} for each in new]
             probe = await self._probe(docker, launch, mounts)
             try:
-                archive = _folders([volume.name for volume in new], owner)
-                await probe.put_archive(_STAGE, archive)  # type: ignore[no-untyped-call]
+                await probe.put_archive("/", _folders(new, owner))  # type: ignore[no-untyped-call]
             finally:
                 await probe.delete(force=True)
         self._given |= {(volume.name, owner) for volume in new}
@@ -121,12 +108,12 @@ async def _table(probe: aiodocker.containers.DockerContainer, name: str) -> dict
     return {line[0]: (line[2], line[3]) for line in lines if len(line) > 3}
 
 
-def _folders(names: list[str], owner: Owner) -> bytes:
-    """An archive that says of folders whose they are. For their owner alone: databases insist on that."""
+def _folders(volumes: list[Volume], owner: Owner) -> bytes:
+    """An archive that says whose these are. For their owner alone: databases insist on that."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
-        for name in names:
-            entry = tarfile.TarInfo(name)
+        for volume in volumes:
+            entry = tarfile.TarInfo(volume.path.strip("/"))
             entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o700, owner.uid, owner.gid
             archive.addfile(entry)
     return data.getvalue()
