@@ -103,6 +103,7 @@ BASES: dict[str, Base] = {
     ),
     "java-run": Base("runtime", (apt("openjdk-17-jre-headless"),)),
     "java": Base("java-run", (apt("openjdk-17-jdk-headless"), TRUSTING)),
+    "stores": Base("runtime", (apt("postgresql", "redis-server", "nats-server"),)),
     "rust": Base("runtime", (apt("cargo", "rustc", "gcc", "libc6-dev"), TRUSTING)),
 }
 

@@ -100,7 +100,8 @@ class Dockerd:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
-                *((os.POSIX_SPAWN_CLOSE, number) for number in _inherited()),  # such as a lock of whoever started us
+                # It outlives whoever started it, and would hold their locks.
+                *((os.POSIX_SPAWN_CLOSE, number) for number in _descriptors() if number > 2),
             ],
         )  # fmt: skip
         deadline = time.monotonic() + UP_S
@@ -424,15 +425,8 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _inherited() -> list[int]:
-    """Files that a program started here would get, beside the usual three."""
-    numbers = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    found = []
-    for number in numbers:
-        with contextlib.suppress(OSError):  # it was of that very look
-            if number > 2 and os.get_inheritable(number):
-                found.append(number)
-    return found
+def _descriptors() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
 
 
 def _mounted_below(*folders: Path) -> list[str]:

@@ -114,6 +114,10 @@ class Host(Protocol):
         """Drop all that is kept of an ended replica but its logs. Unknown ids are fine. Kills one still running."""
         ...
 
+    async def erase(self, service: str) -> None:
+        """Remove what a service keeps: its data folder, its volumes. Nothing of it runs. None is fine."""
+        ...
+
     async def list(self) -> Sequence[Hosted]:
         """Every replica that this host has, ended but not forgotten ones included (adoption after a crash)."""
         ...

@@ -16,15 +16,15 @@ from atoll.cli.main import run
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from atoll.cli.hooks import Hooks
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
-    from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
@@ -50,7 +50,7 @@ class PretendHooks:
 
     def load(self, root: Path, environment: str) -> WorkspaceSpec:
         from atoll.model.errors import InvalidWorkspace, Problem
-        from atoll.model.spec import Command, EnvironmentSpec, ServiceSpec, WorkspaceSpec
+        from atoll.model.spec import Command, EnvironmentSpec, Server, ServiceSpec, Store, WorkspaceSpec
 
         raw = tomllib.loads((root / "atoll.toml").read_text())
         if wrong := raw.get("wrong"):
@@ -63,7 +63,25 @@ class PretendHooks:
             for name in raw["services"]
         }
         spec = EnvironmentSpec(name=environment, require=tuple(raw.get("require", ())))
-        return WorkspaceSpec(name=raw["name"], root=str(root), environment=spec, services=services)
+        stores = {name: Store(name=name, type="postgres", server=Server()) for name in raw.get("stores", ())}
+        return WorkspaceSpec(
+            name=raw["name"], root=str(root), environment=spec, services=services, stores=stores, servers=stores
+        )
+
+    def stores(
+        self, places: Places, workspace: WorkspaceSpec, stores: Collection[str]
+    ) -> Mapping[str, Draft | AtollError]:
+        from atoll.model.spec import Command, ServiceSpec
+        from atoll.model.state import Artifact
+        from atoll.model.wire import Draft
+
+        artifact = Artifact(key="store", digest="d", builder="store", platform="linux", path="/")
+        return {
+            name: Draft(
+                spec=ServiceSpec(name=name, store="postgres", run=Command(argv=("postgres",))), artifact=artifact
+            )
+            for name in stores
+        }
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         return ()

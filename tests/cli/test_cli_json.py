@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from atoll.cli import json_page
 from atoll.cli.group import COMMANDS
@@ -56,6 +57,11 @@ CALLS: dict[str, tuple[str, ...]] = {
     "eject": ("eject", "--plan"),
     "secret-rm": ("secret", "rm", "gone"),
     "secret-list": ("secret", "list"),
+    "store-list": ("store", "list"),
+    "store-status": ("store", "status", "ledger-db"),
+    "store-apply": ("store", "apply", "ledger-db"),
+    "store-plan": ("store", "remove", "ledger-db", "--plan"),
+    "store-remove": ("store", "remove", "ledger-db", "--yes"),
     "cache": ("cache",),
     "cache-gc": ("cache", "gc"),
     "cache-verify": ("cache", "verify"),
@@ -96,8 +102,15 @@ MORE: list[tuple[str, tuple[str, ...]]] = [
 @pytest.mark.parametrize(
     ("name", "argv"), [*CALLS.items(), *MORE], ids=lambda each: " ".join(each) if isinstance(each, tuple) else each
 )
-def test_what_is_printed_is_what_the_schema_says(name: str, argv: tuple[str, ...], atoll, daemon: Served) -> None:
+def test_what_is_printed_is_what_the_schema_says(
+    name: str, argv: tuple[str, ...], atoll, daemon: Served, shop: Path
+) -> None:
     daemon.control.vault["gone"] = 1
+    if name.startswith("store-"):
+        with (shop / "atoll.toml").open("a") as file:
+            file.write('stores = ["ledger-db"]\n')
+        known = daemon.control.services
+        known["ledger-db"] = replace(known["orders"], name="ledger-db", store="postgres")
     head, *rest = argv
     before = rest.index("--") if "--" in rest else len(rest)
     done = atoll(
@@ -135,7 +148,14 @@ def test_init_prints_what_the_schema_says(tmp_path: Path, environ: dict[str, str
 
 
 def test_every_command_that_prints_json_has_its_shape_and_a_call_above() -> None:
-    shapes = {name.replace("-", " ") for name in OUTPUTS} - {"plan", "ci plan", "secret plan", "why task", "error"}
+    shapes = {name.replace("-", " ") for name in OUTPUTS} - {
+        "plan",
+        "ci plan",
+        "secret plan",
+        "store plan",
+        "why task",
+        "error",
+    }
     assert set(with_json()) == shapes
     assert {*CALLS, "init", "dev"} == set(
         OUTPUTS

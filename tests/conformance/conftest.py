@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atoll.testing.engine_suite import results
-from atoll.testing.engine_suite.capabilities import shown_by
+from atoll.testing.engine_suite.capabilities import shown_by, takes_long
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "engines.json"
 ANEW = "ATOLL_ENGINE_RESULTS"
@@ -18,6 +18,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents and shown_by(getattr(item, "function", None)):
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(300))
+            if takes_long(item.function):
+                item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Numbers that a test told of its engine."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for engine, told in report.user_properties if "tests/conformance" in report.nodeid else ():
+            if report.when == "call":
+                terminalreporter.write_line(f"{engine}: {told}")
 
 
 @pytest.hookimpl(wrapper=True)

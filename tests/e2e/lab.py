@@ -4,7 +4,6 @@ Everything lives under one temporary folder and ends with `close`. Ports come fr
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +157,3 @@ class Lab:
 
 def _end_of(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-
-
-@contextlib.contextmanager
-def ports() -> Iterator[int]:
-    """The first of 500 ports that no other lab on this machine uses, below the kernel's ephemeral range."""
-    for slot in range(20):
-        with Path(f"/tmp/atoll-lab-ports-{slot}").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield 12000 + 500 * slot
-            return
-    raise AssertionError("every range of test ports is in use")

@@ -133,39 +133,6 @@ def test_the_next_daemon_goes_on_with_the_step_and_its_evidence(lab: Lab) -> Non
     assert [text.split(" of the")[0] for text in steps] == ["20 %", "50 %", "100 %"]
 
 
-def test_a_rollback_in_the_middle_of_a_step_is_instant_and_fails_nobody(lab: Lab) -> None:
-    patient = QUICK.replace('"20%"', '{ weight = "20%", hold = "10m" }')
-    lab.service("orders", patient)
-    lab.atoll("up")
-    with Steady(lab.url, ("/orders/a",), rate=60) as load:
-        lab.service("orders", patient, env={"VERSION": "v2"})
-        lab.atoll("deploy", "orders", "--detach")
-        under_way(lab)
-        done = lab.run("rollback", "orders")
-        assert done.returncode in {0, 3}, done.stderr
-        lab.until(lambda: lab.of("orders")["state"] == "up" and lab.of("orders")["release"] == "r1")
-    assert load.failures == []
-
-
-def test_who_asks_by_header_gets_the_candidate_and_nobody_else_does(lab: Lab) -> None:
-    asked = '[rollout]\nsteps = [{ header = "x-canary: yes", hold = "0s", approve = true }]'
-    lab.service("orders", asked)
-    lab.atoll("up")
-    lab.service("orders", asked, env={"VERSION": "v2"})
-    [operation] = lab.json("deploy", "orders", code=9)
-    assert operation["stepping"]["paused"] == "approval"
-
-    def version(headers: dict[str, str]) -> bytes:
-        request = urllib.request.Request(f"{lab.url}/orders/", headers=headers)
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            return bytes(reply.read())
-
-    assert b'"v2"' in version({"x-canary": "yes"})
-    assert all(b'"v1"' in version({"x-canary": "no"}) for _ in range(20))
-    lab.atoll("rollout", "resume", "orders")
-    lab.until(lambda: b'"v2"' in version({}))
-
-
 def test_a_newer_deploy_takes_the_place_of_a_candidate_at_its_first_step(lab: Lab) -> None:
     patient = QUICK.replace('"20%"', '{ weight = "20%", hold = "10m" }')
     lab.service("orders", patient)

@@ -11,26 +11,6 @@ from lab import Lab
 from atoll.testing.steady import Steady
 
 
-def test_a_killed_replica_is_replaced(lab: Lab) -> None:
-    lab.service("orders", "replicas = 2")
-    lab.atoll("up")
-    victim = lab.pids("orders")[0]
-    os.kill(victim, signal.SIGKILL)
-    lab.until(lambda: len(lab.pids("orders")) == 2 and victim not in lab.pids("orders"))
-    assert "crashed" in lab.atoll("events")
-
-
-def test_a_killed_daemon_fails_no_request_and_comes_back(lab: Lab) -> None:
-    lab.service("orders")
-    lab.atoll("up")
-    before, daemon = lab.pids("orders"), lab.pid("daemon")
-    with Steady(lab.url, ("/orders/a",), rate=40) as load:
-        os.kill(daemon, signal.SIGKILL)
-        lab.until(lambda: lab.pid("daemon") != daemon)
-    assert load.failures == []
-    assert lab.pids("orders") == before
-
-
 def test_a_killed_envoy_serves_again_on_the_same_port(lab: Lab) -> None:
     lab.service("orders")
     lab.atoll("up")
@@ -83,13 +63,6 @@ def test_everything_comes_back_after_all_was_killed(lab: Lab) -> None:
     lab.until(lambda: lab.get("/orders/")["version"] == "v1")
 
 
-def test_a_crash_loop_is_recognised_and_shown_with_its_last_words(lab: Lab) -> None:
-    lab.service("orders", 'health = { ready = "/healthz", start_budget = "4s" }', env={"CRASH": "1"})
-    done = lab.run("up")
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "cannot find my configuration" in done.stdout + done.stderr
-
-
 def test_a_taken_gateway_port_is_refused_before_anything_starts(lab: Lab) -> None:
     lab.service("orders")
     with socket.socket() as stranger:
@@ -102,14 +75,6 @@ def test_a_taken_gateway_port_is_refused_before_anything_starts(lab: Lab) -> Non
         assert not [line for line in lab.processes() if "envoy" in line]
     lab.atoll("up")
     lab.until(lambda: lab.get("/orders/")["version"] == "v1")
-
-
-def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(lab: Lab) -> None:
-    run = 'run = "trap \'\' TERM; while true; do sleep 0.2; done"\nport = "none"\nstop = { grace = "1s" }\nhealth = "process"'
-    lab.service("stubborn", run, route=None)
-    lab.atoll("up")
-    lab.atoll("down", "--yes")
-    assert not lab.processes()
 
 
 def test_a_typo_names_file_line_and_the_nearest_field(lab: Lab) -> None:

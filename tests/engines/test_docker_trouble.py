@@ -1,7 +1,10 @@
 """A dockerd that is restarted, is gone, or has no room. Each test has one of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from atoll.model.state import Image
 from atoll.ports import Hosted, Launch
 from atoll.realise.facts import Facts
 from atoll.testing.host_suite import eventually
-from dockerd import Dockerd
+from dockerd import Dockerd, own
 
 
 @pytest.fixture
@@ -172,6 +175,38 @@ async def test_who_follows_the_output_goes_on_when_dockerd_is_back(
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     assert found == [f"line {number}" for number in range(len(found))], "no line is missing, none comes twice"
+
+
+@pytest.fixture
+def small_dockerd(dockerd: Dockerd, image: Image) -> Iterator[Dockerd]:
+    """One with all its data on a small file system of its own."""
+    with own() as daemon:
+        daemon.stop()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900m", "tmpfs", str(daemon.data)], check=True)
+        daemon.start()
+        daemon.take(image.id, dockerd)
+        yield daemon
+
+
+async def test_a_full_disk_is_told_and_harms_nothing_that_runs(
+    small_dockerd: Dockerd, make_host: Any, launch: Any
+) -> None:
+    host = make_host(small_dockerd)
+    await host.start(launch("sleep 600", "cabin-r1-1"))
+    room = os.statvfs(small_dockerd.data)
+    assert room.f_blocks * room.f_frsize < 2**30, "no disk of the machine is ever filled"
+    filler = small_dockerd.data / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for _ in range(2**30 // 4096):
+            file.write(bytes(4096))
+    with pytest.raises(Retryable, match="no space left on device") as told:
+        await host.start(launch("sleep 600", "cabin-r1-2"))
+    assert told.value.id == "disk-full"
+    assert [(each.id, each.exit) for each in await host.list()] == [("cabin-r1-1", None)]
+    filler.unlink()
+    again = await host.start(launch("sleep 600", "cabin-r1-2"))
+    assert again.exit is None
+    await host.clear()
 
 
 async def _listed(host: DockerHost, replica: str) -> bool:

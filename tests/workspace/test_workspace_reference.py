@@ -60,6 +60,8 @@ def test_every_example_of_a_workspace_makes_one(tmp_path: Path, field: Field, mo
 
 FROM_ELSEWHERE = {
     (spec.ServiceSpec, "folder"), (spec.ServiceSpec, "root"),  # where the file lies
+    (spec.ServiceSpec, "store"), (spec.Call, "store"),  # of what `[stores]` makes
+    *((spec.Server, name) for name in ("image", "version", "user", "database", "memory_bytes")),  # beside the table
     (spec.Call, "callee"), (spec.Port, "name"), (spec.Check, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
     (spec.Job, "name"), (Task, "name"), (spec.Before, "env"),  # the table's name; that of the job
     (spec.RenderedFile, "text"),  # the short form, or what the template holds

@@ -96,9 +96,17 @@ def test_what_a_service_says_of_a_store_comes_before_what_the_workspace_says_of_
 @pytest.mark.parametrize(
     ("text", "what", "fix"),
     [
-        ('stores.db = { type = "postgres" }', "stores.db has a type but no `url`: Atoll tells a service where its postgres is, and does not start one", 'start it yourself, and say where it is: url = "postgres://127.0.0.1/db" or { secret = "db" }'),
+        ('stores.db = { type = "oracle" }', "stores.db has a type but no `url`, and Atoll cannot run oracle by its name alone", 'say where it is: url = "oracle://127.0.0.1/db" or { secret = "db" }; or what to run: image = "oracle", and `server`'),
+        ('stores.db = { image = "mysql:8" }', "stores.db has an image and neither a type that Atoll knows nor `server`", 'say what it is: type = "postgres"; or what must be told of it: server = { port = 3306, data = "/var/lib/db" }'),
+        ('stores.db = { url = "redis://x", version = "7" }', "stores.db.version is for a store that Atoll runs, and one with a `url` is somebody else's", "take one of the two out"),
+        ('stores.db = { type = "redis", database = "1" }', "stores.db.database has no meaning for redis", "take it out"),
+        ('stores.db = { type = "redis", server = { port = 1 } }', "stores.db.server is for an image whose type is not known: Atoll knows how redis is run", "take it out, or `type`"),
+        ('stores.db = { image = "x", server = { port = 1 }, env = "URL" }', "stores.db.env.URL wants {url}, which is not known of this image", "say its `type`, which is what its URL begins with; or use {address}"),
+        ('stores.orders.type = "redis"', "stores.orders is a store that Atoll runs, and has the name of a service", "another name, such as stores.orders-db"),
+        ('stores.db.type = "redis"\ncalls.db.env = "X"', "calls.db names a store: what it is told of that stands in `stores` alone", "take the call out"),
+        ('stores.broker = { env = "URL", memory = "64MiB" }', "stores.broker.memory is also said by atoll.toml, which has [stores.broker] for all services", "take it out here, or the store out there"),
         ('stores.brokr = "URL"', "stores.brokr has no `url`, and atoll.toml has no store of this name", "did you mean 'broker'?"),
-        ('stores.db = "URL"', "stores.db has no `url`, and atoll.toml has no store of this name", 'say where it is: url = "postgres://db:5432/db"; or, for several services, in atoll.toml: [stores.db]'),
+        ('stores.db = "URL"', "stores.db has neither a `url` nor a `type`, and atoll.toml has no store of this name", 'let Atoll run it: type = "postgres"; or say where it is: url = "postgres://db:5432/db"; or, for several services, in atoll.toml: [stores.db]'),
         ('stores.db = { url = "db:5432", env = "URL" }', 'stores.db.url must be a URL such as "postgres://db:5432/orders" or "sqlite:{data}/orders.db": `db:` must be followed by //', ""),
         ('stores.db = { url = { secrt = "x" } }', "stores.db.url is no secret: secrt is not its field", 'such as { secret = "orders-db" }'),
         ('stores.db = { url = { staging = "redis://x", local = "redis://y" } }', "stores.db.url.staging is no environment of atoll.toml", "known: local"),
@@ -129,7 +137,10 @@ def test_an_environment_without_a_url_is_told(tmp_path: Path) -> None:
     text = 'stores.db = { url = { local = "redis://x" }, env = "URL" }'
     assert orders(tmp_path, text, PRODUCTION).env == {"URL": Plain("redis://x")}
     assert problems(tmp_path, text, PRODUCTION, "production") == [
-        ("stores.db.url says nothing for the environment 'production'", 'add production = "..." or { secret = "db" }')
+        (
+            "stores.db.url says nothing for the environment 'production'",
+            'add production = "..." or { secret = "db" }; or a `type`, and Atoll runs it there',
+        )
     ]
 
 
@@ -187,3 +198,62 @@ def test_a_mistake_in_a_shared_stores_url_is_told_once(tmp_path: Path) -> None:
     assert [what for what, _ in problems(tmp_path, 'stores.db = "URL"', 'stores.db = "x"')] == [
         'stores.db must be a URL such as "postgres://db:5432/orders" or "sqlite:{data}/orders.db": it is no URL'
     ]
+
+
+def test_one_without_a_url_is_reached_through_an_edge_and_told_its_password(tmp_path: Path) -> None:
+    found = orders(
+        tmp_path, 'stores.orders-db = { type = "postgres", env = { URL = "{url}", HOST = "{host}", WHO = "{user}" } }'
+    )
+    url = "postgres://orders_db:{password}@{calls.orders-db.address}/orders_db"
+    assert found.env == {
+        "URL": SecretRef("store.orders-db", part=url, password=True),
+        "HOST": Plain("{calls.orders-db.host}"),
+        "WHO": Plain("orders_db"),
+    }
+    [call] = found.calls
+    assert (call.callee, call.protocol, call.store, call.policy.idle_timeout_s) == ("orders-db", "tcp", True, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ('type = "redis"', "redis://:{password}@{calls.db.address}/0"),
+        ('type = "nats"', "nats://db:{password}@{calls.db.address}"),
+        ('type = "postgres", user = "u", database = "d"', "postgres://u:{password}@{calls.db.address}/d"),
+        (
+            'type = "mysql", image = "mysql:8", user = "u", server = { port = 3306, env = { P = "{password}" } }',
+            "mysql://u:{password}@{calls.db.address}",
+        ),
+    ],
+)
+def test_its_url_is_that_of_its_type(tmp_path: Path, fields: str, url: str) -> None:
+    found = orders(tmp_path, f'stores.db = {{ {fields}, env = "URL" }}')
+    assert found.env == {"URL": SecretRef("store.db", part=url, password=True)}
+
+
+def test_it_may_be_somebody_elses_in_one_environment(tmp_path: Path) -> None:
+    text = 'stores.db = { type = "postgres", url = { production = { secret = "db" } }, env = "URL" }'
+    assert orders(tmp_path, text, PRODUCTION, "production").env == {"URL": SecretRef("db")}
+    assert [call.callee for call in orders(tmp_path, text, PRODUCTION).calls] == ["db"]
+
+
+def test_what_it_runs_as_is_no_part_of_the_services_that_use_it(tmp_path: Path) -> None:
+    small = two(tmp_path, 'stores.db = "URL"', "", '[stores.db]\ntype = "redis"\nmemory = "64MiB"')
+    large = two(tmp_path, 'stores.db = "URL"', "", '[stores.db]\ntype = "redis"\nmemory = "1GiB"')
+    assert small.services == large.services
+    assert small.servers != large.servers
+
+
+def test_two_services_on_one_that_atoll_runs_are_told_unless_it_is_a_broker_or_meant(tmp_path: Path) -> None:
+    def told(top: str) -> list[str]:
+        return [problem.id for problem in two(tmp_path, 'stores.db = "URL"', 'stores.db = "URL"', top).warnings]
+
+    assert told('[stores.db]\ntype = "redis"') == ["shared-store"]
+    assert told('[stores.db]\ntype = "redis"\nshared = true') == []
+    assert told('[stores.db]\ntype = "nats"') == []
+
+
+def test_two_services_cannot_each_declare_one_of_the_same_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidWorkspace) as caught:
+        two(tmp_path, 'stores.db.type = "redis"', 'stores.db.type = "redis"')
+    assert [problem.id for problem in caught.value.problems] == ["name-taken"]

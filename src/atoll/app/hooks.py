@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
-    from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.keys import Premises
@@ -136,6 +136,17 @@ class AppHooks:
             return await work
 
         return asyncio.run(building())
+
+    def stores(
+        self,
+        places: EnvironmentPlaces,  # noqa: ARG002  a store comes from the machine, not from the workspace's folder
+        workspace: WorkspaceSpec,
+        stores: Collection[str],
+    ) -> Mapping[str, Draft | AtollError]:
+        """What would be run for them."""
+        from atoll.app.stores import drafts
+
+        return drafts(workspace, stores)
 
     def ci_plan(self, places: EnvironmentPlaces, asked: Asked, say: Say) -> CiPlan:
         """What `ci` would do."""
@@ -278,6 +289,10 @@ class AppHooks:
             from atoll.pipeline.neighbours import without_members
 
             found += without_members(workspace)
+        if workspace.servers:
+            from atoll.app.stores import unable as stores_unable
+
+            found += stores_unable(workspace)
         if workspace.environment.engine == "docker":
             from atoll.app.containers import troubles
             from atoll.decide.validate import WORKSPACE_FILE
@@ -450,16 +465,18 @@ def _stop_services(places: EnvironmentPlaces, say: Say) -> None:
 
     line = _line(places)
     try:
-        services = json.loads(line.request("GET", "/v1/status").body)["services"]
-        for service in services:
-            if service["state"] != "down":
-                say(f"stopping {service['name']}")
-                line.request("POST", f"/v1/services/{service['name']}/stop", b"{}", key=os.urandom(8).hex())
-        deadline = time.monotonic() + _DRAINED_WITHIN_S
-        while time.monotonic() < deadline:
+        for stores in (False, True):  # whoever still answers requests may need them
             services = json.loads(line.request("GET", "/v1/status").body)["services"]
-            if not any(service["replicas"] or service["running_jobs"] for service in services):
-                return
-            time.sleep(0.05)
+            mine = {service["name"] for service in services if bool(service["store"]) == stores}
+            for service in services:
+                if service["name"] in mine and service["state"] != "down":
+                    say(f"stopping {service['name']}")
+                    line.request("POST", f"/v1/services/{service['name']}/stop", b"{}", key=os.urandom(8).hex())
+            deadline = time.monotonic() + _DRAINED_WITHIN_S
+            while time.monotonic() < deadline:
+                services = json.loads(line.request("GET", "/v1/status").body)["services"]
+                if not any(one["replicas"] or one["running_jobs"] for one in services if one["name"] in mine):
+                    break
+                time.sleep(0.05)
     except (OSError, Silent, ValueError, KeyError) as exc:
         say(f"the daemon does not answer: {exc}; ending the replicas without it")

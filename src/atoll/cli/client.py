@@ -185,6 +185,10 @@ class Client:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
 
+    def remove_store(self, name: str) -> None:
+        """Erase a store that Atoll ran, with its data."""
+        self._send("DELETE", f"/v1/stores/{quote(name, safe='')}")
+
     # --- following
 
     def watch(self, operation: str, until: str = "live") -> Iterator[wire.OperationView]:

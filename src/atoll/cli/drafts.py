@@ -31,6 +31,8 @@ def chosen(workspace: WorkspaceSpec, named: Sequence[str]) -> list[str]:
         if name not in workspace.services:
             fix = did_you_mean(name, workspace.services) or "write its service.toml"
             why = f"workspace '{workspace.name}' has none"
+            if name in workspace.servers:
+                why, fix = "it is a store", f"`atoll store apply {name}` runs it as its files say"
             if name in workspace.libraries:
                 why, fix = "it is a library: it has no `run`", f"`atoll ci {name}` runs its tasks"
             raise Failed(

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
-    from atoll.model.errors import BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
@@ -86,6 +86,12 @@ class Hooks(Protocol[_Places]):
 
         When `stop` is set meanwhile, all that was started is ended, and nothing is returned. May run in any thread.
         """
+        ...
+
+    def stores(
+        self, places: _Places, workspace: WorkspaceSpec, stores: Collection[str]
+    ) -> Mapping[str, Draft | AtollError]:
+        """What would be run for these stores of `workspace.servers`; an error for one that cannot be had here."""
         ...
 
     def ci_plan(self, places: _Places, asked: Asked, say: Say) -> CiPlan:

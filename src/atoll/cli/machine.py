@@ -113,7 +113,7 @@ def _stores(workspace: WorkspaceSpec) -> Iterator[DoctorView]:
     wanted: dict[tuple[str, int], str] = {}
     for spec in workspace.services.values():
         for store in spec.stores:
-            if isinstance(store.url, Plain):
+            if store.server is None and isinstance(store.url, Plain):
                 for host, port in parse(partly(store.url.value, {"service": spec.name}), store.type).hosts:
                     if port.isdigit() and "{" not in host:
                         wanted.setdefault((host.strip("[]"), int(port)), store.name)

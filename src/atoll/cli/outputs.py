@@ -109,6 +109,30 @@ class RemovedOutput(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
+class StoreOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A store that Atoll runs, of the files or of the environment."""
+
+    name: str
+    type: str  # "postgres"
+    state: str  # as that of a service
+    release: str = ""  # "r2"; "" when it never ran
+    reason: str = ""  # why it is not up
+    since_wall: float = 0.0  # since when that release runs
+    memory_bytes: int | None = None
+    declared: bool = True  # false: no file names it any more, and its data are still there
+    edited: bool = False  # it runs as something else than its files say
+    used_by: tuple[str, ...] = ()  # services, by the files
+    secret: str = ""  # the name of its password in the vault
+
+
+class StorePlanOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What would come of removing a store."""
+
+    name: str
+    what: str  # in a sentence
+    refused_by: tuple[str, ...] = ()  # services that run and use it
+
+
 class SecretPlanOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What would come of setting or removing a secret."""
 
@@ -181,6 +205,11 @@ OUTPUTS: Mapping[str, Output] = {
     "secret-plan": Output(SecretPlanOutput, "`secret set` and `secret rm` with --plan; no value is read."),
     "secret-rm": Output(RemovedOutput, "The secret that was removed."),
     "secret-list": Output(list[SecretView], "Names and versions, never values."),
+    "store-list": Output(list[StoreOutput], "Of the files and of the environment."),
+    "store-status": Output(StoreOutput, "One of them."),
+    "store-apply": _OPERATIONS,
+    "store-plan": Output(StorePlanOutput, "`store remove` with --plan."),
+    "store-remove": Output(RemovedOutput, "The store that was erased."),
     "cache": Output(CacheView, "Of this machine; a remote one is not counted."),
     "cache-gc": Output(CacheSwept, "What was removed; with --plan what would be."),
     "cache-verify": Output(CacheChecked, "The exit code is 1 when something was damaged."),
@@ -204,6 +233,7 @@ def schema(name: str) -> dict[str, Any]:
     title = {
         "plan": "atoll COMMAND --plan --json",
         "secret-plan": "atoll secret COMMAND --plan --json",
+        "store-plan": "atoll store remove --plan --json",
         "why-task": "atoll why TASK --json",
         "error": "atoll COMMAND --json",
     }

@@ -180,6 +180,10 @@ class Control(Protocol):
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
         ...
 
+    async def remove_store(self, name: str) -> None:
+        """Erase a store that Atoll ran, with its data. Raises NotFound, Conflict (it runs, or is used)."""
+        ...
+
     async def signals(
         self, service: str | None = None, release: int | None = None, caller: str | None = None, seconds: int = 10
     ) -> SignalsView:

@@ -289,5 +289,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _direct("remove_secret"),
         status=204,
     ),
+    Endpoint(
+        "DELETE",
+        "/v1/stores/{name}",
+        "remove_store",
+        "Erase a store that Atoll ran, with all its data.",
+        None,
+        _direct("remove_store"),
+        status=204,
+    ),
     _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView]),
 )

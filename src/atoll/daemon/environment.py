@@ -2,7 +2,7 @@
 
 `app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
+`daemon.secret_book`, stores `daemon.store_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -25,6 +25,7 @@ from atoll.daemon.reading import Reading
 from atoll.daemon.record_book import RecordBook
 from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.signal_book import SignalBook
+from atoll.daemon.store_desk import StoreDesk
 from atoll.ports import Clock, Host, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
@@ -87,7 +88,9 @@ class Environment:
         self.jobs, self.run_job = desk.jobs, desk.run_job
         self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run
         self.plan = Planner(candidates, loops, records, desk, f"http://{identity.gateway}", clock).plan
-        mutations = Mutations(loops, records, engine, candidates, reading, record_book, clock, pulse)
+        store_desk = StoreDesk(loops, records, host, vault, clock, pulse)
+        self.remove_store = store_desk.remove_store
+        mutations = Mutations(loops, records, engine, candidates, reading, record_book, store_desk, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
         self.steer = mutations.steer

@@ -15,6 +15,7 @@ from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.record_book import RecordBook
 from atoll.daemon.service import ServiceLoop
+from atoll.daemon.store_desk import StoreDesk
 from atoll.decide.before import needed, run_of
 from atoll.decide.changes import changes
 from atoll.decide.compose import replicas
@@ -57,11 +58,13 @@ class Mutations:
         candidates: Candidates,
         reading: Reading,
         record_book: RecordBook,
+        store_desk: StoreDesk,
         clock: Clock,
         pulse: Pulse,
     ) -> None:
         self._loops, self._records, self._engine, self._candidates = loops, records, engine, candidates
-        self._reading, self._record_book, self._clock, self._pulse = reading, record_book, clock, pulse
+        self._reading, self._record_book, self._store_desk = reading, record_book, store_desk
+        self._clock, self._pulse = clock, pulse
 
     async def up(self, request: UpRequest) -> UpView:
         """Deploy what is not running. All releases are written first, so that each finds the ports of those it calls."""
@@ -104,6 +107,7 @@ class Mutations:
                 return repeated
             self._candidates.unwatched(request)
             self._candidates.replaceable(service, request)
+            await self._store_desk.prepared(request.spec)
             release, runs = await self._candidates.deployed(request)
             if runs:
                 return OperationView(

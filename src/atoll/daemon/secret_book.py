@@ -7,6 +7,7 @@ from atoll.daemon.pulse import Pulse
 from atoll.model.errors import Conflict, NotFound
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Author, Event
+from atoll.model.store_url import is_password
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import SecretRequest, SecretView
 from atoll.ports import Change, Clock, Vault
@@ -20,9 +21,13 @@ class SecretBook:
         self._loops, self._records, self._vault, self._clock, self._pulse = loops, records, vault, clock, pulse
 
     async def versions_for(self, spec: ServiceSpec) -> dict[str, int]:
-        """The newest versions of the secrets that a service names. Raises NotFound for one that is not set."""
+        """The newest versions of the secrets that a service names. Raises NotFound for one that is not set.
+
+        The password of a store that was never started will be its first.
+        """
         wanted = spec.secret_names
-        known = await self._vault.versions() if wanted else {}
+        known = dict(await self._vault.versions()) if wanted else {}
+        known |= {name: 1 for name in wanted if is_password(name) and name not in known}
         for name in sorted(wanted - set(known)):
             raise NotFound(
                 f"{spec.name} needs the secret '{name}'",

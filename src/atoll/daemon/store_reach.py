@@ -39,7 +39,9 @@ async def dial(host: str, port: int) -> str:
 
 async def troubles(release: Release, vault: Vault, dial: Dial) -> Sequence[str]:
     """A sentence for each store of the release that cannot be reached, all asked at once."""
-    found = await asyncio.gather(*(_trouble(release, store, vault, dial) for store in release.spec.stores))
+    found = await asyncio.gather(
+        *(_trouble(release, store, vault, dial) for store in release.spec.stores if store.server is None)
+    )
     return [sentence for sentence in found if sentence]
 
 

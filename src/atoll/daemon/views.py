@@ -11,7 +11,7 @@ from atoll.decide.schedule import next_due
 from atoll.decide.states import judge_service
 from atoll.decide.stepping import verdict_by_s, weight_pct
 from atoll.model.analysis import Verdict
-from atoll.model.spec import Job
+from atoll.model.spec import Job, ServiceSpec
 from atoll.model.state import (
     ENDED,
     LIVE,
@@ -54,6 +54,7 @@ def service_view(
     return ServiceView(
         name=intent.service,
         state=state,
+        store=_store(spec, releases),
         release=f"r{current}" if current is not None else "",
         candidate=f"r{active.candidate}" if active else "",
         generation=intent.generation,
@@ -74,6 +75,13 @@ def service_view(
         reason_id=reason_id,
         replicas=tuple(replica_view(replica, seen, usage, now) for replica in seen.replicas),
     )
+
+
+def _store(spec: ServiceSpec | None, releases: Mapping[int, Release]) -> str:
+    """The type of a store; of one that is down, that of its newest release."""
+    if spec is None and releases:
+        spec = releases[max(releases)].spec
+    return "" if spec is None else spec.store
 
 
 def failing_text(run: JobRun, now: Now) -> str:

@@ -84,7 +84,7 @@ def _memory(
 def _calls(candidate: Release, live: Mapping[str, Sequence[Release]]) -> list[str]:
     warnings: list[str] = []
     for call in candidate.spec.calls:
-        if call.url is not None or call.optional:
+        if call.url is not None or call.optional or call.store:
             continue
         releases = live.get(call.callee, ())
         if not releases:

@@ -55,7 +55,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 def graph(workspace: WorkspaceSpec) -> Graph:
     """A workspace's graph for its environment; nodes and edges in a stable order."""
     services = workspace.services
-    calls = [(spec, call) for spec in services.values() for call in spec.calls]
+    calls = [(spec, call) for spec in services.values() for call in spec.calls if not call.store]
     calling = {
         name: [call.callee for call in spec.calls if call.url is None and call.callee in services]
         for name, spec in services.items()
@@ -158,7 +158,9 @@ def _stores(workspace: WorkspaceSpec, nodes: dict[str, GraphNode], edges: list[G
 
 
 def _store(id: str, store: Store) -> GraphNode:
-    if isinstance(store.url, SecretRef):
+    if store.server is not None:
+        detail = f"{store.type or 'an image'}, run by Atoll"
+    elif isinstance(store.url, SecretRef):
         detail = ", ".join(filter(None, (store.type, f"secret {store.url.name}")))
     else:
         detail = without_password(store.url.value)

@@ -15,7 +15,7 @@ from atoll.model.errors import UserError
 from atoll.model.launch import Launch, Network, Reach
 from atoll.model.spec import Command, EnvValue, Plain, SecretRef
 from atoll.model.state import LOOPBACK, Address, JobRun, Release, ReplicaRecord
-from atoll.model.store_url import parse
+from atoll.model.store_url import is_password, parse
 from atoll.model.templates import PORT_PLACEHOLDERS, SECRET_PREFIX, fill, placeholders
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # login's, for a host that has no better
@@ -99,12 +99,12 @@ def _launch(
         env.pop(name, None)
         hidden.pop(name, None)
         if isinstance(value, SecretRef):
-            hidden[name] = _secret(release, name, value, secrets)
+            hidden[name] = _secret(release, name, value, secrets, values)
         else:
             env[name] = _filled(value.value, values, release)
     inside = {**values, **{f"env.{name}": text for name, text in (env | hidden).items()}}
     inside |= {
-        f"{SECRET_PREFIX}{name}": _secret(release, "a file", SecretRef(name), secrets)
+        f"{SECRET_PREFIX}{name}": _secret(release, "a file", SecretRef(name), secrets, values)
         for name in release.spec.file_secrets
     }
     files, image = release.spec.files.items(), release.artifact.image
@@ -276,15 +276,21 @@ def _identity(release: Release) -> dict[str, str]:
     return {"service": release.service, "release": f"r{release.n}"}
 
 
-def _secret(release: Release, variable: str, ref: SecretRef, secrets: Mapping[str, str]) -> str:
+def _secret(
+    release: Release, variable: str, ref: SecretRef, secrets: Mapping[str, str], values: Mapping[str, str]
+) -> str:
     if ref.name not in secrets:
         raise UserError(
             f"{release.name} cannot be started: secret '{ref.name}' has no value",
             "its environment names the secret, but the vault does not have it",
-            f"run `atoll secret set {ref.name}`",
+            "run `atoll up`: it makes it when it starts the store"
+            if is_password(ref.name)
+            else f"run `atoll secret set {ref.name}`",
             id="secret-missing",
         )
     value = secrets[ref.name]
+    if ref.password:
+        return _filled(ref.part, {**values, "password": value}, release)
     if not ref.part:
         return value
     try:

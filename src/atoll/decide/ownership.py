@@ -18,10 +18,12 @@ _LOCAL = "local"  # there a password in a file guards nothing
 def shared_data(workspace: WorkspaceSpec) -> Iterator[Problem]:
     """Every finding about stores and topics; what is only doubtful is a warning."""
     yield from _shared_stores(workspace)
+    yield from _names(workspace)
     for spec in workspace.services.values():
         for store in spec.stores:
             if (
                 workspace.environment.name != _LOCAL
+                and store.server is None
                 and isinstance(store.url, Plain)
                 and parse(store.url.value).password
             ):
@@ -43,6 +45,8 @@ def users(services: Mapping[str, ServiceSpec]) -> dict[str, list[tuple[str, str]
 
 def identity(spec: ServiceSpec, store: Store) -> str:
     """Equal for two services that reach the same data: the same host, port and database, or the same secret."""
+    if store.server is not None:
+        return f"server {store.name}"
     if isinstance(store.url, SecretRef):
         return f"secret {store.url.name}"
     address = parse(store.url.value, store.type)
@@ -61,7 +65,8 @@ def _shared_stores(workspace: WorkspaceSpec) -> Iterator[Problem]:
         for name in others:
             spec, store_name = services[name], dict(uses)[name]
             store = next(each for each in spec.stores if each.name == store_name)
-            if store.shared or store.type in BROKERS:
+            twice = store.server is not None and store.name not in workspace.stores  # `_names` tells that
+            if store.shared or store.type in BROKERS or twice:
                 continue
             declared = store_name in workspace.stores and workspace.stores[store_name].url == store.url
             meant = f"stores.{store_name}.shared = true in atoll.toml" if declared else (
@@ -73,6 +78,39 @@ def _shared_stores(workspace: WorkspaceSpec) -> Iterator[Problem]:
             )
             fix = f"give each a database of its own, or let {name} ask {first}; if it is meant, {meant}"
             yield _warning(spec, f"stores.{store_name}", what, fix, "shared-store")
+
+
+def _names(workspace: WorkspaceSpec) -> Iterator[Problem]:
+    """A store that Atoll runs is spoken of by its name (`atoll logs orders-db`): nobody else may have it."""
+    owners: dict[str, str] = {}
+    for spec in workspace.services.values():
+        for store in spec.stores:
+            if store.server is None:
+                continue
+            field, declared = f"stores.{store.name}", store.name in workspace.stores
+            if store.name in workspace.worked_on:
+                what = f"{field} is a store that Atoll runs, and has the name of a {_what(workspace, store.name)}"
+                fix = f"another name, such as stores.{store.name}-db"
+                yield Problem(file=service_file(spec), field=field, what=what, fix=fix, id="name-taken")
+            elif not declared and (owner := owners.setdefault(store.name, spec.name)) != spec.name:
+                what = f"{field} is a store of {owner}, too, and Atoll runs each by its name"
+                fix = f"give each a name of its own; if it is the same one, declare it once in atoll.toml: [stores.{store.name}]"
+                yield Problem(file=service_file(spec), field=field, what=what, fix=fix, id="name-taken")
+            if any(call.callee == store.name and not call.store for call in spec.calls):
+                field, what = f"calls.{store.name}", "names a store: what it is told of that stands in `stores` alone"
+                fix = "take the call out"
+                yield Problem(
+                    file=service_file(spec), field=field, what=f"{field} {what}", fix=fix, id="fields-contradict"
+                )
+    for store in workspace.stores.values():
+        if store.server is not None and store.name in workspace.worked_on:
+            field = f"stores.{store.name}"
+            what = f"{field} is a store that Atoll runs, and has the name of a {_what(workspace, store.name)}"
+            yield Problem(file="atoll.toml", field=field, what=what, fix="give it another name", id="name-taken")
+
+
+def _what(workspace: WorkspaceSpec, name: str) -> str:
+    return "service" if name in workspace.services else "library"
 
 
 def _carriers(spec: ServiceSpec) -> Iterator[Problem]:

@@ -127,7 +127,8 @@ def stop(
         for call in other.spec.calls
         if call.callee == intent.service and call.url is None and not call.optional
     } - {intent.service}
-    told = [f"{caller} calls it: its calls get 503 from then on" for caller in sorted(callers)]
+    after = "its connections end, and none is taken" if release and release.spec.store else "its calls get 503"
+    told = [f"{caller} calls it: {after} from then on" for caller in sorted(callers)]
     name = "" if release is None else f"r{release.n}"
     return PlanView(
         service=intent.service,

@@ -149,6 +149,8 @@ def _job(layout: Layout, spec: ServiceSpec, job: Job) -> Iterator[str]:
 
 def _calls(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
     for call in spec.calls:
+        if call.store:
+            continue
         name = f"`calls.{call.callee}`"
         if call.url is not None:
             yield f"{name}: goes to {call.url} directly; time-outs, retries and TLS are the service's own business."
@@ -162,7 +164,10 @@ def _calls(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
 
 def _stores(spec: ServiceSpec) -> Iterator[str]:
     for store in spec.stores:
-        if isinstance(store.url, SecretRef):
+        if store.server is not None:
+            told = ", ".join(store.env)
+            yield f"`stores.{store.name}`: Atoll ran this {store.type or 'image'}; start one yourself, move its data, and tell {told or 'the service'} where it is."
+        elif isinstance(store.url, SecretRef):
             for variable, template in store.env.items():
                 if variable in spec.env and template != "{url}":
                     yield f"`stores.{store.name}`: {variable} is `{template}` of the secret {store.url.name}: fill that in."
@@ -221,6 +226,8 @@ def _build(layout: Layout, spec: ServiceSpec) -> Iterator[str]:
 def _probe(field: str, probe: Probe) -> Iterator[str]:
     if probe.kind == "grpc":
         yield f"`{field}`: gRPC's health check is asked as a TCP connection only (grpc_health_probe would do it)."
+    if probe.expect:
+        yield f"`{field}`: `expect`; a connection that is accepted is taken for an answer."
     if probe.kind == "http" and field == "health.live":
         yield f"`{field}`: nothing restarts a replica that answers badly."
 

@@ -22,11 +22,13 @@ Protocol = Literal["http", "grpc", "tcp"]
 class SecretRef(msgspec.Struct, frozen=True, tag="secret"):
     """An environment value that is a secret of the environment's vault, by name; never the value.
 
-    With `part` the secret is a store's URL, and the value is this template of its parts (`{host}`, `{password}`).
+    With `part` the secret is a store's URL, and the value is this template of its parts (`{host}`, `{password}`). With
+    `password`, too, it is the password alone of a store that Atoll runs, and `part` names its edge for the address.
     """
 
     name: str
     part: str = ""
+    password: bool = False
 
 
 class Plain(msgspec.Struct, frozen=True, tag="value"):
@@ -69,6 +71,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     service: str = ""  # the name in gRPC's health Check; "" is the server as a whole
     command: Command | None = None
+    send: str = ""  # of tcp: what is said first, a byte a character
+    expect: str = ""  # of tcp: a pattern that the answer begins with; "" asks for no answer
     timeout_s: float = 1.0  # a service that needs longer to say that it is well is not
 
 
@@ -121,11 +125,43 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Protocol | None = None  # what the address speaks before the callee ever ran; None is http
     url: str | None = None  # an external callee, outside the workspace
     ca: str = ""  # certificates (PEM) that are trusted for it; "" are the machine's
+    store: bool = False  # to a store that Atoll runs: `[stores]` made it, not `[calls]`
     policy: EdgePolicy = EdgePolicy()
 
 
+# Between a service and its store nothing is cut, tried again or taken out: pools, transactions and subscriptions are the
+# client's own affair. A pool keeps connections for hours.
+STORE_POLICY = EdgePolicy(
+    connect_timeout_s=5.0,
+    timeout_s=0.0,
+    idle_timeout_s=0.0,
+    retries=0,
+    max_connections=65_535,
+    max_pending=65_535,
+    eject_after=0,
+)
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """What Atoll runs for a store that has no URL. What is "" or None is as its type says (`atoll.servers`)."""
+
+    image: str = ""  # for containers
+    version: str = ""  # of the program, or its beginning: "16"
+    user: str = ""
+    database: str = ""
+    memory_bytes: int | None = None
+    # Of an image whose type is not known, all that must be told:
+    port: int = 0
+    data: str = ""  # absolute, in the image: what outlives it
+    run: Command | None = None  # None is the image's own
+    env: Mapping[str, EnvValue] = {}  # may name {user}, {password} and {database}
+    health: Probe = Probe(kind="tcp")
+
+
 class Store(msgspec.Struct, frozen=True, kw_only=True):
-    """A database, cache, broker or file that a service keeps its state in; Atoll tells where it is and no more.
+    """A database, cache, broker or file that a service keeps its state in.
+
+    With a `url` it is somebody else's, and Atoll tells where it is and no more; with a `server` Atoll runs it, by its name.
 
     `env` says under which variables the service wants it, by templates such as `{url}` and `{host}`. They stand in the
     service's `env`, too, where they are filled in like all others.
@@ -133,7 +169,8 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: str = ""  # postgres, redis, ...: by the URL's scheme unless said; "" is not known
-    url: EnvValue = Plain("")
+    url: EnvValue = Plain("")  # of one that Atoll runs: nothing
+    server: Server | None = None
     env: Mapping[str, str] = {}
     shared: bool = False  # that several services use it is meant
 
@@ -338,6 +375,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One service in one environment, all short forms expanded and the environment's values merged in."""
 
     name: str
+    store: str = ""  # its type, for a store that Atoll runs; "" is a service that people wrote
     run: Command | None = None  # None: nothing runs all the time, the service is its jobs
     folder: str = "."  # of service.toml, relative to the workspace, POSIX; absolute where its root is
     root: str = "."  # the repository that it lies in, as `roots` of atoll.toml names it; "." is the workspace
@@ -509,6 +547,7 @@ class WorkspaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     dev: Mapping[str, Dev] = {}  # of services that `atoll dev` runs in their own folders
     cache: CacheSpec = CacheSpec()
     stores: Mapping[str, Store] = {}  # those of atoll.toml, whether a service uses them or not
+    servers: Mapping[str, Store] = {}  # those that Atoll runs, also of a service; in `services` they say who, not what
     warnings: tuple[Problem, ...] = ()  # what does not stand in the way, but should be looked at
 
     @property

@@ -1,4 +1,4 @@
-"""Taking the URL of a store apart: `postgres://user:password@db:5432/orders` into what a service may want to be told.
+"""The URL of a store: `postgres://user:password@db:5432/orders`, taken apart into what a service may want to be told.
 
 `workspace` does it with URLs that stand in a file, `decide.launch` with those that are secrets. No message here shows
 the URL or a part of it: it may hold a password.
@@ -95,3 +95,42 @@ def without_password(url: str) -> str:
     if found is None:
         return "(no URL)"
     return f"{found['scheme']}{'//' if found['net'] is not None else ''}{found['hosts'] or ''}{found['path']}"
+
+
+# --- of a store that Atoll runs -----------------------------------------------------------------------------------
+
+RUN_TYPES = ("postgres", "redis", "nats")  # which `atoll.servers` knows without being told more
+_PASSWORDS = "store."  # what the names of their secrets begin with
+
+
+def password_of(store: str) -> str:
+    """The name of the secret that is the password of a store that Atoll runs."""
+    return f"{_PASSWORDS}{store}"
+
+
+def is_password(secret: str) -> bool:
+    """Whether a secret of that name is made by Atoll, for a store."""
+    return secret.startswith(_PASSWORDS)
+
+
+def server_values(name: str, type: str, user: str, database: str, *, password: bool) -> Mapping[str, str]:
+    """What the templates of such a store stand for: `{url}` and the like, in terms of the caller's edge and `{password}`."""
+    edge = f"{{calls.{name}.address}}"
+    values = {part: f"{{calls.{name}.{part}}}" for part in ("host", "port", "address")}
+    values |= {key: text for key, text in (("user", user), ("database", database)) if text}
+    if password:
+        values |= {"password": "{password}"}
+    who = f"{'' if type == 'redis' else user}:{{password}}@" if password else ""
+    if type:
+        values["url"] = f"{type}://{who}{edge}{f'/{database}' if database else ''}"
+    return values
+
+
+def server_user(name: str, type: str) -> str:
+    """The user that a store of that type gets unless its file names one."""
+    return {"postgres": name.replace("-", "_"), "redis": "default", "nats": name}.get(type, "")
+
+
+def server_database(name: str, type: str) -> str:
+    """The database, likewise."""
+    return {"postgres": name.replace("-", "_"), "redis": "0"}.get(type, "")

@@ -189,6 +189,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: ServiceState
+    store: str = ""  # its type ("postgres"), when it is a store that Atoll runs
     release: str = ""  # "r7": the one with the traffic; "" when it never ran
     candidate: str = ""  # "r8" while a rollout is not live
     generation: int = 0  # of the intent: what `expect` compares

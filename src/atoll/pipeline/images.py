@@ -110,7 +110,11 @@ def ignored(entries: Sequence[Entry], dockerfile: str, folder: Path) -> list[Ent
 
 
 def _excludes(file: Path) -> Callable[[str], bool]:
-    return matcher(tuple(patterns(file.read_text(encoding="utf-8", errors="replace"))))
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:  # since it was listed; the next look does not list it
+        text = ""
+    return matcher(tuple(patterns(text)))
 
 
 def patterns(text: str) -> Iterator[str]:

@@ -59,6 +59,7 @@ class Shared(NamedTuple):
     clock: Clock
     callee_port: Callable[[Call], Port]
     on_change: Callable[[str], None]
+    is_coming: Callable[[str], bool]  # whether a store is on its way: see `Cell.coming`
 
 
 _NO_PROBLEM = Reason("", "")
@@ -76,7 +77,7 @@ class Cell:
         self._probers: dict[str, Prober] = {}
         self._launches: dict[str, Launch] = {}
         self._inflight = Inflight(service, shared.actor)
-        self._edges = Edges(service, shared.records, shared.ports, shared.actor, shared.clock)
+        self._edges = Edges(service, shared.records, shared.ports, shared.actor, shared.clock, shared.is_coming)
         self._jobs = JobRuns(
             service, shared.host, shared.facts, shared.records, shared.vault, shared.clock, self._edges, self._folders
         )
@@ -98,6 +99,16 @@ class Cell:
     def hint(self) -> None:
         """Something may have changed: look again."""
         self._hint.set()
+
+    @property
+    def coming(self) -> bool:
+        """Whether it is on its way: it is wanted, nothing of it takes connections yet, and nothing has crashed."""
+        want = self._want
+        if want is None or not any(revision.replicas for revision in want.revisions):
+            return False
+        return not any(crashes(self._backoff).values()) and not any(
+            one.in_proxy == "serving" for one in self.observe().replicas
+        )
 
     def last_crashed(self, release: int) -> str:
         """The id of the replica of that release that crashed last; '' when none did."""

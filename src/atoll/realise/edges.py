@@ -3,7 +3,7 @@
 Its cell leases before it submits traffic and asks `are_up` before it starts a replica. Nothing here speaks to the proxy.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from atoll.decide.traffic import edge_keys
 from atoll.model.state import Release, ServiceDesired
@@ -18,9 +18,12 @@ _WITHIN_S = 3.0  # a replica starts when its own edges listen, or after this wit
 class Edges:
     """The edges of `service`, of all its releases."""
 
-    def __init__(self, service: str, records: Records, ports: Ports, actor: TrafficActor, clock: Clock) -> None:
+    def __init__(
+        self, service: str, records: Records, ports: Ports, actor: TrafficActor, clock: Clock,
+        is_coming: Callable[[str], bool],
+    ) -> None:  # fmt: skip
         self._service, self._records, self._ports = service, records, ports
-        self._actor, self._clock = actor, clock
+        self._actor, self._clock, self._is_coming = actor, clock, is_coming
         self._since: dict[int, float] = {}
 
     async def lease(self, want: ServiceDesired, releases: Mapping[int, Release], jobs: Collection[int]) -> None:
@@ -42,7 +45,13 @@ class Edges:
         return {holder: port for port, holder in self._records.leases.items() if holder.startswith("edge:")}
 
     def are_up(self, release: int) -> bool:
-        """Whether the edges of a release listen already, or have had their chance."""
+        """Whether the edges of a release listen already, or have had their chance, and no store of its is on its way.
+
+        A store that has crashed is not waited for: what to do without it is the service's own business.
+        """
+        known = self._records.releases_of(self._service).get(release)
+        if known and any(call.store and self._is_coming(call.callee) for call in known.spec.calls):
+            return False
         acked, wanted = self._actor.acked(self._service), self._actor.wanted(self._service)
         mine = {edge for edge in (wanted.edges if wanted else ()) if edge.caller_release == release}
         if mine <= set(acked.edges if acked else ()):

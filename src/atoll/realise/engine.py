@@ -44,8 +44,9 @@ class HostEngine:
         self._facts = Facts(host, clock, self._fact)
         self._actor = TrafficActor(traffic, gateway, records.intents, self._fact)
         self._shared = Shared(
-            host, ask, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change
-        )
+            host, ask, self._facts, self._actor, records, ports, vault, clock, self._callee_port, on_change,
+            self._is_coming,
+        )  # fmt: skip
         self._running = False
         self._tasks: asyncio.TaskGroup
 
@@ -155,6 +156,9 @@ class HostEngine:
             if self._running:
                 self._tasks.create_task(self._cells[service].run())
         return self._cells[service]
+
+    def _is_coming(self, service: str) -> bool:
+        return service in self._cells and self._cells[service].coming
 
     def _fact(self, service: str) -> None:
         if service:

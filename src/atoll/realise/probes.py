@@ -1,6 +1,7 @@
 """Asking a replica how it is: HTTP, gRPC health `Check`, TCP, a command. One question, one answer, never an exception."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
@@ -12,6 +13,7 @@ from atoll.model.state import Address
 from atoll.ports import Host, Launch
 
 _LONGEST_LINE_BYTES = 4096
+_SHOWN = 120  # characters of an answer that is not the right one
 _GRPC_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = (
     b"\x08\x01"  # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
@@ -45,7 +47,7 @@ async def ask(probe: Probe, address: Address | None, host: Host, launch: Launch 
                 case _ if address is None:
                     return _ill(f"the probe's port '{probe.port}' does not exist", "no-such-port")
                 case "tcp":
-                    return await _tcp(address)
+                    return await _tcp(probe, address)
                 case "http":
                     return await _http(probe, address)
                 case "grpc":
@@ -68,10 +70,27 @@ async def _command(host: Host, launch: Launch | None, timeout_s: float) -> Answe
     return Answer(ok=True) if exit_.code == 0 else _ill(f"{exit_.text}: {last[0]}".rstrip(": "))
 
 
-async def _tcp(address: Address) -> Answer:
-    _, writer = await asyncio.open_connection(address.host, address.port)
-    writer.transport.abort()
-    return Answer(ok=True)
+async def _tcp(probe: Probe, address: Address) -> Answer:
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    try:
+        if not probe.expect:
+            return Answer(ok=True)
+        writer.write(probe.send.encode("latin-1"))
+        said = ""
+        while chunk := await reader.read(_LONGEST_LINE_BYTES):
+            said += chunk.decode("latin-1")
+            if re.match(probe.expect, said):
+                return Answer(ok=True)
+            if len(said) >= _LONGEST_LINE_BYTES:
+                break
+        return _ill(f"its answer is not what is expected: {_printable(said)}")
+    finally:
+        writer.transport.abort()
+
+
+def _printable(said: str) -> str:
+    """The beginning of an answer, as one line that a terminal may show."""
+    return "".join(mark if mark.isprintable() else " " for mark in said)[:_SHOWN].strip() or "nothing"
 
 
 async def _http(probe: Probe, address: Address) -> Answer:

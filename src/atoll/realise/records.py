@@ -133,7 +133,10 @@ class Records:
         match kind:
             case "release":
                 service, _, n = key.rpartition("/")
-                self.releases.get(service, {}).pop(int(n), None)
+                known = self.releases.get(service, {})
+                known.pop(int(n), None)
+                if not known:  # of a store that was removed
+                    self.releases.pop(service, None)
             case "intent":
                 self.intents.pop(key, None)
             case "rollout":

@@ -513,6 +513,14 @@ class FakeControl:
             )
         del self.vault[name]
 
+    async def remove_store(self, name: str) -> None:
+        view = self.services.get(name)
+        if view is None or not view.store:
+            raise NotFound(f"there is no store '{name}'", "", "`atoll store list`", id="unknown-store")
+        if view.replicas:
+            raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
+        del self.services[name]
+
     # --- pretending
 
     def _moved(self, seen: OperationView) -> bool:

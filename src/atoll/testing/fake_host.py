@@ -102,6 +102,7 @@ class FakeHost:
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
+        self.erased: list[str] = []  # services whose data were removed
         self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
         self.reaches: dict[str, Reach | None] = {}  # service -> the network of its own that it has; None: it gets none
         self.given_back: list[str] = []  # services whose reach was given back, in order
@@ -251,6 +252,11 @@ class FakeHost:
     async def unreach(self, service: str) -> None:
         """Nothing but a note in `given_back`."""
         self.given_back.append(service)
+
+    async def erase(self, service: str) -> None:
+        """Remember that it was asked to."""
+        self._answer()
+        self.erased.append(service)
 
     async def close(self) -> None:
         """Nothing is held."""

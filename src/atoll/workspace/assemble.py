@@ -32,7 +32,7 @@ from atoll.workspace.fields_edges import USUAL_ADDRESS
 from atoll.workspace.fields_health import UNSAID
 from atoll.workspace.fields_jobs import settled
 from atoll.workspace.kinds import Mistake
-from atoll.workspace.stores import variables
+from atoll.workspace.stores import calls, variables
 
 Env = Mapping[str, EnvValue]
 
@@ -52,7 +52,7 @@ def service(
     ports = _ports(fields.pop("port", None), fields.pop("ports", None))
     fields["stores"] = stores
     fields["env"] = {**env, **variables(stores), **own_env(given, environment)}
-    fields["calls"] = tuple(fields.get("calls", {}).values())
+    fields["calls"] = (*fields.get("calls", {}).values(), *calls(stores))
     fields["routes"] = tuple(_route(route, ports) for route in fields.get("routes", ()))
     fields["health"] = _health(fields.get("health", Health(ready=UNSAID)), ports)
     return ServiceSpec(folder=folder, ports=ports, **fields)
@@ -96,7 +96,7 @@ def without_root(workspace: WorkspaceSpec) -> tuple[WorkspaceSpec, list[Problem]
     for name, spec in workspace.services.items():
         calls: list[Call] = []
         for call in spec.calls:
-            unknown = call.url is None and not call.optional and call.callee not in workspace.services
+            unknown = call.url is None and not (call.optional or call.store) and call.callee not in workspace.services
             calls.append(replace(call, optional=True) if unknown else call)
             if unknown:
                 field = f"calls.{call.callee}"

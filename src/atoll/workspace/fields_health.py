@@ -45,6 +45,15 @@ def _probe_word(text: str) -> Probe:
     raise wrong(f'must be a path such as "/healthz", or "tcp", "grpc" or "process", not {seen(text)}', fix)
 
 
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as exc:
+        raise wrong(f"must be a regular expression: {exc}") from None
+    return text
+
+
+PATTERN = Mapped(SOME_TEXT, _pattern, says="regular expression")
 _TRUE = Mapped(
     Flag(),
     lambda flag: flag or _raise("must be true where it is given", "leave it out instead"),
@@ -67,6 +76,8 @@ def _probe(**given: Any) -> Probe:
         what = f"has {' and '.join(ways)}: one way to ask is enough" if ways else "does not say how to ask"
         raise wrong(what, 'one of http = "/path", grpc = "", tcp = true, command = ["..."], process = true')
     way = ways[0]
+    if way != "tcp" and (words := given.keys() & {"send", "expect"}):
+        raise wrong(f"has {' and '.join(sorted(words))}, which are for tcp", "ask by tcp = true, or take them out")
     rest = {key: value for key, value in given.items() if key != way}
     match way:
         case "http":
@@ -76,6 +87,8 @@ def _probe(**given: Any) -> Probe:
         case "command":
             return Probe(kind="command", command=given["command"], **rest)
         case "tcp":
+            if "send" in given and "expect" not in given:
+                raise wrong("has `send` without `expect`: nobody would read the answer", 'such as expect = "\\\\+PONG"')
             return Probe(kind="tcp", **rest)
     return Probe(kind="process", **rest)
 
@@ -92,6 +105,20 @@ PROBE_TABLE = Table(
             default="none",
         ),
         Field("tcp", _TRUE, "A connection that is accepted is enough.", ("true",), default="none"),
+        Field(
+            "send",
+            Text("text", pattern=r"[\x00-\xff]+", must="be text of single bytes"),
+            "With `tcp`: what is said first, a byte a character.",
+            ('"PING\\r\\n"',),
+            default="nothing",
+        ),
+        Field(
+            "expect",
+            PATTERN,
+            "With `tcp`: a regular expression that the answer must begin with.",
+            ('"\\\\+PONG"',),
+            default="no answer is waited for",
+        ),
         Field(
             "command",
             COMMAND,

@@ -2,11 +2,36 @@
 
 from typing import Any
 
-from atoll.model.spec import Plain, SecretRef, Store, Topic
+from atoll.model.spec import Plain, SecretRef, Server, Store, Topic
 from atoll.model.store_url import URL, parse
 from atoll.model.suggest import nearest
-from atoll.workspace.fields_values import ENVIRONMENT_NAME, INSIDE, SERVICE_NAME, SOME_TEXT, VARIABLE, Secret
-from atoll.workspace.kinds import Either, Flag, Kind, ListOf, MapOf, Mapped, Mistake, Refused, Text, Wrong, seen, wrong
+from atoll.workspace.fields_health import PROBE
+from atoll.workspace.fields_values import (
+    COMMAND,
+    ENV_VALUES,
+    ENVIRONMENT_NAME,
+    INSIDE,
+    SERVICE_NAME,
+    SOME_TEXT,
+    VARIABLE,
+    Secret,
+)
+from atoll.workspace.kinds import (
+    Either,
+    Flag,
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Mapped,
+    Mistake,
+    Refused,
+    Size,
+    Text,
+    Wrong,
+    seen,
+    wrong,
+)
 from atoll.workspace.tables import Field, Table
 
 STORE_TYPE = Text("type", pattern=r"[a-z][a-z0-9-]{0,31}", must="be a store's type in lower case")
@@ -60,7 +85,8 @@ STORE_ENV = Either(
 _URL_FIELD = Field(
     "url",
     StoreAddress(),
-    "Where it is. What stands before `:` tells its type. Not given in service.toml: the store of that name in atoll.toml.",
+    "Where it is, when somebody else runs it. What stands before `:` tells its type. Without it Atoll runs a store that has a "
+    "`type` (postgres, redis, nats) or an `image`; one without either, in service.toml, is the one of that name in atoll.toml.",
     ('"postgres://db:5432/orders"', '{ secret = "orders-db" }', '{ local = "sqlite:{data}/orders.db", production = { secret = "orders-db" } }'),
     default="none",
 )  # fmt: skip
@@ -71,6 +97,77 @@ _TYPE_FIELD = Field(
     ('"postgres"',),
     default="as the URL says",
 )  # fmt: skip
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+SERVER_TABLE = Table(
+    "a server",
+    (
+        Field("port", Integer(1, 65_535), "Where the program listens.", ("3306",), required=True),
+        Field(
+            "data",
+            Text("path", pattern=r"/(?!(?:.*/)?\.\.(?:/|$))[\s\S]*[^/]", must="be an absolute path in the image, without '..'"),
+            "The folder in the image that is kept.",
+            ('"/var/lib/mysql"',),
+            default="none: nothing outlives it",
+        ),
+        Field("run", COMMAND, "What is started in it.", ('["mysqld", "--skip-name-resolve"]',), default="what the image starts"),
+        Field(
+            "env",
+            ENV_VALUES,
+            "Its variables. They may name `{user}`, `{database}` and `{password}`, which Atoll makes up.",
+            ('{ MYSQL_ROOT_PASSWORD = "{password}", MYSQL_DATABASE = "{database}" }',),
+            default="none",
+        ),
+        Field("health", PROBE, "When it may be used.", ('"tcp"', '{ command = ["mysqladmin", "ping"] }'), default='`"tcp"`'),
+    ),
+    Server,
+    spec=Server,
+    hints={"volume": "the folder that is kept is `data`", "environment": "it is called `env`", "command": "it is called `run`"},
+)  # fmt: skip
+_SERVER_FIELDS = (
+    Field(
+        "image",
+        Text("image", pattern=r"[^\s]+", must='be the name of an image, such as "mysql:8"'),
+        "The container image of a store that Atoll runs. An engine of processes takes what the machine has of its `type` instead.",
+        ('"postgis/postgis:16-3.4"', '"mysql:8"'),
+        default="the usual one of its type",
+    ),
+    Field(
+        "version",
+        Text("version", pattern=r"\d+(\.\d+){0,2}", must='be a version or its beginning, such as "16"'),
+        "Of a store that Atoll runs: of which version its program must be.",
+        ('"16"',),
+        default="what is there; of images postgres 16, redis 7, nats 2",
+    ),
+    Field(
+        "user",
+        Text("user", pattern=_NAME, must="be a user's name of letters, digits, `_`, `.` and `-`"),
+        "Of a store that Atoll runs: the user that its services get.",
+        ('"orders"',),
+        default="the store's name",
+    ),
+    Field(
+        "database",
+        Text("database", pattern=_NAME, must="be a database's name of letters, digits, `_`, `.` and `-`"),
+        "Of a store that Atoll runs: the database that they get.",
+        ('"orders"',),
+        default="the store's name",
+    ),
+    Field(
+        "memory",
+        Size(2**20),
+        "Of a store that Atoll runs: the most that it may use.",
+        ('"512MiB"',),
+        into="memory_bytes",
+        default="no limit",
+    ),
+    Field(
+        "server",
+        SERVER_TABLE,
+        "Of an `image` whose type Atoll does not know: what must be told of it.",
+        ('{ port = 3306, data = "/var/lib/mysql", env = { MYSQL_ROOT_PASSWORD = "{password}" } }',),
+        default="none",
+    ),
+)
 _HINTS = {
     "address": "where it is is `url`",
     "host": "where it is is `url`",
@@ -78,8 +175,10 @@ _HINTS = {
     "kind": "it is called `type`",
     "engine": "it is called `type`",
     "variable": "it is called `env`",
-    "image": "Atoll starts no stores; where one is is `url`",
-    "version": "Atoll starts no stores; where one is is `url`",
+    "volume": "Atoll keeps the data of what it runs; of another image: server.data",
+    "environment": "the server's own variables are server.env",
+    "password": "Atoll makes one up, and tells it as {password}",
+    "tag": "it is part of `image`, or `version`",
 }
 
 
@@ -101,6 +200,7 @@ STORE_TABLE = Table(
         ),
         _URL_FIELD,
         _TYPE_FIELD,
+        *_SERVER_FIELDS,
     ),
     _store,
     spec=Store,
@@ -121,9 +221,11 @@ SHARED_STORE_TABLE = Table(
     "a shared store",
     (
         _URL_FIELD._replace(
-            meaning="Where it is, for the services that name it: `stores.NAME` in service.toml.", required=True, default=""
+            meaning="Where it is, for the services that name it (`stores.NAME` in service.toml), when somebody else runs it. Without "
+            "it Atoll runs a store that has a `type` (postgres, redis, nats) or an `image`."
         ),
         _TYPE_FIELD,
+        *_SERVER_FIELDS,
         Field("shared", Flag(), "That several services use it is meant: `atoll check` does not warn. Brokers need no word.", ("true",)),
     ),
     _store,

@@ -41,7 +41,7 @@ from atoll.workspace.fields_workspace import LOCAL, WORKSPACE
 from atoll.workspace.kinds import Mistake, Wrong
 from atoll.workspace.positions import field_text, key_lines, line_of
 from atoll.workspace.roots import Place, find
-from atoll.workspace.stores import Stores, unread
+from atoll.workspace.stores import Stores, servers, unread
 from atoll.workspace.tables import Table
 
 WORKSPACE_FILE = "atoll.toml"
@@ -113,6 +113,7 @@ def load(root: Path, environment: str = LOCAL, looked: set[str] | None = None) -
         tasks=read.tasks,
         dev=read.dev,
     )
+    workspace = servers(workspace)
     if found.absent:
         workspace, doubts = without_root(workspace)
         files.add(doubts)

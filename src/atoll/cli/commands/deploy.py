@@ -12,6 +12,7 @@ from atoll.cli.main import report
 from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+from atoll.cli.store_drafts import started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,13 +82,15 @@ def command(
         from atoll.cli.affected import delivered
 
         names = delivered(session, workspace, names, services, seen)
+    storeless = {} if plan else started(session, workspace, names, seen)
+    names = [name for name in names if name not in storeless]
     drafts = evident(session, workspace, build(session, workspace, names), overridden=bool(override_gate))
     words = {
         "note": note, "force": force, "override_freeze": override_freeze, "override_gate": override_gate,
     }  # fmt: skip
     requests = {name: _request(drafts.ready[name], seen.get(name), words) for name in names if name in drafts.ready}
     begun, plans, refused = _ask(session, requests, plan=plan)
-    failures = drafts.failures | refused
+    failures = storeless | drafts.failures | refused
     if affected and not session.json:
         from atoll.cli.affected import begun_of, planned_of
 

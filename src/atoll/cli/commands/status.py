@@ -104,7 +104,7 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
         yield Text("no service was deployed yet: `atoll up`")
         return
     columns = ("service", "release", "state", ">ready", ">req/s", ">errors", ">p95", ">since", "route")
-    yield table(columns, (_row(service, status.gateway) for service in status.services), spare=_SPARE)
+    yield table(columns, (_row(service, status.gateway) for service in _stores_last(status)), spare=_SPARE)
     for service in status.services:
         if service.reason:
             yield Text(
@@ -116,6 +116,10 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
         fields = ("replica", "release", "phase", "ready", ">pid", "ports", ">memory", ">restarts", ">since", "")
         yield Text("")
         yield table(fields, (row for service in status.services for row in _replicas(service)))
+
+
+def _stores_last(status: StatusView) -> list[ServiceView]:
+    return sorted(status.services, key=lambda service: bool(service.store))
 
 
 def _row(service: ServiceView, gateway: str) -> tuple[str, ...]:
@@ -140,6 +144,8 @@ def _jobs_only(service: ServiceView) -> bool:
 
 def _route(service: ServiceView, gateway: str) -> str:
     """Its addresses; of a service that has none and only jobs, those."""
+    if service.store:
+        return f"store: {service.store}"
     if _jobs_only(service):
         return f"jobs: {', '.join(service.jobs)}"
     return " ".join(url.removeprefix(gateway).removeprefix("http://") for url in service.urls)

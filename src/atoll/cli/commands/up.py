@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from atoll.cli.drafts import build, chosen, evident, first_failure, new_key
+from atoll.cli.drafts import Drafts, build, chosen, evident, first_failure, new_key
 from atoll.cli.failed import Failed
 from atoll.cli.main import report
 from atoll.cli.output import print_json, print_screen
@@ -15,9 +15,10 @@ from atoll.cli.plans import plan_option, show
 from atoll.cli.progress import exit_code, follow
 from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+from atoll.cli.store_drafts import drafts_of, used_by, without_stores
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
 
     from atoll.model.catalogue.ids import ErrorId
     from atoll.model.spec import WorkspaceSpec
@@ -37,7 +38,8 @@ _LATE = {"failing", "degraded"}
 def command(session: Session, services: tuple[str, ...], detach: bool, plan: bool) -> int:
     """Start the environment and deploy what is not running.
 
-    Without SERVICE: every service of the workspace. What runs already is left alone, also when its files changed since:
+    Without SERVICE: every service of the workspace, and every store that Atoll runs. Of a SERVICE its stores are started,
+    too, before it. What runs already is left alone, also when its files changed since:
     `atoll deploy` is for that.
 
     Example:
@@ -49,11 +51,11 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
     from atoll.pipeline.provenance import author
 
     workspace = session.load()
-    names = chosen(workspace, services)
+    names, stores = _asked(workspace, services)
     if plan:
-        return _plan(session, workspace, names)
+        return _plan(session, workspace, names, stores)
     session.hooks.ensure_running(session.places, workspace, session.say)
-    drafts = evident(session, workspace, build(session, workspace, names))
+    drafts = _drafts(session, workspace, names, stores)
     request = UpRequest(drafts=tuple(drafts.ready.values()), author=author(session.root), key=new_key())
     begun = session.client.up(request)
     failures = dict(drafts.failures)
@@ -70,8 +72,22 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
                 kind="DeployFailed",
                 exit_code=3,
             )
-    _show(session, workspace.services, begun, operations, failures)
+    _show(session, workspace, begun, operations, failures)
     return first_failure(failures.values()) or (0 if detach else exit_code(operations))
+
+
+def _asked(workspace: WorkspaceSpec, named: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Services, and the stores that they need or that were named themselves; all of both when nothing was named."""
+    services = [name for name in named if name not in workspace.servers]
+    names = chosen(workspace, services) if services or not named else []
+    stores = {*used_by(workspace, names), *(set(named) & workspace.servers.keys())} if named else {*workspace.servers}
+    return names, sorted(stores)
+
+
+def _drafts(session: Session, workspace: WorkspaceSpec, names: Sequence[str], stores: Sequence[str]) -> Drafts:
+    """The stores come first: each finds its services waiting for it."""
+    first = drafts_of(session, workspace, stores)
+    return without_stores(workspace, evident(session, workspace, build(session, workspace, names)), first)
 
 
 def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
@@ -84,11 +100,11 @@ def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
         time.sleep(0.1)
 
 
-def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str]) -> int:
+def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str], stores: Sequence[str]) -> int:
     """Builds, since only that tells what would run; starts nothing, not even the environment."""
     from atoll.model.wire import PlanView, UpRequest
 
-    drafts = evident(session, workspace, build(session, workspace, names))
+    drafts = _drafts(session, workspace, names, stores)
     if session.places.keeper_alive():
         return show(session, session.client.plan(UpRequest(drafts=tuple(drafts.ready.values()))), drafts.failures)
     session.say(
@@ -109,7 +125,7 @@ def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str]) -> i
 
 def _show(
     session: Session,
-    known: Container[str],
+    workspace: WorkspaceSpec,
     begun: UpView,
     operations: Sequence[OperationView],
     failures: dict[str, Failed],
@@ -132,7 +148,18 @@ def _show(
     status = session.client.status()
     print_screen(screen(status))
     for service in status.services:
-        if service.state != "down" and service.name not in known:
+        if service.state == "down" or service.name in workspace.services or service.name in workspace.servers:
+            continue
+        if service.store:
+            gone = f"{service.name} runs, but no file names this store any more; `atoll store remove {service.name}` erases it"
+            session.warn(gone)
+        else:
             session.warn(f"{service.name} runs, but the workspace has it no more; `atoll down {service.name}` stops it")
     for name in begun.edited:
+        if name in workspace.servers:
+            changed = (
+                f"{name}: its settings changed since it was started; `atoll store apply {name}` restarts it with them"
+            )
+            session.warn(changed)
+            continue
         session.warn(f"{name}: its files changed since it was deployed; `atoll deploy {name}` deploys them")

@@ -18,6 +18,7 @@ from atoll.cli.dev.watcher import Watcher
 from atoll.cli.drafts import build, chosen, new_key
 from atoll.cli.failed import Failed, taken_over
 from atoll.cli.progress import follow
+from atoll.cli.store_drafts import drafts_of, used_by, without_stores
 from atoll.model.errors import BuildFailed, InvalidWorkspace, Problem, UserError
 from atoll.model.state import Exit
 from atoll.model.wire import Draft, ExecRequest, UpRequest
@@ -91,16 +92,25 @@ class Dev:
         )
         for name in set(self._names) & set(self._workspace.dev):
             drafts.ready[name] = self._in_place(self._untouched(name))
+        stores = drafts_of(self._session, self._workspace, used_by(self._workspace, self._names))
+        drafts = without_stores(self._workspace, drafts, stores)
         for name, failed in drafts.failures.items():
-            self._movers[name].broken(self._untouched(name), failed)
+            if name in self._movers:
+                self._movers[name].broken(self._untouched(name), failed)
+            else:
+                self._session.warn(f"{failed.what}: {failed.why} ({failed.fix})")
         request = UpRequest(drafts=tuple(drafts.ready.values()), author=author(self._session.root), key=new_key())
         begun = self.client.up(request)
         for name, error in begun.refused.items():
-            self._movers[name].broken(self._untouched(name), Failed.told(error))
+            if name in self._movers:
+                self._movers[name].broken(self._untouched(name), Failed.told(error))
         for view in follow(self._session, begun.operations):
-            self._movers[view.service].ended(self._untouched(view.service), view)
+            if view.service in self._movers:
+                self._movers[view.service].ended(self._untouched(view.service), view)
+            elif not view.good:
+                self._session.warn(f"the store {view.service} did not start: {view.text}")
         self._drain()
-        return begun.edited
+        return [name for name in begun.edited if name in self._movers]
 
     def _untouched(self, name: str) -> Edit:
         return Edit(self._workspace.services[name], (), time.monotonic(), self._workspace.dev.get(name))

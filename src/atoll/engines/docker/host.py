@@ -27,7 +27,7 @@ from atoll.engines.docker.container import (
     never_began,
     short,
 )
-from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, Names
+from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, SERVICE, Names
 from atoll.engines.docker.networks import Networks
 from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
@@ -322,12 +322,16 @@ class DockerHost:
                     await container.unpause()
                 else:
                     await container.kill(signal=number.name)
-        except (DockerRefused, DockerFailed) as exc:
-            if "is already paused" in exc.said or "is not paused" in exc.said:
-                return True
-            if isinstance(exc, DockerRefused) and exc.status in {404, 409}:
+        except (DockerRefused, DockerFailed):
+            # What it says of one that has just ended, or is stopped already, differs by version and by moment.
+            info = await self._inspect(seen.container)
+            if info is None or not is_running(info):
                 return False
-            raise
+            if info["State"]["Paused"] != (number is signals.SIGSTOP) or number not in {
+                signals.SIGSTOP,
+                signals.SIGCONT,
+            }:
+                raise
         return True
 
     async def forget(self, replica: str) -> None:
@@ -363,6 +367,15 @@ class DockerHost:
             if exc.status not in {404, 409}:
                 raise
         self._seen.pop(container, None)
+
+    async def erase(self, service: str) -> None:
+        """See `ports.Host`. By their labels: also what an earlier release wrote to."""
+        labels = [f"{ENVIRONMENT}={self._names.environment}", f"{KIND}=volume", f"{SERVICE}={service}"]
+        async with self._client.asked(f"remove the volumes of {service}", STOP_S) as docker:
+            there = await docker.volumes.list(filters={"label": labels})  # type: ignore[no-untyped-call]
+            for each in there["Volumes"] or ():
+                await (await docker.volumes.get(each["Name"])).delete()  # type: ignore[no-untyped-call]
+        self._owners.forget_volumes()
 
     async def clear(self) -> Sequence[str]:
         """Remove every container, and the networks; volumes stay. Returns a sentence on each network that somebody else uses.

@@ -59,6 +59,10 @@ class Owners:
                 await probe.delete(force=True)
         self._given |= {(volume.name, owner) for volume in new}
 
+    def forget_volumes(self) -> None:
+        """Some were removed: whoever has one of that name next must be given it."""
+        self._given.clear()
+
     async def _look_up(self, launch: Launch, user: str, group: str) -> Owner:
         async with self._client.asked(f"look for the user {user} in an image") as docker:
             probe = await self._probe(docker, launch, [])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from atoll.engines import logs, sockets
 from atoll.engines.process.link import KeeperLink
 from atoll.engines.users import NOT_ROOT, Users
 from atoll.keeper.client import Message, files, places_of, proc, try_network
-from atoll.model.errors import Retryable
+from atoll.model.errors import Permanent, Retryable
 from atoll.model.launch import Network, Reach
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Exit
@@ -156,6 +157,18 @@ class ProcessHost:
         """See `ports.Host`. Returns when nothing of it is left."""
         await self._link.call("forget", START_S, id=replica)
         self._records.pop(replica, None)
+
+    async def erase(self, service: str) -> None:
+        """See `ports.Host`. Folders outside Atoll's own (`writable`) are somebody's, and stay."""
+        folder = Path(self.data_base()) / service
+        try:
+            await asyncio.to_thread(shutil.rmtree, folder)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise Permanent(
+                f"the data of {service} cannot be removed: {exc}", f"remove {folder}", id="folder-unusable"
+            ) from exc
 
     async def list(self) -> Sequence[Hosted]:
         """See `ports.Host`."""

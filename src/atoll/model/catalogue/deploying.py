@@ -159,6 +159,29 @@ CHAPTER = Chapter(
             ("Deploy the services that the message names without it, then remove it.",),
         ),
         Page(
+            "store-not-here",
+            "A store that Atoll is to run cannot be run here",
+            "error[store-not-here]: the store orders-db needs a postgres server, and this machine has none",
+            "A store without a `url` is run by Atoll: in an environment of processes with the server that the machine has, in "
+            "one of containers from an image.",
+            (
+                "Install the server: on Debian and Ubuntu the packages postgresql, redis-server and nats-server.",
+                "None of them has to run by itself, as Debian has it: `sudo systemctl disable --now postgresql`.",
+                'Say where one is that somebody else runs: `[stores.orders-db] url = "postgres://..."`.',
+                'Let containers run: `engine = "docker"` of the environment.',
+            ),
+        ),
+        Page(
+            "store-in-use",
+            "The store is in use",
+            "error[store-in-use]: the store orders-db is in use",
+            "Its data are removed only when it is down, and no service that runs uses it.",
+            (
+                "Stop it, and those that the message names: `atoll down orders orders-db`.",
+                "Deploy the services without it: take it out of their `[stores]`.",
+            ),
+        ),
+        Page(
             "secret-invalid",
             "A secret's name or value cannot be taken",
             "error[secret-invalid]: the value of 'orders-db' is empty",

@@ -111,6 +111,8 @@ ErrorId = Literal[
     "unknown-secret",
     "secret-in-use",
     "secret-invalid",
+    "store-not-here",
+    "store-in-use",
     # starting.py: why a release was undone, or a replica is not ready
     "candidate-worse",
     "rollout-undecided",

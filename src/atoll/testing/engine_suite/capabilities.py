@@ -37,6 +37,7 @@ CAPABILITIES: Final[Mapping[str, str]] = {
 
 _Test = TypeVar("_Test", bound=Callable[..., object])
 _MARK: Final = "shows_capability"
+_LONG: Final = "takes_long"
 
 
 class Shown(NamedTuple):
@@ -51,13 +52,14 @@ class Shown(NamedTuple):
         return self.test.removeprefix("test_").replace("_", " ")
 
 
-def shows(capability: str) -> Callable[[_Test], _Test]:
-    """A test of this capability."""
+def shows(capability: str, *, long: bool = False) -> Callable[[_Test], _Test]:
+    """A test of this capability; `long` takes a minute or so."""
     if capability not in CAPABILITIES:
         raise ValueError(f"no capability is called {capability!r}")
 
     def mark(test: _Test) -> _Test:
         setattr(test, _MARK, capability)
+        setattr(test, _LONG, long)
         return test
 
     return mark
@@ -66,6 +68,11 @@ def shows(capability: str) -> Callable[[_Test], _Test]:
 def shown_by(test: object) -> str:
     """The capability that a test function shows; "" for one that shows none."""
     return str(getattr(test, _MARK, ""))
+
+
+def takes_long(test: object) -> bool:
+    """Whether a test function said so."""
+    return bool(getattr(test, _LONG, False))
 
 
 def every_test(suite: type) -> Iterator[Shown]:

@@ -109,8 +109,11 @@ class Configuration:
         host, _, port = lab.ask("/vault/env", name="OWN")["value"].partition(":")
         replica = {"host": host, "port": port}
         assert lab.ask("/keeper/dial", **edge)["came"].startswith("HTTP/1.")
-        reached = [bool(lab.ask("/stranger/dial", **at)["came"]) for at in (edge, replica)]
-        assert reached == [lab.lacks("undeclared")] * 2
+        reached = {
+            each: bool(lab.ask("/stranger/dial", **at)["came"]) for each, at in (("edge", edge), ("replica", replica))
+        }
+        open_ = lab.lacks("undeclared")
+        assert reached == {"edge": open_, "replica": open_}, reached
 
     @shows("addresses")
     def test_its_own_address_is_told_by_template(self, lab: Lab) -> None:
@@ -194,12 +197,10 @@ class Configuration:
         lab.up("echo")
         assert lab.grpc("/demo.Echo/Say", b"x") == b"v1:x"
         lab.service("echo", grpc, kind="grpc", route="/demo.Echo", health="grpc", env={"VERSION": "v2"})
-        begun = lab.begin("echo")
-        seen = set()
-        while lab.client.why("echo").rollout is None or lab.of("echo").state == "deploying":
+        begun, seen = lab.begin("echo"), set()
+        for _ in lab.client.watch(begun.id):
             seen.add(lab.grpc("/demo.Echo/Say", b"x"))
         assert lab.ended(begun).good
-        seen.add(lab.grpc("/demo.Echo/Say", b"x"))
         assert seen <= {b"v1:x", b"v2:x"}
         assert lab.grpc("/demo.Echo/Say", b"y") == b"v2:y"
 

@@ -2,12 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from atoll.cli.drafts import new_key
 from atoll.model.wire import OperationView, RestartRequest, RollbackRequest, SteerRequest
 from atoll.testing.engine_suite.capabilities import shows
 from atoll.testing.engine_suite.lab import Lab
 
+DEPLOYS = 10
+RATE = 300
 SHARE_PCT = 10
 SAMPLE = 4000  # a share of 10 % then has a deviation of half a point: 2 points are four of them
 WITHIN_PCT = 2.0
@@ -34,8 +37,7 @@ class Delivery:
         answers: list[str] = []
         slow = threading.Thread(target=lambda: answers.append(lab.get("/accounts/slow?s=3").version))
         slow.start()
-        lab.until(lambda: sum(replica.inflight or 0 for replica in lab.of("accounts").replicas) or slow.is_alive())
-        time.sleep(0.3)
+        time.sleep(0.5)  # it is in flight
         lab.service("accounts", text, env={"VERSION": "v2"})
         assert lab.deploy("accounts").good
         slow.join(timeout=60)
@@ -57,6 +59,25 @@ class Delivery:
             assert lab.ended(lab.client.restart("profiles", RestartRequest(key=new_key()))).good
         assert load.failures == []
         assert set(load.versions) == {"v1", "v2", "v3"}
+
+    @shows("deploy", long=True)
+    def test_ten_deploys_at_300_requests_a_second_fail_none(
+        self, lab: Lab, record_property: Callable[[str, object], None]
+    ) -> None:
+        text, many = "replicas = 2", lab.platform.many_requests
+        lab.service("fairs", text, env={"VERSION": "v0"})
+        lab.up("fairs")
+        with lab.steady("/fairs/a", "/fairs/b", rate=RATE) as load:
+            for n in range(1, DEPLOYS + 1):
+                lab.service("fairs", text, env={"VERSION": f"v{n}"})
+                assert lab.deploy("fairs").good
+                while load.sent < n * many / DEPLOYS:
+                    time.sleep(0.05)
+        told = f"{len(load.failures)} failed of {load.sent} requests over {DEPLOYS} deploys at {RATE} a second"
+        record_property(lab.platform.name, told)
+        assert load.failures == []
+        assert load.sent >= many
+        assert set(load.versions) == {f"v{n}" for n in range(DEPLOYS + 1)}
 
     @shows("deploy")
     def test_releases_that_may_not_overlap_never_do_and_requests_wait(self, lab: Lab) -> None:

@@ -71,8 +71,9 @@ class Lab:
         self._open.enter_context(mock.patch.dict(os.environ, own))
         slot, port = self._open.enter_context(ports())
         self.url = f"http://127.0.0.1:{port}"
-        self.toml(
-            f'gateway = "127.0.0.1:{port}"\nports = [{port + 1}, {port + 499}]\n{self.platform.environment(slot)}'
+        (self.root / "atoll.toml").write_text(
+            f'name = "lab"\ngateway = "127.0.0.1:{port}"\nports = [{port + 1}, {port + 499}]\n'
+            f"{self.platform.environment(slot)}"
         )
         self._open.callback(self.down)
         self.places = self.platform.hooks.places(self.root, "local")
@@ -84,10 +85,6 @@ class Lab:
         self._open.close()
 
     # --- files
-
-    def toml(self, text: str) -> None:
-        """Write atoll.toml."""
-        (self.root / "atoll.toml").write_text(f'name = "lab"\n{text}')
 
     def service(
         self,
@@ -211,6 +208,7 @@ class Lab:
         hooks.ensure_running(self.places, workspace, lambda _: None)
         chosen = list(names) or sorted(workspace.services)
         built: Mapping[str, Artifact | BuildFailed] = hooks.build(self.places, workspace, chosen, lambda _: None)
+        hooks.finish(hurry=False)
         drafts = dict[str, Draft]()
         for name, result in built.items():
             if isinstance(result, BuildFailed):

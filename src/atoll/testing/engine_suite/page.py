@@ -12,7 +12,7 @@ from atoll.testing.engine_suite import EngineSuite
 from atoll.testing.engine_suite.capabilities import CAPABILITIES, Shown, every_test
 from atoll.testing.engine_suite.results import HOLDS, LACKS, Results, read
 
-ENGINES: Final = {"process": "processes", "fake": "the fakes"}
+ENGINES: Final = {"process": "processes", "docker": "Docker", "fake": "the fakes"}
 _BEGIN: Final = """\
 # What holds on which engine
 

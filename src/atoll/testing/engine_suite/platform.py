@@ -40,6 +40,7 @@ class Platform:
     lacks: Mapping[str, str] = {}  # capability -> a piece of what `atoll check` says when it is asked for
     lacks_here: Mapping[str, str] = {}  # the same, on this machine only
     keeps_data: bool = True  # over `down`
+    many_requests: int = 10_000  # of the test with most load
 
     def __init__(self, hooks: Any = None) -> None:
         """`hooks` are the command line's (`cli.hooks.Hooks`); None are the real ones."""

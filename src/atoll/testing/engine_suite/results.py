@@ -17,18 +17,27 @@ Results = Mapping[str, Mapping[str, str]]
 
 def read(path: Path) -> Results:
     """All of them; none where there is no file."""
-    text = path.read_text() if path.exists() else ""
-    results: Results = json.loads(text) if text else {}
-    return results
+    if not path.exists():
+        return {}
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return _results(file.read())
 
 
 def record(path: Path, engine: str, test: str, outcome: str) -> None:
     """Write one down; several processes may."""
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        results = {name: dict(tests) for name, tests in read(path).items()}
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        results = {name: dict(tests) for name, tests in _results(file.read()).items()}
         results.setdefault(engine, {})[test] = outcome
-        path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+        file.truncate(0)
+        file.write(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def _results(text: str) -> Results:
+    results: Results = json.loads(text) if text else {}
+    return results
 
 
 def outcome(lacking: Mapping[str, str], capability: str) -> str:

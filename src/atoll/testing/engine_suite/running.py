@@ -25,19 +25,20 @@ class Running:
         assert lab.get("/ordersx/").status == 404
 
     @shows("start")
-    def test_as_many_replicas_run_as_are_wanted(self, lab: Lab) -> None:
+    def test_as_many_replicas_run_as_are_wanted_and_scaling_fails_no_request(self, lab: Lab) -> None:
         lab.service("carts", "replicas = 2")
         lab.up("carts")
         assert len(lab.replicas("carts")) == 2
-        lab.client.scale("carts", ScaleRequest(replicas=3, key=new_key()))
-        lab.until(lambda: len(lab.replicas("carts")) == 3, what="a third one is ready")
-        lab.client.scale("carts", ScaleRequest(replicas=1, key=new_key()))
-        lab.until(lambda: len(lab.of("carts").replicas) == 1, what="two are gone")
-        assert lab.get("/carts/x").version == "v1"
+        with lab.steady("/carts/a") as load:
+            lab.client.scale("carts", ScaleRequest(replicas=3, key=new_key()))
+            lab.until(lambda: len(lab.replicas("carts")) == 3, what="a third one is ready")
+            lab.client.scale("carts", ScaleRequest(replicas=1, key=new_key()))
+            lab.until(lambda: len(lab.of("carts").replicas) == 1, what="two are gone")
+        assert load.failures == []
 
     @shows("start")
     def test_a_program_that_is_not_there_is_told_by_name(self, lab: Lab) -> None:
-        health = 'health = { ready = "tcp", start_budget = "2s" }'
+        health = 'health = { ready = "tcp", start_budget = "5s" }'
         lab.service("prices", health, health=None, run='["./no-such-program"]')
         operation = lab.deploy("prices")
         assert operation.phase == "undone"
@@ -67,12 +68,14 @@ class Running:
         lab.service("billing")
         lab.up("billing")
         before = lab.replicas("billing")
-        health = 'health = { ready = "tcp", stable_for = "2s", start_budget = "3s" }'
+        health = 'health = { ready = "tcp", stable_for = "2s", start_budget = "5s" }'
         lab.service("billing", health, health=None, env={"VERSION": "v2", "DIE_AFTER_S": "0.8"})
         with lab.steady("/billing/a") as load:
             operation = lab.deploy("billing")
         assert operation.phase == "undone"
-        assert "exit code 9" in operation.text
+        ends = [event.message for event in lab.events("billing") if event.kind == "replica.crashed"]
+        assert ends
+        assert all("exit code 9" in each for each in ends)
         assert load.failures == []
         assert set(load.versions) == {"v1"}
         assert lab.replicas("billing") == before
@@ -84,7 +87,10 @@ class Running:
         lab.up("invoices")
         lab.client.stop("invoices", StopRequest(key=new_key()))
         lab.until(lambda: not lab.of("invoices").replicas, what="it has stopped")
-        assert [line.text for line in lab.logs("invoices")][-2:] == ["told to stop", "stopped"]
+        ends = ["told to stop", "stopped"]
+        lab.until(
+            lambda: [line.text for line in lab.logs("invoices")][-2:] == ends, what="it has stopped in its own way"
+        )
 
     @shows("stop")
     def test_what_does_not_stop_is_killed_after_its_grace(self, lab: Lab) -> None:
@@ -120,12 +126,13 @@ class Running:
         why = lab.client.why("labels")
         assert why.crash is not None
         assert why.crash.code == 9
+        lab.until(lambda: "v1 starting" in lab.client.why("labels").crash_output, what="its last words are told")
 
     @shows("crash-loop")
     def test_a_release_that_crashes_at_its_start_is_given_up_with_its_last_words(self, lab: Lab) -> None:
         lab.service("parcels")
         lab.up("parcels")
-        health = 'health = { ready = "tcp", start_budget = "2s" }'
+        health = 'health = { ready = "tcp", start_budget = "5s" }'
         lab.service("parcels", health, health=None, env={"VERSION": "v2", "CRASH": "7"})
         operation = lab.deploy("parcels")
         assert operation.phase == "undone"

@@ -1,0 +1,78 @@
+"""What the stores that Atoll runs come to on this machine: drafts for the daemon, and what `atoll check` says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from atoll.model.errors import AtollError, Problem, UserError
+from atoll.model.spec import service_file
+from atoll.model.state import Image
+from atoll.pipeline.docker import Docker
+from atoll.servers import draft, image_name, image_user, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from atoll.model.spec import Store, WorkspaceSpec
+    from atoll.model.wire import Draft
+
+
+def drafts(workspace: WorkspaceSpec, stores: Collection[str]) -> Mapping[str, Draft | AtollError]:
+    """A draft for each, or why there is none. Pulls images that are not here."""
+    found: dict[str, Draft | AtollError] = {}
+    docker = Docker(workspace.environment.docker) if workspace.environment.engine == "docker" else None
+    for name in stores:
+        store = workspace.servers[name]
+        try:
+            made = programs(store, _search()) if docker is None else _image(docker, store, workspace)
+            found[name] = draft(store, made)
+        except AtollError as exc:
+            found[name] = exc
+    return found
+
+
+def _image(docker: Docker, store: Store, workspace: WorkspaceSpec) -> Image:
+    """Of this machine's dockerd; by its digest where a registry gave it one, so that it can be had again."""
+    name = image_name(store, workspace.environment.docker.bases)
+    if not docker.present(name) and not docker.pulled(name, threading.Event()):
+        raise UserError(
+            f"the image {name} of the store {store.name} cannot be had",
+            "it is not on this machine, and no registry gives it",
+            f"see what `docker pull {name}` says; another one is `image` of the store, or `docker.bases` of the environment",
+            id="image-unavailable",
+        )
+    said = docker.inspect(name, "{{json .RepoDigests}}\t{{.Config.User}}\t{{.Id}}").strip("\n")
+    digests, user, id = said.split("\t")
+    return Image(id=next(iter(json.loads(digests) or ()), id), user=image_user(store, user))
+
+
+def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:
+    """Stores that this machine cannot run, as warnings: the same files may run elsewhere. Of images nothing is asked."""
+    found: list[Problem] = []
+    for store in workspace.servers.values() if workspace.environment.engine == "process" else ():
+        try:
+            programs(store, _search())
+        except UserError as exc:
+            field = f"stores.{store.name}"
+            what = f"{exc.what}: {exc.why}"
+            problem = Problem(
+                file=_file(workspace, store), field=field, what=what, fix=exc.fix, id=exc.id, level="warning"
+            )
+            found.append(problem)
+    return found
+
+
+def _search() -> list[str]:
+    return os.environ.get("PATH", os.defpath).split(":")
+
+
+def _file(workspace: WorkspaceSpec, store: Store) -> str:
+    """Where it is declared."""
+    if store.name in workspace.stores:
+        return "atoll.toml"
+    return next(
+        service_file(spec) for spec in workspace.services.values() if any(one.name == store.name for one in spec.stores)
+    )

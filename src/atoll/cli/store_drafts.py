@@ -1,0 +1,98 @@
+"""The stores that Atoll runs, on their way to the daemon: which ones, what they would run, what stands in the way.
+
+`up`, `deploy` and `dev` start the stores of the services that they start; only `store apply` changes one that runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atoll.cli.drafts import Drafts, new_key
+from atoll.cli.failed import Failed, taken_over
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from atoll.cli.session import Session
+    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.wire import Draft, ServiceView
+
+
+def used_by(workspace: WorkspaceSpec, services: Iterable[str]) -> list[str]:
+    """The stores of these services that Atoll runs, by name."""
+    specs = (workspace.services[name] for name in services)
+    return sorted({store.name for spec in specs for store in spec.stores if store.server is not None})
+
+
+def users(workspace: WorkspaceSpec, store: str) -> list[str]:
+    """The services that use a store that Atoll runs."""
+    return sorted(
+        name
+        for name, spec in workspace.services.items()
+        if any(one.name == store and one.server is not None for one in spec.stores)
+    )
+
+
+def drafts_of(session: Session, workspace: WorkspaceSpec, stores: Collection[str]) -> Drafts:
+    """What each would run; one that this machine cannot run is a failure."""
+    from atoll.model.errors import AtollError
+
+    ready: dict[str, Draft] = {}
+    failures: dict[str, Failed] = {}
+    if stores:
+        for name, made in session.hooks.stores(session.places, workspace, stores).items():
+            if isinstance(made, AtollError):
+                failed = taken_over(made)
+                assert failed is not None
+                failures[name] = failed
+            else:
+                ready[name] = made
+    return Drafts(ready, failures)
+
+
+def without_stores(workspace: WorkspaceSpec, services: Drafts, stores: Drafts) -> Drafts:
+    """Both together, less the services whose stores cannot be had: they would only crash."""
+    ready, failures = dict(services.ready), {**services.failures, **stores.failures}
+    for name in list(ready):
+        if lost := [store for store in used_by(workspace, [name]) if store in stores.failures]:
+            del ready[name]
+            first = stores.failures[lost[0]]
+            failures[name] = Failed(
+                f"{name} is not started: its store {lost[0]} cannot be",
+                first.what,
+                first.fix,
+                id=first.id,
+                kind=first.kind,
+                exit_code=first.exit_code,
+            )
+    return Drafts({**stores.ready, **ready}, failures)
+
+
+def started(
+    session: Session, workspace: WorkspaceSpec, services: Collection[str], seen: Mapping[str, ServiceView]
+) -> dict[str, Failed]:
+    """Start the stores of these services that do not run, and wait for them; what keeps which service from being deployed."""
+    from atoll.cli.progress import follow
+    from atoll.model.wire import UpRequest
+    from atoll.pipeline.provenance import author
+
+    down = [name for name in used_by(workspace, services) if name not in seen or seen[name].state == "down"]
+    stores = drafts_of(session, workspace, down)
+    failures = dict(stores.failures)
+    if stores.ready:
+        begun = session.client.up(
+            UpRequest(drafts=tuple(stores.ready.values()), author=author(session.root), key=new_key())
+        )
+        failures |= {name: Failed.told(error) for name, error in begun.refused.items()}
+        for operation in follow(session, begun.operations):
+            if not operation.good:
+                failures[operation.service] = Failed(
+                    f"the store {operation.service} did not start",
+                    operation.text,
+                    f"see `atoll logs {operation.service}`",
+                    id="not-ready-in-time",
+                    kind="DeployFailed",
+                    exit_code=3,
+                )
+    none = Drafts(dict.fromkeys(services), {})  # type: ignore[arg-type]
+    return without_stores(workspace, none, Drafts({}, failures)).failures
