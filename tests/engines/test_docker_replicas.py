@@ -228,7 +228,7 @@ async def test_a_replica_that_is_stopped_goes_on_when_continued_and_hears_that_i
     assert not inspected(dockerd, environment, "cabin-r1-1")["State"]["Paused"]
     assert await host.signal("cabin-r1-1", "SIGSTOP")
     assert await host.signal("cabin-r1-1", "SIGTERM")
-    assert await host.signal("cabin-r1-1", "SIGCONT")
+    await host.signal("cabin-r1-1", "SIGCONT")  # dockerd may have done so by itself, and it may have ended
     assert (await ended(host, "cabin-r1-1")).exit is not None
     await says(host, "cabin-r1-1", "bye")
 
