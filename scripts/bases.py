@@ -107,6 +107,9 @@ BASES: dict[str, Base] = {
     "rust": Base("runtime", (apt("cargo", "rustc", "gcc", "libc6-dev"), TRUSTING)),
 }
 
+# What programs run in that need nothing of what built them, by the names that `docker.bases` of an environment knows.
+RUN_IN = {"python-run": "runtime", "go-run": "runtime", "rust-run": "runtime"}
+
 
 def key(name: str) -> str:
     """The digest of all that the base is made from, its parents and this machine's certificates included."""

@@ -175,6 +175,11 @@ class Dockerd:
         with _making() as kept:
             return bases.make(name, self.host, kept)
 
+    def bases(self) -> dict[str, str]:
+        """All of them, by the names that `docker.bases` of an environment knows."""
+        meant = {name: name for name in bases.BASES} | bases.RUN_IN
+        return {name: self.base(base) for name, base in meant.items()}
+
     def take(self, image: str, giver: Dockerd) -> None:
         """Have an image that another daemon has, under the same tag."""
         saved = subprocess.Popen(["docker", "--host", giver.host, "save", image], stdout=subprocess.PIPE)
@@ -456,7 +461,7 @@ def main() -> int:
             told = {"DOCKER_HOST": daemon.host}
             if asked.bases:
                 print("making base images, the first time some minutes …", file=sys.stderr, flush=True)
-                told[asked.bases] = json.dumps({name: daemon.base(name) for name in bases.BASES})
+                told[asked.bases] = json.dumps(daemon.bases())
             child = subprocess.Popen(asked.command, env=os.environ | told, start_new_session=True)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda number, _frame: child.send_signal(number))
