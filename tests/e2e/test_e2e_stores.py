@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, ports
+from lab import Lab
 
 from atoll.app.stores import drafts
 from atoll.keeper.client import proc
 from atoll.model.errors import AtollError
+from atoll.testing.engine_suite.lab import ports
 from atoll.workspace.loader import load
 from dockerd import Dockerd
 
@@ -261,7 +262,7 @@ def test_the_same_in_containers(dockerd: Dockerd, subnets: str) -> None:
 
 @contextlib.contextmanager
 def _contained() -> Iterator[Lab]:
-    with tempfile.TemporaryDirectory(prefix="atl-") as folder, ports() as first:
+    with tempfile.TemporaryDirectory(prefix="atl-") as folder, ports() as (_, first):
         Path(folder).chmod(0o755)
         lab = Lab(Path(folder), first)
         try:

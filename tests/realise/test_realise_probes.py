@@ -114,3 +114,60 @@ async def test_silence_ends_at_the_deadline() -> None:
 
     async with serving(silent) as address:
         assert await probed(address, timeout_s=0.1) == said("no answer within 0.1 s")
+
+
+# --- a TCP probe that asks -----------------------------------------------------------------------------------------
+
+
+def saying(*parts: bytes, heard: list[bytes] | None = None) -> Serve:
+    """Says these parts, a little apart, after it was asked (or at once where nobody wants to hear), and closes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if heard is not None:
+            heard.append(await reader.read(100))
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    return serve
+
+
+async def test_a_tcp_probe_expects_what_a_server_says_by_itself() -> None:
+    async with serving(saying(b"INFO {}\r\n")) as address:
+        assert await probed(address, kind="tcp", expect="INFO ") == Answer(ok=True)
+
+
+async def test_it_sends_its_bytes_and_its_answer_may_come_in_pieces() -> None:
+    heard: list[bytes] = []
+    async with serving(saying(b"+OK\r", b"\n+PO", b"NG\r\n", heard=heard)) as address:
+        answer = await probed(address, kind="tcp", send="PING\xff\0\r\n", expect=r"\+OK\r\n\+PONG")
+    assert answer == Answer(ok=True)
+    assert heard == [b"PING\xff\0\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        (b"-LOADING the dataset\r\n", "-LOADING the dataset"),
+        (b"", "nothing"),
+        (b"\0\x1b[31mE", "[31mE"),
+        (b"not at first: +PONG", "not at first: +PONG"),
+    ],
+)
+async def test_another_answer_is_shown_as_it_came_but_for_what_a_terminal_obeys(says: bytes, shown: str) -> None:
+    async with serving(saying(says)) as address:
+        answer = await probed(address, kind="tcp", expect=r"\+PONG")
+    assert answer == said(f"its answer is not what is expected: {shown}")
+
+
+async def test_one_that_talks_without_end_is_not_listened_to_without_end() -> None:
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+
+    async with serving(endless) as address:
+        answer = await probed(address, kind="tcp", expect="y")
+    assert not answer.ok
+    assert len(answer.text) < 300

@@ -40,7 +40,9 @@ class TestFakeHost(HostSuite):
 
     def launch(self, behaviour: Named, *, service: str = "cabin", release: int = 1, job: str = "") -> Launch:
         launch = super().launch(behaviour, service=service, release=release, job=job)
-        self.fake.script_one(launch.id, SCRIPTS[behaviour])
+        had = "found" if service in self.fake.kept else "nothing"
+        keeps = Behaviour(output=(had, "ready"))
+        self.fake.script_one(launch.id, keeps if behaviour == "keeps" else SCRIPTS[behaviour])
         return launch
 
     def command(self, line: str) -> Launch:

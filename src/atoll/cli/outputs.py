@@ -114,8 +114,8 @@ class StoreOutput(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: str  # "postgres"
-    state: str  # as that of a service
-    release: str = ""  # "r2"; "" when it never ran
+    state: str  # as that of a service; "absent" when it was never started, or was removed
+    release: str = ""  # "r2"; "" when it is absent
     reason: str = ""  # why it is not up
     since_wall: float = 0.0  # since when that release runs
     memory_bytes: int | None = None

@@ -201,6 +201,7 @@ class Candidates:
         run = in_the_way(release, self._records.runs_of(service))
         if run is not None and not request.force:
             raise _over_a_change(service, n, run)
+        self._has_stores(release)
         await self._possible(release.spec)
         newest = await self._secrets.versions_for(release.spec)
         if self._runs(release) or newest == dict(release.secrets):
@@ -225,7 +226,19 @@ class Candidates:
                 f"the last rollout of {service} is {rollout.phase}" if rollout else f"{service} was never rolled out"
             )
             raise Conflict("there is nothing to try again", phase, f"`atoll deploy {service}`", id="no-rollout")
+        self._has_stores(release)
         return release
+
+    def _has_stores(self, release: Release) -> None:
+        """Nothing but `up` and `deploy` makes a store. Raises Conflict for one that was removed since this release ran."""
+        known = self._records.services()
+        if lost := sorted(call.callee for call in release.spec.calls if call.store and call.callee not in known):
+            raise Conflict(
+                f"{release.service} r{release.n} uses the store {lost[0]}, which was removed",
+                "its data went with it, and only the files tell what a new one would be",
+                f"`atoll up {release.service}` or `atoll deploy {release.service}`: a store that the files name is made anew, empty",
+                id="store-removed",
+            )
 
     async def _possible(self, spec: ServiceSpec) -> None:
         for unable in await self._engine.refusals(spec):

@@ -102,6 +102,7 @@ class FakeHost:
         self._printed = asyncio.Event()
         self._pids = itertools.count(_FIRST_PID)
         self._away = False
+        self.kept: set[str] = set()  # services that have data
         self.erased: list[str] = []  # services whose data were removed
         self.unable: dict[str, Sequence[Unable]] = {}  # service -> what this host cannot provide for it
         self.reaches: dict[str, Reach | None] = {}  # service -> the network of its own that it has; None: it gets none
@@ -229,6 +230,8 @@ class FakeHost:
         )
         process = self._processes[launch.id] = _Process(launch, behaviour, hosted)
         self.launches.append(launch)
+        if launch.writable:
+            self.kept.add(launch.service)
         if behaviour.cannot_start:
             process.hosted = msgspec.structs.replace(hosted, pid=None)
             self._end(process, Exit(error=behaviour.cannot_start))
@@ -256,6 +259,7 @@ class FakeHost:
     async def erase(self, service: str) -> None:
         """Remember that it was asked to."""
         self._answer()
+        self.kept.discard(service)
         self.erased.append(service)
 
     async def close(self) -> None:

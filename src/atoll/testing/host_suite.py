@@ -24,8 +24,9 @@ from atoll.ports import Host, Hosted, Launch, LogLine
 
 PATIENCE_S = 60.0
 Behaviour = Literal[
-    "waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child", "shows-file", "listens"
-]
+    "waits", "ignores-term", "exits-3", "prints", "missing", "echoes-secret", "leaves-a-child", "shows-file", "listens",
+    "keeps",
+]  # fmt: skip
 
 NUMBER = 8080
 LISTEN = (
@@ -41,6 +42,7 @@ LINES: dict[Behaviour, str] = {
     "echoes-secret": 'echo "secret is ${#TOKEN} long"; echo ready; exec sleep 600',
     "leaves-a-child": "sleep 600 & echo ready; exit 0",
     "listens": f"exec {sys.executable} -S -c {shlex.quote(LISTEN)}",
+    "keeps": 'if [ -e "$DATA/kept" ]; then echo found; else echo nothing; fi; touch "$DATA/kept" && echo ready; exec sleep 600',
     "shows-file": 'cat "$FILES/etc/app.conf" && echo ready; exec sleep 600',
 }
 
@@ -189,6 +191,29 @@ class HostSuite:
         await self.ended(host, launch.id)
         assert not await self.there_is(host, f"{folder}/etc/app.conf")
         assert not await self.there_is(host, folder)
+
+    async def keeps(self, host: Host, service: str) -> Launch:
+        """A launch that writes into its service's data, and says whether there were any."""
+        launch = self.launch("keeps", service=service)
+        data = f"{host.data_base()}/{service}"
+        launch = msgspec.structs.replace(launch, writable=(data,), env={**launch.env, "DATA": data})
+        started = await host.start(launch)
+        assert started.exit is None, started
+        await eventually(lambda: self.says(host, launch.id, "ready"), f"{launch.id} has written")
+        await host.signal(launch.id, "SIGKILL")
+        await self.ended(host, launch.id)
+        return launch
+
+    async def test_data_outlive_replicas_until_they_are_erased(self, host: Host) -> None:
+        first, other = await self.keeps(host, "cabin"), await self.keeps(host, "hut")
+        await host.forget(first.id)
+        second = await self.keeps(host, "cabin")
+        assert await self.says(host, second.id, "found")
+        await host.erase("cabin")  # one that has ended and is not forgotten is no reason to keep them
+        third, neighbour = await self.keeps(host, "cabin"), await self.keeps(host, "hut")
+        assert await self.says(host, third.id, "nothing")
+        assert await self.says(host, neighbour.id, "found"), f"{other.service} has data of its own"
+        await host.erase("nobody")
 
     async def test_many_start_side_by_side(self, host: Host) -> None:
         launches = [self.launch("waits") for _ in range(8)]

@@ -143,7 +143,7 @@ def remove(session: Session, name: str, yes: bool, plan: bool) -> int:
     """Stop a store and erase it: its data, its password, its releases.
 
     Nothing brings the data back. It asks for the store's name, in every environment, and is refused while a service that
-    runs uses the store.
+    runs uses the store. As long as a file names the store, the next `atoll up` makes it anew, empty.
 
     Example:
       atoll store remove orders-db --plan
@@ -156,8 +156,9 @@ def remove(session: Session, name: str, yes: bool, plan: bool) -> int:
     if name not in seen:
         raise _unknown(name, seen)
     busy = [one for one in _running_users(session, name) if one != name]
+    again = _made_anew(session.load(), name)
     if plan:
-        what = f"{name}: it would be stopped, and its data, its password and its releases erased"
+        what = f"{name}: it would be stopped, and its data, its password and its releases erased{again}"
         if session.json:
             from atoll.cli.outputs import StorePlanOutput
 
@@ -187,7 +188,7 @@ def remove(session: Session, name: str, yes: bool, plan: bool) -> int:
 
         print_json(RemovedOutput(name=name))
     else:
-        session.say(f"{name}: removed, with all its data")
+        session.say(f"{name}: removed, with all its data{again}")
     return 0
 
 
@@ -209,7 +210,7 @@ def _every(session: Session) -> list[StoreOutput]:
             StoreOutput(
                 name=name,
                 type=kind,
-                state=view.state if view else "down",
+                state=view.state if view else "absent",
                 release=view.release if view else "",
                 reason=view.reason if view else "",
                 since_wall=view.since_wall if view else 0.0,
@@ -221,6 +222,15 @@ def _every(session: Session) -> list[StoreOutput]:
             )
         )
     return found
+
+
+def _made_anew(workspace: WorkspaceSpec, name: str) -> str:
+    """What becomes of a removed store that the files still name; "" when none does."""
+    if name not in workspace.servers:
+        return ""
+    using = users(workspace, name)
+    by = f" (of {', '.join(using)})" if using else ""
+    return f"; the files still name it{by}: the next `atoll up` makes a new, empty one"
 
 
 def _seen(session: Session) -> Mapping[str, ServiceView]:

@@ -370,6 +370,9 @@ class DockerHost:
 
     async def erase(self, service: str) -> None:
         """See `ports.Host`. By their labels: also what an earlier release wrote to."""
+        for one in await self.list():
+            if one.service == service:  # one that has ended holds its volumes until it is forgotten
+                await self.forget(one.id)
         labels = [f"{ENVIRONMENT}={self._names.environment}", f"{KIND}=volume", f"{SERVICE}={service}"]
         async with self._client.asked(f"remove the volumes of {service}", STOP_S) as docker:
             there = await docker.volumes.list(filters={"label": labels})  # type: ignore[no-untyped-call]

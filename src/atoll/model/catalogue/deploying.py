@@ -182,6 +182,17 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "store-removed",
+            "The store of a release was removed",
+            "error[store-removed]: orders r3 uses the store orders-db, which was removed",
+            "`atoll store remove` erased it with its data, and a release of before cannot bring it back. `atoll up` and `atoll "
+            "deploy` make a store that the files name anew: empty, with another password.",
+            (
+                "See what the files say: `atoll store list`.",
+                "Start the service as its files say now: `atoll up orders`, or `atoll deploy orders`.",
+            ),
+        ),
+        Page(
             "secret-invalid",
             "A secret's name or value cannot be taken",
             "error[secret-invalid]: the value of 'orders-db' is empty",

@@ -115,6 +115,7 @@ ErrorId = Literal[
     "secret-invalid",
     "store-not-here",
     "store-in-use",
+    "store-removed",
     # starting.py: why a release was undone, or a replica is not ready
     "candidate-worse",
     "rollout-undecided",
