@@ -86,17 +86,17 @@ def test_one_that_names_no_password_gets_none_and_neither_does_a_service() -> No
 
 def test_its_service_starts_when_it_takes_connections() -> None:
     async def scenario(world: World) -> None:
-        world.host.script("db", Behaviour(ready_s=20.0))
+        world.host.script("db", Behaviour(ready_s=7.0))
         began_s = world.clock.now().boot_s
         store = await world.deploy(db())
         service = await world.deploy(uses())
-        await asyncio.sleep(15)
+        await asyncio.sleep(5)
         assert [launch.service for launch in world.host.launches] == ["db"]
         assert (await world.ended(store)).good
         assert (await world.ended(service)).good
         orders = next(launch for launch in world.host.launches if launch.service == "orders")
         started = next(one for one in await world.host.list() if one.id == orders.id)
-        assert started.started_s - began_s >= 20.0
+        assert started.started_s - began_s >= 7.0
 
     play(scenario)
 
