@@ -27,7 +27,7 @@ from atoll.engines.docker.container import (
     never_began,
     short,
 )
-from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, SERVICE, Names
+from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, SERVICE, Names, environment_id
 from atoll.engines.docker.networks import Networks
 from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
@@ -62,14 +62,13 @@ class DockerHost:
     """Replicas as containers of the dockerd at `spec.socket`, which runs on this machine.
 
     Args:
-        environment: an id that no other environment on this machine has.
         state_dir: the environment's folder that survives a reboot: kept output, the users of services.
         run_dir: its folder in memory: rendered files.
         spec: what the environment says of Docker.
     """
 
-    def __init__(self, environment: str, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
-        self._names = Names(environment)
+    def __init__(self, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
+        self._names = Names(environment_id(state_dir))
         self._client = Client(spec.socket)
         self._networks = Networks(self._client, self._names, spec.networks)
         self._owners = Owners(self._client, self._names, Users(state_dir.absolute()))
