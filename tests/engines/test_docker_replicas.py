@@ -288,9 +288,7 @@ async def test_a_command_in_a_container_over_its_time_is_killed_with_its_childre
     assert output == "begun\n"
 
     async def alone() -> bool:
-        return "30" not in dockerd.docker("top", f"atoll-{environment}-cabin-r1-1", "-o", "pid,args").replace(
-            "sleep 600", ""
-        )
+        return "sleep 30" not in dockerd.docker("top", f"atoll-{environment}-cabin-r1-1", "-o", "pid,args")
 
     await eventually(alone, "its children are gone")
 

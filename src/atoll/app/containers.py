@@ -87,13 +87,14 @@ def checks(environment: EnvironmentSpec, places: Places | None) -> Iterator[Doct
 def _calls(environment: EnvironmentSpec, places: Places) -> Iterator[DoctorView]:
     """Whether containers reach what they may, and nothing else, by trying it."""
     from atoll.engines.docker.client import Client
+    from atoll.engines.docker.names import environment_id
     from atoll.engines.docker.trial import trial
 
     async def tried() -> Sequence[Unable]:
         docker = settled(environment).docker
         client = Client(docker.socket)
         try:
-            return await trial(client, places.run.name, docker.networks, environment.ports)
+            return await trial(client, environment_id(places.state), docker.networks, environment.ports)
         finally:
             await client.close()
 
@@ -114,8 +115,7 @@ def clear(config: Config, say: Callable[[str], None]) -> None:
     from atoll.engines.docker import DockerHost
 
     async def cleared() -> None:
-        run = Path(config.run)
-        host = DockerHost(run.name, Path(config.state), run, config.environment.docker)
+        host = DockerHost(Path(config.state), Path(config.run), config.environment.docker)
         try:
             async with asyncio.timeout(_CLEAR_S):
                 for sentence in await host.clear():

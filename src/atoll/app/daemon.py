@@ -131,8 +131,7 @@ def _host(config: Config) -> Host:
         case "docker":
             from atoll.engines.docker import DockerHost
 
-            run = Path(config.run)
-            return DockerHost(run.name, Path(config.state), run, config.environment.docker)
+            return DockerHost(Path(config.state), Path(config.run), config.environment.docker)
 
 
 def _door(tls: Tls) -> Door:

@@ -8,6 +8,7 @@ import fnmatch
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -271,6 +272,6 @@ def _run(
                         id="docker-unreachable",
                     ) from None
     finally:
-        if process.poll() is None:
-            process.kill()
+        if process.poll() is None:  # with its plugins and credential helpers, which hold its output open
+            os.killpg(process.pid, signal.SIGKILL)
             process.communicate()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.machine import local
 from atoll.cli.output import age, duration, escape, print_json, print_line, print_screen, size, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 from atoll.cli.watch import WATCH_S, watch
@@ -91,6 +90,8 @@ def screen(status: StatusView, replicas: bool = False) -> RenderableType:
 
 def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
     from rich.text import Text
+
+    from atoll.cli.machine import local
 
     gateway = f" at {status.gateway}" if status.gateway else ""
     if status.gateway.startswith("http://") and not local(status.gateway[7:].rpartition(":")[0].strip("[]")):

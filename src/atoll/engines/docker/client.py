@@ -21,6 +21,7 @@ _AGAIN_S = 1.0
 _REFUSED_AGAIN_S = 3.0
 _UNREACHABLE = 900  # aiodocker's own status, which HTTP does not have
 _LINE_BYTES = 1024 * 1024
+_OF_DOCKERD = 3  # neither of a container's two streams
 
 Stream = tuple[bytes, bytes]  # b"o" or b"e", and what was written at once
 
@@ -79,9 +80,15 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, what: str, path: str, params: Mapping[str, Any] | None = None, body: object = None
+        self,
+        what: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        body: object = None,
+        *,
+        within_s: float | None = None,
     ) -> AsyncIterator[aiohttp.StreamReader]:
-        """An answer without an end, read as it comes: its head has a deadline, what follows has none."""
+        """An answer that is read as it comes. Its head has a deadline; what follows has one, too, by `within_s`."""
         async with self._translated(what, CALL_S) as limit:
             docker = self._ready()
             if docker.api_version == "auto":
@@ -102,7 +109,7 @@ class Client:
                     with contextlib.suppress(ValueError, KeyError, TypeError):
                         said = json.loads(said)["message"]
                     raise aiodocker.DockerError(response.status, said)
-                limit.reschedule(None)
+                limit.reschedule(None if within_s is None else asyncio.get_running_loop().time() + within_s)
                 try:
                     yield response.content
                 finally:
@@ -125,6 +132,8 @@ class Client:
             raise DockerRefused(what, exc.status, exc.message) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise self._away(what, str(exc)) from exc
+        except ValueError as exc:  # no JSON, or a line without an end
+            raise DockerFailed(what, f"its answer cannot be read ({exc})") from exc
 
     def _away(self, what: str, why: str) -> Retryable:
         if self._docker is not None:
@@ -137,11 +146,17 @@ class Client:
 
 
 async def frames(reader: aiohttp.StreamReader) -> AsyncIterator[Stream]:
-    """What a container wrote, by Docker's framing: one byte for the stream, four for the length."""
+    """What a container wrote, by Docker's framing: one byte for the stream, four for the length.
+
+    Raises DockerFailed for what dockerd itself says among it: that it cannot read on, since a log was torn by a power cut.
+    """
     with contextlib.suppress(asyncio.IncompleteReadError):
         while True:
             head = await reader.readexactly(8)
-            yield b"e" if head[0] == 2 else b"o", await reader.readexactly(int.from_bytes(head[4:8], "big"))
+            piece = await reader.readexactly(int.from_bytes(head[4:8], "big"))
+            if head[0] == _OF_DOCKERD:
+                raise DockerFailed("read on", piece.decode("utf-8", "replace").strip())
+            yield b"e" if head[0] == 2 else b"o", piece
 
 
 async def documents(reader: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]]:

@@ -91,7 +91,8 @@ async def alone(client: Client, config: Config, name: str, timeout_s: float) -> 
         async with client.asked("look at a command") as docker:
             info: Config = await docker.containers.container(container.id).show()
         what = f"containers/{container.id}/logs"
-        async with client.stream("read what a command printed", what, {"stdout": "1", "stderr": "1"}) as body:
+        asked = {"stdout": "1", "stderr": "1"}
+        async with client.stream("read what a command printed", what, asked, within_s=CALL_S) as body:
             await output.read(body, on=False)
     finally:
         with contextlib.suppress(DockerRefused, Retryable):  # found by its label later

@@ -27,7 +27,7 @@ from atoll.engines.docker.container import (
     never_began,
     short,
 )
-from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, SERVICE, Names
+from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, SERVICE, Names, environment_id
 from atoll.engines.docker.networks import Networks
 from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
@@ -62,14 +62,13 @@ class DockerHost:
     """Replicas as containers of the dockerd at `spec.socket`, which runs on this machine.
 
     Args:
-        environment: an id that no other environment on this machine has.
         state_dir: the environment's folder that survives a reboot: kept output, the users of services.
         run_dir: its folder in memory: rendered files.
         spec: what the environment says of Docker.
     """
 
-    def __init__(self, environment: str, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
-        self._names = Names(environment)
+    def __init__(self, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
+        self._names = Names(environment_id(state_dir))
         self._client = Client(spec.socket)
         self._networks = Networks(self._client, self._names, spec.networks)
         self._owners = Owners(self._client, self._names, Users(state_dir.absolute()))
@@ -225,10 +224,11 @@ class DockerHost:
         found: list[Hosted] = []
         for each in there:
             replica = each["Labels"].get(REPLICA, "")
-            if replica in self._busy and (each["State"] == "created" or each["Labels"][KIND] != "replica"):
+            kind = each["Labels"].get(KIND, "")
+            if replica in self._busy and (each["State"] == "created" or kind != "replica"):
                 continue
-            if each["Labels"][KIND] != "replica":
-                if each["Labels"][KIND] == "run":
+            if kind != "replica":
+                if kind == "run" or (kind == "probe" and not self._swept and not self._busy):
                     await self._remove(each["Id"])
                 continue
             known = self._seen.get(each["Id"])
@@ -267,11 +267,12 @@ class DockerHost:
     async def exits(self) -> AsyncIterator[Hosted]:
         """See `ports.Host`. Begins with those that ended already; goes on across absences of dockerd."""
         told: set[str] = set()
+        absent = ""
         asked = {**self._names.filter, "type": ["container"], "event": ["die"]}
         while True:
             try:
                 async with self._client.stream("tell of ends", "events", {"filters": asked}) as body:
-                    ended = self._ended(await self.list())
+                    ended, absent = self._ended(await self.list()), ""
                     told &= {seen.container for seen in ended}
                     for seen in ended:
                         if seen.container not in told:
@@ -280,12 +281,15 @@ class DockerHost:
                     async for event in documents(body):
                         if event["Actor"]["Attributes"].get(KIND) != "replica" or event["Actor"]["ID"] in told:
                             continue
+                        told &= self._seen.keys()  # those that are gone end no more
                         end = await self._end_of(event["Actor"])
                         if end is not None:
                             told.add(event["Actor"]["ID"])
                             yield end
             except Retryable as exc:
-                _log.warning("ends of containers are not told: %s", exc)
+                if str(exc) != absent:  # once an absence, which may last a night
+                    absent = str(exc)
+                    _log.warning("ends of containers are not told: %s", exc)
             await asyncio.sleep(_AGAIN_S)
 
     def _ended(self, listed: Sequence[Hosted]) -> Sequence[_Seen]:
@@ -482,9 +486,10 @@ def _why_not_made(launch: Launch, exc: DockerRefused) -> str:
 
 def _may_pass(exc: DockerRefused | DockerFailed) -> bool:
     """Whether a failed start may succeed when it is tried again: what runc says of the program and its mounts does not."""
-    return "Address already in use" in exc.said or (
-        isinstance(exc, DockerFailed) and "runtime create failed" not in exc.said
-    )
+    if isinstance(exc, DockerFailed):
+        return "Address already in use" in exc.said or "runtime create failed" not in exc.said
+    # Not found: its network, or itself, was removed since it was made.
+    return "Address already in use" in exc.said or exc.status == 404
 
 
 def _usage(pids: Mapping[str, int]) -> dict[str, tuple[int, float]]:

@@ -1,7 +1,10 @@
 """What of dockerd's things is ours: names for people, labels as the proof. Pure."""
 
+import hashlib
+import os
 import re
 import zlib
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 ENVIRONMENT = "dev.atoll.environment"
@@ -18,6 +21,14 @@ Kind = Literal[
     "network",
     "volume",
 ]
+
+
+def environment_id(state_dir: Path) -> str:
+    """The id of the environment that keeps its state there: what has it on a label is that environment's alone.
+
+    Another folder is another environment, although the workspace is the same: its rows know nothing of these containers.
+    """
+    return hashlib.blake2s(os.fsencode(state_dir.absolute()), digest_size=4).hexdigest()
 
 
 class Names(NamedTuple):

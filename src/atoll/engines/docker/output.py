@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from atoll.engines import logs
-from atoll.engines.docker.client import Client, DockerRefused, frames
+from atoll.engines.docker.client import CALL_S, Client, DockerFailed, DockerRefused, frames
 from atoll.engines.docker.container import wall
 from atoll.engines.docker.names import KIND, REPLICA, SERVICE, Names
 from atoll.keeper.client import places_of, prune_logs
@@ -68,18 +68,24 @@ class Output:
     # --- reading --------------------------------------------------------------------------------------------------
 
     async def raw(self, container: str, **params: Any) -> AsyncIterator[_Line]:
-        """Lines of one container, by dockerd's parameters."""
+        """Lines of one container, by dockerd's parameters. Only with `follow` it may take for ever."""
         asked = {"stdout": "1", "stderr": "1", "timestamps": "1", **{name: str(each) for name, each in params.items()}}
-        async with self._client.stream("read the output of a container", f"containers/{container}/logs", asked) as body:
+        path, within_s = f"containers/{container}/logs", None if params.get("follow") else CALL_S
+        async with self._client.stream("read the output of a container", path, asked, within_s=within_s) as body:
             async for line in _lines(frames(body)):
                 yield line
 
     async def last(self, container: str, count: int) -> list[str]:
-        """The last lines of one container; none when it is gone."""
-        try:
-            return [_text(line) async for line in self.raw(container, tail=count)][-count:]
-        except DockerRefused:
-            return []
+        """The last lines of one container that can be read; none when it is gone."""
+        return [_text(line) for line in await self._readable(container, tail=count)][-count:]
+
+    async def _readable(self, container: str, **params: Any) -> list[_Line]:
+        """Its lines, up to where dockerd cannot read on; none when it is gone."""
+        lines: list[_Line] = []
+        with contextlib.suppress(DockerRefused, DockerFailed):
+            async for line in self.raw(container, **params):
+                lines.append(line)  # noqa: PERF401  those before a failure count
+        return lines
 
     async def last_kept(self, replica: str, count: int) -> list[str]:
         """The last lines of one whose container is gone."""
@@ -124,10 +130,7 @@ class Output:
             params["since"] = f"{since_wall:.9f}"
         if until_wall is not None:
             params["until"] = f"{until_wall:.9f}"
-        try:
-            return [line async for line in self.raw(source.container, **params)]
-        except DockerRefused:
-            return []  # forgotten meanwhile
+        return await self._readable(source.container, **params)
 
     async def _sources(self, service: str, replica: str | None) -> list[Source]:
         """The service's containers, or those of it whose ids are, or begin with, `replica`."""
@@ -219,8 +222,9 @@ class Output:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with fresh.open("wb") as file:
-                async for line in self.raw(source.container):
-                    file.write(b"%.6f %s %s\n" % (wall(line.stamp), line.mark, line.text))
+                with contextlib.suppress(DockerFailed):  # what is before a torn place is all that can be had
+                    async for line in self.raw(source.container):
+                        file.write(b"%.6f %s %s\n" % (wall(line.stamp), line.mark, line.text))
             fresh.replace(path)
         except (OSError, DockerRefused) as exc:
             _log.warning("the output of %s is lost: %s", source.replica, exc)

@@ -31,9 +31,15 @@ class Owners:
         """The image's own user unless that is root, else the service's. Raises Permanent when the image knows no such user."""
         assert launch.image is not None
         user, _, group = launch.image.user.partition(":")
-        if user in _ROOT:
-            uid = self._users.uid(launch.service)
-            return Owner(uid, uid)
+        if user not in _ROOT:
+            named = await self._named_by(launch, user, group)
+            if named.uid != 0:  # root has other names: `00`, or those of an image's own table
+                return named
+        uid = self._users.uid(launch.service)
+        return Owner(uid, uid)
+
+    async def _named_by(self, launch: Launch, user: str, group: str) -> Owner:
+        assert launch.image is not None
         key = (launch.image.id, launch.image.user)
         if key not in self._named:
             if user.isdigit() and (group.isdigit() or not group):
@@ -56,7 +62,7 @@ class Owners:
             try:
                 await probe.put_archive("/", _folders(new, owner))  # type: ignore[no-untyped-call]
             finally:
-                await probe.delete(force=True)
+                await probe.delete(force=True, v=True)
         self._given |= {(volume.name, owner) for volume in new}
 
     def forget_volumes(self) -> None:
@@ -69,7 +75,7 @@ class Owners:
             try:
                 users, groups = await _table(probe, "passwd"), await _table(probe, "group")
             finally:
-                await probe.delete(force=True)
+                await probe.delete(force=True, v=True)  # an image that declares volumes gets some by being made
         uid = user if user.isdigit() else users.get(user, ("", ""))[0]
         gid = group if group.isdigit() else groups.get(group, ("", ""))[0] if group else users.get(user, ("", "0"))[1]
         if uid.isdigit() and gid.isdigit():
