@@ -203,6 +203,30 @@ async def test_a_follower_misses_nothing_of_one_that_came_and_went(host: DockerH
 # --- how it ends --------------------------------------------------------------------------------------------------
 
 
+async def test_output_is_there_at_each_instant_while_a_replica_is_forgotten(host: DockerHost, launch: Any) -> None:
+    looks = 0
+
+    async def reads(replica: str, gone: asyncio.Event) -> None:
+        nonlocal looks
+        last = False
+        while not last:
+            last = gone.is_set()  # once more when it is gone
+            assert [line.text async for line in host.logs("cabin", replica=replica)] == ["ouch"]
+            assert await host.last_output(replica) == "ouch"
+            looks += 1
+
+    for number in range(5):
+        replica, gone = f"cabin-r1-{number + 1}", asyncio.Event()
+        await host.start(launch("echo ouch; exit 3", replica))
+        await ended(host, replica)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(reads(replica, gone))
+            await host.forget(replica)
+            gone.set()
+    assert looks > 20, "some looks were made while it was being forgotten"
+
+
 async def test_a_signal_reaches_the_whole_group(host: DockerHost, launch: Any) -> None:
     child = "sh -c 'trap \"echo child; exit\" TERM; echo ready; while :; do sleep 0.05; done'"
     await host.start(launch(f"trap 'wait; exit 0' TERM; {child} & wait"))

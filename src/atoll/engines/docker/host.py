@@ -422,8 +422,9 @@ class DockerHost:
     async def last_output(self, replica: str, lines: int = 20) -> str:
         """See `ports.Host`."""
         seen = await self._seen_of(replica)
-        found = await self._output.last(seen.container, lines) if seen else await self._output.last_kept(replica, lines)
-        return "\n".join(found)
+        found = await self._output.last(seen.container, lines) if seen else []
+        # One that is being removed cannot be read any more, and has its file by then.
+        return "\n".join(found or await self._output.last_kept(replica, lines))
 
     async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
         """See `ports.Host`. In the container of a replica that runs; else in one of its own, which is removed again."""

@@ -116,7 +116,11 @@ class Output:
         for source in sources:
             lines = await self._past(source, tail, since_wall, until_wall)
             ends[source.container] = lines[-1].stamp if lines else ""
-            found.append([_log_line(service, source.replica, line) for line in lines])
+            told = [_log_line(service, source.replica, line) for line in lines]
+            path = self._folder / service / f"{source.replica}.log"
+            if not told and path.exists():  # it was removed since it was listed, and its file is written before that
+                told = await asyncio.to_thread(logs.newest, path, service, tail, since_wall, None, until_wall)
+            found.append(told)
         merged = list(heapq.merge(*found, key=lambda line: line.wall))
         for line in merged[-tail:] if tail > 0 else ():
             yield line
