@@ -1,8 +1,11 @@
-"""Which dockerd a command means."""
+"""Which dockerd a command means, and what it says when that is away."""
+
+from pathlib import Path
 
 import pytest
 
-from atoll.app.containers import settled, socket_of
+from atoll.app.config import Config
+from atoll.app.containers import clear, settled, socket_of
 from atoll.model.errors import UserError
 from atoll.model.spec import DockerSpec, EnvironmentSpec
 
@@ -32,3 +35,14 @@ def test_a_dockerd_elsewhere_is_refused_with_the_reason(variable: str) -> None:
 def test_an_environment_of_processes_asks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
     assert settled(EnvironmentSpec()) == EnvironmentSpec()
+
+
+def test_an_end_that_may_leave_containers_is_no_success(tmp_path: Path) -> None:
+    environment = EnvironmentSpec(engine="docker", docker=DockerSpec(socket=f"{tmp_path}/none.sock"))
+    config = Config(workspace="w", root="/", state=str(tmp_path), run=str(tmp_path), environment=environment)
+    said: list[str] = []
+    with pytest.raises(UserError, match="may be left") as told:
+        clear(config, said.append)
+    assert f"{tmp_path}/none.sock" in told.value.why
+    assert "atoll down" in told.value.fix
+    assert not said

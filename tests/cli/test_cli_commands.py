@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from atoll.testing.fake_control import Served
 
@@ -325,3 +326,18 @@ def test_up_can_be_planned_before_anything_runs(atoll) -> None:
     assert "its keeper, proxy and daemon would start first" in done.stderr
     assert "the environment runs" not in done.stderr
     assert "nothing to do" in atoll("down", "--plan", ATOLL_PRETEND_ALIVE="0").stderr
+
+
+def test_a_removed_store_is_absent_while_a_file_names_it_and_that_is_told(atoll, daemon: Served, shop: Path) -> None:
+    known = daemon.control.services
+    for name in ("ledger-db", "old-db"):
+        known[name] = replace(known["orders"], name=name, store="postgres")
+    with (shop / "atoll.toml").open("a") as file:
+        file.write('stores = ["ledger-db"]\n')
+    assert "the next `atoll up` makes a new, empty one" in atoll("store", "remove", "ledger-db", "--plan").stdout
+    for name, told in (("ledger-db", True), ("old-db", False)):
+        done = atoll("store", "remove", name, "--yes")
+        assert done.returncode == 0, done.stderr
+        assert ("the next `atoll up` makes a new, empty one" in done.stderr) == told
+    listed = {one["name"]: one["state"] for one in json.loads(atoll("store", "list", "--json").stdout)}
+    assert listed == {"ledger-db": "absent"}

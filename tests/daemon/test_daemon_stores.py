@@ -86,17 +86,17 @@ def test_one_that_names_no_password_gets_none_and_neither_does_a_service() -> No
 
 def test_its_service_starts_when_it_takes_connections() -> None:
     async def scenario(world: World) -> None:
-        world.host.script("db", Behaviour(ready_s=7.0))
+        world.host.script("db", Behaviour(ready_s=50.0))
         began_s = world.clock.now().boot_s
         store = await world.deploy(db())
         service = await world.deploy(uses())
-        await asyncio.sleep(5)
+        await asyncio.sleep(40)  # four times the start budget of the service
         assert [launch.service for launch in world.host.launches] == ["db"]
         assert (await world.ended(store)).good
         assert (await world.ended(service)).good
         orders = next(launch for launch in world.host.launches if launch.service == "orders")
         started = next(one for one in await world.host.list() if one.id == orders.id)
-        assert started.started_s - began_s >= 7.0
+        assert started.started_s - began_s >= 50.0
 
     play(scenario)
 
@@ -116,6 +116,19 @@ def test_one_that_is_down_is_not_waited_for() -> None:
         await world.live(db())
         await down(world, "db")
         await world.live(uses())
+
+    play(scenario)
+
+
+def test_a_service_that_is_not_ready_in_time_is_undone_also_when_it_waited() -> None:
+    async def scenario(world: World) -> None:
+        world.host.script("db", Behaviour(ready_s=30.0))
+        world.host.script("orders", Behaviour(ready_s=None))
+        await world.deploy(db())
+        began_s = world.clock.now().boot_s
+        done = await world.ended(await world.deploy(uses()))
+        assert "not ready within 10 s" in done.text
+        assert 40.0 <= world.clock.now().boot_s - began_s < 60.0
 
     play(scenario)
 

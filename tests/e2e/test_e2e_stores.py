@@ -211,8 +211,11 @@ def test_removing_asks_for_its_name_and_leaves_nothing(shop: Shop) -> None:
     lab.atoll("down", "orders")
     assert lab.run("store", "remove", "orders-db").returncode == 4, "nobody was there to say its name"
     assert data.exists()
-    lab.atoll("store", "remove", "orders-db", "--yes")
+    told = lab.run("store", "remove", "orders-db", "--yes")
+    assert told.returncode == 0, told.stderr
+    assert "the files still name it (of orders): the next `atoll up` makes a new, empty one" in told.stderr
     assert not data.exists()
+    assert lab.json("store", "status", "orders-db")["state"] == "absent"
     assert "store.orders-db" not in lab.atoll("secret", "list")
     assert "orders-db" not in [service["name"] for service in lab.status()["services"]]
     lab.atoll("up")

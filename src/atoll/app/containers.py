@@ -111,7 +111,10 @@ def _calls(environment: EnvironmentSpec, places: Places) -> Iterator[DoctorView]
 
 
 def clear(config: Config, say: Callable[[str], None]) -> None:
-    """Remove the containers and networks that are left of an environment that has ended; its volumes stay."""
+    """Remove the containers and networks that are left of an environment that has ended; its volumes stay.
+
+    Raises UserError when some may be left: they run on, and serve nobody.
+    """
     from atoll.engines.docker import DockerHost
 
     async def cleared() -> None:
@@ -126,7 +129,10 @@ def clear(config: Config, say: Callable[[str], None]) -> None:
     try:
         asyncio.run(cleared())
     except (AtollError, TimeoutError) as exc:
-        say(f"containers and networks may be left, `atoll down` again removes them: {exc}")
+        why = exc.what if isinstance(exc, AtollError) else f"Docker took longer than {_CLEAR_S:g} s"
+        fix = "see that dockerd runs (`systemctl start docker`), then `atoll down` again: it removes them"
+        what = "all else is down, but the environment's containers and networks may be left"
+        raise UserError(what, why, fix, id="docker-unreachable") from exc
 
 
 def _look(environment: EnvironmentSpec) -> Looked:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from atoll.decide import before
 from atoll.decide.facts import Facts, bake_s, is_ready, sending, slots
-from atoll.decide.stepping import stepping, weight_pct
+from atoll.decide.stepping import RESUMED, stepping, weight_pct
 from atoll.decide.undo import BOOTED, READY, deadline_s, failure, marks, patience_s, why_not_ready
 from atoll.model.analysis import Verdict
 from atoll.model.state import (
@@ -33,6 +33,8 @@ from atoll.model.state import Step as Planned
 
 _NAMES = frozenset(get_args(RolloutPhase))
 STEERABLE: frozenset[RolloutPhase] = frozenset({"starting", "stepping"})  # not all of the traffic is on its way yet
+AWAITING = "awaiting"  # mark: since when it waits for a store; what it waited is not its fault
+_LOOK_S = 1.0  # how soon to look again whether the store is there
 LET_GO = "undoing.release"  # mark in `Rollout.entered_s`: an undoing that lets held requests go again
 SETTLE_S = 5.0  # of slack past all deadlines of a candidate's stop, as in `decide.reconcile`
 
@@ -118,6 +120,8 @@ def advance(
             anew = replace(anew, stage="filling", filled_pct=weight_pct(rollout), stage_since_s=now.boot_s)
         return Step(anew, wake_at_s=now.boot_s)
     facts = Facts(rollout, seen, want, candidate, stable, wanted, now, run, verdict)
+    if (waiting := _awaiting(facts)) is not None:
+        return waiting
     if reason := failure(facts):
         text = reason.text + before.stays(candidate, run)
         undone = replace(rollout, reason=text, reason_id=reason.id, verdict=verdict)
@@ -338,6 +342,21 @@ def _remarked(facts: Facts) -> Step | None:
             rest = {name: at_s for name, at_s in rollout.entered_s.items() if name != mark}
             return Step(replace(rollout, entered_s=rest), wake_at_s=now.boot_s)
     return None
+
+
+def _awaiting(facts: Facts) -> Step | None:
+    """While a store of the candidate's is on its way nothing of it starts, and its start budget does not begin."""
+    rollout, now = facts.rollout, facts.now
+    if rollout.phase != "starting":
+        return None
+    if facts.candidate.n in facts.seen.awaits:
+        if AWAITING in rollout.entered_s:
+            return Step(rollout, wake_at_s=now.boot_s + _LOOK_S)  # the store's own budget ends this
+        return Step(_marked(rollout, AWAITING, now), wake_at_s=now.boot_s)
+    if AWAITING not in rollout.entered_s:
+        return None
+    rest = {name: at_s for name, at_s in rollout.entered_s.items() if name != AWAITING}
+    return Step(replace(rollout, entered_s={**rest, RESUMED: now.boot_s}), wake_at_s=now.boot_s)
 
 
 def _beginning(facts: Facts) -> str:

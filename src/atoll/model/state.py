@@ -411,6 +411,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     given_up: Mapping[
         int, Reason
     ] = {}  # release -> why its newest replica that never got ready was ended; after last_exit
+    awaits: Mapping[int, str] = {}  # release -> the store of its that is on its way: no replica starts before
     problem: str = ""  # what stands in the way, for a person (e.g. Envoy's refusal)
     problem_id: str = ""
     at_s: float = 0.0

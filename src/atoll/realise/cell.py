@@ -146,6 +146,7 @@ class Cell:
             backoff=crashes(self._backoff),
             last_exit=dict(self._ends.exits),
             given_up=dict(self._ends.given_up),
+            awaits=self._edges.awaits(),
             problem=problem.text,
             problem_id=problem.id,
             at_s=shared.clock.now().boot_s,

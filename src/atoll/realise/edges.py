@@ -49,8 +49,7 @@ class Edges:
 
         A store that has crashed is not waited for: what to do without it is the service's own business.
         """
-        known = self._records.releases_of(self._service).get(release)
-        if known and any(call.store and self._is_coming(call.callee) for call in known.spec.calls):
+        if release in self.awaits():
             return False
         acked, wanted = self._actor.acked(self._service), self._actor.wanted(self._service)
         mine = {edge for edge in (wanted.edges if wanted else ()) if edge.caller_release == release}
@@ -58,6 +57,15 @@ class Edges:
             return True
         now_s = self._clock.now().boot_s
         return now_s - self._since.setdefault(release, now_s) > _WITHIN_S
+
+    def awaits(self) -> dict[int, str]:
+        """The store that is on its way, by the release that uses it."""
+        return {
+            n: call.callee
+            for n, release in self._records.releases_of(self._service).items()
+            for call in release.spec.calls
+            if call.store and self._is_coming(call.callee)
+        }
 
     def _is_mine(self, holder: str) -> bool:
         """Whether it is an edge of this service, not of one whose name begins alike (`orders` and `orders-r2`)."""
