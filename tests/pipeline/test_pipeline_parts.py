@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from atoll.model.errors import UserError
-from atoll.pipeline import artifacts as artifacts_module
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.collect import collect
 from atoll.pipeline.inputs import Input
@@ -246,7 +246,7 @@ def test_a_name_whose_lock_another_process_sweeps_just_now_is_left_to_it(tmp_pat
     place = Artifacts(tmp_path / "artifacts")
     place.prepare()
     names = iter(("swept", "free"))
-    monkeypatch.setattr(artifacts_module.secrets, "token_hex", lambda _: next(names))
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(names))
     with try_lock(place.lock_path("stage-swept")) as held:
         assert held is not None
         stage = place.stage()
