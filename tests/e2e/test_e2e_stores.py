@@ -127,7 +127,7 @@ def test_what_stores_keep_survives_deploys_going_down_and_the_death_of_everythin
     for pid in killed:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    lab.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in killed))
+    lab.until(lambda: not any((stat := proc.read_stat(pid)) and stat.state != "Z" for pid in killed))
     lab.atoll("up")
     lab.until(shop.written)
 
