@@ -296,7 +296,7 @@ def test_an_authority_gives_certificates_and_renews_them(lab: Lab, pebble: Path)
     }
     (lab.root / "pebble.json").write_text(json.dumps({"pebble": config}))
     argv = [str(pebble), "-config", str(lab.root / "pebble.json"), "-dnsserver", f"127.0.0.1:{names}"]
-    env = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "5"}
+    env = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "30"}
     acme = f'{{ hosts = ["a.test"], agree = true, directory = "https://localhost:{listen}/dir", ca = "root.pem" }}'
     gateway(lab, f"acme = {acme}")
     lab.service("web")

@@ -26,9 +26,23 @@ from atoll.ports import Vault
 
 ACCOUNT = "acme-account-key"
 _ANSWER_S = 20  # of one exchange with the authority
+_NONCES = 5  # RFC 8555 6.5: a refused nonce is no refusal; the library asks twice, and a busy authority refuses many
 _ORDER_S = 120.0  # validation and signing; Let's Encrypt takes seconds
 _Show = Callable[[str, str], Awaitable[None]]
 _T = TypeVar("_T")
+
+
+class _Network(client.ClientNetwork):
+    """The library's, more patient where a nonce was refused: nothing was done then."""
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        for left in reversed(range(_NONCES)):
+            try:
+                return super().post(*args, **kwargs)
+            except messages.Error as exc:
+                if exc.code != "badNonce" or not left:
+                    raise
+        raise AssertionError(_NONCES)
 
 
 class AcmeAuthority:
@@ -71,7 +85,7 @@ class AcmeAuthority:
         private = serialization.load_pem_private_key(pem.encode(), password=None)
         assert isinstance(private, ec.EllipticCurvePrivateKey)
         key = JWKEC(key=ComparableECKey(private))
-        net = client.ClientNetwork(key, alg=ES256, user_agent=self._agent, timeout=_ANSWER_S)
+        net = _Network(key, alg=ES256, user_agent=self._agent, timeout=_ANSWER_S)
         if self._ca_file:
             net.verify_ssl = self._ca_file  # type: ignore[assignment] # `requests` takes a file as well
         talk = client.ClientV2(client.ClientV2.get_directory(self._spec.directory, net), net)
