@@ -15,7 +15,10 @@ from pathlib import Path
 import psutil
 
 from atoll import __version__
+from atoll.app.backups import source_of
 from atoll.app.config import Config, read
+from atoll.backup.archivist import StateArchivist
+from atoll.backup.restoring import refuse_unfinished
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
@@ -81,6 +84,7 @@ async def _run(config: Config) -> None:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
+    refuse_unfinished(state)
     store = SqliteStore(state)
     epoch = await store.lead()
     tls = config.environment.gateway.tls
@@ -105,6 +109,7 @@ async def _run(config: Config) -> None:
             machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
+            archivist=StateArchivist(source_of(config)),
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())

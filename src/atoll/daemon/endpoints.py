@@ -298,5 +298,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _direct("remove_store"),
         status=204,
     ),
+    _post("/v1/backup", "backup", "A backup, as one file.", wire.BackupRequest, bytes, plans=False),
+    _post(
+        "/v1/backup/kept",
+        "backup_kept",
+        "Tell that a backup is kept, whole.",
+        wire.BackupKept,
+        wire.BackupView,
+        plans=False,
+    ),
+    _post(
+        "/v1/backup/key",
+        "backup_key",
+        "The key of the secrets, sealed with a passphrase.",
+        wire.BackupKeyRequest,
+        wire.BackupKeyView,
+        plans=False,
+    ),
     _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView]),
 )

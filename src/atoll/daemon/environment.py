@@ -2,7 +2,7 @@
 
 `app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, stores `daemon.store_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
+`daemon.secret_book`, backups `daemon.backup_desk`, stores `daemon.store_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from pathlib import Path
 
+from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
 from atoll.daemon.collector import Collector
@@ -28,7 +29,7 @@ from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
 from atoll.model.spec import Tls
-from atoll.ports import Clock, Host, Signals, Store, Traffic, Vault
+from atoll.ports import Archivist, Clock, Host, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
 from atoll.realise.probes import Ask, ask
@@ -51,6 +52,7 @@ class Environment:
         records: Records,
         ask: Ask = ask,
         certificates: tuple[Tls, Parts] | None = None,
+        archivist: Archivist | None = None,
     ) -> None:
         pulse = Pulse()
         first, last = identity.ports
@@ -80,6 +82,8 @@ class Environment:
             self._certificates = Certificates(
                 certificates[0], Path(identity.root), certificates[1], records, clock, pulse
             )
+        backups = BackupDesk(archivist, records, vault, clock, pulse, needed=not identity.dev)
+        self.backup, self.backup_kept, self.backup_key = backups.backup, backups.backup_kept, backups.backup_key
         reading = Reading(
             identity,
             loops,
@@ -94,6 +98,7 @@ class Environment:
             pulse,
             vault,
             self._certificates,
+            backups,
         )
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation

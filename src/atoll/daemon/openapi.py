@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from atoll.model.wire import ErrorView, PlanView
 
+FILE = "application/octet-stream"
 _REF = "#/components/schemas/{name}"
 
 
@@ -35,7 +36,8 @@ class Query:
 class Endpoint:
     """One operation of the API: what it is called, takes and answers, and the function that carries it out.
 
-    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; without, JSON.
+    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; an `answer` of bytes
+    is an async iterator of a file's parts; any other is JSON.
     """
 
     method: str
@@ -91,7 +93,9 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": doc, "schema": {"type": "string"}})
     kind = "text/event-stream" if endpoint.stream else "application/json"
     good: dict[str, Any] = {"description": "done"}
-    if endpoint.answer is not None:
+    if endpoint.answer is bytes:
+        good["content"] = {FILE: {"schema": {"type": "string", "format": "binary"}}}
+    elif endpoint.answer is not None:
         good["content"] = {kind: {"schema": by_type[str(endpoint.answer)]}}
     error = {"application/json": {"schema": by_type[str(ErrorView)]}}
     operation: dict[str, Any] = {

@@ -26,6 +26,11 @@ from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
+    BackupKept,
+    BackupKeyRequest,
+    BackupKeyView,
+    BackupRequest,
+    BackupView,
     DeployRequest,
     DoctorView,
     ErrorView,
@@ -520,6 +525,24 @@ class FakeControl:
         if view.replicas:
             raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
         del self.services[name]
+
+    async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
+        """Something that is no backup, in two parts."""
+        self.requests.append(request)
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"not "
+            yield b"a backup"
+
+        return parts()
+
+    async def backup_kept(self, request: BackupKept) -> BackupView:
+        self.requests.append(request)
+        return BackupView(id=request.id, made_wall=request.made_wall, size_bytes=request.size_bytes)
+
+    async def backup_key(self, request: BackupKeyRequest) -> BackupKeyView:
+        self.requests.append(request)
+        return BackupKeyView(text='{"sealed": ""}\n', key_id="0123456789abcdef")
 
     # --- pretending
 
