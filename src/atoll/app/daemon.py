@@ -15,8 +15,10 @@ from pathlib import Path
 import psutil
 
 from atoll import __version__
+from atoll.app.artifacts import depot
 from atoll.app.backups import source_of
 from atoll.app.config import Config, read
+from atoll.app.stores import ServersHere
 from atoll.backup.archivist import StateArchivist
 from atoll.backup.restoring import refuse_unfinished
 from atoll.daemon.api import Api
@@ -110,6 +112,8 @@ async def _run(config: Config) -> None:
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
             archivist=StateArchivist(source_of(config)),
+            depot=depot(state),
+            servers=ServersHere(config.environment),
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
