@@ -15,6 +15,7 @@ import secrets
 import shutil
 import sqlite3
 import tarfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,12 +28,14 @@ from atoll import __version__
 from atoll.backup import keys
 from atoll.backup import manifest as m
 from atoll.model.errors import Conflict, UserError
+from atoll.model.spec import Command
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble, remove_tree
 from atoll.pipeline.cache.contents import CHUNK_BYTES
-from atoll.pipeline.cache.tree import Tree, Unusable, read
+from atoll.pipeline.cache.tree import Unusable
 from atoll.pipeline.cache.zstd import ZstdCompressor
 from atoll.pipeline.lock import Lock, try_lock
+from atoll.pipeline.ship.survey import Surveyed, survey
 from atoll.store import failures
 from atoll.store.key_file import read_key
 from atoll.store.vault import SqliteVault
@@ -55,6 +58,7 @@ class Source(NamedTuple):
 
 class _Spec(msgspec.Struct, frozen=True):
     store: str = ""
+    run: Command | None = None
 
 
 class _Release(msgspec.Struct, frozen=True):
@@ -120,10 +124,10 @@ class Backup:
         (staging / m.SEALED_KEYS).write_bytes(sealed)
 
         releases = _releases(staging / m.STATE)
-        self._trees, left = self._looked_at(releases)
-        lists = [tree.encoded() for _, tree, _ in self._trees]
+        self._artifacts, left = self._looked_at(releases)
+        lists = [seen.tree.encoded() for _, seen in self._artifacts]
         names = [name for name in (*m.DATABASES, *m.PLAIN, m.SIGNALS, m.SEALED_KEYS) if (staging / name).exists()]
-        self._contents = {e.content: e.size_bytes for _, tree, _ in self._trees for e in tree.files}
+        self._contents = {e.content: e.size_bytes for _, seen in self._artifacts for e in seen.tree.files}
         return m.Manifest(
             id=id,
             version=__version__,
@@ -136,17 +140,23 @@ class Backup:
             releases=len(releases),
             files=tuple(_file_in(staging, name) for name in names),
             artifacts=tuple(
-                m.ArtifactIn(record=record, tree=hashlib.sha256(data).hexdigest(), tree_bytes=len(data))
-                for (record, _, _), data in zip(self._trees, lists, strict=True)
+                m.ArtifactIn(
+                    record=record,
+                    needs=seen.needs,
+                    named=seen.named,
+                    tree=hashlib.sha256(data).hexdigest(),
+                    tree_bytes=len(data),
+                )
+                for (record, seen), data in zip(self._artifacts, lists, strict=True)
             ),
             contents=len(self._contents),
             contents_bytes=sum(self._contents.values()),
             left=(*left, *_data_left(source.state, releases)),
         )
 
-    def _looked_at(self, releases: Iterable[_Release]) -> tuple[list[tuple[Record, Tree, Path]], list[m.Left]]:
+    def _looked_at(self, releases: Iterable[_Release]) -> tuple[list[tuple[Record, Surveyed]], list[m.Left]]:
         """The artifacts of the releases, each once, read and checked; and why some are not in it."""
-        found: dict[str, tuple[Record, Tree, Path]] = {}
+        found: dict[str, tuple[Record, Surveyed]] = {}
         left: dict[str, m.Left] = {}
         for release in releases:
             artifact, name = release.artifact, f"{release.service} r{release.n}"
@@ -165,10 +175,10 @@ class Backup:
                 record = Artifacts(folder.parent).find(artifact.key)
                 if record is None:
                     raise Unusable("is not there any more")
-                tree = read(folder, _digest_of)
-                if tree.digest != record.artifact.digest:
+                seen = survey(record.artifact, release.spec.run, threading.Event())
+                if seen.tree.digest != record.artifact.digest:
                     raise Unusable("was changed since it was built")
-                found[artifact.key] = (record, tree, folder)
+                found[artifact.key] = (record, seen)
             except (FileNotFoundError, Unusable) as exc:
                 if release.spec.store or artifact.image is not None:
                     continue  # a store's program is the machine's
@@ -186,13 +196,14 @@ class Backup:
         yield from _member(m.MAC, (mac,), len(mac))
         for file in self.manifest.files:
             yield from _member(f"files/{file.name}", _parts(self._staging / file.name), file.size_bytes)
-        for record, tree, _ in self._trees:
-            data = tree.encoded()
+        for record, seen in self._artifacts:
+            data = seen.tree.encoded()
             yield from _member(f"artifacts/{record.artifact.key}.json", (data,), len(data))
         missing = dict(self._contents)
-        for record, tree, folder in self._trees:
+        for record, seen in self._artifacts:
+            folder = Path(record.artifact.path)
             Artifacts(folder.parent).find(record.artifact.key)  # counts as a use, once more: this may take long
-            for entry in tree.files:
+            for entry in seen.tree.files:
                 if missing.pop(entry.content, None) is not None:
                     parts = _parts(folder / entry.path)
                     yield from _member(f"contents/{entry.content}", parts, entry.size_bytes)

@@ -5,6 +5,7 @@ from typing import Final, Literal
 import msgspec
 
 from atoll.model.errors import UserError
+from atoll.model.wire_artifacts import Need
 from atoll.pipeline.artifacts import Record
 from atoll.store import sqlite, vault
 
@@ -42,6 +43,8 @@ class ArtifactIn(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact. `record` has its key, digest and folder; `tree` is the SHA-256 of its list of files."""
 
     record: Record
+    needs: tuple[Need, ...] = ()  # what it finds outside itself
+    named: tuple[str, ...] = ()  # text files in it that hold the path of its folder, and are not made to fit another
     tree: str
     tree_bytes: int
 

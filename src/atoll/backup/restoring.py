@@ -7,37 +7,38 @@ a mark that `refuse_unfinished` knows: an environment that a kill left between t
 
 import asyncio
 import os
+import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
-from typing import IO, Final, NamedTuple
+from tempfile import mkdtemp
+from typing import Final, NamedTuple
 
 import msgspec
 
 from atoll.backup import keys
 from atoll.backup import manifest as m
-from atoll.backup.reading import Archive, Place, nowhere
-from atoll.model.errors import Conflict, NotFound, UserError
-from atoll.model.state import Author, Event
+from atoll.backup.opening import KEYS, led, opened, standing, unpacked, view_of, without_secrets
+from atoll.backup.reading import Archive
+from atoll.model.errors import Conflict, UserError
+from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import RestoreView
-from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble, flush, remove_tree
+from atoll.pipeline.artifacts import Artifacts, disk_trouble, flush, remove_tree
 from atoll.pipeline.cache.tree import Entry, Tree, write
 from atoll.pipeline.lock import POLL_S, Lock, try_lock
+from atoll.pipeline.ship.rehome import moved, rehomed
 from atoll.ports import Change, Saved
-from atoll.store.key_file import as_text, read_key
+from atoll.store.key_file import read_key
 from atoll.store.leadership import LeaderLock
-from atoll.store.sqlite import LOCK, SqliteStore
-from atoll.store.vault import SqliteVault, without_values
+from atoll.store.sqlite import LOCK
 
 MARK: Final = "restoring"  # in the state folder, from the first file that is moved to the last
 STAGING: Final = ".restore-"
 _BUSY_S: Final = 60.0  # that somebody else may build or remove the same artifact
 _BESIDES: Final = ("", "-wal", "-shm", "-journal")  # what SQLite keeps beside a database
-_KEYS: Final = (m.KEY_FILE, *m.FURTHER_KEYS)
 
 
 class Target(NamedTuple):
@@ -55,14 +56,6 @@ class Wish(NamedTuple):
     actor: str = ""  # who does it, for the ledger
 
 
-class _Opened(NamedTuple):
-    """What is in the databases of a backup that was unpacked."""
-
-    saved: Saved
-    secrets: int
-    forgotten: tuple[str, ...] = ()  # names of secrets whose values were left out
-
-
 def refuse_unfinished(state: Path) -> None:
     """Raise UserError when a restore was broken off between two files: what is there is of two environments."""
     if (state / MARK).exists():
@@ -72,17 +65,6 @@ def refuse_unfinished(state: Path) -> None:
             "run the same `atoll restore` once more: it finishes what was begun",
             id="restore-unfinished",
         )
-
-
-def checked(file: Path, key: bytes | None) -> RestoreView:
-    """Try everything but the last step: read it to the end, open its databases and, with the key, every secret.
-
-    Raises UserError (`backup-damaged`, `backup-key`, `database-newer`, ...).
-    """
-    with Archive(file) as archive, TemporaryDirectory(prefix="atoll-check-") as folder:
-        staging = Path(folder)
-        _unpacked(archive, key, staging, nowhere)
-        return _view(archive, asyncio.run(_opened(staging, secrets=key is not None)), signed=key is not None)
 
 
 def restored(file: Path, key: bytes | None, target: Target, wish: Wish, settle: Callable[[Path], None]) -> RestoreView:
@@ -114,96 +96,47 @@ def restored(file: Path, key: bytes | None, target: Target, wish: Wish, settle: 
         _refuse_a_full_disk(archive.manifest, place, staging)
         stage = place.stage()
         after.callback(place.drop, stage)
-        _unpacked(archive, key, staging, lambda digest: (stage.temporary / digest).open("wb"))
-        forgotten = () if key is not None else _without_secrets(staging, archive, allowed=wish.without_secrets)
-        opened = asyncio.run(_opened(staging, secrets=key is not None, event=_event(archive.manifest, wish.actor)))
+        unpacked(archive, key, staging, lambda digest: (stage.temporary / digest).open("wb"))
+        forgotten = () if key is not None else without_secrets(staging, archive, allowed=wish.without_secrets)
+        found = asyncio.run(opened(staging, secrets=key is not None))._replace(forgotten=forgotten)
         settle(staging)
-        for each in archive.manifest.artifacts:
-            _put(place, each.record, archive.trees[each.record.artifact.key], stage.temporary)
-        view = _view(archive, opened._replace(forgotten=forgotten), signed=key is not None)
+        stands, lacking = standing(archive.manifest)
+        there = {
+            each.record.artifact.key: _put(
+                place, each, archive.trees[each.record.artifact.key], pythons, stage.temporary
+            )
+            for each, pythons in stands
+        }
+        asyncio.run(_told(staging, found.saved, there, _event(archive.manifest, wish.actor)))
+        view = msgspec.structs.replace(view_of(archive, found, signed=key is not None), lacking=lacking)
         aside = _moved(staging, state, unfinished=unfinished)
         return msgspec.structs.replace(view, restored=True, aside=str(aside) if aside else "")
 
 
-# --- what is in it ----------------------------------------------------------------------------------------------------
+# --- what becomes of it -----------------------------------------------------------------------------------------------
 
 
-def _unpacked(archive: Archive, key: bytes | None, staging: Path, content: Place) -> None:
-    """Its files in the folder `staging`, checked, and with the key their keys beside them."""
-    if key is not None:
-        archive.authenticate(key)
-
-    def file(name: str) -> IO[bytes]:
-        path = staging / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-
-    archive.walk(file, content)
-    sealed = staging / m.SEALED_KEYS
-    if key is not None:
-        further = keys.unseal(keys.derived(key, "keys"), sealed.read_bytes(), archive.manifest.id.encode())
-        if further is None:
-            raise m.damaged(archive.path, "its further keys cannot be opened")
-        for name, each in {m.KEY_FILE: key, **msgspec.json.decode(further, type=dict[str, bytes])}.items():
-            if name in _KEYS:
-                with file(name) as to:
-                    to.write(as_text(each))
-    sealed.unlink()
-
-
-async def _opened(staging: Path, *, secrets: bool, event: Event | None = None) -> _Opened:
-    """Every row, and with `secrets` every secret. Migrates the store, and writes the event into its ledger."""
-    store = SqliteStore(staging)
-    await store.lead()
-    try:
-        saved = await store.load()
-        if event is not None:
-            await store.commit(Change(events=(event,)))
-    finally:
-        await store.close()
-        (staging / LOCK).unlink(missing_ok=True)
-    count = 0
-    for folder in (staging, staging / "tls") if secrets else ():
-        if (folder / m.VAULT).exists():
-            count += await _secrets(SqliteVault(folder))
-    return _Opened(saved, count)
-
-
-async def _secrets(vault: SqliteVault) -> int:
-    """How many versions there are; each is opened. Raises UserError for one that cannot be."""
-    count = 0
-    for name, newest in (await vault.versions()).items():
-        for version in range(1, newest + 1):
-            try:
-                await vault.get(name, version)
-                count += 1
-            except NotFound:
-                continue  # removed, and set again later
-    return count
-
-
-def _without_secrets(staging: Path, archive: Archive, *, allowed: bool) -> tuple[str, ...]:
-    """Leave out what nobody could open. Raises UserError where nobody said so, and there is something."""
-    names = tuple(
-        name
-        for folder in (staging, staging / "tls")
-        if (folder / m.VAULT).exists()
-        for name in without_values(folder / m.VAULT)
-    )
-    if names and not allowed:
-        raise UserError(
-            f"the secrets in {archive.path} are sealed",
-            f"{len(names)} of them, with a key that is not in it",
-            "name the key file with --key, or leave their values out with --without-secrets, and set each again",
-            id="backup-key",
-        )
-    return names
+async def _told(staging: Path, saved: Saved, there: Mapping[str, Artifact], event: Event) -> None:
+    """Releases know where their artifacts lie now, and the ledger what came in between."""
+    changed = [
+        msgspec.structs.replace(release, artifact=to)
+        for release in saved.releases
+        if (to := there.get(release.artifact.key)) is not None
+        and release.artifact.image is None
+        and (to.path, to.digest) != (release.artifact.path, release.artifact.digest)
+    ]
+    async with led(staging) as store:
+        await store.commit(Change(puts=tuple(changed), events=(event,)))
 
 
 def _own_key(state: Path, manifest: m.Manifest) -> bytes | None:
     """The key of the environment that is there, when the backup was made with it."""
-    key = read_key(state / m.KEY_FILE)
-    return key if key is not None and keys.id_of(key) == manifest.key_id else None
+    aside = state / (state / MARK).read_text() if (state / MARK).exists() else state
+    for folder in (state, aside):
+        key = read_key(folder / m.KEY_FILE)
+        if key is not None and keys.id_of(key) == manifest.key_id:
+            return key
+    return None
 
 
 def _event(manifest: m.Manifest, actor: str) -> Event:
@@ -214,26 +147,6 @@ def _event(manifest: m.Manifest, actor: str) -> Event:
         author=Author(actor=actor),
         wall=time.time(),
         data={"backup": manifest.id, "made_wall": manifest.made_wall},
-    )
-
-
-def _view(archive: Archive, opened: _Opened, *, signed: bool) -> RestoreView:
-    manifest, saved = archive.manifest, opened.saved
-    return RestoreView(
-        id=manifest.id,
-        workspace=manifest.workspace,
-        environment=manifest.environment,
-        made_wall=manifest.made_wall,
-        version=manifest.version,
-        signed=signed,
-        services=tuple(sorted({release.service for release in saved.releases})),
-        releases=len(saved.releases),
-        artifacts=len(manifest.artifacts),
-        artifacts_bytes=manifest.artifacts_bytes,
-        events=saved.last_event,
-        secrets=opened.secrets,
-        forgotten=opened.forgotten,
-        left=tuple(f"{each.name}: {each.text}" for each in manifest.left),
     )
 
 
@@ -283,25 +196,35 @@ def _refuse_a_full_disk(manifest: m.Manifest, place: Artifacts, staging: Path) -
             )
 
 
-def _put(place: Artifacts, record: Record, tree: Tree, contents: Path) -> None:
-    """Make the artifact complete at its place, unless the same is there."""
+def _put(place: Artifacts, given: m.ArtifactIn, tree: Tree, pythons: dict[str, str], contents: Path) -> Artifact:
+    """Make the artifact complete, unless the same is there; it is made to fit another folder than that of its build."""
+    record = given.record
+    key, folder = record.artifact.key, place.folder(record.artifact.key)
+    home = rehomed(
+        tree, record.artifact.path, str(folder), pythons, lambda entry: (contents / entry.content).read_bytes()
+    )
+    artifact = moved(record.artifact, str(folder), home.tree.digest)
 
     def content(entry: Entry, to: int) -> None:
-        with (contents / entry.content).open("rb") as file, open(to, "wb", closefd=False) as out:
-            shutil.copyfileobj(file, out)
+        with os.fdopen(to, "wb", closefd=False) as out:
+            if (own := home.contents.get(entry.path)) is not None:
+                out.write(own)
+                return
+            with (contents / entry.content).open("rb") as file:
+                shutil.copyfileobj(file, out)
 
-    key = record.artifact.key
     with _locked(place.lock_path(key)):
         there = place.find(key)
-        if there is not None and there.artifact.digest == record.artifact.digest:
-            return
+        if there is not None and there.artifact.digest == artifact.digest:
+            return there.artifact
         place.remove(key)
         try:
-            write(tree, place.folder(key), content, threading.Event())
-            place.finish(record)
+            write(home.tree, folder, content, threading.Event())
+            place.finish(msgspec.structs.replace(record, artifact=artifact))
         except BaseException:
             place.remove(key)
             raise
+    return artifact
 
 
 def _locked(path: Path) -> Lock:
@@ -322,14 +245,15 @@ def _moved(staging: Path, state: Path, *, unfinished: bool) -> Path | None:
     """Put each file in its place, the state last; returns the folder where what was there lies now, None for nothing."""
     mark = state / MARK
     if not unfinished:
-        (staging / MARK).write_text(f"replaced-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        (staging / MARK).chmod(0o600)
-        flush(staging)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        (staging / MARK).write_text(f"replaced-{stamp}-{secrets.token_hex(2)}")
+    flush(staging)
+    if not unfinished:
         (staging / MARK).rename(mark)
         flush(state)
     aside = state / mark.read_text()
-    names = [name for name in (*m.PLAIN, m.SIGNALS, *m.DATABASES, *_KEYS) if (staging / name).exists()]
-    for name in sorted({*names, *m.DATABASES, *_KEYS}):
+    names = [name for name in (*m.PLAIN, m.SIGNALS, *m.DATABASES, *KEYS) if (staging / name).exists()]
+    for name in sorted({*names, *m.DATABASES, *KEYS}):
         for suffix in _BESIDES:
             old = state / f"{name}{suffix}"
             to = aside / f"{name}{suffix}"

@@ -31,7 +31,7 @@ def received(session: Session, to: Path, *, signals: bool) -> tuple[Path, Restor
 
     A `.part` is what a killed one left: the next one takes its place.
     """
-    from atoll.backup.restoring import checked
+    from atoll.backup.opening import checked
     from atoll.workspace.places import workspace_id
 
     whole = to.is_dir()

@@ -115,7 +115,7 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
             told = {"description": "with `plan`: what would be done", "content": {kind: {"schema": plan}}}
             operation["responses"]["200"] = told
     if endpoint.body is not None:
-        kind = "application/octet-stream" if endpoint.body is bytes else "application/json"
+        kind = FILE if endpoint.body is bytes else "application/json"
         content = {kind: {"schema": by_type[str(endpoint.body)]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation

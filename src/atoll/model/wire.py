@@ -522,6 +522,7 @@ class RestoreView(msgspec.Struct, frozen=True, kw_only=True):
     secrets: int = 0  # versions, each opened; 0 without the key
     forgotten: tuple[str, ...] = ()  # secrets whose values were left out: each is to be set again
     left: tuple[str, ...] = ()  # sentences: what is not in it
+    lacking: tuple[str, ...] = ()  # sentences: artifacts that do not run on this machine, and are not restored
     aside: str = ""  # the folder where the files lie that were there before
 
 

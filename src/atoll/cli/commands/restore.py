@@ -60,7 +60,7 @@ def command(
     """
     opened = _opened(key, passphrase) if key is not None else None
     if check or plan:
-        from atoll.backup.restoring import checked
+        from atoll.backup.opening import checked
 
         view = checked(file, opened)
     else:
@@ -88,6 +88,8 @@ def _told(session: Session, view: RestoreView) -> None:
         click.echo(f"{counted(view.secrets, 'version')} of secrets, each opened; nothing was changed since it was made")
     for sentence in view.left:
         session.warn(f"not in it: {sentence}")
+    for sentence in view.lacking:
+        session.warn(f"does not run on this machine: {sentence}")
     for name in view.forgotten:
         session.warn(f"left out: the value of {name}; `atoll secret set {name}`, then restart what uses it")
     if not view.signed:
