@@ -200,8 +200,9 @@ def _put(place: Artifacts, given: m.ArtifactIn, tree: Tree, pythons: dict[str, s
     """Make the artifact complete, unless the same is there; it is made to fit another folder than that of its build."""
     record = given.record
     key, folder = record.artifact.key, place.folder(record.artifact.key)
+    others = {link: pythons[link] for link, leads in _links(tree) if pythons.get(link, leads) != leads}
     home = rehomed(
-        tree, record.artifact.path, str(folder), pythons, lambda entry: (contents / entry.content).read_bytes()
+        tree, record.artifact.path, str(folder), others, lambda entry: (contents / entry.content).read_bytes()
     )
     artifact = moved(record.artifact, str(folder), home.tree.digest)
 
@@ -225,6 +226,10 @@ def _put(place: Artifacts, given: m.ArtifactIn, tree: Tree, pythons: dict[str, s
             place.remove(key)
             raise
     return artifact
+
+
+def _links(tree: Tree) -> Iterator[tuple[str, str]]:
+    return ((entry.path, entry.content) for entry in tree.entries if entry.kind == "link")
 
 
 def _locked(path: Path) -> Lock:

@@ -19,7 +19,7 @@ import msgspec
 from atoll.daemon.api import Api
 from atoll.daemon.serve import serve
 from atoll.model.analysis import Finding, Verdict
-from atoll.model.errors import Conflict, NotFound, Refused
+from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
@@ -113,6 +113,7 @@ class FakeControl:
         self.artifacts_taken: dict[str, Artifact] = {}
         self.depot: Depot | None = None  # where artifacts really go; without one each is taken as it is offered
         self.ledger: list[Event] = []
+        self.archive = b"this is no backup"
         self.vault: dict[str, int] = {}
         self.streams = 0  # open ones
         self.note = ""  # of every release
@@ -550,12 +551,15 @@ class FakeControl:
         del self.services[name]
 
     async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
-        """Something that is no backup, in two parts."""
+        """`archive` in two parts; what is empty breaks off after the first."""
         self.requests.append(request)
 
         async def parts() -> AsyncIterator[bytes]:
-            yield b"not "
-            yield b"a backup"
+            half = len(self.archive) // 2
+            yield self.archive[:half] or b"the first part"
+            if not self.archive:
+                raise UserError("the backup was broken off", id="backup-damaged")
+            yield self.archive[half:]
 
         return parts()
 
