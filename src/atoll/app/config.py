@@ -22,6 +22,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     run: str
     environment: EnvironmentSpec
+    public: str = ""  # the socket for those whom access.json gives a role; "" is none: for the owner alone
 
 
 def read(state: Path) -> Config | None:
