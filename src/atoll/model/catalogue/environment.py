@@ -81,7 +81,7 @@ CHAPTER = Chapter(
                     "Somebody who administers the machine puts you into a group that holds it: `usermod -aG shop-deployers carol`, "
                     "there, as root. Groups are taken on at login: log in anew, and end a shared SSH connection (`ssh -O exit HOST`)."
                 ),
-                "Which groups hold which role is said on the machine itself, by `atoll install --deployers GROUP`.",
+                "Which groups hold which role is said on the machine itself, in `access.json`, by root alone.",
                 "On a laptop an environment is for the user who started it, and for root.",
             ),
         ),
@@ -93,8 +93,8 @@ CHAPTER = Chapter(
             "somebody else than root and the user of the daemon could have written it. Until it is mended only those two may "
             "do anything: a file in doubt gives nobody a role.",
             (
-                "Write it anew, as root on the machine: `atoll install` with `--readers`, `--deployers` and `--admins`.",
-                "Edited by hand: `chmod 644` and `chown root` it; its members are `readers`, `deployers` and `admins`, lists of groups.",
+                "Its members are `readers`, `deployers` and `admins`, lists of names of groups; any other is taken for a mistake.",
+                "Edited by hand: `chmod 644` and `chown root` it.",
             ),
         ),
         Page(
