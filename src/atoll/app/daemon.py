@@ -116,7 +116,7 @@ async def _run(config: Config) -> None:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
             # Without a public socket nobody else gets here, and there is no file of access to look at.
-            doorkeeper = Doorkeeper(partial(access.read, state) if config.public else None)
+            doorkeeper = Doorkeeper(partial(access.read, state) if config.socket else None)
             group.create_task(doorkeeper.run())
             api = Api(environment, doorkeeper)
             group.create_task(_serve(api, config, proxy))
@@ -137,7 +137,7 @@ def _host(config: Config) -> Host:
     """What runs the replicas."""
     match config.environment.engine:
         case "process":
-            return ProcessHost(Path(config.state), Path(config.run))
+            return ProcessHost(Path(config.state), Path(config.run), revives=not config.served)
         case "docker":
             from atoll.engines.docker import DockerHost
 
@@ -182,7 +182,7 @@ async def _serve(api: Api, config: Config, proxy: EnvoyProxy) -> None:
         async with asyncio.timeout(_PROXY_WITHIN_S):
             while proxy.generation() == 0:
                 await asyncio.sleep(0.01)
-    await serve(api, Path(config.run) / "daemon.sock", Path(config.public) if config.public else None)
+    await serve(api, Path(config.run) / "daemon.sock", Path(config.socket) if config.socket else None)
 
 
 def _identity(config: Config) -> Identity:
