@@ -1,6 +1,6 @@
 """`access.json` of an environment's state folder: which groups of the machine hold which role.
 
-`atoll install` writes it as root, the daemon reads it. It belongs to the machine and never comes over the API or from a
+Root writes it, when the environment is installed; the daemon reads it. It belongs to the machine and never comes over the API or from a
 workspace's files: who may do what is not said by those who are judged by it.
 """
 
@@ -66,5 +66,5 @@ def write(state: Path, access: Access) -> bool:
 
 
 def _unusable(path: Path, why: str) -> UserError:
-    fix = "write it anew as root: `atoll install` with --readers, --deployers and --admins"
+    fix = "as root, write it anew"
     return UserError(f"{path} cannot be used", why, fix, id="access-unusable")

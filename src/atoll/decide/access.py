@@ -29,11 +29,7 @@ def covers(role: Role | None, needed: Role) -> bool:
 def refusal(who: str, role: Role | None, needed: Role, what: str, access: Access) -> Forbidden:
     """What somebody is told who may not do `what`, a name of an endpoint."""
     groups = [group for each in ROLES[ROLES.index(needed) :] for group in access.groups(each)]
-    ask = (
-        f"whose group is {' or '.join(groups)}"
-        if groups
-        else "which no group gives here: `atoll install` says which do"
-    )
+    ask = f"whose group is {' or '.join(groups)}" if groups else "which no group gives here"
     return Forbidden(
         f"{who} may not {what.replace('_', ' ')} here",
         f"it takes the role {needed}; {who} is {f'a {role}' if role else 'a stranger'}",
