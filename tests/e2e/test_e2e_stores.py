@@ -98,7 +98,7 @@ class Shop:
 @pytest.fixture
 def shop(lab: Lab) -> Shop:
     one = Shop(lab)
-    for made in drafts(workspace := load(lab.root), workspace.servers).values():
+    for made in drafts((workspace := load(lab.root)).environment, workspace.servers.values()).values():
         if isinstance(made, AtollError):
             pytest.skip(str(made))
     if not (shutil.which("psql") and shutil.which("redis-cli")):

@@ -15,7 +15,9 @@ from pathlib import Path
 import psutil
 
 from atoll import __version__
+from atoll.app.artifacts import depot
 from atoll.app.config import Config, read
+from atoll.app.stores import ServersHere
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
@@ -105,11 +107,13 @@ async def _run(config: Config) -> None:
             machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
+            depot=depot(state),
+            servers=ServersHere(config.environment),
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
             api = Api(environment)
-            group.create_task(_serve(api, run / "daemon.sock", proxy))
+            group.create_task(_serve(api, config.api, proxy))
             if config.environment.metrics is not None:
                 group.create_task(serve_metrics(api, config.environment.metrics))
             await told.wait()
@@ -127,7 +131,7 @@ def _host(config: Config) -> Host:
     """What runs the replicas."""
     match config.environment.engine:
         case "process":
-            return ProcessHost(Path(config.state), Path(config.run))
+            return ProcessHost(Path(config.state), Path(config.run), revives=not config.served)
         case "docker":
             from atoll.engines.docker import DockerHost
 
