@@ -85,6 +85,9 @@ class PretendHooks:
             for name in stores
         }
 
+    def served(self, workspace: str, environment: str) -> Places:
+        return Places(environment)
+
     def archivist(self, places: Places) -> Archivist:
         from atoll.model.errors import UserError
 

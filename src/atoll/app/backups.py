@@ -67,7 +67,13 @@ def restore(
         if (config := read(staging)) is not None:
             environment = msgspec.structs.replace(config.environment, name=at.environment)
             here = msgspec.structs.replace(
-                config, state=str(at.state), run=str(at.run), root=str(at.root), environment=environment
+                config,
+                state=str(at.state),
+                run=str(at.run),
+                root=str(at.root),
+                socket=str(at.daemon_socket) if at.is_served else "",
+                served=at.is_served,
+                environment=environment,
             )
             write(staging, here)
 

@@ -285,6 +285,12 @@ class AppHooks:
             if (config := read(at.state)) is not None and config.environment.engine == "docker":
                 clear(config, say)
 
+    def served(self, workspace: str, environment: str) -> EnvironmentPlaces:
+        """Reads nothing but names."""
+        from atoll.workspace.places import Places
+
+        return EnvironmentPlaces(Places.served(workspace, environment))
+
     def archivist(self, places: EnvironmentPlaces) -> Archivist:
         """Of an environment that does not run."""
         from atoll.app.backups import archivist

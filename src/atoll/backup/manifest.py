@@ -21,7 +21,8 @@ DATABASES: Final = (
     VAULT,
     GATEWAY_VAULT,
 )  # in this order: a release of the first finds its secrets in the second
-PLAIN: Final = ("daemon.json", "access.json", "users.json", "notified.json", "tls/attempts.json")
+ACCESS: Final = "access.json"
+PLAIN: Final = ("daemon.json", ACCESS, "users.json", "notified.json", "tls/attempts.json")
 FURTHER_KEYS: Final = (f"tls/{KEY_FILE}",)  # sealed with the vault's key, so that one key file is enough
 SEALED_KEYS: Final = "keys.sealed"
 FILES: Final = frozenset({*DATABASES, *PLAIN, SIGNALS, SEALED_KEYS})

@@ -100,6 +100,9 @@ def restored(file: Path, key: bytes | None, target: Target, wish: Wish, settle: 
         forgotten = () if key is not None else without_secrets(staging, archive, allowed=wish.without_secrets)
         found = asyncio.run(opened(staging, secrets=key is not None))._replace(forgotten=forgotten)
         settle(staging)
+        if key is None or (state / m.ACCESS).exists():
+            # Who may do what is the machine's to say; what anybody may have written into a backup says it nowhere.
+            (staging / m.ACCESS).unlink(missing_ok=True)
         stands, lacking = standing(archive.manifest)
         there = {
             each.record.artifact.key: _put(

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import sys
 import time
+from hashlib import blake2s
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from atoll.cli.drafts import new_key
 from atoll.cli.failed import Failed
+from atoll.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atoll.cli.session import Session
     from atoll.model.wire import RestoreView
 
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
 STDOUT = Path("-")
 _STAMP = "%Y-%m-%dT%H-%M-%SZ"
 _STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
+
+
+def served_option(function: _Command) -> _Command:
+    """--served: the environment of this machine that needs no workspace."""
+
+    def use(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        session = ctx.find_root().obj
+        if value and isinstance(session, Session):
+            session.served = value
+
+    return click.option(
+        "--served",
+        metavar="WORKSPACE",
+        expose_value=False,
+        callback=use,
+        help="The environment that this machine serves for that workspace: needs none of its files.",
+    )(function)
 
 
 def received(session: Session, to: Path, *, signals: bool) -> tuple[Path, RestoreView]:
@@ -32,12 +52,12 @@ def received(session: Session, to: Path, *, signals: bool) -> tuple[Path, Restor
     A `.part` is what a killed one left: the next one takes its place.
     """
     from atoll.backup.opening import checked
-    from atoll.workspace.places import workspace_id
 
     whole = to.is_dir()
     if not whole:
         refuse_what_is_there(to)
-    part = to / f"{workspace_id(session.root)}.{session.environment}.part" if whole else to.with_name(f"{to.name}.part")
+    own = f"{blake2s(os.fsencode(session.places.socket), digest_size=4).hexdigest()}.{session.environment}"
+    part = to / f"{own}.part" if whole else to.with_name(f"{to.name}.part")
     path = to
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
@@ -70,10 +90,9 @@ def _name_of(view: RestoreView) -> str:
 def send(session: Session, write: Callable[[bytes], object], *, signals: bool) -> None:
     """Give the bytes of a backup to `write`: the daemon's, else made of the files of an environment that does not run."""
     from atoll.model.wire import BackupRequest
-    from atoll.pipeline.provenance import author
 
     if session.places.keeper_alive():
-        session.client.backup(BackupRequest(signals=signals, author=author(session.root), key=new_key()), write)
+        session.client.backup(BackupRequest(signals=signals, key=new_key()), write)
         return
     making = session.hooks.archivist(session.places).begin(signals=signals, now_wall=time.time())
     try:
@@ -86,27 +105,23 @@ def send(session: Session, write: Callable[[bytes], object], *, signals: bool) -
 def kept(session: Session, id: str, made_wall: float, size_bytes: int) -> None:
     """Have it known that there is one."""
     from atoll.model.wire import BackupKept
-    from atoll.pipeline.provenance import author
 
-    who = author(session.root)
     if session.places.keeper_alive():
-        request = BackupKept(id=id, size_bytes=size_bytes, made_wall=made_wall, author=who, key=new_key())
-        session.client.backup_kept(request)
+        session.client.backup_kept(BackupKept(id=id, size_bytes=size_bytes, made_wall=made_wall, key=new_key()))
         return
     from msgspec.structs import replace
 
     archivist = session.hooks.archivist(session.places)
-    note = replace(archivist.note, id=id, made_wall=made_wall, size_bytes=size_bytes, by=who.actor)
+    note = replace(archivist.note, id=id, made_wall=made_wall, size_bytes=size_bytes, by=getpass.getuser())
     archivist.write(note)
 
 
 def sealed_key(session: Session, passphrase: str) -> str:
     """The text of a key file."""
     from atoll.model.wire import BackupKeyRequest
-    from atoll.pipeline.provenance import author
 
     if session.places.keeper_alive():
-        request = BackupKeyRequest(passphrase=passphrase, author=author(session.root), key=new_key())
+        request = BackupKeyRequest(passphrase=passphrase, key=new_key())
         return session.client.backup_key(request).text
     from msgspec.structs import replace
 

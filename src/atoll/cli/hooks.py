@@ -157,6 +157,10 @@ class Hooks(Protocol[_Places]):
         """Read all of it, and drop what is damaged. Raises UserError, Conflict."""
         ...
 
+    def served(self, workspace: str, environment: str) -> _Places:
+        """The places of an environment that this machine serves, by the workspace's name: it needs no files."""
+        ...
+
     def archivist(self, places: _Places) -> Archivist:
         """Backups of an environment that does not run. Raises UserError when it never ran."""
         ...

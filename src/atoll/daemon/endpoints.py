@@ -407,9 +407,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _removal("remove_store"),
         status=204,
     ),
-    _post("/v1/backup", "backup", "A backup, as one file.", wire.BackupRequest, bytes, plans=False),
+    _post("/v1/backup", "admin", "backup", "A backup, as one file.", wire.BackupRequest, bytes, plans=False),
     _post(
         "/v1/backup/kept",
+        "admin",
         "backup_kept",
         "Tell that a backup is kept, whole.",
         wire.BackupKept,
@@ -418,6 +419,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     _post(
         "/v1/backup/key",
+        "admin",
         "backup_key",
         "The key of the secrets, sealed with a passphrase.",
         wire.BackupKeyRequest,

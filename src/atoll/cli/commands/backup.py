@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.backups import served_option
 from atoll.cli.output import counted, print_json, size
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--passphrase", metavar="FILE", type=click.Path(path_type=Path), help="Where the passphrase stands.")
 @click.option("--signals", is_flag=True, help="With the golden signals of the last month.")
 @click.option("--keep", metavar="N", type=click.IntRange(1), help="Remove older ones in the folder FILE, but N.")
+@served_option
 @common_options
 @json_option
 @takes_session

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.backups import served_option
 from atoll.cli.failed import Failed
 from atoll.cli.output import age, clock, counted, print_json, size
 from atoll.cli.plans import plan_option
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--other", is_flag=True, help="Also a backup of another environment.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for the environment's name, with --replace.")
 @plan_option
+@served_option
 @common_options
 @json_option
 @takes_session
@@ -100,7 +102,8 @@ def _told(session: Session, view: RestoreView) -> None:
         return
     if view.aside:
         session.say(f"what was there before lies in {view.aside}")
-    session.say(session.here("it is restored; `atoll up` starts it"))
+    start = "the machine starts it: `systemctl start` its unit" if session.served else "`atoll up` starts it"
+    session.say(session.here(f"it is restored; {start}"))
 
 
 def _opened(file: Path, told: Path | None) -> bytes:
