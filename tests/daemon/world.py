@@ -8,7 +8,7 @@ from atoll.daemon.identity import Identity, Machine
 from atoll.model.spec import Command, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView
-from atoll.ports import Host, Launch
+from atoll.ports import Archivist, Host, Launch
 from atoll.realise.probes import Answer
 from atoll.realise.records import Records
 from atoll.telemetry import Telemetry
@@ -54,6 +54,7 @@ class World:
         self.freezes: tuple[Freeze, ...] = ()
         self.require: tuple[str, ...] = ()
         self.dev = True
+        self.archivist: Archivist | None = None
         self.unreachable: dict[str, str] = {}  # host -> what it does
 
     def run(self, scenario: Callable[[], object]) -> None:
@@ -93,6 +94,7 @@ class World:
             machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts, dial=self._dial),
             records=records,
             ask=self._ask,
+            archivist=self.archivist,
         )
         self._task = asyncio.create_task(self.environment.run())
 
