@@ -112,7 +112,9 @@ async def test_a_gateway_that_moves_to_a_taken_port_holds_up_no_service_and_gets
     await lab.apply(service("orders", upstream(1, one.address), routes=(route(),)))
     before, lab.gateway = lab.gateway, here()
     with socket.create_server((lab.gateway.host, lab.gateway.port)):
-        moved = service("orders", upstream(2, two.address), routes=(route(releases=(2,)),), edges=(edge("orders", port),))
+        moved = service(
+            "orders", upstream(2, two.address), routes=(route(releases=(2,)),), edges=(edge("orders", port),)
+        )
         assert await lab.apply(moved) == Ack()
         assert lab.proxy.problem() == f"the gateway cannot listen on {lab.gateway}: address already in use"
         assert (await ask(port)).who == "two"

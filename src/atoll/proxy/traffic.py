@@ -155,7 +155,9 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         refused = untranslatable(table, changed, ca_file=self._ca_file)
         remaining = changed - refused.keys()
         target = _with(base, table, remaining)
-        ours: set[Key] = set()  # the gateway's own listeners that are refused: they stand as a problem and delay no service
+        ours: set[Key] = (
+            set()
+        )  # the gateway's own listeners that are refused: they stand as a problem and delay no service
         while True:
             verdict, made = await self._transition(base, target, remaining, deadline, ours)
             blamed = refusals.by_service(verdict.refused, made, remaining)
