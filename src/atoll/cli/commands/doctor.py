@@ -26,7 +26,9 @@ _MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]
 def command(session: Session) -> int:
     """Check this machine and the environment.
 
-    Works without a workspace and without a daemon; with them it checks more. Ends with 1 when a check is bad.
+    Works without a workspace and without a daemon; with them it checks more. Where people do not develop (`dev` of the
+    environment) it also says what is not fit for production: listeners that go past the gateway, limits, room, clock,
+    encryption; each with its fix. Ends with 1 when a check is bad.
 
     Example:
       atoll doctor
