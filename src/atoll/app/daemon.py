@@ -18,8 +18,11 @@ import psutil
 from atoll import __version__
 from atoll.app import access, kernel
 from atoll.app.artifacts import depot
+from atoll.app.backups import source_of
 from atoll.app.config import Config, read
 from atoll.app.stores import ServersHere
+from atoll.backup.archivist import StateArchivist
+from atoll.backup.restoring import refuse_unfinished
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
@@ -86,6 +89,7 @@ async def _run(config: Config) -> None:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
+    refuse_unfinished(state)
     store = SqliteStore(state)
     epoch = await store.lead()
     tls = config.environment.gateway.tls
@@ -110,6 +114,7 @@ async def _run(config: Config) -> None:
             machine=_machine(config, keeper),
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
+            archivist=StateArchivist(source_of(config)),
             depot=depot(state),
             servers=ServersHere(config.environment),
         )

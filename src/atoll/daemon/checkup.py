@@ -6,6 +6,7 @@ Part of `Environment`. It gathers; what is fit is judged by `decide.production`.
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
+from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.certificates import Certificates
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.reading import Reading
@@ -29,10 +30,11 @@ class Checkup:
         traffic: Traffic,
         machine: Machine,
         certificates: Certificates | None,
+        backups: BackupDesk,
     ) -> None:
         self._identity, self._reading, self._records = identity, reading, records
         self._engine, self._traffic, self._machine = engine, traffic, machine
-        self._certificates = certificates
+        self._certificates, self._backups = certificates, backups
 
     async def doctor(self) -> Sequence[DoctorView]:
         """What only the daemon can see."""
@@ -46,6 +48,7 @@ class Checkup:
             for sentence in view.failing_jobs
         ]
         found += self._certificates.checks() if self._certificates else ()
+        found += await self._backups.checks()
         told: set[str] = set()  # in more words
         if not self._identity.dev:
             running = await self._running(views)

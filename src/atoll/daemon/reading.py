@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from atoll import __version__
 from atoll.daemon import views
+from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.certificates import Certificates
 from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
@@ -49,11 +50,12 @@ class Reading:
         pulse: Pulse,
         vault: Vault,
         certificates: Certificates | None,
+        backups: BackupDesk,
     ) -> None:
         self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
         self._store, self._traffic, self._collector = store, traffic, collector
         self._signals, self._clock, self._machine, self._pulse = signals, clock, machine, pulse
-        self._vault, self._certificates = vault, certificates
+        self._vault, self._certificates, self._backups = vault, certificates, backups
 
     async def status(self) -> StatusView:
         """Everything on one page."""
@@ -75,6 +77,7 @@ class Reading:
             ),
             notices=self.notices(),
             certificates=self._certificates.views() if self._certificates else (),
+            backup=self._backups.view(),
             services=tuple(self.service(service, usage) for service in self._records.services()),
             last_event=last[-1].seq if last else 0,
             wall=now.wall,

@@ -101,6 +101,8 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
     yield Text("  ".join(pieces), "dim")
     if status.certificates:
         yield Text("  ".join(_certificate(one, status.wall) for one in status.certificates), "dim")
+    if status.backup.made_wall is not None:
+        yield Text(f"last backup {age(status.backup.made_wall)} ago", "dim")
     for part in status.parts:
         if part.problem:
             yield Text(f"! {part.name}: {part.problem}", "bold red")
