@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from atoll import __version__
-from atoll.app import access
+from atoll.app import access, kernel
 from atoll.app.artifacts import depot
 from atoll.app.backups import source_of
 from atoll.app.config import Config, read
@@ -111,7 +111,7 @@ async def _run(config: Config) -> None:
             store=store,
             vault=SqliteVault(state),
             clock=clock,
-            machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
+            machine=_machine(config, keeper),
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
             archivist=StateArchivist(source_of(config)),
@@ -136,6 +136,16 @@ async def _run(config: Config) -> None:
         await proxy.close()
         await host.close()
         await store.close()
+
+
+def _machine(config: Config, keeper: KeeperClient) -> Machine:
+    """Containers are reached by nobody from outside: only of processes it is asked where they listen."""
+    return Machine(
+        free_bytes=lambda: int(psutil.virtual_memory().available),
+        parts=lambda: _parts(keeper),
+        facts=lambda proxy: kernel.facts(Path(config.state), proxy),
+        exposed=kernel.exposed if config.environment.engine == "process" else lambda _: {},
+    )
 
 
 def _host(config: Config) -> Host:

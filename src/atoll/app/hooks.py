@@ -421,9 +421,7 @@ def _refuse_a_taken_gateway(
             continue  # Envoy gives up what it has before it takes what is new
         if alone:
             keeper.shutdown(timeout_s=10.0)
-        raise UserError(
-            f"the gateway cannot listen on {place.host}:{place.port}", trouble.why, trouble.fix, id="gateway-port-taken"
-        )
+        raise UserError(f"the gateway cannot listen on {place}", trouble.why, trouble.fix, id="gateway-port-taken")
 
 
 def _refuse_unusable_pairs(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:

@@ -1,6 +1,6 @@
 """One environment, running: its parts put together, and `Control` for the API out of what each of them can do.
 
-`app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
+`app.daemon` builds it from adapters. Reading is `daemon.reading` and, for `atoll doctor`, `daemon.checkup`; what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
 `daemon.secret_book`, backups `daemon.backup_desk`, stores `daemon.store_desk`, artifacts from elsewhere `daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
@@ -14,6 +14,7 @@ from atoll.daemon.artifact_desk import ArtifactDesk
 from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
+from atoll.daemon.checkup import Checkup
 from atoll.daemon.collector import Collector
 from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
@@ -105,7 +106,9 @@ class Environment:
         )
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
-        self.why, self.doctor = reading.why, reading.doctor
+        self.why = reading.why
+        checkup = Checkup(identity, reading, records, engine, traffic, machine, self._certificates, backups)
+        self.doctor = checkup.doctor
 
         candidates = Candidates(
             records, book, engine, clock, machine.free_bytes, identity.freezes, identity.require, dev=identity.dev

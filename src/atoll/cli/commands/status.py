@@ -91,7 +91,7 @@ def screen(status: StatusView, replicas: bool = False) -> RenderableType:
 def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    from atoll.cli.machine import local
+    from atoll.decide.production import local
 
     gateway = f" at {status.gateway}" if status.gateway else ""
     if status.gateway.startswith("http://") and not local(status.gateway[7:].rpartition(":")[0].strip("[]")):
