@@ -217,6 +217,17 @@ def test_two_names_never_share_a_user(tmp_path):
     assert 61000 <= Users(tmp_path).uid("service-7") < 65000
 
 
+def test_services_of_one_name_in_two_environments_of_a_machine_never_share_a_user(tmp_path):
+    states = [tmp_path / "production", tmp_path / "staging"]
+    one, two = (Users(state, lambda: states) for state in states)
+    first, second = one.uid("orders"), two.uid("orders")
+    assert first != second
+    assert (Users(states[0], lambda: states).uid("orders"), Users(states[1], lambda: states).uid("orders")) == (
+        first,
+        second,
+    )
+
+
 # --- who listens --------------------------------------------------------------------------------------------------
 
 LISTEN = """

@@ -8,7 +8,7 @@ import pytest
 
 from atoll.model.errors import UserError
 from atoll.workspace import places as module
-from atoll.workspace.places import Places, data_home, run_home, workspace_id
+from atoll.workspace.places import Places, data_home, run_home, states, workspace_id
 
 
 @pytest.fixture
@@ -165,6 +165,13 @@ def test_a_served_environment_is_none_of_a_checkout_of_the_same_name(home: Path)
     assert not {mine.state, mine.run, mine.artifacts, mine.daemon_socket} & {
         *(served.state, served.run, served.artifacts, served.daemon_socket)
     }
+
+
+def test_all_environments_of_a_machine_are_found(home: Path) -> None:
+    mine, served = Places(home, "local"), Places.served("shop", "production")
+    for each in (mine, served):
+        each.create()
+    assert set(states()) == {mine.state, served.state}
 
 
 def test_the_folder_of_sockets_of_a_private_environment_is_opened_for_a_served_one(home: Path) -> None:

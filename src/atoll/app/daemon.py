@@ -42,6 +42,7 @@ from atoll.realise.records import Records
 from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
 from atoll.telemetry import Telemetry
+from atoll.workspace.places import states
 
 _log = logging.getLogger("atoll.daemon")
 _KEEPER_WITHIN_S = 2.0  # a page without its pid is better than no page
@@ -169,7 +170,7 @@ def _host(config: Config) -> Host:
     match config.environment.engine:
         case "process":
             state, run = Path(config.state), Path(config.run)
-            return ProcessHost(state, run, isolated=config.isolated, revives=not config.served)
+            return ProcessHost(state, run, isolated=config.isolated, revives=not config.served, others=states)
         case "docker":
             from atoll.engines.docker import DockerHost
 

@@ -4,6 +4,7 @@ As root, on the machine itself. Everything that is written is listed in the view
 changed. With another root folder (an image that is being made) files are written there and nothing is run.
 """
 
+import grp
 import os
 import re
 import shutil
@@ -60,7 +61,12 @@ def install(ask: Installing, *, plan: bool) -> InstallView:
         done.run("systemctl", "enable", "--quiet", f"{name}.service")
         if ask.start:
             done.run("systemctl", "start", f"{name}.service")
-    notes = [*_of_python(), *([_reload(name)] if was and changed else []), *_ways_in(ask, state)]
+    notes = [
+        *_of_python(),
+        *([] if done.elsewhere else _of_groups(access.read(state))),
+        *([_reload(name)] if was and changed else []),
+        *_ways_in(ask, state),
+    ]
     running = not done.elsewhere and not plan and _is_active(name)
     return _view(done, name, places, notes, running=running)
 
@@ -228,6 +234,15 @@ def _is_active(name: str) -> bool:
 def _served(done: _Machine) -> list[str]:
     files = done.at("/etc/systemd/system").glob("atoll-*.service")
     return sorted(file.stem.removeprefix("atoll-") for file in files)
+
+
+def _of_groups(given: Access) -> Iterator[str]:
+    """A role of a group that is not there is nobody's, until somebody makes it."""
+    for group in sorted({*given.readers, *given.deployers, *given.admins}):
+        try:
+            grp.getgrnam(group)
+        except KeyError:
+            yield f"this machine has no group '{group}', which has a role: `groupadd {group}`, then `usermod -aG {group} USER`"
 
 
 def _of_python() -> Iterator[str]:

@@ -8,31 +8,28 @@ import json
 import os
 import pwd
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 FIRST_UID, COUNT = 61000, 4000
+_NAME = "users.json"
 NOT_ROOT = "shares the user of Atoll with all other services: only root can give each service a user of its own"
 
 
 class Users:
-    """The users of one environment's services."""
+    """The users of one environment's services. `others` are the state folders of environments beside it on the machine."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._file = state_dir / "users.json"
-        self._uids: dict[str, int] = {}
-        try:
-            self._uids = json.loads(self._file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError):  # torn by a power cut: the numbers follow from the names again
-            self._uids = {}
+    def __init__(self, state_dir: Path, others: Callable[[], Iterable[Path]] = tuple) -> None:
+        self._file = state_dir / _NAME
+        self._others = others
+        self._uids = _read(self._file)
 
     def uid(self, service: str) -> int:
-        """The service's user id, the same each time; no other service of this environment has it."""
+        """The service's user id, the same each time; no other service, of this environment or the others, has it."""
         known = self._uids.get(service)
         if known is not None:
             return known
-        taken = set(self._uids.values())
+        taken = {*self._uids.values(), *self._elsewhere()}
         wish = zlib.crc32(service.encode()) % COUNT
         uid = next(
             candidate
@@ -43,6 +40,11 @@ class Users:
         self._save()
         return uid
 
+    def _elsewhere(self) -> Iterator[int]:
+        for state in self._others():
+            if (file := state / _NAME) != self._file:
+                yield from _read(file).values()
+
     def _save(self) -> None:
         temporary = self._file.with_suffix(".new")
         try:
@@ -51,6 +53,14 @@ class Users:
             temporary.replace(self._file)
         except OSError:
             temporary.unlink(missing_ok=True)  # a full disk: kept in memory, and derived from the name next time
+
+
+def _read(file: Path) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent, or torn by a power cut: the numbers follow from the names again
+        return {}
+    return found
 
 
 def _is_somebody(uid: int) -> bool:

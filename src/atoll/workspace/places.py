@@ -146,6 +146,12 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
+def states() -> list[Path]:
+    """The state folders of all environments of this user, served ones among them."""
+    home = data_home()
+    return [*home.glob("*/environments/*"), *home.glob("served/*/environments/*")]
+
+
 def data_home() -> Path:
     """$ATOLL_HOME, else /var/lib/atoll for root, else $XDG_DATA_HOME/atoll or ~/.local/share/atoll."""
     if chosen := _chosen("ATOLL_HOME"):
