@@ -43,7 +43,8 @@ def test_a_change_begins_beside_what_runs_and_the_old_one_has_time_to_finish(lin
     first = line.ensure("one")
     second = line.ensure("two")
     (_, number, turn, at), (_, same, next_turn, later) = words(first), words(second)
-    assert (same, turn, next_turn) == (number, 0, 1) and later > at
+    assert (same, turn, next_turn) == (number, 0, 1)
+    assert later > at
     assert (line.status["pid"], line.status["older"], line.status["settled"]) == (second, [first], False)
     line.box.client.settle("proxy", good=True)
     assert (line.status["older"], line.status["settled"]) == ([first], True)
@@ -104,8 +105,10 @@ def test_one_that_dies_begins_a_new_line_and_its_leavings_go(line):
     line.box.client.settle("proxy", good=True)
     line.box.kill(second)
     third = line.box.wait(lambda: (pid := line.status["pid"]) not in {None, second} and pid, "another is there")
-    assert words(third)[1] != number and words(third)[2] == 0
-    assert left.exists() and line.status["older"] == [first]
+    assert words(third)[1] != number
+    assert words(third)[2] == 0
+    assert left.exists()
+    assert line.status["older"] == [first]
     line.box.kill(first)
     line.box.wait(lambda: not left.exists(), "what the line left is removed")
     assert line.status["pid"] == third

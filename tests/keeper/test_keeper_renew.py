@@ -21,8 +21,10 @@ def test_it_keeps_its_pid_its_replicas_and_what_it_supervises(box):
     sleeper = box.client.call("start", 30.0, **plain(box))["replica"]
     box.client.renew()
     status = box.client.status()
-    assert status["pid"] == keeper and proc.start_of(keeper) == start
-    assert status["fixtures"]["daemon"]["pid"] == daemon and status["fixtures"]["daemon"]["restarts"] == 0
+    assert status["pid"] == keeper
+    assert proc.start_of(keeper) == start
+    assert status["fixtures"]["daemon"]["pid"] == daemon
+    assert status["fixtures"]["daemon"]["restarts"] == 0
     assert [one["pid"] for one in box.client.call("list", 10.0)["replicas"]] == [sleeper["pid"]]
     assert proc.read_stat(sleeper["shim"]).ppid == keeper
     assert "goes on in the same process" in box.keeper_log()
@@ -43,7 +45,8 @@ def test_who_is_connected_stays_so_and_hears_of_what_ends(box):
         assert json.loads(stream.readline())["n"] == 8
         os.kill(sleeper["pid"], signal.SIGKILL)
         news = json.loads(stream.readline())
-        assert news["event"] == "exit" and news["replica"]["exit"]["signal"] == 9
+        assert news["event"] == "exit"
+        assert news["replica"]["exit"]["signal"] == 9
 
 
 def test_a_command_that_runs_for_somebody_is_not_cut_off(box):
@@ -58,7 +61,8 @@ def test_a_command_that_runs_for_somebody_is_not_cut_off(box):
     for _ in range(3):
         box.client.renew()
     asking.join(60)
-    assert answers[0]["output"] == "done\n" and answers[0]["replica"]["exit"]["code"] == 3
+    assert answers[0]["output"] == "done\n"
+    assert answers[0]["replica"]["exit"]["code"] == 3
 
 
 def test_a_request_that_comes_while_there_is_no_program_waits_for_the_next(box):

@@ -187,7 +187,7 @@ class KeeperClient:
 
         Raises KeeperError when it cannot; then it goes on as it was.
         """
-        import atoll.keeper.server  # noqa: F401, PLC0415  what cannot be imported here must not replace what runs
+        import atoll.keeper.server  # noqa: F401  what cannot be imported here must not replace what runs
 
         pid = self.status()["pid"]
         try:

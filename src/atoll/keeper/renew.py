@@ -91,7 +91,7 @@ def resume(keeper: "Keeper", words: Message) -> None:
     for held in [each for each in keeper.held.values() if each.running and each.link is None]:
         keeper.lost(held)  # it was being swept
     keeper.say(f"keeper {__version__} goes on in the same process, pid {os.getpid()}")
-    keeper.requests.reply(*waiters([words["asker"]]), keeper.requests.about())
+    keeper.requests.reply(waiters([words["asker"]])[0], keeper.requests.about())
 
 
 def _written(keeper: "Keeper", asker: Waiter) -> tuple[bytes, list[int]]:

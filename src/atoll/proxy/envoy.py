@@ -10,23 +10,20 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Sequence
-from hashlib import blake2s
 from pathlib import Path
 from typing import Any
 
 from atoll.model.errors import UserError
+from atoll.proxy import handover
 from atoll.proxy.listeners import HOLD_CLUSTER
-from atoll.proxy.scrape import CLUSTER_STATS, LISTENER_STATS, PARENT_CONNECTIONS
+from atoll.proxy.scrape import CLUSTER_STATS, LISTENER_STATS
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 MAX_SOCKET_PATH = 107  # bytes; Linux's sun_path
-HOT_SOCKET = "hot"  # Envoy adds up to 18 bytes: _parent_ and a number
 MAX_WORKERS = 2  # each worker has connection pools and memory of its own; one does 10,000 requests a second
 ALLOW_PATHS_SINCE = (1, 36)  # the admin interface's allow list
 ADMIN_PATHS = ("/ready", "/stats", "/clusters", "/server_info", "/listeners")
-NODE = "atoll-"  # and when it was started, in the keeper's time: which of two Envoys is the newer
-PARENT_S = 600  # so long an Envoy that was replaced goes on with connections that do not end
+NODE = "atoll-"  # and when it was started: says which of two Envoys is the newer
 
 
 def xds_socket(run_dir: Path) -> Path:
@@ -78,7 +75,7 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
                         {"safe_regex": {"regex": CLUSTER_STATS}},
                         {"safe_regex": {"regex": LISTENER_STATS}},
                         {"exact": "server.uptime"},
-                        {"exact": PARENT_CONNECTIONS},
+                        {"exact": handover.PARENT_CONNECTIONS},
                     ]
                 }
             }
@@ -125,12 +122,6 @@ def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None) -> tu
     return arguments(path, file, run_dir, os.cpu_count() or 1)
 
 
-def stamp(argv: Sequence[str]) -> str:
-    """Changes when the program or the bootstrap behind the same command line did. Raises OSError."""
-    program, bootstrap = os.stat(argv[0]), Path(argv[argv.index("-c") + 1]).read_bytes()
-    return blake2s(f"{program.st_size} {program.st_mtime_ns} ".encode() + bootstrap, digest_size=8).hexdigest()
-
-
 def arguments(envoy: str, file: Path, run_dir: Path, cpus: int) -> tuple[str, ...]:
     """Envoy's command line on a machine with this many CPUs."""
     return (
@@ -139,11 +130,7 @@ def arguments(envoy: str, file: Path, run_dir: Path, cpus: int) -> tuple[str, ..
         *("--concurrency", str(min(MAX_WORKERS, cpus))),
         # Connections of a changed listener are told to close with their next answer, not within ten minutes.
         *("--drain-strategy", "immediate"),
-        # The base id names shared memory for which all Envoys of the machine have one folder: a number that is guessed
-        # could be taken by anybody. The sockets lie where only this user comes.
-        *("--base-id", "{line}", "--restart-epoch", "{turn}"),
-        *("--socket-path", str(run_dir / HOT_SOCKET), "--socket-mode", "600"),
-        *("--parent-shutdown-time-s", str(PARENT_S)),
+        *handover.words(run_dir),
         *("--log-level", "warning"),
         # Else each attempt to reach a daemon that is away is a line; refusals are told by `EnvoyProxy.problem`.
         *("--component-log-level", "config:error,main:error"),

@@ -21,7 +21,6 @@ CLUSTER_STATS = (
     r"|upstream_cx_destroy_remote_with_active_rq|grpc\.(\d+|total)"
     r"|outlier_detection\.ejections_(active|enforced_total))"
 )
-PARENT_CONNECTIONS = "server.parent_connections"  # those that the Envoy before this one still has
 LISTENER_STATS = r"http\.[^~]*\.downstream_rq_tx_reset"
 _LATENCY = "upstream_rq_time:"
 _CUT_OFF = ".downstream_rq_tx_reset"
