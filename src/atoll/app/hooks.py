@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atoll import __version__
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -220,6 +222,7 @@ class AppHooks:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
+        from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
@@ -234,14 +237,19 @@ class AppHooks:
             run=str(at.run),
             environment=environment,
         )
+        keeper = KeeperClient(at.run)
         with _alone(places, say), _readable():
+            if places.keeper_alive() and (version := running_newer(keeper.status())):
+                say(_left_alone(version))
+                _wait_for_api(places)
+                return
             # Asked first, so that a missing Envoy changes nothing.
             envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
             known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
-            keeper = KeeperClient(at.run)
+            renew_keeper(keeper, say)
             before = keeper.status()["fixtures"]
             moved = known is not None and known.environment.gateway != workspace.environment.gateway
             if "proxy" not in before or moved:
@@ -249,9 +257,6 @@ class AppHooks:
             if known is None or moved:
                 _refuse_unusable_pairs(workspace, keeper, alone=not before)
             changed = write(at.state, config)
-            keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
-            daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
-            keeper.ensure("daemon", daemon, _environment(workspace), at.state / "logs" / "daemon.log")
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")
@@ -261,7 +266,7 @@ class AppHooks:
             elif deaf:
                 say("restarting the daemon: somebody removed its socket")
                 keeper.restart("daemon")
-        _wait_for_api(places)
+            ensure_both(keeper, at.state, envoy, _environment(workspace), lambda: _wait_for_api(places), say)
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
@@ -377,6 +382,13 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
     at = places.at
     docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
+
+
+def _left_alone(version: str) -> str:
+    return (
+        f"the environment runs Atoll {version} and this is {__version__}: it is left as it is; upgrade this one, or "
+        "`atoll down` first and see docs/howto/upgrade.md"
+    )
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

@@ -21,6 +21,7 @@ from atoll.keeper.retain import prune_logs
 from atoll.keeper.wire import Message
 
 __all__ = [
+    "HOME",
     "INSTALL",
     "KeeperClient",
     "KeeperError",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 START_S = 10.0
+HOME = str(Path(__file__).resolve().parents[2])  # where this Atoll's program lies
 # -P: a `signal.py` in the caller's folder must not be imported for the real one
 _PROGRAM = [sys.executable, "-P", "-m", "atoll.keeper"]
 
@@ -106,8 +108,8 @@ def _boot(places: Places, timeout_s: float) -> tuple[int, str]:
 
 def _variables() -> dict[str, str]:
     """So that the keeper's program is the one that is next to this file."""
-    package_root, search = str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")
-    return {"PYTHONPATH": f"{package_root}:{search}" if search else package_root}
+    search = os.environ.get("PYTHONPATH", "")
+    return {"PYTHONPATH": f"{HOME}:{search}" if search else HOME}
 
 
 def try_network() -> str:
@@ -177,7 +179,7 @@ class KeeperClient:
         self.call("restart", 30.0, name=name)
 
     def status(self, within_s: float = 30.0) -> Message:
-        """`pid`, `version`, `protocol`, `replicas` (running) and `fixtures`: name -> state, pid, restarts, last_exit,
+        """`pid`, `version`, `home` (of its program), `protocol`, `replicas` (running) and `fixtures`: name -> state, pid, restarts, last_exit,
         up_s, argv, stamp, `settled`, and the pids of those `older` that finish.
         """
         return self.call("status", within_s)
@@ -202,7 +204,7 @@ class KeeperClient:
         while time.monotonic() < deadline:
             with suppress(KeeperError):
                 status = self.status(START_S)
-                return bool(status["pid"] == pid and status.get("version") == __version__)
+                return (status["pid"], status.get("version"), status.get("home")) == (pid, __version__, HOME)
             time.sleep(0.05)
         return False
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from atoll.keeper.server import Keeper
 
 PROTOCOL = 1
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 LAUNCH_FIELDS = frozenset({
     "id", "service", "release", "argv", "folder", "env", "uid", "memory_bytes", "cpu_weight", "open_files", "writable",
     "notice", "files", "files_folder", "network",
@@ -209,7 +210,7 @@ class Requests:
 
     def about(self) -> Message:
         """The keeper itself."""
-        return {"ok": True, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL}
+        return {"ok": True, "pid": os.getpid(), "version": __version__, "home": _HOME, "protocol": PROTOCOL}
 
     def _renew(self, waiter: Waiter, message: Message) -> None:
         if self.keeper.shutdown:

@@ -5,8 +5,8 @@ the proxy is Envoy. It decides nothing: the table says all.
 """
 
 from atoll.proxy.envoy import admin_socket, command
-from atoll.proxy.handover import stamp, terms, took_over
+from atoll.proxy.handover import PARENT_S, stamp, terms, took_over
 from atoll.proxy.tls import Door
 from atoll.proxy.traffic import EnvoyProxy
 
-__all__ = ["Door", "EnvoyProxy", "admin_socket", "command", "stamp", "terms", "took_over"]
+__all__ = ["PARENT_S", "Door", "EnvoyProxy", "admin_socket", "command", "stamp", "terms", "took_over"]
