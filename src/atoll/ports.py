@@ -18,6 +18,7 @@ from atoll.model.signals import Counts, EdgeKey, Point, Window
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
     Address,
+    Artifact,
     Event,
     Exit,
     Intent,
@@ -31,6 +32,7 @@ from atoll.model.state import (
     ServiceDesired,
 )
 from atoll.model.traffic import Outcome, Reading, Sample, Table
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
 
@@ -339,6 +341,36 @@ class Vault(Protocol):
     async def versions(self) -> Mapping[str, int]: ...  # name -> newest
     async def get(self, name: str, version: int | None = None) -> str: ...  # NotFound
     async def remove(self, name: str) -> None: ...  # NotFound
+
+
+# --- artifacts from elsewhere -------------------------------------------------------------------------------------
+
+
+class Depot(Protocol):
+    """The artifacts of this machine that were built on another one."""
+
+    async def held(self, keys: Sequence[str]) -> Sequence[Artifact]:
+        """Those of the keys that are complete, as they lie here. Counts as a use."""
+        ...
+
+    async def take(self, offer: ArtifactOffer) -> ArtifactView:
+        """Complete it when all of its contents are here, else say which are missing. Any number of times.
+
+        Raises Refused (it would not run here, no room), UserError (it is not what it says), Conflict.
+        """
+        ...
+
+    async def keep(self, body: bytes) -> ContentsView:
+        """Keep contents, whole ones and parts of long ones. Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+
+class Servers(Protocol):
+    """The servers of stores that this machine can run."""
+
+    async def drafts(self, request: StoresRequest) -> StoresView:
+        """What would be run for each, or why it cannot be."""
+        ...
 
 
 # --- builds -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from pathlib import Path
 import psutil
 
 from atoll import __version__
+from atoll.app.artifacts import depot
 from atoll.app.config import Config, read
+from atoll.app.stores import ServersHere
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
@@ -105,6 +107,8 @@ async def _run(config: Config) -> None:
             machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
+            depot=depot(state),
+            servers=ServersHere(config.environment),
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())

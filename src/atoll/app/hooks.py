@@ -149,7 +149,7 @@ class AppHooks:
         """What would be run for them."""
         from atoll.app.stores import drafts
 
-        return drafts(workspace, stores)
+        return drafts(workspace.environment, [workspace.servers[name] for name in stores])
 
     def ci_plan(self, places: EnvironmentPlaces, asked: Asked, say: Say) -> CiPlan:
         """What `ci` would do."""

@@ -160,7 +160,9 @@ async def _no_such_address(request: Request, exc: Exception) -> Response:
 
 
 async def _decode(request: Request, kind: Any) -> Any:
-    """The body as a struct, with the actor that the socket vouches for and the idempotency key of the header."""
+    """The body as it came, where `bytes` are asked for; else a struct, with the actor that the socket vouches for and the
+    idempotency key of the header.
+    """
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
@@ -169,6 +171,8 @@ async def _decode(request: Request, kind: Any) -> Any:
             raise errors.UserError(
                 "the request is too large", limit, "deploy fewer services at a time", id="bad-request"
             )
+    if kind is bytes:
+        return bytes(raw)
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
     except msgspec.MsgspecError as exc:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from atoll.model.records import TaskRecord
-from atoll.model.state import Event
+from atoll.model.state import Artifact, Event
 from atoll.model.wire import (
     DeployRequest,
     DoctorView,
@@ -39,6 +39,7 @@ from atoll.model.wire import (
     UpView,
     WhyView,
 )
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 from atoll.model.wire_signals import (
     SeriesView,
     SignalsView,
@@ -166,6 +167,25 @@ class Control(Protocol):
 
     async def import_records(self, request: RecordsRequest) -> RecordsView:
         """Hold further ones. Nothing new changes nothing."""
+        ...
+
+    async def artifacts(self, keys: Sequence[str]) -> Sequence[Artifact]:
+        """Those of the keys that are complete on this machine, as they lie here."""
+        ...
+
+    async def take_artifact(self, key: str, offer: ArtifactOffer) -> ArtifactView:
+        """Complete an artifact of whoever deploys, or say which of its contents are missing; the same again goes on.
+
+        Raises Refused (it would not run here, no room), UserError (it is not what it says), Conflict.
+        """
+        ...
+
+    async def keep_contents(self, body: bytes) -> ContentsView:
+        """Keep contents (`pipeline.ship.frames`). Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+    async def store_drafts(self, request: StoresRequest) -> StoresView:
+        """What would be run for these stores on this machine, or why they cannot be."""
         ...
 
     async def secrets(self) -> Sequence[SecretView]:

@@ -10,9 +10,9 @@ from starlette.requests import Request
 
 from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query
-from atoll.model import errors, wire, wire_signals
+from atoll.model import errors, wire, wire_artifacts, wire_signals
 from atoll.model.records import TaskRecord
-from atoll.model.state import Event
+from atoll.model.state import Artifact, Event
 from atoll.ports import LogLine
 
 
@@ -42,6 +42,7 @@ _SPAN = Query("seconds", int, "so much of the past, at most 30 days", 3600)
 _STEP = Query("step", int, "seconds a point; beyond an hour whole minutes", 60)
 PLAN = Query("plan", bool, "only say what would be done", False)
 _HOW_FAR = Query("until", Literal["live", "certified"], "how far: live, or through the bake, too", "live")
+_KEYS = Query("key", str, "of the artifact with this key", many=True)
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
 
@@ -65,6 +66,10 @@ def _jobs(control: Control, _: None, request: Request) -> Any:
 
 def _records(control: Control, _: None, request: Request) -> Any:
     return control.records(query_of(request, _SERVICE))
+
+
+def _artifacts(control: Control, _: None, request: Request) -> Any:
+    return control.artifacts(request.query_params.getlist(_KEYS.name))
 
 
 def same_service(named: str, body: Any) -> Any:
@@ -268,6 +273,41 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Hold further records of tasks.",
         wire.RecordsRequest,
         wire.RecordsView,
+        plans=False,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/artifacts",
+        "artifacts",
+        "Those of these artifacts that are complete on this machine.",
+        list[Artifact],
+        _artifacts,
+        query=(_KEYS,),
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/artifacts/{key}",
+        "take_artifact",
+        "Complete an artifact that was built elsewhere, or tell which of its contents are missing.",
+        wire_artifacts.ArtifactView,
+        _direct("take_artifact"),
+        body=wire_artifacts.ArtifactOffer,
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/contents",
+        "keep_contents",
+        "Keep contents of artifacts that are on their way.",
+        wire_artifacts.ContentsView,
+        _direct("keep_contents"),
+        body=bytes,
+    ),
+    _post(
+        "/v1/stores",
+        "store_drafts",
+        "What would be run for these stores on this machine.",
+        wire_artifacts.StoresRequest,
+        wire_artifacts.StoresView,
         plans=False,
     ),
     _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),

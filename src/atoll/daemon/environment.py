@@ -2,7 +2,7 @@
 
 `app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, stores `daemon.store_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
+`daemon.secret_book`, stores `daemon.store_desk`, artifacts from elsewhere `daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from pathlib import Path
 
+from atoll.daemon.artifact_desk import ArtifactDesk
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
 from atoll.daemon.collector import Collector
@@ -28,7 +29,7 @@ from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
 from atoll.model.spec import Tls
-from atoll.ports import Clock, Host, Signals, Store, Traffic, Vault
+from atoll.ports import Clock, Depot, Host, Servers, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
 from atoll.realise.probes import Ask, ask
@@ -51,6 +52,8 @@ class Environment:
         records: Records,
         ask: Ask = ask,
         certificates: tuple[Tls, Parts] | None = None,
+        depot: Depot | None = None,
+        servers: Servers | None = None,
     ) -> None:
         pulse = Pulse()
         first, last = identity.ports
@@ -110,6 +113,9 @@ class Environment:
         self.plan = Planner(candidates, loops, records, desk, identity.url, clock).plan
         store_desk = StoreDesk(loops, records, host, vault, clock, pulse)
         self.remove_store = store_desk.remove_store
+        artifacts = ArtifactDesk(depot, servers, records, clock, pulse)
+        self.artifacts, self.take_artifact = artifacts.artifacts, artifacts.take_artifact
+        self.keep_contents, self.store_drafts = artifacts.keep_contents, artifacts.store_drafts
         mutations = Mutations(loops, records, engine, candidates, reading, record_book, store_desk, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop

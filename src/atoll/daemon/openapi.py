@@ -44,7 +44,7 @@ class Endpoint:
     doc: str
     answer: Any
     call: Call
-    body: Any = None
+    body: Any = None  # `bytes`: as it comes; else JSON
     query: tuple[Query, ...] = ()
     stream: bool = False
     event: str = ""
@@ -111,6 +111,7 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
             told = {"description": "with `plan`: what would be done", "content": {kind: {"schema": plan}}}
             operation["responses"]["200"] = told
     if endpoint.body is not None:
-        content = {"application/json": {"schema": by_type[str(endpoint.body)]}}
+        kind = "application/octet-stream" if endpoint.body is bytes else "application/json"
+        content = {kind: {"schema": by_type[str(endpoint.body)]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation

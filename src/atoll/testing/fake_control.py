@@ -23,7 +23,7 @@ from atoll.model.errors import Conflict, NotFound, Refused
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
-from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase, Step
+from atoll.model.state import Artifact, Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
     DeployRequest,
@@ -60,6 +60,7 @@ from atoll.model.wire import (
     UpView,
     WhyView,
 )
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 from atoll.model.wire_signals import (
     ReplicaRow,
     SeriesPoint,
@@ -69,7 +70,7 @@ from atoll.model.wire_signals import (
     TotalRow,
     TotalsView,
 )
-from atoll.ports import LogLine
+from atoll.ports import Depot, LogLine
 
 _Kind = Literal["deploy", "rollback", "restart"]
 _WALL = 1_700_000_000.0
@@ -104,6 +105,8 @@ class FakeControl:
         self.answers: dict[str, OperationView] = {}  # idempotency key -> the first answer
         self.job_runs: dict[str, JobRunView] = {}
         self.task_records: dict[str, TaskRecord] = {}
+        self.artifacts_taken: dict[str, Artifact] = {}
+        self.depot: Depot | None = None  # where artifacts really go; without one each is taken as it is offered
         self.ledger: list[Event] = []
         self.vault: dict[str, int] = {}
         self.streams = 0  # open ones
@@ -358,6 +361,26 @@ class FakeControl:
                 ended=True, text=text,
             )  # fmt: skip
         return self._change(request.spec.name, "deploy", request, request.note)
+
+    async def artifacts(self, keys: Sequence[str]) -> Sequence[Artifact]:
+        if self.depot is not None:
+            return await self.depot.held(keys)
+        return [self.artifacts_taken[key] for key in keys if key in self.artifacts_taken]
+
+    async def take_artifact(self, key: str, offer: ArtifactOffer) -> ArtifactView:
+        self.requests.append(offer)
+        if self.depot is not None:
+            return await self.depot.take(offer)
+        self.artifacts_taken[key] = msgspec.structs.replace(offer.artifact, path=f"/elsewhere/{key}")
+        return ArtifactView(artifact=self.artifacts_taken[key])
+
+    async def keep_contents(self, body: bytes) -> ContentsView:
+        return ContentsView() if self.depot is None else await self.depot.keep(body)
+
+    async def store_drafts(self, request: StoresRequest) -> StoresView:
+        self.requests.append(request)
+        missing = NotFound("the fake has no servers", "", "run Atoll itself", id="store-not-here")
+        return StoresView(refused={store.name: ErrorView.of(missing) for store in request.stores})
 
     async def import_records(self, request: RecordsRequest) -> RecordsView:
         self.requests.append(request)

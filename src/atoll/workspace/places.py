@@ -110,6 +110,11 @@ class Places:
         _refuse_foreign(run)
 
 
+def artifacts_of(state: Path) -> Path:
+    """The artifacts of an environment whose folder of state that is: what its daemon knows of itself."""
+    return state.parent.parent / "artifacts"
+
+
 def workspace_id(root: Path) -> str:
     """The workspace's name on this machine: its folder's, and a digest of the whole path. Needs no file to be read."""
     slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")[:32] or "workspace"

@@ -208,6 +208,44 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "other-platform",
+            "The artifact was built for another kind of machine",
+            "error[other-platform]: payments would not run there: payments is native code for linux-aarch64-glibc2.36, and the "
+            "machine is linux-x86_64-glibc2.36",
+            "Native code runs on the kind of machine that it was built for, with a C library that is not older. That is "
+            "looked at before anything is sent. What has no native code runs anywhere.",
+            (
+                'Let CI build it on such a machine, and let both read one remote cache: `cache = "s3://…"` in atoll.toml.',
+                'Run `atoll deploy` on the machine itself, in a checkout there; `host = "unix:///…"` names its socket.',
+                "Build it in a container of the target's system.",
+            ),
+        ),
+        Page(
+            "missing-on-machine",
+            "The machine lacks something that the service needs",
+            "error[missing-on-machine]: web would not run there: it is run by node, which is not on the PATH there",
+            "An artifact finds some things outside itself: the interpreter of a virtual environment, the program that `run` "
+            "begins with, the toolchain that `[build] tool` chose. They are looked for on the machine before anything is sent.",
+            (
+                "Install it there: the message has its name and where it was looked for.",
+                "Without a version in `[build] tool` the program on the PATH is taken.",
+                "Build it where the machine's own versions are: in CI, or on the machine.",
+            ),
+        ),
+        Page(
+            "artifact-damaged",
+            "An artifact is not what it says",
+            "error[artifact-damaged]: contents of an artifact arrived damaged",
+            "Everything that is sent has its SHA-256 with it, and is read again before it is used. What differs is never kept.",
+            (
+                "Try again: what arrived well is not sent anew.",
+                (
+                    "If it comes back, the disk or the memory of one of the two machines is failing: `atoll cache verify` "
+                    "reads what is kept on this one."
+                ),
+            ),
+        ),
+        Page(
             "watch-limit",
             "The kernel watches no more folders for this user",
             "error[watch-limit]: the workspace's 9120 folders cannot be watched",
