@@ -6,7 +6,19 @@ import pytest
 
 from atoll.model.version import newer
 
-ORDER = ("0.0.9", "0.1.0.dev1", "0.1.0a1", "0.1.0b2", "0.1.0rc1", "0.1.0rc2", "0.1.0", "0.1.0.post1", "0.2", "0.10.0", "1.0")
+ORDER = (
+    "0.0.9",
+    "0.1.0.dev1",
+    "0.1.0a1",
+    "0.1.0b2",
+    "0.1.0rc1",
+    "0.1.0rc2",
+    "0.1.0",
+    "0.1.0.post1",
+    "0.2",
+    "0.10.0",
+    "1.0",
+)
 
 
 def test_the_order_is_that_of_pep_440() -> None:

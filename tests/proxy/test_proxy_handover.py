@@ -132,7 +132,7 @@ async def test_a_new_daemon_knows_the_newer_of_two(lab: Lab) -> None:
     await lab.start_envoy(turn=1, parent_s=600)
     await served(lab)
     await lab.restart_proxy()
-    await eventually(lambda: lab.proxy.generation())
+    await eventually(lab.proxy.generation)
     outcome = await lab.apply(
         service("web", edges=(edge("orders", port),)),
         service("orders", upstream(1, one.address), weights={1: 100}, routes=(route(),)),

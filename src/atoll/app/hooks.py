@@ -6,7 +6,6 @@ Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, sin
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -221,6 +220,7 @@ class AppHooks:
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
+        from atoll.app.checks import daemon_trouble
         from atoll.app.containers import require, settled
         from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
         from atoll.keeper.client import KeeperClient, start_keeper
@@ -240,9 +240,11 @@ class AppHooks:
         keeper = KeeperClient(at.run)
         with _alone(places, say), _readable():
             if places.keeper_alive() and (version := running_newer(keeper.status())):
-                say(_left_alone(version))
-                _wait_for_api(places)
-                return
+                if (trouble := daemon_trouble(at)) is None or not trouble.gives_up:
+                    say(_left_alone(version))
+                    _wait_for_api(places)
+                    return
+                say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
             envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
             known = read(at.state)

@@ -18,8 +18,10 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from atoll import __version__
 from atoll.daemon.api import Api
 from atoll.model.errors import Permanent, UserError
+from atoll.model.version import HEADER
 
 _log = logging.getLogger("atoll.api")
 CLOSE_S = 2.0  # for answers in progress; streams end at once
@@ -31,7 +33,7 @@ async def serve(api: Api, path: Path) -> None:
     """Serve until cancelled. Raises UserError when the path cannot be a socket's, Permanent when the server dies."""
     listener = listen(path)
     inode = path.stat().st_ino
-    server = _Server(_config(api.app, http=_Protocol))
+    server = _Server(_config(api.app, http=_Protocol, headers=[(HEADER, __version__)]))
     running = asyncio.create_task(server.serve(sockets=[listener]), name="api server")
     try:
         await asyncio.shield(running)
