@@ -219,8 +219,8 @@ class AppHooks:
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
-        from atoll.app.config import Config, read, write
         from atoll.app.checks import daemon_trouble
+        from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
         from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
         from atoll.keeper.client import KeeperClient, start_keeper
@@ -264,6 +264,9 @@ class AppHooks:
                 say("starting the proxy and the daemon")
             elif changed:
                 say("restarting the daemon: atoll.toml has changed")
+                keeper.restart("daemon")
+            elif (trouble := daemon_trouble(at)) is not None and trouble.gives_up:
+                say("starting the daemon again")
                 keeper.restart("daemon")
             elif deaf:
                 say("restarting the daemon: somebody removed its socket")

@@ -178,9 +178,9 @@ class Fixtures:
         self.save()
 
     def restart(self, name: str) -> None:
-        """Stop it with its grace; it comes back at once."""
+        """Stop it with its grace; it comes back at once, and what it failed of before counts no more."""
         fixture = self.all[name]
-        fixture.wanted, fixture.backoff_s = True, 0.0
+        fixture.wanted, fixture.backoff_s, fixture.restarts, fixture.last_exit = True, 0.0, 0, None
         if not self._stop(fixture.run.id, GRACE_S):
             self.begin(fixture)
 
