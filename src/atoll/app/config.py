@@ -22,6 +22,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     run: str
     environment: EnvironmentSpec
+    socket: str = ""  # where the API listens besides daemon.sock below `run`, for those whom access.json gives a role
+    served: bool = False  # by the machine's service manager: it starts the keeper, nobody else
 
 
 def read(state: Path) -> Config | None:

@@ -87,6 +87,5 @@ def _settle_proxy(keeper: KeeperClient, say: Say) -> None:
         raise KeeperError(
             "the new proxy did not take over from the one that runs",
             f"{now['argv'][0]} did not serve within {_TAKES_OVER_S:g} s; the old one goes on",
-            f"its log is in the folder of the environment; `kill {now['older'][0] if now['older'] else now['pid']}` has the "
-            "keeper begin anew, with a second without answers",
+            "logs/proxy.log of the environment's folder says why; docs/howto/upgrade.md has the ways out",
         )

@@ -158,8 +158,10 @@ CHAPTER = Chapter(
             "The `atoll` that you call is newer or older than the daemon that runs, and one of them says what the other does "
             "not know. What both know works all the same.",
             (
-                ("The message says which is behind. `atoll up` of the newer one upgrades a daemon on this machine while services "
-                "go on; docs/howto/upgrade.md has the other cases."),
+                (
+                    "The message says which is behind. `atoll up` of the newer one upgrades a daemon on this machine while services "
+                    "go on; docs/howto/upgrade.md has the other cases."
+                ),
                 "Two installations are on the `PATH`: `which -a atoll` lists them.",
             ),
         ),

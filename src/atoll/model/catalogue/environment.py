@@ -70,6 +70,45 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "not-allowed",
+            "You lack the role for it",
+            "error[not-allowed]: carol may not deploy here",
+            "The environment asks the kernel who is at its socket and gives each user the highest role of the groups that it "
+            "is in: reader, deployer or admin. A user without any is a stranger and gets no other answer than this. Nothing was "
+            "done.",
+            (
+                (
+                    "Somebody who administers the machine puts you into a group that holds it: `usermod -aG shop-deployers carol`, "
+                    "there, as root. Groups are taken on at login: log in anew, and end a shared SSH connection (`ssh -O exit HOST`)."
+                ),
+                "Which groups hold which role is said on the machine itself, in `access.json`, by root alone.",
+                "On a laptop an environment is for the user who started it, and for root.",
+            ),
+        ),
+        Page(
+            "access-unusable",
+            "The file that says who may do what cannot be used",
+            "error[access-unusable]: access.json cannot be used",
+            "`access.json` in the environment's state folder names the groups that hold a role. It cannot be read or understood, or "
+            "somebody else than root and the user of the daemon could have written it. Until it is mended only those two may "
+            "do anything: a file in doubt gives nobody a role.",
+            (
+                "Its members are `readers`, `deployers` and `admins`, lists of names of groups; any other is taken for a mistake.",
+                "Edited by hand: `chmod 644` and `chown root` it.",
+            ),
+        ),
+        Page(
+            "too-many-requests",
+            "The daemon is asked too much at once",
+            "error[too-many-requests]: you have 64 connections to this environment, which is the most",
+            "The daemon keeps its attention for services. A user other than its owner has a number of connections, so that nobody "
+            "keeps others out. A command that meets the limit tries again for a while by itself.",
+            (
+                "Commands that follow (`atoll logs --follow`, `atoll top`, a dashboard) hold a connection each: end some.",
+                "A script that asks in a loop: `atoll events --follow` tells of changes by itself.",
+            ),
+        ),
+        Page(
             "daemon-unreachable",
             "The daemon does not answer",
             "error[daemon-unreachable]: the daemon of 'local' does not answer",
@@ -194,6 +233,17 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "served-name-taken",
+            "Two workspaces of one name on a machine",
+            "error[served-name-taken]: /var/lib/atoll/served/my-shop/environments/production belongs to the workspace 'My Shop'",
+            "An environment that a machine serves has its folders, its socket and its unit named after the workspace, in small "
+            "letters, digits and hyphens. Two workspaces whose names differ in nothing else would share them.",
+            (
+                'Give one of them another `name` in its `atoll.toml`, such as `name = "shop-two"`, and install that.',
+                "The other one is gone for good: remove its folder, which the message names.",
+            ),
+        ),
+        Page(
             "disk-full",
             "The disk is full",
             "error[disk-full]: the disk that holds /home/ada/.local/share/atoll is full",
@@ -298,8 +348,10 @@ CHAPTER = Chapter(
             "A newer version has changed its form. An older one cannot read it, and a form never goes back.",
             (
                 "Start the newer version; `which -a atoll` shows whether two are installed.",
-                ("To stay with the older one: the upgrade left a copy of what was before it, `state.db.` and a number, beside the "
-                "database. The message has the command that puts it back; what happened since the upgrade is forgotten."),
+                (
+                    "To stay with the older one: the upgrade left a copy of what was before it, `state.db.` and a number, beside the "
+                    "database. The message has the command that puts it back; what happened since the upgrade is forgotten."
+                ),
             ),
         ),
         Page(
