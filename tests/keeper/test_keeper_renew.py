@@ -118,7 +118,7 @@ def test_a_successor_that_does_not_understand_adopts_as_after_a_crash(box, monke
             file.read_text().replace("FORMAT = 1  #", "FORMAT = 2  #") if file.name == "renew.py" else file.read_text()
         )
         (folder / "atoll/keeper" / file.name).write_text(text)
-    monkeypatch.setattr("atoll.keeper.client._variables", lambda: {"PYTHONPATH": str(folder)})
+    monkeypatch.setattr("atoll.keeper.client.HOME", str(folder))
     box.client.renew()
     assert box.client.status()["pid"] == keeper
     assert "adopted" in box.keeper_log()
