@@ -16,7 +16,7 @@ from atoll.keeper.fixtures import Run
 from atoll.model.spec import EdgePolicy
 from atoll.model.state import Address
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
-from atoll.proxy import EnvoyProxy, command
+from atoll.proxy import Door, EnvoyProxy, command
 from atoll.proxy.handover import PARENT_S
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -168,9 +168,9 @@ async def eventually(check: Callable[[], object], deadline_s: float = 30.0) -> N
 class Lab:
     """One environment's proxy. `envoy` is its process while it runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, door: Door | None = None) -> None:
         self.folder = folder
-        self.proxy = EnvoyProxy(folder, folder)
+        self.proxy = EnvoyProxy(folder, folder, door)
         self.gateway = Address("127.0.0.1", free_port())
         self.envoy: asyncio.subprocess.Process | None = None
         self.olders: list[asyncio.subprocess.Process] = []
