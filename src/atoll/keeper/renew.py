@@ -75,7 +75,7 @@ def resume(keeper: "Keeper", words: Message) -> None:
     for client in clients:
         keeper.requests.welcome(client)
     keeper.requests.watchers |= {clients[number] for number in words["watchers"]}
-    keeper.requests.runs, keeper.serial = words["runs"], words["serial"]
+    keeper.requests.runs, keeper.serial, keeper.aloud = words["runs"], words["serial"], words["aloud"]
     for each in words["held"]:
         held = Held(each["record"], Wire.restored(each["link"]) if each["link"] else None)
         held.ready, held.dropped, held.output = each["ready"], each["dropped"], each["output"]
@@ -132,6 +132,7 @@ def _written(keeper: "Keeper", asker: Waiter) -> tuple[bytes, list[int]]:
         "asker": waiters([asker])[0],
         "runs": keeper.requests.runs,
         "serial": keeper.serial,
+        "aloud": keeper.aloud,
         "held": [of_held(held) for held in keeper.held.values()],
         "fixtures": {name: of_fixture(fixture) for name, fixture in keeper.fixtures.all.items()},
     }
