@@ -346,7 +346,16 @@ async def test_the_port_of_metrics_serves_nothing_else_and_no_other_name(served:
         assert (await client.get("/metrics")).status_code == 503
 
 
-<<<<<<< HEAD
+def test_a_backup_comes_as_bytes_and_one_that_breaks_off_is_seen_to(served: Served) -> None:
+    body = msgspec.json.encode(wire.BackupRequest())
+    with connect(served) as client:
+        whole = client.post("/v1/backup", content=body)
+        assert (whole.headers["content-type"], whole.content) == ("application/octet-stream", b"this is no backup")
+        served.control.archive = b""
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.post("/v1/backup", content=body)
+
+
 # --- clients of other versions ------------------------------------------------------------------------------------
 
 
@@ -388,13 +397,3 @@ def test_a_field_that_says_nothing_is_passed_over(served: Served, value: object)
     with connect(served) as client:
         answer = client.post("/v1/services/orders/deploy", json=sent, headers={"Atoll-Version": "99.0"})
         assert answer.status_code == 202, answer.text
-=======
-def test_a_backup_comes_as_bytes_and_one_that_breaks_off_is_seen_to(served: Served) -> None:
-    body = msgspec.json.encode(wire.BackupRequest())
-    with connect(served) as client:
-        whole = client.post("/v1/backup", content=body)
-        assert (whole.headers["content-type"], whole.content) == ("application/octet-stream", b"this is no backup")
-        served.control.archive = b""
-        with pytest.raises(httpx.RemoteProtocolError):
-            client.post("/v1/backup", content=body)
->>>>>>> main

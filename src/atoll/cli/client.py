@@ -248,13 +248,13 @@ class Client:
         """Tell that it is kept."""
         from atoll.model.wire import BackupView
 
-        return _decode(self._change("POST", "/v1/backup/kept", request), BackupView)
+        return self._decode(self._change("POST", "/v1/backup/kept", request), BackupView)
 
     def backup_key(self, request: wire.BackupKeyRequest) -> wire.BackupKeyView:
         """The key of the secrets, sealed."""
         from atoll.model.wire import BackupKeyView
 
-        return _decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
+        return self._decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
 
     def remove_store(self, name: str) -> None:
         """Erase a store that Atoll ran, with its data."""

@@ -23,12 +23,8 @@ from atoll.daemon.control import Control
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
 from atoll.daemon.openapi import Endpoint, document
-<<<<<<< HEAD
 from atoll.daemon.skew import client_of, refuse_unknown
-from atoll.daemon.sse import EventStream
-=======
 from atoll.daemon.sse import Download, EventStream
->>>>>>> main
 from atoll.model import errors, wire
 from atoll.model.version import advice, difference
 
