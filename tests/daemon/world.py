@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from atoll.daemon.environment import Environment
-from atoll.daemon.identity import Identity, Machine
-from atoll.model.spec import Command, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
+from atoll.daemon.identity import Identity, Machine, Settings
+from atoll.model.spec import Command, EnvironmentSpec, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView
 from atoll.ports import Host, Launch
@@ -54,6 +54,8 @@ class World:
         self.freezes: tuple[Freeze, ...] = ()
         self.require: tuple[str, ...] = ()
         self.dev = True
+        self.kept: list[EnvironmentSpec] = []  # for the next start
+        self.restarts: list[float] = []  # when the daemon asked for one
         self.unreachable: dict[str, str] = {}  # host -> what it does
 
     def run(self, scenario: Callable[[], object]) -> None:
@@ -92,6 +94,7 @@ class World:
             clock=self.clock,
             machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts, dial=self._dial),
             records=records,
+            settings=Settings(EnvironmentSpec(), self.kept.append, lambda: self.restarts.append(self.clock.now().wall)),
             ask=self._ask,
         )
         self._task = asyncio.create_task(self.environment.run())

@@ -4,6 +4,7 @@
 """
 
 import gc
+import sys
 
 _ALLOCATIONS = 100_000  # between two collections; start-up makes less than half of it, nearly all of which stays
 
@@ -17,9 +18,12 @@ def main() -> int:
     gc.set_threshold(_ALLOCATIONS)
     try:
         from atoll.app.hooks import AppHooks
+
+        hooks = AppHooks()
+        hooks.ahead(sys.argv[1:])
         from atoll.cli.main import run
 
-        return run(AppHooks())
+        return run(hooks)
     except KeyboardInterrupt:  # before `run`, which has its own word for it
         return 130
     finally:

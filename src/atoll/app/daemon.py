@@ -17,6 +17,7 @@ import psutil
 from atoll import __version__
 from atoll.app.artifacts import depot
 from atoll.app.config import Config, read
+from atoll.app.settings import settings
 from atoll.app.stores import ServersHere
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
@@ -106,6 +107,7 @@ async def _run(config: Config) -> None:
             clock=clock,
             machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
             records=records,
+            settings=settings(config),
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
             depot=depot(state),
             servers=ServersHere(config.environment),

@@ -275,6 +275,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         wire.RecordsView,
         plans=False,
     ),
+    _get(
+        "/v1/environment", "environment", "What atoll.toml says of the environment, as it runs.", wire.EnvironmentView
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/environment",
+        "set_environment",
+        "Run with what atoll.toml says now; where it differs, the daemon starts anew.",
+        wire.EnvironmentView,
+        _direct("set_environment"),
+        body=wire.EnvironmentRequest,
+    ),
     Endpoint(
         "GET",
         "/v1/artifacts",

@@ -15,7 +15,7 @@ from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
 from atoll.daemon.collector import Collector
 from atoll.daemon.fault_book import FaultBook
-from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
@@ -26,6 +26,7 @@ from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.record_book import RecordBook
 from atoll.daemon.secret_book import SecretBook
+from atoll.daemon.settings_book import SettingsBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
 from atoll.model.spec import Tls
@@ -50,6 +51,7 @@ class Environment:
         clock: Clock,
         machine: Machine,
         records: Records,
+        settings: Settings,
         ask: Ask = ask,
         certificates: tuple[Tls, Parts] | None = None,
         depot: Depot | None = None,
@@ -71,6 +73,9 @@ class Environment:
 
         book = SecretBook(loops, records, vault, clock, pulse)
         self.secrets, self.set_secret, self.remove_secret = book.secrets, book.set_secret, book.remove_secret
+
+        settings_book = SettingsBook(identity.workspace, settings, records, clock, pulse)
+        self.environment, self.set_environment = settings_book.environment, settings_book.set_environment
 
         measured = SignalBook((identity.workspace, identity.environment), loops, engine, signals, collector, clock)
         self.signals, self.series, self.totals = measured.signals, measured.series, measured.totals

@@ -60,6 +60,9 @@ def _checks(session: Session) -> Iterator[DoctorView]:
         if failed is None:
             raise
         yield DoctorView(check="workspace", ok=None if places is None else False, text=failed.what, fix=failed.fix)
+    if places is not None and places.machine:
+        yield from _of_the_other(session)
+        return
     yield from checks_of(workspace, running=places is not None and places.keeper_alive())
     yield from session.hooks.local_checks(places, workspace)
     if places is None or not places.keeper_alive():
@@ -69,3 +72,21 @@ def _checks(session: Session) -> Iterator[DoctorView]:
         yield from session.client.doctor()
     except Failed as exc:
         yield DoctorView(check="daemon", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
+
+
+def _of_the_other(session: Session) -> Iterator[DoctorView]:
+    """Of another machine: the way there, and what its daemon can check of it. This machine has nothing to do with it."""
+    import time
+
+    from atoll.model.wire import DoctorView
+
+    place = session.places.machine
+    try:
+        session.client.raw("/v1/health")
+        begun = time.monotonic()
+        session.client.raw("/v1/health")
+        took_ms = (time.monotonic() - begun) * 1000
+        yield DoctorView(check="connection", ok=True, text=f"{place}, {took_ms:.0f} ms there and back")
+        yield from session.client.doctor()
+    except Failed as exc:
+        yield DoctorView(check="connection", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)

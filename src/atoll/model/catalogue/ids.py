@@ -50,6 +50,14 @@ ErrorId = Literal[
     "database-damaged",
     "database-newer",
     "vault-key",
+    # remote.py: the way to another machine
+    "ssh-unreachable",
+    "ssh-denied",
+    "ssh-host-key",
+    "forwarding-refused",
+    "no-daemon-there",
+    "another-environment",
+    "not-from-here",
     # files.py: what people write
     "invalid-files",
     "not-toml",
