@@ -20,10 +20,13 @@ from starlette.routing import Route
 
 from atoll import __version__
 from atoll.daemon.control import Control
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
 from atoll.daemon.openapi import Endpoint, document
-from atoll.daemon.sse import EventStream
+from atoll.daemon.skew import client_of, refuse_unknown
+from atoll.daemon.sse import Download, EventStream
 from atoll.model import errors, wire
+from atoll.model.version import advice, difference
 
 _log = logging.getLogger("atoll.api")
 
@@ -46,6 +49,7 @@ class NotReady(errors.Unreachable):
 
 _STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (errors.NotFound, 404),
+    (errors.Forbidden, 403),
     (errors.Refused, 422),
     (errors.UserError, 400),
     (errors.Conflict, 409),
@@ -91,10 +95,14 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 
 
 class Api:
-    """The ASGI application. Until `control` is set, and once `closing` is, everything but health answers 503."""
+    """The ASGI application. Until `control` is set, and once `closing` is, everything but health answers 503.
 
-    def __init__(self, control: Control | None = None) -> None:
+    Who asks is in each request's `state.peer`: whoever serves it puts a `Peer` there.
+    """
+
+    def __init__(self, control: Control | None = None, doorkeeper: Doorkeeper | None = None) -> None:
         self.control = control
+        self.doorkeeper = doorkeeper or Doorkeeper()
         self.closing = asyncio.Event()
         routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
         metrics = Route("/metrics", self._metrics)
@@ -116,6 +124,8 @@ class Api:
         return handle
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Any:
+        needed = "reader" if endpoint.plans and query_of(request, PLAN) else endpoint.role
+        self.doorkeeper.admit(request.state.peer, needed, endpoint.name)
         control = self._ready()
         body = None if endpoint.body is None else await _decode(request, endpoint.body)
         if endpoint.plans and query_of(request, PLAN):
@@ -126,6 +136,8 @@ class Api:
             result = await result
         if endpoint.stream:
             return EventStream(result, self.closing, explain, endpoint.event, endpoint.event_id)
+        if endpoint.answer is bytes:
+            return Download(result)
         return Response(status_code=204) if endpoint.answer is None else _json(result, endpoint.status)
 
     def _ready(self) -> Control:
@@ -154,8 +166,10 @@ class Api:
 async def _no_such_address(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     what = f"{request.method} {request.url.path}: {exc.detail.lower()}"
-    fix = "GET /openapi.json lists every address; client and daemon may be of different versions"
-    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, fix=fix, exit_code=1)
+    why, fix = "", "GET /openapi.json lists every address"
+    if client := client_of(request):
+        why, fix = difference(client, __version__), advice(client, __version__)
+    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=1)
     return _json(view, exc.status_code)
 
 
@@ -176,12 +190,17 @@ async def _decode(request: Request, kind: Any) -> Any:
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
     except msgspec.MsgspecError as exc:
-        fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
+        if client := client_of(request):
+            why = f"{exc}; {difference(client, __version__)}"
+            what, fix = "the request is not understood", advice(client, __version__)
+            raise errors.UserError(what, why, fix, id="versions-differ") from exc
+        fix = "GET /openapi.json says what is asked"
         raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
+    if client := client_of(request):
+        refuse_unknown(bytes(raw), body, client)
     if hasattr(body, "author"):
-        author = body.author
-        if request.client is not None:
-            author = msgspec.structs.replace(author, actor=request.client.host)
-        key = request.headers.get("idempotency-key") or body.key
-        body = msgspec.structs.replace(body, author=author, key=key)
+        author = msgspec.structs.replace(body.author, actor=request.state.peer.name)
+        body = msgspec.structs.replace(body, author=author)
+    if hasattr(body, "key") and (key := request.headers.get("idempotency-key")):
+        body = msgspec.structs.replace(body, key=key)
     return body
