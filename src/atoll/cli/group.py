@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "records": "List, export and import records: which tasks ran, with which files, how they ended.",
+        "access": "Show who may do what here, and who you are to it.",
         "secret": "Set, list and remove secrets.",
         "store": "See, change and remove the stores that Atoll runs.",
         "cache": "Show what is in the cache of results, and what it was good for.",

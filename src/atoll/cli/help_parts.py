@@ -49,6 +49,7 @@ _CODES: Mapping[str, Sequence[int]] = {
     "doctor": _OFFLINE,
     "ci": (0, 1, 2, 3, 130, 143),
     "cache": (0, 1, 2, 5),
+    "access": _CHANGES,
 }
 _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "init": ("check", "up", "eject"),
@@ -75,6 +76,7 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "graph": ("check", "why"),
     "exec": ("logs", "secret"),
     "secret": ("restart", "exec"),
+    "access": ("events", "doctor"),
     "store": ("up", "logs", "down", "secret"),
     "records": ("deploy", "events"),
     "eject": ("init",),

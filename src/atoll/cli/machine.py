@@ -19,7 +19,7 @@ from atoll.model.wire import DoctorView
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.model.spec import Gateway, WorkspaceSpec
+    from atoll.model.spec import Gateway, ReadApi, WorkspaceSpec
 
 MIN_DISK_BYTES = 2**30  # two small builds and a day of logs
 MIN_MEMORY_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB
@@ -41,6 +41,7 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
         if not running:
             yield _gateway(workspace)
         yield from _unencrypted(workspace.environment.gateway)
+        yield from _unencrypted_api(workspace.environment.api)
         yield from _stores(workspace)
 
 
@@ -110,6 +111,15 @@ def _unencrypted(gateway: Gateway) -> Iterator[DoctorView]:
         text = f"{gateway} is reached from other machines and speaks plain HTTP: whoever is between reads along"
         fix = "`tls` of `gateway` in atoll.toml, unless something before it encrypts (docs/howto/tls.md)"
         yield DoctorView(check="encryption", ok=None, text=text, fix=fix)
+
+
+def _unencrypted_api(api: ReadApi | None) -> Iterator[DoctorView]:
+    if api is not None and not local(api.host):
+        text = (
+            f"the API on {api} is reached from other machines and encrypts nothing: whoever is between reads the tokens"
+        )
+        fix = "`api` on 127.0.0.1, behind something that speaks TLS, or a tunnel (docs/howto/access.md)"
+        yield DoctorView(check="api", ok=None, text=text, fix=fix)
 
 
 def local(host: str) -> bool:
