@@ -11,25 +11,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atoll import __version__
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from atoll.app.config import Config
+    from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
 
@@ -217,9 +222,10 @@ class AppHooks:
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
+        from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
-        from atoll.app.fixtures import ensure_both
+        from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
@@ -234,14 +240,21 @@ class AppHooks:
             run=str(at.run),
             environment=environment,
         )
+        keeper = KeeperClient(at.run)
         with _alone(places, say), _readable():
+            if places.keeper_alive() and (version := running_newer(keeper.status())):
+                if (trouble := daemon_trouble(at)) is None or not trouble.gives_up:
+                    say(_left_alone(version))
+                    _wait_for_api(places)
+                    return
+                say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
             envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
             known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
-            keeper = KeeperClient(at.run)
+            renew_keeper(keeper, say)
             before = keeper.status()["fixtures"]
             moved = known is not None and known.environment.gateway != workspace.environment.gateway
             if "proxy" not in before or moved:
@@ -249,17 +262,19 @@ class AppHooks:
             if known is None or moved:
                 _refuse_unusable_pairs(workspace, keeper, alone=not before)
             changed = write(at.state, config)
-            ensure_both(keeper, at.state, envoy, _environment(workspace))
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")
             elif changed:
                 say("restarting the daemon: atoll.toml has changed")
                 keeper.restart("daemon")
+            elif (trouble := daemon_trouble(at)) is not None and trouble.gives_up:
+                say("starting the daemon again")
+                keeper.restart("daemon")
             elif deaf:
                 say("restarting the daemon: somebody removed its socket")
                 keeper.restart("daemon")
-        _wait_for_api(places)
+            ensure_both(keeper, at.state, envoy, _environment(workspace), lambda: _wait_for_api(places), say)
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
@@ -282,6 +297,40 @@ class AppHooks:
             keeper.shutdown(timeout_s=30.0)
             if (config := read(at.state)) is not None and config.environment.engine == "docker":
                 clear(config, say)
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        """Its unit, its group, who has which role."""
+        from atoll.app.install import install
+
+        return install(ask, plan=plan)
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        """What `install` wrote, and with `purge` what the environment keeps."""
+        from atoll.app.install import uninstall
+
+        return uninstall(ask, purge=purge, plan=plan)
+
+    def served(self, workspace: str, environment: str) -> EnvironmentPlaces:
+        """Reads nothing but names."""
+        from atoll.workspace.places import Places
+
+        return EnvironmentPlaces(Places.served(workspace, environment))
+
+    def archivist(self, places: EnvironmentPlaces) -> Archivist:
+        """Of an environment that does not run."""
+        from atoll.app.backups import archivist
+
+        return archivist(places.at)
+
+    def restore(
+        self, places: EnvironmentPlaces, file: Path, key: bytes | None, wish: Wish, say: Say, *, other: bool
+    ) -> RestoreView:
+        """Nobody starts or stops it meanwhile."""
+        from atoll.app.backups import restore
+
+        places.at.create()
+        with _alone(places, say), _readable():
+            return restore(places.at, file, key, wish, other=other, alive=places.keeper_alive)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         """What services ask for and will not get: of this machine, or of the files that they are built of."""
@@ -377,6 +426,13 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
 
 
+def _left_alone(version: str) -> str:
+    return (
+        f"the environment runs Atoll {version} and this is {__version__}: it is left as it is; upgrade this one, or "
+        "`atoll down` first and see docs/howto/upgrade.md"
+    )
+
+
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
     docker = ("DOCKER_HOST",) if workspace.environment.engine == "docker" else ()  # images are made there, too
@@ -397,9 +453,7 @@ def _refuse_a_taken_gateway(
             continue  # Envoy gives up what it has before it takes what is new
         if alone:
             keeper.shutdown(timeout_s=10.0)
-        raise UserError(
-            f"the gateway cannot listen on {place.host}:{place.port}", trouble.why, trouble.fix, id="gateway-port-taken"
-        )
+        raise UserError(f"the gateway cannot listen on {place}", trouble.why, trouble.fix, id="gateway-port-taken")
 
 
 def _refuse_unusable_pairs(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:

@@ -12,12 +12,16 @@ import time
 from contextlib import closing
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from atoll import __version__
+from atoll.model.version import HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WAIT_S = 10.0  # a keeper restarts its daemon within a second or two; a starting one answers 503 meanwhile
 ANSWER_S = 30.0  # no endpoint takes longer without saying so
+_VERSION = HEADER.lower()
 SILENCE_S = 45.0  # streams beat every 15 s
 
 
@@ -27,6 +31,7 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     retry_after_s: float = 0.0
+    version: str = ""  # of the Atoll that answered; one that does not say is very old
 
 
 class ServerEvent(NamedTuple):
@@ -56,6 +61,7 @@ class Line:
         self, path: Path, alive: Callable[[], bool], wait_s: float = WAIT_S, answer_s: float = ANSWER_S
     ) -> None:
         self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
+        self.version = ""  # of the daemon that answered last
 
     def request(
         self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = 0.0
@@ -83,9 +89,36 @@ class Line:
                 continue
             except OSError as exc:  # not ours to open, too long a path: waiting mends nothing
                 raise Silent(f"{self._path}: {exc}") from exc
+            self.version = answer.version
             if answer.status != 503:
                 return answer
             patience.pause(_what(answer.body), answer.retry_after_s)
+
+    def download(self, target: str, body: bytes, write: Callable[[bytes], object], answer_s: float) -> Answer:
+        """POST, and hand each part of the answer's body on as it comes; an answer that is an error has its body itself.
+
+        `answer_s` is for the first byte. Sent again only to a daemon that is starting. Raises Silent, and Dropped when the
+        answer was not whole.
+        """
+        headers = {"Content-Type": "application/json"}
+        patience = _Patience(self._wait_s, self._alive)
+        while True:
+            try:
+                with closing(self._send("POST", target, body, headers, answer_s)) as stream:
+                    status, fields = _head(stream)
+                    if status == 200:
+                        for part in _chunks(stream):
+                            write(part)
+                        return Answer(status, b"")
+                    answer = Answer(status, _body(stream, fields))
+            except (FileNotFoundError, ConnectionRefusedError) as exc:  # nobody heard it
+                patience.pause(str(exc))
+                continue
+            except TimeoutError as exc:
+                raise Silent(f"nothing came for {answer_s:.0f} s") from exc
+            if answer.status != 503:
+                return answer
+            patience.pause(_what(answer.body))
 
     def events(self, target: Callable[[bool], str]) -> Iterator[ServerEvent]:
         """A stream to its end, over restarts of the daemon.
@@ -102,6 +135,7 @@ class Line:
             try:
                 with closing(self._send("GET", target(again), None, headers, SILENCE_S)) as stream:
                     status, fields = _head(stream)
+                    self.version = fields.get(_VERSION, "")
                     if status == 503:
                         why = _what(_body(stream, fields))
                         raise Dropped(why)
@@ -131,7 +165,7 @@ class Line:
             line.connect(self._path)
             line.settimeout(timeout_s)
             length = {"Content-Length": str(len(body))} if body is not None else {}
-            fields = {"Host": "atoll", "Connection": "close", **length, **headers}
+            fields = {"Host": "atoll", "Connection": "close", HEADER: __version__, **length, **headers}
             head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
             line.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + (body or b""))
             return line.makefile("rb")
@@ -169,7 +203,7 @@ def _read(stream: IO[bytes]) -> Answer:
         status, fields = _head(stream)
     body = b"" if status == 204 else _body(stream, fields)
     retry = fields.get("retry-after", "")
-    return Answer(status, body, float(retry) if retry.isdigit() else 0.0)
+    return Answer(status, body, float(retry) if retry.isdigit() else 0.0, fields.get(_VERSION, ""))
 
 
 def _body(stream: IO[bytes], fields: dict[str, str]) -> bytes:
