@@ -8,7 +8,7 @@ import pytest
 from keyring import Keyring
 
 from atoll.pipeline.keys import Keyed
-from atoll.pipeline.snapshot import recall, remember
+from atoll.pipeline.snapshot import Snapshot
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MONOREPOS = Path(__file__).parents[1] / "builders" / "monorepos"
@@ -262,10 +262,11 @@ def test_a_version_that_a_file_above_asks_for_counts(ring: Keyring, tmp_path: Pa
 
 def test_nobody_else_may_read_what_is_remembered(tmp_path: Path) -> None:
     """Definitions have the plain environment values of services in them."""
-    remember(tmp_path / "snapshot", {"definitions": {}, "surroundings": ("/ws",)})
-    assert (tmp_path / "snapshot").stat().st_mode & 0o777 == 0o600
-    assert recall(tmp_path / "snapshot", ("/ws",))["definitions"] == {}
-    assert recall(tmp_path / "snapshot", ("/elsewhere",)) == {}
+    file = tmp_path / "snapshot"
+    Snapshot(file, ("/ws",)).keep({"definitions": {}, "surroundings": ("/ws",)}, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Snapshot(file, ("/ws",)).known["definitions"] == {}
+    assert Snapshot(file, ("/elsewhere",)).known == {}
 
 
 # --- images -------------------------------------------------------------------------------------------------------

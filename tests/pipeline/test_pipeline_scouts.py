@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from atoll.pipeline import scouts
-from atoll.pipeline.scouts import scout, scouts_for
+from atoll.pipeline.scouts import Scouts, scouts_for
 
 OURS = os.getpid()
 
@@ -25,6 +26,11 @@ def nothing_left() -> Iterator[None]:
 
 def quiet() -> None:
     """Nobody needs to know."""
+
+
+def scout(count: int, look: Callable[[int], Any], others: int, stirred: Callable[[], None]) -> dict[int, Any]:
+    """Sent, and joined at once."""
+    return Scouts(count, look, others).report(stirred)
 
 
 def in_a_scout(do: Callable[[], object]) -> Callable[[int], int]:

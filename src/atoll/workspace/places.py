@@ -110,6 +110,11 @@ class Places:
         _refuse_foreign(run)
 
 
+def workspace_above(folder: Path) -> Path | None:
+    """The nearest workspace that an absolute path lies in, if any."""
+    return next((each for each in (folder, *folder.parents) if (each / "atoll.toml").is_file()), None)
+
+
 def workspace_id(root: Path) -> str:
     """The workspace's name on this machine: its folder's, and a digest of the whole path. Needs no file to be read."""
     slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")[:32] or "workspace"

@@ -67,10 +67,9 @@ class _Task(NamedTuple):
 def _now(session: Session, tasks: Sequence[str], *, say_why: bool) -> dict[str, list[_Task]]:
     """Every service -> its tasks whose key is not the last one that passed."""
     from atoll.pipeline.affected import affected, why
-    from atoll.pipeline.keys import keyed
     from atoll.pipeline.namespace import namespace, readable
 
-    keys = keyed(session.hooks.premises(session.places, session.root))
+    keys = session.hooks.keyed(session.places, session.root)
     known = {id.partition(".")[2] for id in keys}
     for task in tasks:
         if task not in known:
