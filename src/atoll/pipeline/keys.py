@@ -289,24 +289,19 @@ class Look:
             ):
                 yield id
 
-    def by_files(self) -> set[str]:
+    def by_files(self) -> Iterator[str]:
         """The tasks of which a file changed that may be an input."""
-        edited = [path for ground in self.walked.values() for path in ground.edited]
-        named = [path for ground in self.walked.values() for path in ground.named]
+        edited = {each for ground in self.walked.values() for path in ground.edited for each in _upwards(path)}
+        named = {each for ground in self.walked.values() for path in ground.named for each in _upwards(path)}
         if not self.known or not (edited or named):
-            return set()
-        contents: dict[str, list[str]] = {}
-        names: dict[str, list[str]] = {}
-        for outline in self.outlines.values():
-            result = self.known["results"].get(outline.id)
-            watched = result[4] if result else None
-            for place in outline.reach:
-                names.setdefault(place, []).append(outline.id)
-            for place in outline.reach if watched is None else watched:
-                contents.setdefault(place, []).append(outline.id)
-        return {id for path in edited for id in _over(path, contents)} | {
-            id for path in named for id in _over(path, names)
-        }
+            return
+        results = self.known["results"]
+        for id, outline in self.outlines.items():
+            watched = results[id][4] if id in results else None
+            if not named.isdisjoint(outline.reach) or not edited.isdisjoint(
+                outline.reach if watched is None else watched
+            ):
+                yield id
 
     def sound(self, outline: Outline, links: Iterable[str]) -> bool:
         """Whether all links among the inputs still lead to where they may."""
@@ -434,10 +429,10 @@ def _variables(caller: Mapping[str, str], known: Mapping[str, bool]) -> tuple[di
     return names, hashlib.sha256(repr(passed).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _over(path: str, index: Mapping[str, list[str]]) -> Iterator[str]:
-    """What stands at a path and at the folders that it lies in."""
+def _upwards(path: str) -> Iterator[str]:
+    """A path and the folders that it lies in."""
     while path:
-        yield from index.get(path, ())
+        yield path
         path = path.rpartition("/")[0]
 
 
