@@ -58,6 +58,20 @@ def test_everything_is_seen_once(count: int, others: int) -> None:
     assert scout(count, look, others, quiet) == expected
 
 
+def test_they_look_while_the_caller_does_something_else() -> None:
+    sent = Scouts(300, lambda _: os.getpid(), 1)
+    time.sleep(0.3)
+    seen = sent.report(quiet)
+    assert len(seen) == 300
+    assert OURS not in seen.values()
+
+
+def test_nothing_is_left_of_those_whom_nobody_asks() -> None:
+    sent = Scouts(1000, lambda _: time.sleep(60), 2)
+    sent.end()
+    sent.end()
+
+
 def test_the_work_is_shared() -> None:
     def look(_: int) -> int:
         time.sleep(0.001)

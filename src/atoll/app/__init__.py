@@ -19,7 +19,8 @@ def main() -> int:
     """
     gc.set_threshold(_ALLOCATIONS)
     codes: list[int] = []
-    atexit.register(_leave, codes)
+    if not atexit._ncallbacks():  # noqa: SLF001 (what was registered before us is called after us: coverage, say)
+        atexit.register(_leave, codes)
     try:
         from atoll.app.hooks import AppHooks
 
@@ -35,7 +36,7 @@ def main() -> int:
 
 
 def _leave(codes: list[int]) -> None:
-    """End the process. Called last of all: threads have ended, and what else was to be done at the exit is done.
+    """End the process. Called last of all: threads have ended, and what else was to be done at the exit is done (ADR 0036).
 
     What the interpreter would still do is to take itself apart: 10 ms for memory that the kernel has back at once.
     """

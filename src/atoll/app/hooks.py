@@ -176,7 +176,7 @@ class AppHooks:
 
     def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
         """Files are read when something changed."""
-        from atoll.pipeline.keys import Keyed, Look, Premises
+        from atoll.pipeline.keys import Premises
 
         def read(looked: set[str]) -> WorkspaceSpec:
             from atoll.workspace.loader import load

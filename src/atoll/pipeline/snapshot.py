@@ -56,7 +56,9 @@ class Snapshot:
             return
         with suppress(OSError):
             if edits is not None:
-                earlier = {at: value for at, value in self._edits.items() if at not in edits}  # the later ones stand last
+                earlier = {
+                    at: value for at, value in self._edits.items() if at not in edits
+                }  # the later ones stand last
                 body = marshal.dumps((self._which, earlier | edits))
                 if len(body) * _FEW <= self._bytes:
                     _write(_beside(path), body)
