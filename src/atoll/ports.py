@@ -3,7 +3,7 @@
 All methods may raise `Retryable` or `Permanent` unless they say otherwise; none blocks the event loop.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,6 +18,7 @@ from atoll.model.signals import Counts, EdgeKey, Point, Window
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import (
     Address,
+    Artifact,
     Event,
     Exit,
     Intent,
@@ -31,6 +32,8 @@ from atoll.model.state import (
     ServiceDesired,
 )
 from atoll.model.traffic import Outcome, Reading, Sample, Table
+from atoll.model.wire import BackupKeyView, BackupView
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
 
@@ -332,6 +335,43 @@ class Store(Protocol):
         ...
 
 
+class BackupUnderWay(Protocol):
+    """One backup: all that may be refused is behind it. Blocking, but for `close` one call at a time."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes of its file. Raises UserError when something changed that never does."""
+        ...
+
+    def close(self) -> None:
+        """Take away what was put aside for it. Twice is fine."""
+        ...
+
+
+class Archivist(Protocol):
+    """Makes backups of the environment, and knows of the last one. Blocking, but for `note`."""
+
+    def begin(self, *, signals: bool, now_wall: float) -> BackupUnderWay:
+        """Look at everything and copy what changes. Raises UserError, Conflict (another one is under way), Retryable."""
+        ...
+
+    def key(self, passphrase: str) -> BackupKeyView:
+        """The key of the secrets, sealed. Raises UserError for a weak passphrase."""
+        ...
+
+    @property
+    def note(self) -> BackupView:
+        """What is known of the last backup."""
+        ...
+
+    def write(self, note: BackupView) -> None:
+        """Know this from now on. Raises UserError."""
+        ...
+
+    def key_id(self) -> str:
+        """Of the key of the secrets that there are; "" without one."""
+        ...
+
+
 class Vault(Protocol):
     """Secrets of an environment, encrypted at rest. Versions grow from 1; old ones stay until the secret is removed."""
 
@@ -339,6 +379,36 @@ class Vault(Protocol):
     async def versions(self) -> Mapping[str, int]: ...  # name -> newest
     async def get(self, name: str, version: int | None = None) -> str: ...  # NotFound
     async def remove(self, name: str) -> None: ...  # NotFound
+
+
+# --- artifacts from elsewhere -------------------------------------------------------------------------------------
+
+
+class Depot(Protocol):
+    """The artifacts of this machine that were built on another one."""
+
+    async def held(self, keys: Sequence[str]) -> Sequence[Artifact]:
+        """Those of the keys that are complete, as they lie here. Counts as a use."""
+        ...
+
+    async def take(self, offer: ArtifactOffer) -> ArtifactView:
+        """Complete it when all of its contents are here, else say which are missing. Any number of times.
+
+        Raises Refused (it would not run here, no room), UserError (it is not what it says), Conflict.
+        """
+        ...
+
+    async def keep(self, body: bytes) -> ContentsView:
+        """Keep contents, whole ones and parts of long ones. Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+
+class Servers(Protocol):
+    """The servers of stores that this machine can run."""
+
+    async def drafts(self, request: StoresRequest) -> StoresView:
+        """What would be run for each, or why it cannot be."""
+        ...
 
 
 # --- builds -------------------------------------------------------------------------------------------------------

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from atoll.backup.restoring import Wish
     from atoll.cli.hooks import Hooks
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
 
 
@@ -82,6 +85,23 @@ class PretendHooks:
             )
             for name in stores
         }
+
+    def served(self, workspace: str, environment: str) -> Places:
+        return Places(environment)
+
+    def archivist(self, places: Places) -> Archivist:
+        from atoll.model.errors import UserError
+
+        raise UserError("there is nothing to back up", "", "`atoll up`", id="environment-not-running")
+
+    def restore(
+        self, places: Places, file: Path, key: bytes | None, wish: Wish, say: Callable[[str], None], *, other: bool
+    ) -> RestoreView:
+        from atoll.model.wire import RestoreView
+
+        return RestoreView(
+            id="b", workspace="shop", environment="local", made_wall=2.0, version="0.1.0", signed=False, restored=True
+        )
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         return ()
@@ -204,6 +224,23 @@ class PretendHooks:
 
     def stop_all(self, places: Places, say: Callable[[str], None]) -> None:
         say("stopped all of pretend")
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        from atoll.model.install import InstallView
+
+        return InstallView(
+            unit=f"atoll-{ask.workspace}-{ask.environment}.service",
+            plan=plan,
+            running=not plan and ask.start,
+            socket=f"/run/atoll/{ask.workspace}.{ask.environment}.sock",
+            state="/var/lib/atoll/served",
+            written=(f"{ask.root}etc/systemd/system/x.service",),
+            commands=("systemctl daemon-reload",),
+            notes=(f"roles: {ask.access}",),
+        )
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        return self.install(ask, plan=plan)
 
     def local_checks(self, places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         from atoll.model.wire import DoctorView

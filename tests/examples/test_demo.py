@@ -1,5 +1,6 @@
 """The demo itself, as `make demo` runs it."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from dockerd import Dockerd
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
 
@@ -43,6 +46,15 @@ def test_every_promise_is_kept_under_load() -> None:
     assert "nothing is left running" in done.stdout
     assert "deploy orders" in done.stdout
     assert "undone by its numbers" in done.stdout
+
+
+def test_every_promise_is_kept_in_containers(dockerd: Dockerd) -> None:
+    env = os.environ | {"DOCKER_HOST": dockerd.host, "ATOLL_DEMO_BASES": json.dumps(dockerd.bases())}
+    argv = [sys.executable, DEMO, "--engine", "docker"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=560, check=False, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "  without " not in done.stderr, "each of the seven services has an image"
+    assert "nothing is left running" in done.stdout
 
 
 @pytest.fixture

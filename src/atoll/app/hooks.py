@@ -6,7 +6,6 @@ Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, sin
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,20 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from atoll.app.config import Config
+    from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.keys import Keyed, Look, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
 
@@ -148,7 +150,7 @@ class AppHooks:
         """What would be run for them."""
         from atoll.app.stores import drafts
 
-        return drafts(workspace, stores)
+        return drafts(workspace.environment, [workspace.servers[name] for name in stores])
 
     def ci_plan(self, places: EnvironmentPlaces, asked: Asked, say: Say) -> CiPlan:
         """What `ci` would do."""
@@ -244,6 +246,7 @@ class AppHooks:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
+        from atoll.app.fixtures import ensure_both
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
@@ -273,9 +276,7 @@ class AppHooks:
             if known is None or moved:
                 _refuse_unusable_pairs(workspace, keeper, alone=not before)
             changed = write(at.state, config)
-            keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
-            daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
-            keeper.ensure("daemon", daemon, _environment(workspace), at.state / "logs" / "daemon.log")
+            ensure_both(keeper, at.state, envoy, _environment(workspace))
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")
@@ -308,6 +309,40 @@ class AppHooks:
             keeper.shutdown(timeout_s=30.0)
             if (config := read(at.state)) is not None and config.environment.engine == "docker":
                 clear(config, say)
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        """Its unit, its group, who has which role."""
+        from atoll.app.install import install
+
+        return install(ask, plan=plan)
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        """What `install` wrote, and with `purge` what the environment keeps."""
+        from atoll.app.install import uninstall
+
+        return uninstall(ask, purge=purge, plan=plan)
+
+    def served(self, workspace: str, environment: str) -> EnvironmentPlaces:
+        """Reads nothing but names."""
+        from atoll.workspace.places import Places
+
+        return EnvironmentPlaces(Places.served(workspace, environment))
+
+    def archivist(self, places: EnvironmentPlaces) -> Archivist:
+        """Of an environment that does not run."""
+        from atoll.app.backups import archivist
+
+        return archivist(places.at)
+
+    def restore(
+        self, places: EnvironmentPlaces, file: Path, key: bytes | None, wish: Wish, say: Say, *, other: bool
+    ) -> RestoreView:
+        """Nobody starts or stops it meanwhile."""
+        from atoll.app.backups import restore
+
+        places.at.create()
+        with _alone(places, say), _readable():
+            return restore(places.at, file, key, wish, other=other, alive=places.keeper_alive)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         """What services ask for and will not get: of this machine, or of the files that they are built of."""
@@ -423,9 +458,7 @@ def _refuse_a_taken_gateway(
             continue  # Envoy gives up what it has before it takes what is new
         if alone:
             keeper.shutdown(timeout_s=10.0)
-        raise UserError(
-            f"the gateway cannot listen on {place.host}:{place.port}", trouble.why, trouble.fix, id="gateway-port-taken"
-        )
+        raise UserError(f"the gateway cannot listen on {place}", trouble.why, trouble.fix, id="gateway-port-taken")
 
 
 def _refuse_unusable_pairs(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:

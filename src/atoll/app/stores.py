@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -10,33 +11,50 @@ from typing import TYPE_CHECKING
 from atoll.model.errors import AtollError, Problem, UserError
 from atoll.model.spec import service_file
 from atoll.model.state import Image
+from atoll.model.wire import ErrorView
+from atoll.model.wire_artifacts import StoresView
 from atoll.pipeline.docker import Docker
 from atoll.servers import draft, image_name, image_user, programs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from atoll.model.spec import Store, WorkspaceSpec
+    from atoll.model.spec import EnvironmentSpec, Store, WorkspaceSpec
     from atoll.model.wire import Draft
+    from atoll.model.wire_artifacts import StoresRequest
 
 
-def drafts(workspace: WorkspaceSpec, stores: Collection[str]) -> Mapping[str, Draft | AtollError]:
-    """A draft for each, or why there is none. Pulls images that are not here."""
+def drafts(environment: EnvironmentSpec, stores: Iterable[Store]) -> Mapping[str, Draft | AtollError]:
+    """A draft for each, by its name, or why there is none. Pulls images that are not here. Blocking."""
     found: dict[str, Draft | AtollError] = {}
-    docker = Docker(workspace.environment.docker) if workspace.environment.engine == "docker" else None
-    for name in stores:
-        store = workspace.servers[name]
+    docker = Docker(environment.docker) if environment.engine == "docker" else None
+    for store in stores:
         try:
-            made = programs(store, _search()) if docker is None else _image(docker, store, workspace)
-            found[name] = draft(store, made)
+            made = programs(store, _search()) if docker is None else _image(docker, store, environment)
+            found[store.name] = draft(store, made)
         except AtollError as exc:
-            found[name] = exc
+            found[store.name] = exc
     return found
 
 
-def _image(docker: Docker, store: Store, workspace: WorkspaceSpec) -> Image:
+class ServersHere:
+    """The same for whoever deploys from another machine. Implements `ports.Servers`."""
+
+    def __init__(self, environment: EnvironmentSpec) -> None:
+        self._environment = environment
+
+    async def drafts(self, request: StoresRequest) -> StoresView:
+        """In a thread: programs are asked for their version, images pulled."""
+        made = await asyncio.to_thread(drafts, self._environment, request.stores)
+        return StoresView(
+            drafts={name: each for name, each in made.items() if not isinstance(each, AtollError)},
+            refused={name: ErrorView.of(each) for name, each in made.items() if isinstance(each, AtollError)},
+        )
+
+
+def _image(docker: Docker, store: Store, environment: EnvironmentSpec) -> Image:
     """Of this machine's dockerd; by its digest where a registry gave it one, so that it can be had again."""
-    name = image_name(store, workspace.environment.docker.bases)
+    name = image_name(store, environment.docker.bases)
     if not docker.present(name) and not docker.pulled(name, threading.Event()):
         raise UserError(
             f"the image {name} of the store {store.name} cannot be had",

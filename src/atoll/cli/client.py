@@ -15,13 +15,17 @@ from atoll.cli.http import Line, Silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from atoll.model import wire, wire_signals
+    from atoll.model import wire, wire_artifacts, wire_signals
     from atoll.model.records import TaskRecord
-    from atoll.model.state import Event
+    from atoll.model.state import Artifact, Event
     from atoll.ports import LogLine
 
 _T = TypeVar("_T")
 _MISSED_LINES = 100_000  # of one service, while its lines did not come through
+_BACKUP_S = 600.0  # for the first byte: every artifact is read before
+_COPIED_S = 600.0  # an artifact of gigabytes, put together on a slow disk
+_SENT_S = 600.0  # a request of contents, over a line of 10 kB/s
+_PULLED_S = 900.0  # images of stores
 _MISSED_S = 60.0  # how far apart lines of two services may come
 
 
@@ -181,9 +185,66 @@ class Client:
 
         return _decode(self._change("POST", "/v1/records", request), RecordsView)
 
+    def artifacts(self, keys: Sequence[str]) -> list[Artifact]:
+        """Those of these artifacts that lie on the environment's machine."""
+        from atoll.model.state import Artifact
+
+        return _decode(self.raw(f"/v1/artifacts?{urlencode([('key', key) for key in keys])}"), list[Artifact])
+
+    def take_artifact(self, offer: wire_artifacts.ArtifactOffer) -> wire_artifacts.ArtifactView:
+        """Offer an artifact; the answer has it as it lies there, or what is missing."""
+        from atoll.model.wire_artifacts import ArtifactView
+
+        path = f"/v1/artifacts/{quote(offer.artifact.key, safe='')}"
+        return _decode(self._change("PUT", path, offer, answer_s=_COPIED_S), ArtifactView)
+
+    def keep_contents(self, body: bytes) -> wire_artifacts.ContentsView:
+        """Send contents."""
+        from atoll.model.wire_artifacts import ContentsView
+
+        return _decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S), ContentsView)
+
+    def store_drafts(self, request: wire_artifacts.StoresRequest) -> wire_artifacts.StoresView:
+        """What would be run for these stores on the environment's machine."""
+        from atoll.model.wire_artifacts import StoresView
+
+        return _decode(self._change("POST", "/v1/stores", request, answer_s=_PULLED_S), StoresView)
+
     def remove_secret(self, name: str) -> None:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
+
+    def backup(self, request: wire.BackupRequest, write: Callable[[bytes], object]) -> None:
+        """Have a backup made; its bytes are given to `write` as they come."""
+        import msgspec
+
+        try:
+            answer = self._line.download("/v1/backup", msgspec.json.encode(request), write, _BACKUP_S)
+        except Silent as exc:
+            raise self._silent(exc) from exc
+        except ConnectionError as exc:
+            raise Failed(
+                "the backup was broken off",
+                str(exc),
+                "`atoll events` tells why, where the daemon knows; then make another one",
+                kind="Unreachable",
+                exit_code=UNREACHABLE,
+                id="daemon-unreachable",
+            ) from exc
+        if answer.status >= 400:
+            raise _refusal(answer.body)
+
+    def backup_kept(self, request: wire.BackupKept) -> wire.BackupView:
+        """Tell that it is kept."""
+        from atoll.model.wire import BackupView
+
+        return _decode(self._change("POST", "/v1/backup/kept", request), BackupView)
+
+    def backup_key(self, request: wire.BackupKeyRequest) -> wire.BackupKeyView:
+        """The key of the secrets, sealed."""
+        from atoll.model.wire import BackupKeyView
+
+        return _decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
 
     def remove_store(self, name: str) -> None:
         """Erase a store that Atoll ran, with its data."""

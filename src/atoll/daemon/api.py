@@ -20,9 +20,10 @@ from starlette.routing import Route
 
 from atoll import __version__
 from atoll.daemon.control import Control
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
 from atoll.daemon.openapi import Endpoint, document
-from atoll.daemon.sse import EventStream
+from atoll.daemon.sse import Download, EventStream
 from atoll.model import errors, wire
 
 _log = logging.getLogger("atoll.api")
@@ -46,6 +47,7 @@ class NotReady(errors.Unreachable):
 
 _STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (errors.NotFound, 404),
+    (errors.Forbidden, 403),
     (errors.Refused, 422),
     (errors.UserError, 400),
     (errors.Conflict, 409),
@@ -91,10 +93,14 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 
 
 class Api:
-    """The ASGI application. Until `control` is set, and once `closing` is, everything but health answers 503."""
+    """The ASGI application. Until `control` is set, and once `closing` is, everything but health answers 503.
 
-    def __init__(self, control: Control | None = None) -> None:
+    Who asks is in each request's `state.peer`: whoever serves it puts a `Peer` there.
+    """
+
+    def __init__(self, control: Control | None = None, doorkeeper: Doorkeeper | None = None) -> None:
         self.control = control
+        self.doorkeeper = doorkeeper or Doorkeeper()
         self.closing = asyncio.Event()
         routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
         metrics = Route("/metrics", self._metrics)
@@ -116,6 +122,8 @@ class Api:
         return handle
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Any:
+        needed = "reader" if endpoint.plans and query_of(request, PLAN) else endpoint.role
+        self.doorkeeper.admit(request.state.peer, needed, endpoint.name)
         control = self._ready()
         body = None if endpoint.body is None else await _decode(request, endpoint.body)
         if endpoint.plans and query_of(request, PLAN):
@@ -126,6 +134,8 @@ class Api:
             result = await result
         if endpoint.stream:
             return EventStream(result, self.closing, explain, endpoint.event, endpoint.event_id)
+        if endpoint.answer is bytes:
+            return Download(result)
         return Response(status_code=204) if endpoint.answer is None else _json(result, endpoint.status)
 
     def _ready(self) -> Control:
@@ -160,7 +170,9 @@ async def _no_such_address(request: Request, exc: Exception) -> Response:
 
 
 async def _decode(request: Request, kind: Any) -> Any:
-    """The body as a struct, with the actor that the socket vouches for and the idempotency key of the header."""
+    """The body as it came, where `bytes` are asked for; else a struct, with the actor that the socket vouches for and the
+    idempotency key of the header.
+    """
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
@@ -169,15 +181,16 @@ async def _decode(request: Request, kind: Any) -> Any:
             raise errors.UserError(
                 "the request is too large", limit, "deploy fewer services at a time", id="bad-request"
             )
+    if kind is bytes:
+        return bytes(raw)
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
     except msgspec.MsgspecError as exc:
         fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
         raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
     if hasattr(body, "author"):
-        author = body.author
-        if request.client is not None:
-            author = msgspec.structs.replace(author, actor=request.client.host)
-        key = request.headers.get("idempotency-key") or body.key
-        body = msgspec.structs.replace(body, author=author, key=key)
+        author = msgspec.structs.replace(body.author, actor=request.state.peer.name)
+        body = msgspec.structs.replace(body, author=author)
+    if hasattr(body, "key") and (key := request.headers.get("idempotency-key")):
+        body = msgspec.structs.replace(body, key=key)
     return body

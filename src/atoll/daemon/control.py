@@ -8,8 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from atoll.model.records import TaskRecord
-from atoll.model.state import Event
+from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
+    BackupKept,
+    BackupKeyRequest,
+    BackupKeyView,
+    BackupRequest,
+    BackupView,
     DeployRequest,
     DoctorView,
     ExecRequest,
@@ -39,6 +44,7 @@ from atoll.model.wire import (
     UpView,
     WhyView,
 )
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 from atoll.model.wire_signals import (
     SeriesView,
     SignalsView,
@@ -168,6 +174,25 @@ class Control(Protocol):
         """Hold further ones. Nothing new changes nothing."""
         ...
 
+    async def artifacts(self, keys: Sequence[str]) -> Sequence[Artifact]:
+        """Those of the keys that are complete on this machine, as they lie here."""
+        ...
+
+    async def take_artifact(self, key: str, offer: ArtifactOffer) -> ArtifactView:
+        """Complete an artifact of whoever deploys, or say which of its contents are missing; the same again goes on.
+
+        Raises Refused (it would not run here, no room), UserError (it is not what it says), Conflict.
+        """
+        ...
+
+    async def keep_contents(self, body: bytes) -> ContentsView:
+        """Keep contents (`pipeline.ship.frames`). Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+    async def store_drafts(self, request: StoresRequest) -> StoresView:
+        """What would be run for these stores on this machine, or why they cannot be."""
+        ...
+
     async def secrets(self) -> Sequence[SecretView]:
         """Names and versions, never values."""
         ...
@@ -176,12 +201,24 @@ class Control(Protocol):
         """Store a new version."""
         ...
 
-    async def remove_secret(self, name: str) -> None:
+    async def remove_secret(self, name: str, author: Author) -> None:
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
         ...
 
-    async def remove_store(self, name: str) -> None:
+    async def remove_store(self, name: str, author: Author) -> None:
         """Erase a store that Atoll ran, with its data. Raises NotFound, Conflict (it runs, or is used)."""
+        ...
+
+    async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
+        """A backup of the environment, as the bytes of one file. Raises UserError, Conflict (another one is under way)."""
+        ...
+
+    async def backup_kept(self, request: BackupKept) -> BackupView:
+        """Its maker has it, whole."""
+        ...
+
+    async def backup_key(self, request: BackupKeyRequest) -> BackupKeyView:
+        """The key of the secrets, sealed. Raises UserError for a weak passphrase."""
         ...
 
     async def signals(

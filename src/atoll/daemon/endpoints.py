@@ -1,6 +1,9 @@
 """The table of the API's endpoints: what each is called, takes and answers, and the method of `Control` that it calls.
 
 `daemon.api` serves it and makes the OpenAPI document of it. It decides nothing.
+
+Each says the role that it takes (`model.access` tells what a role is for): what reads is a reader's, what moves releases and replicas
+a deployer's, the rest an admin's.
 """
 
 from typing import Any, Literal
@@ -10,9 +13,10 @@ from starlette.requests import Request
 
 from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query
-from atoll.model import errors, wire, wire_signals
+from atoll.model import errors, wire, wire_artifacts, wire_signals
+from atoll.model.access import Role
 from atoll.model.records import TaskRecord
-from atoll.model.state import Event
+from atoll.model.state import Artifact, Author, Event
 from atoll.ports import LogLine
 
 
@@ -42,6 +46,7 @@ _SPAN = Query("seconds", int, "so much of the past, at most 30 days", 3600)
 _STEP = Query("step", int, "seconds a point; beyond an hour whole minutes", 60)
 PLAN = Query("plan", bool, "only say what would be done", False)
 _HOW_FAR = Query("until", Literal["live", "certified"], "how far: live, or through the bake, too", "live")
+_KEYS = Query("key", str, "of the artifact with this key", many=True)
 _SERVICES = Query("service", str, "of these services; none is all", many=True)
 
 
@@ -65,6 +70,10 @@ def _jobs(control: Control, _: None, request: Request) -> Any:
 
 def _records(control: Control, _: None, request: Request) -> Any:
     return control.records(query_of(request, _SERVICE))
+
+
+def _artifacts(control: Control, _: None, request: Request) -> Any:
+    return control.artifacts(request.query_params.getlist(_KEYS.name))
 
 
 def same_service(named: str, body: Any) -> Any:
@@ -128,23 +137,35 @@ async def _watch(control: Control, _: None, request: Request) -> Any:
     return control.watch_operation(request.path_params["id"], query_of(request, _HOW_FAR))
 
 
+def _removal(name: str) -> Call:
+    """The method of Control of that name, with the address's parts and who asks: DELETE has no body to say it in."""
+
+    def call(control: Control, _: None, request: Request) -> Any:
+        return getattr(control, name)(*request.path_params.values(), Author(actor=request.state.peer.name))
+
+    return call
+
+
 def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
-    return Endpoint("GET", path, name, doc, answer, _direct(name))
+    return Endpoint("GET", path, "reader", name, doc, answer, _direct(name))
 
 
-def _post(path: str, name: str, doc: str, body: Any, answer: Any, status: int = 200, *, plans: bool = True) -> Endpoint:
+def _post(
+    path: str, role: Role, name: str, doc: str, body: Any, answer: Any, status: int = 200, *, plans: bool = True
+) -> Endpoint:
     query = (PLAN,) if plans else ()
-    return Endpoint("POST", path, name, doc, answer, _direct(name), body, query, status=status, plans=plans)
+    return Endpoint("POST", path, role, name, doc, answer, _direct(name), body, query, status=status, plans=plans)
 
 
 _ONE = "/v1/services/{service}"
 _OPERATION = wire.OperationView
 ENDPOINTS: tuple[Endpoint, ...] = (
     _get("/v1/status", "status", "The whole environment on one page.", wire.StatusView),
-    _post("/v1/up", "up", "Deploy what is not running.", wire.UpRequest, wire.UpView, 202),
+    _post("/v1/up", "deployer", "up", "Deploy what is not running.", wire.UpRequest, wire.UpView, 202),
     Endpoint(
         "POST",
         f"{_ONE}/deploy",
+        "deployer",
         "deploy",
         "Make a release and move all traffic to it.",
         _OPERATION,
@@ -154,30 +175,68 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=202,
         plans=True,
     ),
-    _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
-    _post(f"{_ONE}/fault", "inject", "Break something for a while.", wire.FaultRequest, wire.FaultView),
-    _post(f"{_ONE}/fault/clear", "clear", "End its faults now.", wire.Mutation, list[wire.FaultView], plans=False),
+    _post(
+        f"{_ONE}/rollback",
+        "deployer",
+        "rollback",
+        "Go back to an earlier release.",
+        wire.RollbackRequest,
+        _OPERATION,
+        202,
+    ),
+    _post(f"{_ONE}/fault", "admin", "inject", "Break something for a while.", wire.FaultRequest, wire.FaultView),
+    _post(
+        f"{_ONE}/fault/clear",
+        "deployer",
+        "clear",
+        "End its faults now.",
+        wire.Mutation,
+        list[wire.FaultView],
+        plans=False,
+    ),
     _get("/v1/faults", "faults", "Faults in force.", list[wire.FaultView]),
-    _post(f"{_ONE}/steer", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION),
-    _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
-    _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
-    _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
-    _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView, plans=False),
+    _post(f"{_ONE}/steer", "deployer", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION),
+    _post(
+        f"{_ONE}/restart",
+        "deployer",
+        "restart",
+        "Replace every replica by a fresh one.",
+        wire.RestartRequest,
+        _OPERATION,
+        202,
+    ),
+    _post(
+        f"{_ONE}/scale", "deployer", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView
+    ),
+    _post(
+        f"{_ONE}/stop", "deployer", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView
+    ),
+    _post(
+        f"{_ONE}/exec",
+        "admin",
+        "exec",
+        "Run a command as a replica would.",
+        wire.ExecRequest,
+        wire.ExecView,
+        plans=False,
+    ),
     _get(f"{_ONE}/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView]),
     Endpoint(
         "GET",
         "/v1/jobs",
+        "reader",
         "jobs",
         "Jobs, their schedules and last runs.",
         list[wire.JobView],
         _jobs,
         query=(_SERVICE, _JOB),
     ),
-    _post(f"{_ONE}/run", "run_job", "Run a job now.", wire.RunRequest, wire.JobRunView, 202),
+    _post(f"{_ONE}/run", "deployer", "run_job", "Run a job now.", wire.RunRequest, wire.JobRunView, 202),
     _get("/v1/runs/{id}", "job_run", "A run of a job, in progress or past.", wire.JobRunView),
     Endpoint(
         "GET",
         "/v1/runs/{id}/watch",
+        "reader",
         "watch_run",
         "A run of a job, change by change, to its end.",
         wire.JobRunView,
@@ -187,6 +246,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     _post(
         "/v1/runs/{id}/stop",
+        "deployer",
         "stop_run",
         "End a run before its time.",
         wire.StopRunRequest,
@@ -197,6 +257,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/operations/{id}/watch",
+        "reader",
         "watch_operation",
         "A rollout, change by change, to its end.",
         _OPERATION,
@@ -208,6 +269,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/events",
+        "reader",
         "events",
         "The ledger, resumable.",
         Event,
@@ -220,6 +282,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/logs",
+        "reader",
         "logs",
         "What replicas print.",
         LogLine,
@@ -231,6 +294,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/signals",
+        "reader",
         "signals",
         "Golden signals of now: services, releases, edges, replicas.",
         wire_signals.SignalsView,
@@ -240,6 +304,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         f"{_ONE}/series",
+        "reader",
         "series",
         "Golden signals of a service over time.",
         wire_signals.SeriesView,
@@ -256,6 +321,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/records",
+        "reader",
         "records",
         "Records of tasks that the environment holds, newest first.",
         list[TaskRecord],
@@ -264,16 +330,57 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     _post(
         "/v1/records",
+        "deployer",
         "import_records",
         "Hold further records of tasks.",
         wire.RecordsRequest,
         wire.RecordsView,
         plans=False,
     ),
+    Endpoint(
+        "GET",
+        "/v1/artifacts",
+        "reader",
+        "artifacts",
+        "Those of these artifacts that are complete on this machine.",
+        list[Artifact],
+        _artifacts,
+        query=(_KEYS,),
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/artifacts/{key}",
+        "deployer",
+        "take_artifact",
+        "Complete an artifact that was built elsewhere, or tell which of its contents are missing.",
+        wire_artifacts.ArtifactView,
+        _direct("take_artifact"),
+        body=wire_artifacts.ArtifactOffer,
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/contents",
+        "deployer",
+        "keep_contents",
+        "Keep contents of artifacts that are on their way.",
+        wire_artifacts.ContentsView,
+        _direct("keep_contents"),
+        body=bytes,
+    ),
+    _post(
+        "/v1/stores",
+        "deployer",
+        "store_drafts",
+        "What would be run for these stores on this machine.",
+        wire_artifacts.StoresRequest,
+        wire_artifacts.StoresView,
+        plans=False,
+    ),
     _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),
     Endpoint(
         "PUT",
         "/v1/secrets/{name}",
+        "admin",
         "set_secret",
         "Store a new version of a secret.",
         wire.SecretView,
@@ -283,20 +390,41 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "DELETE",
         "/v1/secrets/{name}",
+        "admin",
         "remove_secret",
         "Forget all versions of a secret.",
         None,
-        _direct("remove_secret"),
+        _removal("remove_secret"),
         status=204,
     ),
     Endpoint(
         "DELETE",
         "/v1/stores/{name}",
+        "admin",
         "remove_store",
         "Erase a store that Atoll ran, with all its data.",
         None,
-        _direct("remove_store"),
+        _removal("remove_store"),
         status=204,
+    ),
+    _post("/v1/backup", "admin", "backup", "A backup, as one file.", wire.BackupRequest, bytes, plans=False),
+    _post(
+        "/v1/backup/kept",
+        "admin",
+        "backup_kept",
+        "Tell that a backup is kept, whole.",
+        wire.BackupKept,
+        wire.BackupView,
+        plans=False,
+    ),
+    _post(
+        "/v1/backup/key",
+        "admin",
+        "backup_key",
+        "The key of the secrets, sealed with a passphrase.",
+        wire.BackupKeyRequest,
+        wire.BackupKeyView,
+        plans=False,
     ),
     _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView]),
 )

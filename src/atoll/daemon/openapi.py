@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from atoll.model.access import Role
 from atoll.model.wire import ErrorView, PlanView
 
+FILE = "application/octet-stream"
 _REF = "#/components/schemas/{name}"
 
 
@@ -33,24 +35,27 @@ class Query:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One operation of the API: what it is called, takes and answers, and the function that carries it out.
+    """One operation of the API: what it is called, takes and answers, the role that it takes, and the function that
+    carries it out.
 
-    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; without, JSON.
+    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; an `answer` of bytes
+    is an async iterator of a file's parts; any other is JSON.
     """
 
     method: str
     path: str
+    role: Role
     name: str
     doc: str
     answer: Any
     call: Call
-    body: Any = None
+    body: Any = None  # `bytes`: as it comes; else JSON
     query: tuple[Query, ...] = ()
     stream: bool = False
     event: str = ""
     event_id: Callable[[Any], str] | None = None  # where Last-Event-ID resumes; None: it does not
     status: int = 200
-    plans: bool = False  # with `plan=true` it answers what it would do: list[PlanView], 200
+    plans: bool = False  # with `plan=true` it answers what it would do: list[PlanView], 200; that takes a reader
 
 
 def document(endpoints: Sequence[Endpoint], version: str) -> Mapping[str, Any]:
@@ -91,12 +96,15 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": doc, "schema": {"type": "string"}})
     kind = "text/event-stream" if endpoint.stream else "application/json"
     good: dict[str, Any] = {"description": "done"}
-    if endpoint.answer is not None:
+    if endpoint.answer is bytes:
+        good["content"] = {FILE: {"schema": {"type": "string", "format": "binary"}}}
+    elif endpoint.answer is not None:
         good["content"] = {kind: {"schema": by_type[str(endpoint.answer)]}}
     error = {"application/json": {"schema": by_type[str(ErrorView)]}}
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.doc,
+        "x-atoll-role": endpoint.role,
         "parameters": parameters,
         "responses": {
             str(endpoint.status): good,
@@ -111,6 +119,7 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
             told = {"description": "with `plan`: what would be done", "content": {kind: {"schema": plan}}}
             operation["responses"]["200"] = told
     if endpoint.body is not None:
-        content = {"application/json": {"schema": by_type[str(endpoint.body)]}}
+        kind = FILE if endpoint.body is bytes else "application/json"
+        content = {kind: {"schema": by_type[str(endpoint.body)]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation

@@ -88,6 +88,10 @@ class Artifacts:
         """The file that says under which name a registry has the image of that key."""
         return self.cache / f"pushed-{key}"
 
+    def tree_path(self, key: str) -> Path:
+        """The file that says what lies in the artifact of that key, where it was built elsewhere."""
+        return self.cache / f"tree-{key}"
+
     def lock_path(self, key: str) -> Path:
         """The file whose lock belongs to the key."""
         return self.locks / key
@@ -169,6 +173,7 @@ class Artifacts:
         """Remove it, whole or half; the marker first. Key locked."""
         path = self.records / key
         self.pushed_path(key).unlink(missing_ok=True)
+        self.tree_path(key).unlink(missing_ok=True)
         if path.exists():
             path.unlink()
             _sync_folder(self.records)

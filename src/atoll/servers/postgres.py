@@ -59,6 +59,14 @@ named() {
 }
 alone() { named "$bin/postgres" --single -D "$1" -c log_min_error_statement=panic -c log_checkpoints=off postgres; }
 
+# A server that was killed leaves its lock. PostgreSQL believes one whose number is taken, by a zombie or by anybody of this
+# user, and never starts again. The server's own folder is its data; else the lock is given a number that nobody can have.
+# It stays, for it also names the shared memory by which PostgreSQL finds children of the dead one that still write.
+lock=$data/postmaster.pid
+if [ -f "$lock" ] && [ "$(readlink "/proc/$(head -n 1 "$lock")/cwd")" != "$(readlink -f "$data")" ]; then
+    sed -i '1s/.*/2147483647/' "$lock"
+fi
+
 if [ -z "$have" ]; then
     rm -rf "$data.new"
     named "$bin/initdb" -D "$data.new" --username="$user" --pwfile="{files}/password" --auth=scram-sha-256 \

@@ -17,15 +17,22 @@ from typing import Literal, Self
 import msgspec
 
 from atoll.daemon.api import Api
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.serve import serve
+from atoll.model.access import Access
 from atoll.model.analysis import Finding, Verdict
-from atoll.model.errors import Conflict, NotFound, Refused
+from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
-from atoll.model.state import Author, Event, Exit, Receipt, RolloutPhase, Step
+from atoll.model.state import Artifact, Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
+    BackupKept,
+    BackupKeyRequest,
+    BackupKeyView,
+    BackupRequest,
+    BackupView,
     DeployRequest,
     DoctorView,
     ErrorView,
@@ -60,6 +67,7 @@ from atoll.model.wire import (
     UpView,
     WhyView,
 )
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 from atoll.model.wire_signals import (
     ReplicaRow,
     SeriesPoint,
@@ -69,7 +77,7 @@ from atoll.model.wire_signals import (
     TotalRow,
     TotalsView,
 )
-from atoll.ports import LogLine
+from atoll.ports import Depot, LogLine
 
 _Kind = Literal["deploy", "rollback", "restart"]
 _WALL = 1_700_000_000.0
@@ -104,8 +112,12 @@ class FakeControl:
         self.answers: dict[str, OperationView] = {}  # idempotency key -> the first answer
         self.job_runs: dict[str, JobRunView] = {}
         self.task_records: dict[str, TaskRecord] = {}
+        self.artifacts_taken: dict[str, Artifact] = {}
+        self.depot: Depot | None = None  # where artifacts really go; without one each is taken as it is offered
         self.ledger: list[Event] = []
+        self.archive = b"this is no backup"
         self.vault: dict[str, int] = {}
+        self.removed: dict[str, str] = {}  # secret or store -> who removed it
         self.streams = 0  # open ones
         self.note = ""  # of every release
         self.texts = ["line {number} of {name}"] * 5  # what each service has printed
@@ -359,6 +371,26 @@ class FakeControl:
             )  # fmt: skip
         return self._change(request.spec.name, "deploy", request, request.note)
 
+    async def artifacts(self, keys: Sequence[str]) -> Sequence[Artifact]:
+        if self.depot is not None:
+            return await self.depot.held(keys)
+        return [self.artifacts_taken[key] for key in keys if key in self.artifacts_taken]
+
+    async def take_artifact(self, key: str, offer: ArtifactOffer) -> ArtifactView:
+        self.requests.append(offer)
+        if self.depot is not None:
+            return await self.depot.take(offer)
+        self.artifacts_taken[key] = msgspec.structs.replace(offer.artifact, path=f"/elsewhere/{key}")
+        return ArtifactView(artifact=self.artifacts_taken[key])
+
+    async def keep_contents(self, body: bytes) -> ContentsView:
+        return ContentsView() if self.depot is None else await self.depot.keep(body)
+
+    async def store_drafts(self, request: StoresRequest) -> StoresView:
+        self.requests.append(request)
+        missing = NotFound("the fake has no servers", "", "run Atoll itself", id="store-not-here")
+        return StoresView(refused={store.name: ErrorView.of(missing) for store in request.stores})
+
     async def import_records(self, request: RecordsRequest) -> RecordsView:
         self.requests.append(request)
         fresh = {each.id: each for each in request.records if each.id not in self.task_records}
@@ -506,20 +538,43 @@ class FakeControl:
         self.vault[name] = self.vault.get(name, 0) + 1
         return SecretView(name=name, version=self.vault[name])
 
-    async def remove_secret(self, name: str) -> None:
+    async def remove_secret(self, name: str, author: Author) -> None:
         if name not in self.vault:
             raise NotFound(
                 f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault), id="unknown-secret"
             )
         del self.vault[name]
+        self.removed[name] = author.actor
 
-    async def remove_store(self, name: str) -> None:
+    async def remove_store(self, name: str, author: Author) -> None:
         view = self.services.get(name)
         if view is None or not view.store:
             raise NotFound(f"there is no store '{name}'", "", "`atoll store list`", id="unknown-store")
         if view.replicas:
             raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
         del self.services[name]
+        self.removed[name] = author.actor
+
+    async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
+        """`archive` in two parts; what is empty breaks off after the first."""
+        self.requests.append(request)
+
+        async def parts() -> AsyncIterator[bytes]:
+            half = len(self.archive) // 2
+            yield self.archive[:half] or b"the first part"
+            if not self.archive:
+                raise UserError("the backup was broken off", id="backup-damaged")
+            yield self.archive[half:]
+
+        return parts()
+
+    async def backup_kept(self, request: BackupKept) -> BackupView:
+        self.requests.append(request)
+        return BackupView(id=request.id, made_wall=request.made_wall, size_bytes=request.size_bytes)
+
+    async def backup_key(self, request: BackupKeyRequest) -> BackupKeyView:
+        self.requests.append(request)
+        return BackupKeyView(text='{"sealed": ""}\n', key_id="0123456789abcdef")
 
     # --- pretending
 
@@ -700,12 +755,21 @@ def spec_of(name: str) -> ServiceSpec:
 class Served:
     """A FakeControl behind the real API on a unix socket, served by a thread; leave it and the socket is gone.
 
-    `ready=False` serves an API whose daemon is still starting; `become_ready` ends that.
+    `ready=False` serves an API whose daemon is still starting; `become_ready` ends that. `public` is a second socket, for
+    those whom `access` gives a role.
     """
 
-    def __init__(self, socket: Path, control: FakeControl | None = None, *, ready: bool = True) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        control: FakeControl | None = None,
+        *,
+        ready: bool = True,
+        public: Path | None = None,
+        access: Callable[[], Access] = Access,
+    ) -> None:
         self.socket = socket
-        self._given, self._ready = control, ready
+        self._given, self._ready, self._public, self._access = control, ready, public, access
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake daemon", daemon=True)
 
@@ -736,9 +800,11 @@ class Served:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.control = self._given or FakeControl()
-        self.api = Api(self.control if self._ready else None)
-        self._task = asyncio.create_task(serve(self.api, self.socket))
-        while not self.socket.exists() and not self._task.done():
+        doorkeeper = Doorkeeper(self._access if self._public else None)
+        self.api = Api(self.control if self._ready else None, doorkeeper)
+        self._task = asyncio.create_task(serve(self.api, self.socket, self._public))
+        last = self._public or self.socket
+        while not last.exists() and not self._task.done():
             await asyncio.sleep(0.005)
         self._started.set()
         await self._task

@@ -70,6 +70,45 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "not-allowed",
+            "You lack the role for it",
+            "error[not-allowed]: carol may not deploy here",
+            "The environment asks the kernel who is at its socket and gives each user the highest role of the groups that it "
+            "is in: reader, deployer or admin. A user without any is a stranger and gets no other answer than this. Nothing was "
+            "done.",
+            (
+                (
+                    "Somebody who administers the machine puts you into a group that holds it: `usermod -aG shop-deployers carol`, "
+                    "there, as root. Groups are taken on at login: log in anew, and end a shared SSH connection (`ssh -O exit HOST`)."
+                ),
+                "Which groups hold which role is said on the machine itself, in `access.json`, by root alone.",
+                "On a laptop an environment is for the user who started it, and for root.",
+            ),
+        ),
+        Page(
+            "access-unusable",
+            "The file that says who may do what cannot be used",
+            "error[access-unusable]: access.json cannot be used",
+            "`access.json` in the environment's state folder names the groups that hold a role. It cannot be read or understood, or "
+            "somebody else than root and the user of the daemon could have written it. Until it is mended only those two may "
+            "do anything: a file in doubt gives nobody a role.",
+            (
+                "Its members are `readers`, `deployers` and `admins`, lists of names of groups; any other is taken for a mistake.",
+                "Edited by hand: `chmod 644` and `chown root` it.",
+            ),
+        ),
+        Page(
+            "too-many-requests",
+            "The daemon is asked too much at once",
+            "error[too-many-requests]: you have 64 connections to this environment, which is the most",
+            "The daemon keeps its attention for services. A user other than its owner has a number of connections, so that nobody "
+            "keeps others out. A command that meets the limit tries again for a while by itself.",
+            (
+                "Commands that follow (`atoll logs --follow`, `atoll top`, a dashboard) hold a connection each: end some.",
+                "A script that asks in a loop: `atoll events --follow` tells of changes by itself.",
+            ),
+        ),
+        Page(
             "daemon-unreachable",
             "The daemon does not answer",
             "error[daemon-unreachable]: the daemon of 'local' does not answer",
@@ -194,6 +233,62 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "served-name-taken",
+            "Two workspaces of one name on a machine",
+            "error[served-name-taken]: /var/lib/atoll/served/my-shop/environments/production belongs to the workspace 'My Shop'",
+            "An environment that a machine serves has its folders, its socket and its unit named after the workspace, in small "
+            "letters, digits and hyphens. Two workspaces whose names differ in nothing else would share them.",
+            (
+                'Give one of them another `name` in its `atoll.toml`, such as `name = "shop-two"`, and install that.',
+                "The other one is gone for good: remove its folder, which the message names.",
+            ),
+        ),
+        Page(
+            "not-installed",
+            "This machine does not serve that environment",
+            "error[not-installed]: this machine does not serve 'staging' of 'shop'",
+            "`atoll uninstall` found neither a unit nor data of that environment.",
+            (
+                "Another one was meant: the message lists what this machine serves. WORKSPACE is the `name` in atoll.toml.",
+                "It was installed with `ATOLL_HOME` set: set it to the same folder again.",
+            ),
+        ),
+        Page(
+            "not-root",
+            "Only root can do that",
+            "error[not-root]: only root can do that",
+            "`atoll install` writes a unit of systemd, and what it starts gives each service a user of its own.",
+            (
+                "Call it with `sudo`. It has a PATH of its own: name the program, `sudo /opt/atoll/bin/atoll install ...`.",
+                "Without root, `atoll up` runs an environment for you alone, until the machine is rebooted.",
+            ),
+        ),
+        Page(
+            "no-systemd",
+            "The machine is not run by systemd",
+            "error[no-systemd]: this machine is not run by systemd",
+            "`atoll install` writes a unit of systemd, and `/run/systemd/system` is not there: another init, or a container.",
+            (
+                (
+                    "Have your own service manager run `python -m atoll.app.serve WORKSPACE ENVIRONMENT` as root, in the foreground, and "
+                    "the same with `--stop` to end it; [how](howto/server.md)."
+                ),
+                "For an image that is being made, name its root folder: `--root`.",
+            ),
+        ),
+        Page(
+            "unit-failed",
+            "The service manager says no",
+            "error[unit-failed]: `systemctl start atoll-shop-production.service` failed",
+            "A command of systemd ended badly; what it said follows. Where a unit did not start, its journal has the reason, with "
+            "the last words of Atoll's daemon.",
+            (
+                "`journalctl -u atoll-shop-production -e` shows why.",
+                "The gateway's port is another program's, or a setting of the environment is wrong: correct it, and start the unit again.",
+                "Everything that was written stays; `atoll install` again goes on from there.",
+            ),
+        ),
+        Page(
             "disk-full",
             "The disk is full",
             "error[disk-full]: the disk that holds /home/ada/.local/share/atoll is full",
@@ -205,6 +300,44 @@ CHAPTER = Chapter(
                     "says how much is left."
                 ),
                 "Move `ATOLL_HOME` to a larger disk: `atoll down`, move the folder, set the variable, `atoll up`.",
+            ),
+        ),
+        Page(
+            "other-platform",
+            "The artifact was built for another kind of machine",
+            "error[other-platform]: payments would not run there: payments is native code for linux-aarch64-glibc2.36, and the "
+            "machine is linux-x86_64-glibc2.36",
+            "Native code runs on the kind of machine that it was built for, with a C library that is not older. That is "
+            "looked at before anything is sent. What has no native code runs anywhere.",
+            (
+                'Let CI build it on such a machine, and let both read one remote cache: `cache = "s3://…"` in atoll.toml.',
+                'Run `atoll deploy` on the machine itself, in a checkout there; `host = "unix:///…"` names its socket.',
+                "Build it in a container of the target's system.",
+            ),
+        ),
+        Page(
+            "missing-on-machine",
+            "The machine lacks something that the service needs",
+            "error[missing-on-machine]: web would not run there: it is run by node, which is not on the PATH there",
+            "An artifact finds some things outside itself: the interpreter of a virtual environment, the program that `run` "
+            "begins with, the toolchain that `[build] tool` chose. They are looked for on the machine before anything is sent.",
+            (
+                "Install it there: the message has its name and where it was looked for.",
+                "Without a version in `[build] tool` the program on the PATH is taken.",
+                "Build it where the machine's own versions are: in CI, or on the machine.",
+            ),
+        ),
+        Page(
+            "artifact-damaged",
+            "An artifact is not what it says",
+            "error[artifact-damaged]: contents of an artifact arrived damaged",
+            "Everything that is sent has its SHA-256 with it, and is read again before it is used. What differs is never kept.",
+            (
+                "Try again: what arrived well is not sent anew.",
+                (
+                    "If it comes back, the disk or the memory of one of the two machines is failing: `atoll cache verify` "
+                    "reads what is kept on this one."
+                ),
             ),
         ),
         Page(
@@ -270,6 +403,55 @@ CHAPTER = Chapter(
                 "It is readable for others: `chmod 600` it.",
                 "It is gone or another one: put back the right copy.",
                 "There is none: remove the vault that the message names and set every secret again.",
+            ),
+        ),
+        Page(
+            "backup-damaged",
+            "A backup cannot be used",
+            "error[backup-damaged]: the backup shop.production.2026-11-27T02-00-00Z.backup cannot be used",
+            "All of a backup is checked before anything is made of it: every file by its digest, and the list of them by a "
+            "signature that only the key of its environment can make. Something in this one is not as it was written, or is missing.",
+            (
+                "It was cut off on its way: copy it again, or take an older one.",
+                "`its signature is not that of its key`: somebody who has not the key changed it. Find out who could.",
+                "It was refused while it was made, since an artifact had changed: build that service again, then make another one.",
+            ),
+        ),
+        Page(
+            "backup-key",
+            "The key of a backup is missing, or is another one",
+            "error[backup-key]: the key file cannot be used",
+            "The secrets in a backup are sealed with a key that is in none: it is in the file that `atoll backup --key` wrote, "
+            "sealed with a passphrase. With that key it is also known whether somebody changed the backup.",
+            (
+                "The passphrase was mistyped, or the file was changed: nobody can tell which.",
+                "The key file is of another environment: the message has the names of both keys, and `key_id` stands in the file.",
+                "It is lost: `--without-secrets` restores the rest, and each secret is set again.",
+                "A new passphrase has 12 characters or more: whoever has the file may try as many as they like.",
+            ),
+        ),
+        Page(
+            "environment-not-empty",
+            "An environment is there already",
+            "error[environment-not-empty]: there is an environment already",
+            "A backup is restored into an environment that is not there yet, or is down and to be replaced. One that runs is never "
+            "touched.",
+            (
+                "`atoll down` first, where it runs.",
+                (
+                    "`atoll restore --replace` moves its files aside and puts those of the backup in their place. What services keep in "
+                    "folders of their own stays as it is."
+                ),
+            ),
+        ),
+        Page(
+            "restore-unfinished",
+            "A restore was broken off",
+            "error[restore-unfinished]: a restore of this environment was broken off",
+            "It was killed, or the machine stopped, while files were put in their places: some are restored, others are not. The "
+            "environment does not start like that.",
+            (
+                "Run the same `atoll restore` once more: it finishes what was begun. What was there before still lies aside.",
             ),
         ),
     ),

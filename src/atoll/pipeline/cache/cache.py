@@ -23,8 +23,7 @@ from atoll.pipeline.cache.contents import Batch, Contents
 from atoll.pipeline.cache.far import Patient, Trouble, far
 from atoll.pipeline.cache.index import Index, Row, is_damage
 from atoll.pipeline.cache.parcel import Head, pack, unpack
-from atoll.pipeline.cache.tree import Tree, Unusable, read
-from atoll.pipeline.inputs import Stopped
+from atoll.pipeline.cache.tree import Entry, Tree, Unusable, read, write
 from atoll.pipeline.lock import POLL_S, Lock, try_lock
 
 T = TypeVar("T")
@@ -198,35 +197,15 @@ class Cache:
 
     def _restore(self, tree: Tree, wish: _Wish) -> None:
         """Write the tree, sealed like `artifacts.seal` does. Raises Unusable, Stopped, OSError."""
-        base = os.fspath(wish.to)
-        folders = {base: None}
-        os.mkdir(base, 0o755)
-        for entry in tree.entries:
-            if wish.stop.is_set():
-                raise Stopped
-            path = f"{base}/{entry.path}"
-            above = path if entry.kind == "folder" else os.path.dirname(path)
-            if above not in folders:
-                os.makedirs(above, 0o755, exist_ok=True)
-                while above not in folders:
-                    folders[above] = None
-                    above = os.path.dirname(above)
-            if entry.kind == "link":
-                os.symlink(entry.content, path)
-            elif entry.kind != "folder":
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                try:
-                    try:
-                        self.contents.write(entry.content, entry.size_bytes, fd)
-                    except Unusable as exc:
-                        self.contents.drop(entry.content)  # else nobody would write it again
-                        raise Unusable(f"{entry.path}: {exc}") from exc
-                    os.fchmod(fd, 0o555 if entry.kind == "program" else 0o444)
-                    os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
-                finally:
-                    os.close(fd)
-        for folder in folders:
-            os.chmod(folder, 0o555)  # noqa: S103 (services may run under users of their own)
+
+        def content(entry: Entry, to: int) -> None:
+            try:
+                self.contents.write(entry.content, entry.size_bytes, to)
+            except Unusable as exc:
+                self.contents.drop(entry.content)  # else nobody would write it again
+                raise Unusable(f"{entry.path}: {exc}") from exc
+
+        write(tree, wish.to, content, wish.stop)
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -44,6 +44,10 @@ class Contents:
 
     def write(self, digest: str, size_bytes: int, to: int) -> None:
         """Write the content to a descriptor. Raises Unusable (missing, damaged, of another size), OSError."""
+        self.read(digest, size_bytes, lambda chunk: write_all(to, chunk))
+
+    def read(self, digest: str, size_bytes: int, put: Callable[[bytes], object]) -> None:
+        """Hand the content on, part by part; that it is sound is known at its end. Raises like `write`."""
         try:
             file = open(self.path(digest), "rb", buffering=0)  # noqa: SIM115 (closed below)
         except FileNotFoundError as exc:
@@ -54,7 +58,7 @@ class Contents:
                 hashed.update(chunk)
                 if (size := size + len(chunk)) > size_bytes:
                     break  # a small file may say that it unpacks to more than any disk holds
-                _write_all(to, chunk)
+                put(chunk)
         if size != size_bytes or hashed.hexdigest() != digest:
             raise Unusable("a content has changed")
 
@@ -124,7 +128,7 @@ class Batch:
             digest, found = _look_through(file, data, needle)
             if self._wanted(digest):
                 file.seek(0)
-                self._keep(digest, _deflated(file))
+                self._keep(digest, deflated(file))
         return digest, found
 
     def adopt(self, digest: str, size_bytes: int, data: IO[bytes], length: int) -> None:
@@ -174,7 +178,7 @@ class Batch:
         stored = 0
         with open(self.folder / digest, "wb", buffering=0) as file:
             for part in parts:
-                _write_all(file.fileno(), part)
+                write_all(file.fileno(), part)
                 stored += len(part)
         self._new.append(digest)
         self.stored[digest] = stored
@@ -192,7 +196,8 @@ def _look_through(file: IO[bytes], first: bytes, needle: bytes) -> tuple[str, bo
     return hashed.hexdigest(), found
 
 
-def _deflated(file: IO[bytes]) -> Iterator[bytes]:
+def deflated(file: IO[bytes]) -> Iterator[bytes]:
+    """A file compressed as it is kept, in parts: the same for the same content, by one version of zstd. Raises OSError."""
     packing = ZstdCompressor(level=LEVEL)
     while chunk := file.read(CHUNK_BYTES):
         if packed := packing.compress(chunk):
@@ -222,7 +227,8 @@ def _parts(unpacking: ZstdDecompressor, data: bytes) -> Iterator[bytes]:
         raise Unusable("a content is damaged") from exc
 
 
-def _write_all(to: int, data: bytes) -> None:
+def write_all(to: int, data: bytes) -> None:
+    """Write all of it to a descriptor. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(to, view) :]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from atoll.pipeline.artifacts import digested, files_of
+from atoll.pipeline.inputs import Stopped
 
 MOST_FILES = 2_000_000  # far beyond any artifact: a manifest that says more was not written by us
 _TREE = msgspec.json.Encoder()
@@ -106,6 +108,44 @@ def read(folder: Path, content: Callable[[str], str]) -> Tree:
         if not folders and not files and here != base:
             entries.append(Entry(os.path.relpath(here, base), "folder"))
     return Tree(tuple(entries))
+
+
+def write(tree: Tree, to: Path, content: Callable[[Entry, int], None], stop: threading.Event) -> None:
+    """Write the tree as the folder `to`, which must not be there, sealed like `artifacts.seal` does.
+
+    Args:
+        tree: one that `read` or `decoded` gave, so that nothing of it lies outside.
+        to: absolute; what was written of it is left when an error is raised.
+        content: writes a file's content to a descriptor.
+        stop: set when nobody waits any more; then Stopped is raised.
+
+    Raises OSError, and what `content` raises.
+    """
+    base = os.fspath(to)
+    folders = {base: None}
+    os.mkdir(base, 0o755)
+    for entry in tree.entries:
+        if stop.is_set():
+            raise Stopped
+        path = f"{base}/{entry.path}"
+        above = path if entry.kind == "folder" else os.path.dirname(path)
+        if above not in folders:
+            os.makedirs(above, 0o755, exist_ok=True)
+            while above not in folders:
+                folders[above] = None
+                above = os.path.dirname(above)
+        if entry.kind == "link":
+            os.symlink(entry.content, path)
+        elif entry.kind != "folder":
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                content(entry, fd)
+                os.fchmod(fd, 0o555 if entry.kind == "program" else 0o444)
+                os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+            finally:
+                os.close(fd)
+    for folder in folders:
+        os.chmod(folder, 0o555)  # noqa: S103 (services may run under users of their own)
 
 
 def _within(path: str) -> bool:

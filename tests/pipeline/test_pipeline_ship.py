@@ -1,0 +1,424 @@
+"""An artifact on its way to another machine: it arrives as it was sent, or not at all, and what is there is not sent."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atoll.model.command import Command
+from atoll.model.errors import Refused, UserError
+from atoll.model.state import Artifact
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, Need
+from atoll.pipeline.artifacts import remove_tree, seal
+from atoll.pipeline.cache.contents import LEVEL
+from atoll.pipeline.cache.tree import Entry, Tree, read
+from atoll.pipeline.cache.zstd import compress
+from atoll.pipeline.ship.arrivals import Arrivals
+from atoll.pipeline.ship.depot import Depot
+from atoll.pipeline.ship.footing import footing
+from atoll.pipeline.ship.frames import MAGIC, PART_BYTES, Frame, packed, unpacked
+from atoll.pipeline.ship.sending import Sending
+from atoll.pipeline.ship.survey import Surveyed, survey
+from atoll.pipeline.tools import this_platform
+
+KEYS = [letter * 40 for letter in "abcdef"]
+RANDOM = hashlib.shake_256(b"what does not compress").digest(3 * PART_BYTES)
+
+
+class Route:
+    """An artifact's maker on one side, a depot on the other, and what went from the one to the other."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.theirs = root, root / "machine" / "artifacts"
+        self.depot = Depot(self.theirs, lambda *_: None)
+        self.bodies: list[bytes] = []
+        self.answer: Callable[[bytes], bytes | None] = lambda body: body
+
+    def made(self, key: str, files: dict[str, bytes], links: dict[str, str] | None = None) -> Artifact:
+        folder = self.root / "here" / key
+        folder.mkdir(parents=True)
+        for name, data in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(0o755 if name.startswith("bin/") else 0o644)
+            os.utime(path, ns=(10**18, 10**18))
+        for name, target in (links or {}).items():
+            (folder / name).symlink_to(target)
+        return self.sealed(key)
+
+    def sealed(self, key: str) -> Artifact:
+        folder = self.root / "here" / key
+        digest, _ = seal(folder, lambda _: True, threading.Event())
+        return Artifact(key=key, digest=digest, builder="command", platform=this_platform(), path=str(folder))
+
+    def offer(self, artifact: Artifact, surveyed: Surveyed | None = None) -> ArtifactOffer:
+        surveyed = surveyed or survey(artifact, None, threading.Event())
+        tree = compress(surveyed.tree.encoded())
+        return ArtifactOffer(service="orders", artifact=artifact, tree=tree, needs=surveyed.needs)
+
+    def take(self, artifact: Artifact) -> ArtifactView:
+        return asyncio.run(self.depot.take(self.offer(artifact)))
+
+    def put(self, body: bytes) -> ContentsView:
+        self.bodies.append(body)
+        if (through := self.answer(body)) is None:
+            raise ConnectionError("the line was cut")
+        return asyncio.run(self.depot.keep(through))
+
+    def send(self, artifact: Artifact) -> Artifact:
+        """As a command does it."""
+        surveyed = survey(artifact, None, threading.Event())
+        for _ in range(3):
+            view = asyncio.run(self.depot.take(self.offer(artifact, surveyed)))
+            if view.artifact is not None:
+                return view.artifact
+            Sending(surveyed.files, self.put, lambda *_: None).send(view.missing, view.begun)
+        raise AssertionError(view)
+
+    @property
+    def sent(self) -> int:
+        """Contents, whole ones and parts."""
+        return sum(len(list(unpacked(body))) for body in self.bodies)
+
+
+@pytest.fixture
+def route(tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = Route(tmp_path)
+    yield made
+    for folder in (tmp_path / "here", made.theirs):
+        if folder.is_dir():
+            for each in folder.iterdir():
+                remove_tree(each)
+
+
+def seen(folder: str) -> Tree:
+    return read(Path(folder), lambda path: hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
+
+FILES = {
+    "bin/serve": b"#!/bin/sh\nexec true\n",
+    "lib/a.txt": b"alpha",
+    "lib/b.txt": b"beta",
+    "empty": b"",
+    "same": b"alpha",
+}
+
+
+def test_an_artifact_arrives_as_it_was_sealed(route: Route) -> None:
+    made = route.made(KEYS[0], FILES, {"current": "lib/a.txt"})
+    there = route.send(made)
+    assert there.path == str(route.theirs / KEYS[0])
+    assert (there.digest, there.key) == (made.digest, made.key)
+    assert seen(there.path) == seen(made.path)
+    assert Path(there.path, "lib").stat().st_mode & 0o777 == 0o555
+    assert asyncio.run(route.depot.held([KEYS[0], KEYS[1]])) == [there]
+    assert route.sent == 4  # equal files once
+
+
+def test_what_lies_in_another_artifact_is_not_sent(route: Route) -> None:
+    route.send(route.made(KEYS[0], FILES))
+    route.bodies.clear()
+    there = route.send(route.made(KEYS[1], FILES | {"lib/b.txt": b"another"}))
+    assert Path(there.path, "lib/b.txt").read_bytes() == b"another"
+    assert Path(there.path, "bin/serve").read_bytes() == FILES["bin/serve"]
+    assert route.sent == 1
+
+
+def test_a_second_offer_of_what_is_there_sends_nothing(route: Route) -> None:
+    made = route.made(KEYS[0], FILES)
+    first = route.send(made)
+    route.bodies.clear()
+    assert route.send(made) == first
+    assert route.bodies == []
+
+
+def test_a_content_of_another_artifact_that_was_changed_is_sent_instead(route: Route) -> None:
+    first = route.send(route.made(KEYS[0], FILES))
+    file = Path(first.path, "lib/a.txt")
+    file.chmod(0o644)
+    file.write_bytes(b"ALPHA")
+    there = route.send(route.made(KEYS[1], {"a": b"alpha"}))
+    assert Path(there.path, "a").read_bytes() == b"alpha"
+
+
+def test_a_broken_transfer_goes_on_where_it_ended(route: Route) -> None:
+    made = route.made(KEYS[0], {"large": RANDOM, "small": b"small"})
+    count = 0
+
+    def cut(body: bytes) -> bytes | None:
+        nonlocal count
+        count += 1
+        return None if count == 2 else body
+
+    route.answer = cut
+    with pytest.raises(ConnectionError):
+        route.send(made)
+    parts = [frame for body in route.bodies for frame in unpacked(body)]
+    assert [frame.offset for frame in parts if not frame.whole] == [0, PART_BYTES]
+    route.bodies.clear()
+    route.depot = Depot(route.theirs, lambda *_: None)  # its daemon was replaced, too
+    there = route.send(made)
+    assert Path(there.path, "large").read_bytes() == RANDOM
+    offsets = [frame.offset for body in route.bodies for frame in unpacked(body) if not frame.whole]
+    assert offsets[0] == PART_BYTES
+    assert 0 not in offsets
+
+
+def test_parts_that_all_arrived_before_the_daemon_ended_are_a_content(route: Route) -> None:
+    made = route.made(KEYS[0], {"large": RANDOM})
+    route.take(made)
+    stored = compress(RANDOM, LEVEL)
+    digest = hashlib.sha256(RANDOM).hexdigest()
+    (route.theirs / ".arrivals" / "parts" / f"{digest}.{len(stored)}").write_bytes(stored)
+    route.depot = Depot(route.theirs, lambda *_: None)
+    assert route.take(made).begun[digest].there_bytes == len(stored)
+    assert Path(route.send(made).path, "large").read_bytes() == RANDOM
+
+
+def test_a_part_that_comes_twice_or_too_early_changes_nothing(route: Route) -> None:
+    digest, stored = hashlib.sha256(RANDOM).hexdigest(), compress(RANDOM, LEVEL)
+
+    def part(offset: int, length: int) -> int:
+        frame = Frame(digest, len(RANDOM), len(stored), offset, stored[offset : offset + length])
+        view = asyncio.run(route.depot.keep(MAGIC + packed(frame)))
+        return view.begun[digest].there_bytes if view.begun else len(stored)
+
+    assert part(0, 100) == 100
+    assert part(0, 100) == 100
+    assert part(500, 100) == 100
+    assert part(100, len(stored)) == len(stored)
+    made = route.made(KEYS[0], {"large": RANDOM})
+    assert Path(route.send(made).path, "large").read_bytes() == RANDOM
+
+
+@pytest.mark.parametrize("size", [5, 2 * PART_BYTES])
+def test_what_arrives_damaged_is_never_kept_and_is_sent_anew(route: Route, size: int) -> None:
+    made = route.made(KEYS[0], {"file": RANDOM[:size]})
+
+    def flipped(body: bytes) -> bytes:
+        return body[:-3] + bytes([body[-3] ^ 1]) + body[-2:]
+
+    route.answer = flipped
+    with pytest.raises(UserError) as raised:
+        route.send(made)
+    assert raised.value.id == "artifact-damaged"
+    assert not Path(route.theirs, KEYS[0]).exists()
+    route.answer = lambda body: body
+    assert Path(route.send(made).path, "file").read_bytes() == RANDOM[:size]
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(0, 400), flip=st.integers(0, 400))
+def test_whatever_a_request_looks_like_no_content_is_kept_that_is_not_its_digests(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int
+) -> None:
+    data = b"a content that is long enough to be damaged in many ways" * 3
+    stored = compress(data, LEVEL)
+    body = MAGIC + packed(Frame(hashlib.sha256(data).hexdigest(), len(data), len(stored), 0, stored))
+    flip, cut = flip % len(body), cut % len(body)
+    spoilt = body[:flip] + bytes([body[flip] ^ 4]) + body[flip + 1 :]
+    route = Route(tmp_path_factory.mktemp("route"))
+    for each in (spoilt, body[:cut]):
+        with suppress(UserError):
+            asyncio.run(route.depot.keep(each))
+    contents = Arrivals(route.theirs / ".arrivals").contents
+    for digest, _ in contents.all():
+        contents.check(digest)  # a bit that says nothing may be another one
+
+
+def test_a_kill_while_it_was_put_together_leaves_nothing_that_counts(route: Route) -> None:
+    made = route.made(KEYS[0], FILES)
+    half = route.theirs / KEYS[0]
+    half.mkdir(parents=True)
+    (half / "lib").mkdir()
+    (half / "lib/a.txt").write_bytes(b"half")
+    assert asyncio.run(route.depot.held([KEYS[0]])) == []
+    there = route.send(made)
+    assert seen(there.path) == seen(made.path)
+
+
+def test_two_who_send_the_same_at_once_both_get_it(route: Route) -> None:
+    made = route.made(KEYS[0], FILES | {f"file-{n}": str(n).encode() for n in range(200)})
+    found: list[Artifact] = []
+    threads = [threading.Thread(target=lambda: found.append(route.send(made))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 4
+    assert {artifact.path for artifact in found} == {str(route.theirs / KEYS[0])}
+    assert seen(found[0].path) == seen(made.path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry("../evil", "file", hashlib.sha256(b"x").hexdigest(), 1),
+        Entry("/etc/evil", "file", hashlib.sha256(b"x").hexdigest(), 1),
+        Entry("a/./b", "file", hashlib.sha256(b"x").hexdigest(), 1),
+    ],
+)
+def test_a_list_of_files_that_leaves_its_folder_is_refused(route: Route, entry: Entry) -> None:
+    tree = Tree((entry,))
+    artifact = Artifact(key=KEYS[0], digest=tree.digest, builder="x", platform=this_platform(), path="/somewhere")
+    offer = ArtifactOffer(service="orders", artifact=artifact, tree=compress(tree.encoded()))
+    with pytest.raises(UserError) as raised:
+        asyncio.run(route.depot.take(offer))
+    assert raised.value.id == "artifact-damaged"
+
+
+@pytest.mark.parametrize("change", [{"digest": "0" * 64}, {"key": "../../etc"}, {"key": "A" * 40}, {"path": "here"}])
+def test_an_offer_that_is_not_what_it_says_is_refused(route: Route, change: dict[str, str]) -> None:
+    offer = route.offer(route.made(KEYS[0], FILES))
+    offer = msgspec.structs.replace(offer, artifact=msgspec.structs.replace(offer.artifact, **change))
+    with pytest.raises(UserError) as raised:
+        asyncio.run(route.depot.take(offer))
+    assert raised.value.id == "artifact-damaged"
+
+
+def test_a_disk_without_room_is_told_before_anything_is_sent(route: Route) -> None:
+    asked: list[tuple[float, int, bool]] = []
+    route.depot = Depot(route.theirs, lambda *limits: asked.append(limits))
+    tree = Tree((Entry("huge", "file", hashlib.sha256(b"x").hexdigest(), 1 << 55),))
+    artifact = Artifact(key=KEYS[0], digest=tree.digest, builder="x", platform=this_platform(), path="/somewhere")
+    offer = ArtifactOffer(service="orders", artifact=artifact, tree=compress(tree.encoded()), max_age_s=7.0)
+    with pytest.raises(Refused) as raised:
+        asyncio.run(route.depot.take(offer))
+    assert raised.value.id == "disk-full"
+    assert asked == [(7.0, 0, True)]  # what nobody needs was to go first
+
+
+def test_what_arrived_and_was_never_asked_for_again_is_removed(route: Route) -> None:
+    made = route.made(KEYS[0], {"file": RANDOM[:1000]})
+    surveyed = survey(made, None, threading.Event())
+    view = route.take(made)
+    Sending(surveyed.files, route.put, lambda *_: None).send(view.missing, view.begun)
+    arrivals = route.theirs / ".arrivals"
+    (content,) = (arrivals / "contents").rglob("*.zst")
+    old = time.time() - 8 * 86_400
+    os.utime(content, (old, old))
+    tree = Tree((Entry("huge", "file", hashlib.sha256(b"x").hexdigest(), 1 << 55),))
+    artifact = Artifact(key=KEYS[1], digest=tree.digest, builder="x", platform=this_platform(), path="/somewhere")
+    with pytest.raises(Refused):
+        asyncio.run(route.depot.take(ArtifactOffer(service="orders", artifact=artifact, tree=compress(tree.encoded()))))
+    assert not content.exists()
+
+
+# --- what an artifact finds outside itself ------------------------------------------------------------------------
+
+
+def test_a_virtual_environment_runs_where_it_arrived(route: Route) -> None:
+    folder = route.root / "here" / KEYS[0]
+    folder.mkdir(parents=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")], check=True)
+    script = folder / ".venv/bin/hello"
+    script.write_text(f"#!{folder}/.venv/bin/python\nimport sys\nprint(sys.prefix)\n")
+    script.chmod(0o755)
+    made = msgspec.structs.replace(route.sealed(KEYS[0]), command_env={"PATH+": f"{folder}/.venv/bin"})
+    there = route.send(made)
+    remove_tree(folder)
+    done = subprocess.run([f"{there.path}/.venv/bin/hello"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{there.path}/.venv"
+    assert there.command_env == {"PATH+": f"{there.path}/.venv/bin"}
+    assert there.digest == seen(there.path).digest != made.digest
+    assert not [path for path in Path(there.path, ".venv/bin").iterdir() if str(folder).encode() in path.read_bytes()]
+
+
+def test_an_interpreter_that_lies_elsewhere_there_is_found_by_its_version(route: Route) -> None:
+    version = ".".join(map(str, sys.version_info[:2]))
+    if (other := shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin:/bin")) is None:
+        pytest.skip(f"no python{version} in the folders of the system")
+    folder = route.root / "here" / KEYS[0]
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/python").symlink_to("/home/ada/.pyenv/versions/x/bin/python")
+    (folder / ".venv/pyvenv.cfg").write_text(f"home = /home/ada/.pyenv/versions/x/bin\nversion_info = {version}.1\n")
+    there = route.send(route.sealed(KEYS[0]))
+    done = subprocess.run(
+        [f"{there.path}/.venv/bin/python", "-c", "import sys; print(sys.prefix, sys.version_info[:2])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(f"{there.path}/.venv ")
+    assert Path(there.path, ".venv/bin/python").readlink() == Path(other)
+    assert f"home = {Path(other).parent}" in Path(there.path, ".venv/pyvenv.cfg").read_text()
+
+
+def test_a_version_of_python_that_is_not_there_is_refused(route: Route) -> None:
+    folder = route.root / "here" / KEYS[0]
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/python").symlink_to("/opt/python3.98/bin/python")
+    (folder / ".venv/pyvenv.cfg").write_text("home = /opt/python3.98/bin\nversion = 3.98.0\n")
+    with pytest.raises(Refused) as raised:
+        route.send(route.sealed(KEYS[0]))
+    assert raised.value.id == "missing-on-machine"
+    assert "3.98" in raised.value.what
+    assert route.bodies == []
+
+
+NATIVE = Need(kind="native", what="./payments", by="./payments")
+
+
+def artifact(platform: str = "linux-x86_64-glibc2.36", **fields: object) -> Artifact:
+    return Artifact(key=KEYS[0], digest="", builder="go", platform=platform, path="/here", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("built_on", "needs", "machine", "id"),
+    [
+        ("linux-aarch64-glibc2.36", [NATIVE], "linux-x86_64-glibc2.36", "other-platform"),
+        ("darwin-arm64-23.1", [NATIVE], "linux-x86_64-glibc2.36", "other-platform"),
+        ("linux-x86_64-musl", [NATIVE], "linux-x86_64-glibc2.36", "other-platform"),
+        ("linux-x86_64-glibc2.36", [NATIVE], "linux-x86_64-glibc2.31", None),
+        ("linux-x86_64-glibc2.36", [NATIVE, Need(kind="glibc", what="2.34", by="x.so")], "linux-x86_64-glibc2.31", "other-platform"),
+        ("linux-x86_64-glibc2.36", [NATIVE, Need(kind="glibc", what="2.4", by="x.so")], "linux-x86_64-glibc2.31", None),
+        ("darwin-arm64-23.1", [], "linux-x86_64-glibc2.36", None),
+        ("linux-x86_64-glibc2.36", [Need(kind="program", what="no-such-program", by="run")], "linux-x86_64-glibc2.36", "missing-on-machine"),
+        ("linux-x86_64-glibc2.36", [Need(kind="program", what="sh", by="run")], "linux-x86_64-glibc2.36", None),
+        ("linux-x86_64-glibc2.36", [Need(kind="folder", what="/no/such/jdk", by="JAVA_HOME")], "linux-x86_64-glibc2.36", "missing-on-machine"),
+        ("linux-x86_64-glibc2.36", [Need(kind="folder", what="/usr", by="JAVA_HOME")], "linux-x86_64-glibc2.36", None),
+    ],
+)  # fmt: skip
+def test_a_machine_must_have_what_an_artifact_needs(
+    built_on: str, needs: list[Need], machine: str, id: str | None
+) -> None:
+    with nullcontext() if id is None else pytest.raises(Refused) as raised:
+        footing("orders", artifact(built_on), needs, machine)
+    assert (raised.value.id if raised else None) == id
+
+
+def test_a_survey_finds_native_code_its_glibc_and_what_leads_outside(route: Route) -> None:
+    if this_platform().partition("-")[0] != "linux" or "glibc" not in this_platform():
+        pytest.skip("programs of glibc are looked at")
+    made = route.made(
+        KEYS[0], {"bin/true": Path("/bin/true").resolve().read_bytes(), "note": b"x"}, {"out": "/etc/hosts"}
+    )
+    made = msgspec.structs.replace(
+        made, command_env={"JAVA_HOME": "/usr/lib/jvm/x", "PATH+": f"{made.path}/bin:/opt/y"}
+    )
+    needs = survey(made, Command(argv=("sh", "x")), threading.Event()).needs
+    found = {(need.kind, need.what) for need in needs if need.kind != "glibc"}
+    assert found == {
+        ("native", "bin/true"), ("link", "/etc/hosts"), ("folder", "/usr/lib/jvm/x"), ("folder", "/opt/y"), ("program", "sh"),
+    }  # fmt: skip
+    (glibc,) = (need for need in needs if need.kind == "glibc")
+    assert glibc.what.startswith("2.")
+    footing("orders", made, [need for need in needs if need.kind in {"native", "glibc"}])  # it does run here
+
+
+def test_a_program_of_the_artifact_itself_is_no_need(route: Route) -> None:
+    made = route.made(KEYS[0], {"bin/serve": b"#!/bin/sh\n"})
+    made = msgspec.structs.replace(made, command_env={"PATH+": f"{made.path}/bin"})
+    for command in (Command(argv=("serve",)), Command(argv=("./bin/serve",)), Command(shell="serve | tee x")):
+        assert survey(made, command, threading.Event()).needs == ()
