@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,10 @@ def workspace(folder: Path, *services: str) -> Path:
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    mine = {**os.environ, "ATOLL_HOME": str(tmp_path / "home"), "ATOLL_RUN": str(tmp_path / "run")}
-    return {name: value for name, value in mine.items() if name not in {"ATOLL_WORKSPACE", "ATOLL_ENV"}}
+def env(tmp_path: Path) -> Iterator[dict[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="atl-") as run:  # short: sockets would lie in it
+        mine = {**os.environ, "ATOLL_HOME": str(tmp_path / "home"), "ATOLL_RUN": run}
+        yield {name: value for name, value in mine.items() if name not in {"ATOLL_WORKSPACE", "ATOLL_ENV"}}
 
 
 def ran(env: dict[str, str], at: Path, *argv: str, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
