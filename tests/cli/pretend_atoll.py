@@ -2,6 +2,7 @@
 
 ATOLL_PRETEND_SOCKET is the daemon's socket, ATOLL_PRETEND_ALIVE=1 pretends that a keeper runs. `atoll.toml` lists the
 services; one named `broken` does not build, one named `refused` is refused, one named `failing` is undone.
+ATOLL_PRETEND_VERSION is the version that the program has.
 """
 
 from __future__ import annotations
@@ -13,24 +14,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atoll.cli.main import run
+import atoll
+
+atoll.__version__ = os.environ.get("ATOLL_PRETEND_VERSION", atoll.__version__)
+
+from atoll.cli.main import run  # noqa: E402  it takes the version over
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from atoll.backup.restoring import Wish
     from atoll.cli.hooks import Hooks
     from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
-    from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
-    from atoll.pipeline.keys import Premises
+    from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
 
 
@@ -95,6 +103,23 @@ class PretendHooks:
             for name in stores
         }
 
+    def served(self, workspace: str, environment: str) -> Places:
+        return Places(environment)
+
+    def archivist(self, places: Places) -> Archivist:
+        from atoll.model.errors import UserError
+
+        raise UserError("there is nothing to back up", "", "`atoll up`", id="environment-not-running")
+
+    def restore(
+        self, places: Places, file: Path, key: bytes | None, wish: Wish, say: Callable[[str], None], *, other: bool
+    ) -> RestoreView:
+        from atoll.model.wire import RestoreView
+
+        return RestoreView(
+            id="b", workspace="shop", environment="local", made_wall=2.0, version="0.1.0", signed=False, restored=True
+        )
+
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         return ()
 
@@ -134,6 +159,11 @@ class PretendHooks:
         home = places.socket.parent
         read = self.load(root, "local")
         return Premises(root, home / "artifacts", home / "toolchains", home / "snapshot", "local", lambda _: read)
+
+    def keyed(self, places: Places, root: Path) -> Mapping[str, Keyed | UserError]:
+        from atoll.pipeline.keys import keyed
+
+        return keyed(self.premises(places, root))
 
     def ci_plan(self, places: Places, asked: Asked, say: Callable[[str], None]) -> CiPlan:
         from atoll.model.records import CiPlan, PlannedTask
@@ -211,6 +241,23 @@ class PretendHooks:
 
     def stop_all(self, places: Places, say: Callable[[str], None]) -> None:
         say("stopped all of pretend")
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        from atoll.model.install import InstallView
+
+        return InstallView(
+            unit=f"atoll-{ask.workspace}-{ask.environment}.service",
+            plan=plan,
+            running=not plan and ask.start,
+            socket=f"/run/atoll/{ask.workspace}.{ask.environment}.sock",
+            state="/var/lib/atoll/served",
+            written=(f"{ask.root}etc/systemd/system/x.service",),
+            commands=("systemctl daemon-reload",),
+            notes=(f"roles: {ask.access}",),
+        )
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        return self.install(ask, plan=plan)
 
     def local_checks(self, places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         from atoll.model.wire import DoctorView

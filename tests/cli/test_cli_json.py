@@ -11,6 +11,7 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
+from tests.backup.made import environment
 
 from atoll.cli import json_page
 from atoll.cli.group import COMMANDS
@@ -57,17 +58,26 @@ CALLS: dict[str, tuple[str, ...]] = {
     "eject": ("eject", "--plan"),
     "secret-rm": ("secret", "rm", "gone"),
     "secret-list": ("secret", "list"),
+    "backup": ("backup", "made.backup"),
+    "backup-key": ("backup", "--key", "shop.key"),
+    "restore": ("restore", "made.backup", "--replace"),
     "store-list": ("store", "list"),
     "store-status": ("store", "status", "ledger-db"),
     "store-apply": ("store", "apply", "ledger-db"),
     "store-plan": ("store", "remove", "ledger-db", "--plan"),
     "store-remove": ("store", "remove", "ledger-db", "--yes"),
+    "access": ("access",),
+    "access-token": ("access", "token", "grafana"),
+    "access-plan": ("access", "token", "grafana", "--plan"),
+    "access-revoke": ("access", "revoke", "old"),
     "cache": ("cache",),
     "cache-gc": ("cache", "gc"),
     "cache-verify": ("cache", "verify"),
     "toolchain-list": ("toolchain", "list"),
     "toolchain-install": ("toolchain", "install", "go@1.24"),
     "toolchain-remove": ("toolchain", "remove", "go@1.24"),
+    "install": ("install", "shop", "--env", "production"),
+    "uninstall": ("uninstall", "shop", "--env", "production", "--yes"),
     "version": ("version",),
     "plan": ("deploy", "orders", "--plan"),
     "error": ("releases", "ordres"),
@@ -111,6 +121,8 @@ def test_what_is_printed_is_what_the_schema_says(
             file.write('stores = ["ledger-db"]\n')
         known = daemon.control.services
         known["ledger-db"] = replace(known["orders"], name="ledger-db", store="postgres")
+    if name == "backup":
+        daemon.control.archive = environment(shop.parent / "made").backup(shop.parent / "b").read_bytes()
     head, *rest = argv
     before = rest.index("--") if "--" in rest else len(rest)
     done = atoll(
@@ -151,7 +163,9 @@ def test_every_command_that_prints_json_has_its_shape_and_a_call_above() -> None
     shapes = {name.replace("-", " ") for name in OUTPUTS} - {
         "plan",
         "ci plan",
+        "access plan",
         "secret plan",
+        "backup key",
         "store plan",
         "why task",
         "error",

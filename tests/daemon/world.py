@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine, Settings
+from atoll.model.machine import MachineFacts
 from atoll.model.spec import Command, EnvironmentSpec, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView
-from atoll.ports import Host, Launch
+from atoll.ports import Archivist, Host, Launch
 from atoll.realise.probes import Answer
 from atoll.realise.records import Records
 from atoll.telemetry import Telemetry
@@ -56,7 +57,10 @@ class World:
         self.dev = True
         self.kept: list[EnvironmentSpec] = []  # for the next start
         self.restarts: list[float] = []  # when the daemon asked for one
+        self.archivist: Archivist | None = None
         self.unreachable: dict[str, str] = {}  # host -> what it does
+        self.facts = MachineFacts()
+        self.exposed: dict[str, tuple[str, ...]] = {}  # service -> where others reach it
 
     def run(self, scenario: Callable[[], object]) -> None:
         """Play a scenario to its end."""
@@ -92,10 +96,17 @@ class World:
             store=self.store,
             vault=self.vault,
             clock=self.clock,
-            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts, dial=self._dial),
+            machine=Machine(
+                free_bytes=lambda: self.free_bytes,
+                parts=_parts,
+                dial=self._dial,
+                facts=lambda _: self.facts,
+                exposed=lambda _: self.exposed,
+            ),
             records=records,
             settings=Settings(EnvironmentSpec(), self.kept.append, lambda: self.restarts.append(self.clock.now().wall)),
             ask=self._ask,
+            archivist=self.archivist,
         )
         self._task = asyncio.create_task(self.environment.run())
 

@@ -16,17 +16,22 @@ from pathlib import Path
 import psutil
 
 from atoll import __version__
-from atoll.app import access
+from atoll.app import access, kernel
 from atoll.app.artifacts import depot
+from atoll.app.backups import source_of
 from atoll.app.config import Config, read
+from atoll.app.journal import SOCKET, Journal
 from atoll.app.settings import settings
 from atoll.app.stores import ServersHere
+from atoll.backup.archivist import StateArchivist
+from atoll.backup.restoring import refuse_unfinished
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.outside import serve_outside
 from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
@@ -87,8 +92,10 @@ async def _run(config: Config) -> None:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
+    refuse_unfinished(state)
     store = SqliteStore(state)
     epoch = await store.lead()
+    journal = _journal(config)
     tls = config.environment.gateway.tls
     proxy = EnvoyProxy(run, state, _door(tls) if tls else None, config.environment.gateway.port)
     host = _host(config)
@@ -100,6 +107,8 @@ async def _run(config: Config) -> None:
         what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
         _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
         clock = SystemClock()
+        # Without a public socket nobody else gets here, and there is no file of access to look at.
+        doorkeeper = Doorkeeper(partial(access.read, state) if config.socket else None)
         environment = Environment(
             identity=_identity(config),
             host=host,
@@ -108,19 +117,25 @@ async def _run(config: Config) -> None:
             store=store,
             vault=SqliteVault(state),
             clock=clock,
-            machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
+            machine=_machine(config, keeper),
             records=records,
             settings=settings(config),
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
+            archivist=StateArchivist(source_of(config)),
             depot=depot(state),
             servers=ServersHere(config.environment),
         )
+        newest = await store.events(limit=1, newest=True)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
-            # Without a public socket nobody else gets here, and there is no file of access to look at.
-            doorkeeper = Doorkeeper(partial(access.read, state) if config.socket else None)
+            if journal is not None:  # of what happens from now on: all before was told by who wrote it
+                group.create_task(
+                    journal.follow(environment.events(after=newest[-1].seq if newest else 0, follow=True))
+                )
             group.create_task(doorkeeper.run())
             api = Api(environment, doorkeeper)
+            if config.environment.api is not None:
+                group.create_task(serve_outside(api, config.environment.api, environment.holder))
             group.create_task(_serve(api, config, proxy))
             if config.environment.metrics is not None:
                 group.create_task(serve_metrics(api, config.environment.metrics))
@@ -135,11 +150,31 @@ async def _run(config: Config) -> None:
         await store.close()
 
 
+def _journal(config: Config) -> Journal | None:
+    """The machine's, where it has one and a service manager runs this; it also takes what is logged."""
+    if not config.served or not SOCKET.exists():
+        return None
+    journal = Journal({"ATOLL_WORKSPACE": config.workspace, "ATOLL_ENVIRONMENT": config.environment.name})
+    logging.getLogger().addHandler(journal)
+    return journal
+
+
+def _machine(config: Config, keeper: KeeperClient) -> Machine:
+    """Containers are reached by nobody from outside: only of processes it is asked where they listen."""
+    return Machine(
+        free_bytes=lambda: int(psutil.virtual_memory().available),
+        parts=lambda: _parts(keeper),
+        facts=lambda proxy: kernel.facts(Path(config.state), proxy),
+        exposed=kernel.exposed if config.environment.engine == "process" else lambda _: {},
+    )
+
+
 def _host(config: Config) -> Host:
     """What runs the replicas."""
     match config.environment.engine:
         case "process":
-            return ProcessHost(Path(config.state), Path(config.run), revives=not config.served)
+            state, run = Path(config.state), Path(config.run)
+            return ProcessHost(state, run, isolated=config.isolated, revives=not config.served)
         case "docker":
             from atoll.engines.docker import DockerHost
 
@@ -201,6 +236,7 @@ def _identity(config: Config) -> Identity:
         notify=spec.notify,
         faults=spec.name == "local" if spec.faults is None else spec.faults,
         dev=spec.for_development,
+        api=str(spec.api or ""),
         state=config.state,
     )
 

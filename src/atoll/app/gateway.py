@@ -22,7 +22,7 @@ def refuse_gateway(config: Config, known: Config | None, *, serving: bool) -> No
         for place in listeners(gateway):
             if place.port in ours or (trouble := gateway_trouble(place)) is None:
                 continue  # Envoy gives up what it has before it takes what is new
-            what = f"the gateway cannot listen on {place.host}:{place.port}"
+            what = f"the gateway cannot listen on {place}"
             raise UserError(what, trouble.why, trouble.fix, id="gateway-port-taken")
     if (known is None or moved) and gateway.tls is not None:
         _refuse_unusable_pairs(Path(config.root), gateway.tls)

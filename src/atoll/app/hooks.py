@@ -7,28 +7,33 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from atoll import __version__
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
-    from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
-    from atoll.pipeline.keys import Premises
+    from atoll.pipeline.keys import Keyed, Look, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
 
@@ -92,6 +97,7 @@ class AppHooks:
         self._ahead: tuple[tuple[Path, str, str], EnvironmentPlaces] | None = None
         self._open: list[Kept] = []
         self._built: tuple[Places, CacheSpec] | None = None  # where something was built, or was there
+        self._begun: Look | None = None
 
     def places(self, root: Path, environment: str, host: str = "") -> EnvironmentPlaces:
         """Reads nothing but names, and those only where the environment may be another machine's."""
@@ -106,17 +112,15 @@ class AppHooks:
 
         return remote_places(at, host) or EnvironmentPlaces(at)
 
-    def ahead(self, args: Sequence[str]) -> None:
-        """Set out for another machine before the command line is even imported, which takes as long as a round trip.
+    def _set_out(self, argv: Sequence[str]) -> None:
+        """For another machine, before the command line is even imported, which takes as long as a round trip.
 
         A guess from the arguments: when it is wrong, or anything is, nothing was lost.
         """
-        from contextlib import suppress
-
         from atoll.app.ahead import guess
 
         with suppress(Exception):
-            if (guessed := guess(args, os.environ)) is not None:
+            if (guessed := guess(argv, os.environ)) is not None:
                 found = self.places(*guessed)
                 if found.machine:
                     _ = found.line
@@ -191,12 +195,11 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
-        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say, builds=False)
-        keys = keyed(self.premises(places, places.at.root))
+        keys = self.keyed(places, places.at.root)
         return asyncio.run(ci.plan(lambda: workspace, _site(places, workspace), asked, say, kept, keys))
 
     def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
@@ -204,12 +207,11 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
-        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say)
-        keys = keyed(self.premises(places, places.at.root))
+        keys = self.keyed(places, places.at.root)
         return asyncio.run(ci.perform(lambda: workspace, _site(places, workspace), asked, tell, say, kept, keys))
 
     def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
@@ -223,6 +225,32 @@ class AppHooks:
 
         at = places.at
         return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
+
+    def begin(self, argv: Sequence[str]) -> None:
+        """Set out for another machine, and let others look at the work tree where the command will ask for the keys.
+
+        While the command line is still being imported, that is.
+
+        Guesses which workspace is meant as it is without options. `keyed` joins them when that was right; `finish` ends them.
+        """
+        self._set_out(argv)
+        if argv[:1] not in (["affected"], ["ci"]):
+            return
+        from atoll.pipeline.keys import Look
+        from atoll.workspace.places import workspace_above
+
+        with suppress(Exception):  # whatever is wrong is said by who needs it
+            if (root := workspace_above(Path(os.environ.get("ATOLL_WORKSPACE") or ".").resolve())) is not None:
+                places = self.places(root, os.environ.get("ATOLL_ENV") or "local")
+                self._begun = Look(self.premises(places, root))
+
+    def keyed(self, places: EnvironmentPlaces, root: Path) -> Mapping[str, Keyed | UserError]:
+        """By the look that has begun, if that is one at this."""
+        from atoll.pipeline.keys import keyed
+
+        premises = self.premises(places, root)
+        begun, self._begun = self._begun, None
+        return keyed(premises, begun)
 
     def records(self, places: EnvironmentPlaces) -> Records:
         """What ran in this workspace on this machine."""
@@ -245,6 +273,8 @@ class AppHooks:
 
     def finish(self, *, hurry: bool) -> None:
         """What is still being kept and sent."""
+        if self._begun is not None:
+            self._begun.end()
         while self._open:
             self._open.pop().close(hurry=hurry)
         if self._built is not None and not hurry:
@@ -255,9 +285,10 @@ class AppHooks:
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
+        from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
-        from atoll.app.fixtures import ensure_both
+        from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
         from atoll.app.gateway import refuse_gateway
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.model.errors import UserError
@@ -274,14 +305,21 @@ class AppHooks:
             run=str(at.run),
             environment=environment,
         )
+        keeper = KeeperClient(at.run)
         with _alone(places, say), _readable():
+            if places.keeper_alive() and (version := running_newer(keeper.status())):
+                if (trouble := daemon_trouble(at)) is None or not trouble.gives_up:
+                    say(_left_alone(version))
+                    _wait_for_api(places)
+                    return
+                say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
             envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
             known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
-            keeper = KeeperClient(at.run)
+            renew_keeper(keeper, say)
             before = keeper.status()["fixtures"]
             try:
                 refuse_gateway(config, known, serving="proxy" in before)
@@ -290,17 +328,19 @@ class AppHooks:
                     keeper.shutdown(timeout_s=10.0)
                 raise
             changed = write(at.state, config)
-            ensure_both(keeper, at.state, envoy, _environment(workspace))
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")
             elif changed:
                 say("restarting the daemon: atoll.toml has changed")
                 keeper.restart("daemon")
+            elif (trouble := daemon_trouble(at)) is not None and trouble.gives_up:
+                say("starting the daemon again")
+                keeper.restart("daemon")
             elif deaf:
                 say("restarting the daemon: somebody removed its socket")
                 keeper.restart("daemon")
-        _wait_for_api(places)
+            ensure_both(keeper, at.state, envoy, _environment(workspace), lambda: _wait_for_api(places), say)
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
@@ -323,6 +363,40 @@ class AppHooks:
             keeper.shutdown(timeout_s=30.0)
             if (config := read(at.state)) is not None and config.environment.engine == "docker":
                 clear(config, say)
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        """Its unit, its group, who has which role."""
+        from atoll.app.install import install
+
+        return install(ask, plan=plan)
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        """What `install` wrote, and with `purge` what the environment keeps."""
+        from atoll.app.install import uninstall
+
+        return uninstall(ask, purge=purge, plan=plan)
+
+    def served(self, workspace: str, environment: str) -> EnvironmentPlaces:
+        """Reads nothing but names."""
+        from atoll.workspace.places import Places
+
+        return EnvironmentPlaces(Places.served(workspace, environment))
+
+    def archivist(self, places: EnvironmentPlaces) -> Archivist:
+        """Of an environment that does not run."""
+        from atoll.app.backups import archivist
+
+        return archivist(places.at)
+
+    def restore(
+        self, places: EnvironmentPlaces, file: Path, key: bytes | None, wish: Wish, say: Say, *, other: bool
+    ) -> RestoreView:
+        """Nobody starts or stops it meanwhile."""
+        from atoll.app.backups import restore
+
+        places.at.create()
+        with _alone(places, say), _readable():
+            return restore(places.at, file, key, wish, other=other, alive=places.keeper_alive)
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         """What services ask for and will not get: of this machine, or of the files that they are built of."""
@@ -418,6 +492,13 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
     at = places.at
     docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
+
+
+def _left_alone(version: str) -> str:
+    return (
+        f"the environment runs Atoll {version} and this is {__version__}: it is left as it is; upgrade this one, or "
+        "`atoll down` first and see docs/howto/upgrade.md"
+    )
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

@@ -46,10 +46,15 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "records": "List, export and import records: which tasks ran, with which files, how they ended.",
+        "access": "Show who may do what here, and who you are to it.",
         "secret": "Set, list and remove secrets.",
+        "backup": "Write a backup of the environment into one file.",
+        "restore": "Make an environment of a backup, or try whether that works.",
         "store": "See, change and remove the stores that Atoll runs.",
         "cache": "Show what is in the cache of results, and what it was good for.",
         "toolchain": "List, fetch and remove compilers and interpreters.",
+        "install": "Have this machine serve an environment from boot on, under systemd.",
+        "uninstall": "Have this machine serve an environment no more.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
         "schema": "Print the JSON Schema of service.toml or atoll.toml, or of a command's --json.",
         "completion": "Print or install the completion script of a shell.",
@@ -64,6 +69,7 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 READING = frozenset(
     {
         "affected",
+        "backup",
         "check",
         "status",
         "logs",

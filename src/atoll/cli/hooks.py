@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
-    from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
-    from atoll.pipeline.keys import Premises
+    from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
 
     Say = Callable[[str], None]
@@ -128,6 +131,10 @@ class Hooks(Protocol[_Places]):
         """What the keys of all tasks are reckoned from (`pipeline.keys`). Imports nothing heavy."""
         ...
 
+    def keyed(self, places: _Places, root: Path) -> Mapping[str, Keyed | UserError]:
+        """The key of each task as the files are now, or why it has none. Raises InvalidWorkspace, NotFound."""
+        ...
+
     def records(self, places: _Places) -> Records:
         """The workspace's records of tasks; a context manager."""
         ...
@@ -138,6 +145,14 @@ class Hooks(Protocol[_Places]):
 
     def stop_all(self, places: _Places, say: Say) -> None:
         """Drain and stop every replica, then proxy, daemon and keeper. Nothing is running: nothing happens."""
+        ...
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        """Have this machine serve an environment. Raises UserError, Permanent (the service manager says no)."""
+        ...
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        """Have it serve it no more. Raises UserError, Permanent."""
         ...
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
@@ -175,6 +190,23 @@ class Hooks(Protocol[_Places]):
 
     def verify_cache(self, places: _Places, *, plan: bool) -> CacheChecked:
         """Read all of it, and drop what is damaged. Raises UserError, Conflict."""
+        ...
+
+    def served(self, workspace: str, environment: str) -> _Places:
+        """The places of an environment that this machine serves, by the workspace's name: it needs no files."""
+        ...
+
+    def archivist(self, places: _Places) -> Archivist:
+        """Backups of an environment that does not run. Raises UserError when it never ran."""
+        ...
+
+    def restore(
+        self, places: _Places, file: Path, key: bytes | None, wish: Wish, say: Say, *, other: bool
+    ) -> RestoreView:
+        """Make the environment of a backup. `other`: also of another workspace's or environment's.
+
+        Raises UserError, Refused, Conflict.
+        """
         ...
 
     def finish(self, *, hurry: bool) -> None:

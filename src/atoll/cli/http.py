@@ -13,6 +13,9 @@ import time
 from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from atoll import __version__
+from atoll.model.version import HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 WAIT_S = 10.0  # a keeper restarts its daemon within a second or two; a starting one answers 503 meanwhile
 ANSWER_S = 30.0  # no endpoint takes longer without saying so
 CONNECT_S = 5.0  # to a socket of this machine
+_VERSION = HEADER.lower()
 SILENCE_S = 45.0  # streams beat every 15 s
 
 
@@ -29,6 +33,7 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     retry_after_s: float = 0.0
+    version: str = ""  # of the Atoll that answered; one that does not say is very old
 
 
 class ServerEvent(NamedTuple):
@@ -58,6 +63,7 @@ class Line:
         self, path: Path, alive: Callable[[bool], bool], wait_s: float = WAIT_S, answer_s: float = ANSWER_S
     ) -> None:
         self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
+        self.version = ""  # of the daemon that answered last
         self._idle: list[_Connection] = []  # nothing is under way on them
         self._met = False
 
@@ -95,6 +101,32 @@ class Line:
             if answer.status != 503:
                 return answer
             patience.pause(_what(answer.body), answer.retry_after_s)
+
+    def download(self, target: str, body: bytes, write: Callable[[bytes], object], answer_s: float) -> Answer:
+        """POST, and hand each part of the answer's body on as it comes; an answer that is an error has its body itself.
+
+        `answer_s` is for the first byte. Sent again only to a daemon that is starting. Raises Silent, and Dropped when the
+        answer was not whole.
+        """
+        headers = {"Content-Type": "application/json"}
+        patience = self._patience()
+        while True:
+            try:
+                line, status, fields = self._begin("POST", target, body, headers, answer_s, again=False)
+                with closing(line):
+                    if status == 200:
+                        for part in _chunks(line.stream):
+                            write(part)
+                        return Answer(status, b"")
+                    answer = Answer(status, _body(line.stream, fields))
+            except (FileNotFoundError, ConnectionRefusedError) as exc:  # nobody heard it
+                patience.pause(str(exc))
+                continue
+            except TimeoutError as exc:
+                raise Silent(f"nothing came for {answer_s:.0f} s") from exc
+            if answer.status != 503:
+                return answer
+            patience.pause(_what(answer.body))
 
     def events(self, target: Callable[[bool], str]) -> Iterator[ServerEvent]:
         """A stream to its end, over restarts of the daemon.
@@ -137,7 +169,10 @@ class Line:
     ) -> tuple[_Connection, int, dict[str, str]]:
         """Send it, and read the head of the answer. `again`: it may be sent twice, so that an idle connection can be tried."""
         length = {"Content-Length": str(len(body))} if body is not None else {}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in ({"Host": "atoll"} | length | headers).items())
+        lines = "".join(
+            f"{name}: {value}\r\n"
+            for name, value in ({"Host": "atoll", HEADER: __version__} | length | headers).items()
+        )
         whole = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + (body or b"")
         if again and (idle := self._popped()) is not None:
             with suppress(ConnectionError):  # it was closed while nothing was under way
@@ -156,7 +191,7 @@ class Line:
         except BaseException:
             line.close()
             raise
-        self._met = True
+        self._met, self.version = True, fields.get(_VERSION, "")
         return line, status, fields
 
     def _rest(self, line: _Connection, status: int, fields: dict[str, str]) -> Answer:
@@ -172,7 +207,7 @@ class Line:
         else:
             self._idle.append(line)
         retry = fields.get("retry-after", "")
-        return Answer(status, body, float(retry) if retry.isdigit() else 0.0)
+        return Answer(status, body, float(retry) if retry.isdigit() else 0.0, self.version)
 
     def _patience(self) -> _Patience:
         return _Patience(self._wait_s, lambda: self._alive(self._met))

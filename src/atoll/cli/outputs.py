@@ -24,9 +24,11 @@ from atoll.decide.graph import Graph
 from atoll.model.cache import CacheChecked, CacheSwept, CacheView
 from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
+from atoll.model.install import InstallView
 from atoll.model.records import CiPlan, CiResult, TaskRecord
 from atoll.model.state import Event
 from atoll.model.wire import (
+    AccessView,
     DoctorView,
     ErrorView,
     ExecView,
@@ -37,9 +39,11 @@ from atoll.model.wire import (
     PlanView,
     RecordsView,
     ReleaseView,
+    RestoreView,
     SecretView,
     ServiceView,
     StatusView,
+    TokenMade,
     ToolchainHome,
     ToolchainView,
     WhyView,
@@ -103,6 +107,25 @@ class AffectedOutput(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[AffectedTask, ...] = ()
 
 
+class BackupOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that is kept."""
+
+    file: str  # absolute
+    id: str
+    made_wall: float
+    size_bytes: int
+    releases: int
+    artifacts: int
+    left: tuple[str, ...]  # sentences: what is not in it
+    removed: tuple[str, ...]  # older ones, by --keep
+
+
+class KeyOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A key file that was written."""
+
+    file: str  # absolute
+
+
 class RemovedOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What is gone."""
 
@@ -141,6 +164,13 @@ class SecretPlanOutput(msgspec.Struct, frozen=True, kw_only=True):
     used_by: Mapping[str, int] = {}  # service -> the version that it runs with
 
 
+class TokenPlanOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What would come of making or revoking a token."""
+
+    name: str
+    what: str  # in a sentence
+
+
 class UpOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What `up` began and how it ended, and what it left alone."""
 
@@ -176,6 +206,9 @@ OUTPUTS: Mapping[str, Output] = {
     "deploy": _OPERATIONS,
     "rollback": _OPERATIONS,
     "fault": Output(FaultView | list[FaultView], "The fault; without SERVICE, or with --clear, a list of them."),
+    "backup": Output(BackupOutput, "The file, and what is not in it."),
+    "backup-key": Output(KeyOutput, "`backup` with --key."),
+    "restore": Output(RestoreView, "What is in it; with --check and --plan nothing was restored."),
     "rollout-show": Output(OperationView, "The newest rollout of the service."),
     **{
         f"rollout-{word}": Output(OperationView, "The rollout with that word taken.")
@@ -210,12 +243,18 @@ OUTPUTS: Mapping[str, Output] = {
     "store-apply": _OPERATIONS,
     "store-plan": Output(StorePlanOutput, "`store remove` with --plan."),
     "store-remove": Output(RemovedOutput, "The store that was erased."),
+    "access": Output(AccessView, "Who may do what, and who asks."),
+    "access-token": Output(TokenMade, "The token, for the only time."),
+    "access-plan": Output(TokenPlanOutput, "`access token` and `access revoke` with --plan."),
+    "access-revoke": Output(RemovedOutput, "The token that opens nothing any more."),
     "cache": Output(CacheView, "Of this machine; a remote one is not counted."),
     "cache-gc": Output(CacheSwept, "What was removed; with --plan what would be."),
     "cache-verify": Output(CacheChecked, "The exit code is 1 when something was damaged."),
     "toolchain-list": Output(list[ToolchainView], "One a language."),
     "toolchain-install": Output(ToolchainHome, "The one that was fetched, or that was there and fits."),
     "toolchain-remove": Output(list[ToolchainHome], "Those that are gone now."),
+    "install": Output(InstallView, "What was written and run; with --plan what would be."),
+    "uninstall": Output(InstallView, "What was removed and run; with --plan what would be."),
     "eject": Output(EjectOutput, "What was written and what is not carried over; with --plan what would be."),
     "version": Output(VersionOutput, "Needs no workspace."),
     "plan": Output(list[PlanView], "Every other command with --plan, instead of its own."),
@@ -232,6 +271,8 @@ def schema(name: str) -> dict[str, Any]:
         _always_there(component, known[key])
     title = {
         "plan": "atoll COMMAND --plan --json",
+        "access-plan": "atoll access COMMAND --plan --json",
+        "backup-key": "atoll backup --key FILE --json",
         "secret-plan": "atoll secret COMMAND --plan --json",
         "store-plan": "atoll store remove --plan --json",
         "why-task": "atoll why TASK --json",

@@ -35,6 +35,7 @@ class Session:
         self.workspace_option: str | None = None
         self.environment = os.environ.get("ATOLL_ENV") or "local"
         self.host_option = ""
+        self.served = ""  # the workspace whose environment of this machine is meant; "" is that of the files
         self.json = False
         self.quiet = False
 
@@ -43,16 +44,15 @@ class Session:
         """The workspace's folder: --workspace, ATOLL_WORKSPACE, else the nearest one above that has an atoll.toml."""
         from pathlib import Path  # 3 ms that `--help` need not pay
 
+        from atoll.workspace.places import workspace_above
+
         given = self.workspace_option or os.environ.get("ATOLL_WORKSPACE")
         start = Path(given or ".").resolve()
         if given:
             start = start.parent if start.name == "atoll.toml" else start
-            candidates = [start]
-        else:
-            candidates = [start, *start.parents]
-        for folder in candidates:
-            if (folder / "atoll.toml").is_file():
-                return folder
+        found = workspace_above(start)
+        if found is not None and (found == start or not given):
+            return found
         where = f"in {start}" if given else f"in {start} or above"
         raise Failed(
             f"there is no atoll.toml {where}",
@@ -64,6 +64,9 @@ class Session:
     @cached_property
     def places(self) -> Places:
         """Where this environment keeps its things."""
+        if self.served:
+            served: Places = self.hooks.served(self.served, self.environment)
+            return served
         host = self.host_option or os.environ.get("ATOLL_HOST", "")
         found: Places = self.hooks.places(self.root, self.environment, host)
         return found
@@ -83,7 +86,7 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """The daemon's API. The way there is begun at once: what a command imports meanwhile takes as long."""
-        return self._client(self.places.line)
+        return self._client(self.places.line, self._differs)
 
     def client_within(self, answer_s: float) -> Client:
         """The same for who looks again and again: it does not wait for a daemon that is away, nor long for an answer."""
@@ -91,10 +94,16 @@ class Session:
 
         return self._client(Line(self.places.socket, self.places.answers_now, 0.0, answer_s))
 
-    def _client(self, line: Line) -> Client:
+    def _client(self, line: Line, differs: Callable[[str], None] = lambda _: None) -> Client:
         from atoll.cli.client import Client
 
-        return Client(line, self.environment, self.mistyped)
+        return Client(line, self.environment, self.mistyped, differs)
+
+    def _differs(self, version: str) -> None:
+        from atoll import __version__
+        from atoll.model.version import advice, difference
+
+        self.say(f"note: {difference(__version__, version)}; {self.here(advice(__version__, version))}")
 
     def mistyped(self) -> Failed | None:
         """That there is no such environment; None when atoll.toml declares it. One that runs may be declared no more."""

@@ -23,8 +23,10 @@ from atoll.daemon.control import Control
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
 from atoll.daemon.openapi import Endpoint, document
-from atoll.daemon.sse import EventStream
+from atoll.daemon.skew import client_of, refuse_unknown
+from atoll.daemon.sse import Download, EventStream
 from atoll.model import errors, wire
+from atoll.model.version import advice, difference
 
 _log = logging.getLogger("atoll.api")
 
@@ -103,10 +105,12 @@ class Api:
         self.doorkeeper = doorkeeper or Doorkeeper()
         self.closing = asyncio.Event()
         routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
+        reading = [Route(end.path, self._handler(end), methods=["GET"]) for end in ENDPOINTS if _only_reads(end)]
         metrics = Route("/metrics", self._metrics)
-        routes += [Route("/v1/health", self._health), Route("/openapi.json", self._document), metrics]
+        around = [Route("/v1/health", self._health), Route("/openapi.json", self._document), metrics]
         handlers = {HTTPException: _no_such_address}
-        self.app = Starlette(routes=routes, exception_handlers=handlers)
+        self.app = Starlette(routes=routes + around, exception_handlers=handlers)
+        self.reading_app = Starlette(routes=reading + around, exception_handlers=handlers)  # for `daemon.outside`
         # For a port that anybody on this machine may ask: nothing but numbers, and no page of a browser that calls itself
         # by another name (DNS rebinding).
         guard = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
@@ -134,6 +138,8 @@ class Api:
             result = await result
         if endpoint.stream:
             return EventStream(result, self.closing, explain, endpoint.event, endpoint.event_id)
+        if endpoint.answer is bytes:
+            return Download(result)
         return Response(status_code=204) if endpoint.answer is None else _json(result, endpoint.status)
 
     def _ready(self) -> Control:
@@ -159,11 +165,17 @@ class Api:
         return _json(document(ENDPOINTS, __version__))
 
 
+def _only_reads(endpoint: Endpoint) -> bool:
+    return endpoint.method == "GET" and endpoint.role == "reader"
+
+
 async def _no_such_address(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     what = f"{request.method} {request.url.path}: {exc.detail.lower()}"
-    fix = "GET /openapi.json lists every address; client and daemon may be of different versions"
-    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, fix=fix, exit_code=1)
+    why, fix = "", "GET /openapi.json lists every address"
+    if client := client_of(request):
+        why, fix = difference(client, __version__), advice(client, __version__)
+    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=1)
     return _json(view, exc.status_code)
 
 
@@ -184,8 +196,14 @@ async def _decode(request: Request, kind: Any) -> Any:
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
     except msgspec.MsgspecError as exc:
-        fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
+        if client := client_of(request):
+            why = f"{exc}; {difference(client, __version__)}"
+            what, fix = "the request is not understood", advice(client, __version__)
+            raise errors.UserError(what, why, fix, id="versions-differ") from exc
+        fix = "GET /openapi.json says what is asked"
         raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
+    if client := client_of(request):
+        refuse_unknown(bytes(raw), body, client)
     if hasattr(body, "author"):
         author = msgspec.structs.replace(body.author, actor=request.state.peer.name)
         body = msgspec.structs.replace(body, author=author)

@@ -7,9 +7,16 @@ when there is nothing more to tell and are closed (`aclose`) as soon as the clie
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from atoll.model.access import Peer
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
+    AccessView,
+    BackupKept,
+    BackupKeyRequest,
+    BackupKeyView,
+    BackupRequest,
+    BackupView,
     DeployRequest,
     DoctorView,
     EnvironmentRequest,
@@ -37,6 +44,7 @@ from atoll.model.wire import (
     SteerRequest,
     StopRequest,
     StopRunRequest,
+    TokenMade,
     UpRequest,
     UpView,
     WhyView,
@@ -213,8 +221,32 @@ class Control(Protocol):
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
         ...
 
+    async def access(self, peer: Peer) -> AccessView:
+        """The role of whoever asks, and who holds which."""
+        ...
+
+    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+        """A token of the read-only API, told once. Raises Conflict, UserError."""
+        ...
+
+    async def remove_token(self, name: str, author: Author) -> None:
+        """It opens nothing any more. Raises NotFound."""
+        ...
+
     async def remove_store(self, name: str, author: Author) -> None:
         """Erase a store that Atoll ran, with its data. Raises NotFound, Conflict (it runs, or is used)."""
+        ...
+
+    async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
+        """A backup of the environment, as the bytes of one file. Raises UserError, Conflict (another one is under way)."""
+        ...
+
+    async def backup_kept(self, request: BackupKept) -> BackupView:
+        """Its maker has it, whole."""
+        ...
+
+    async def backup_key(self, request: BackupKeyRequest) -> BackupKeyView:
+        """The key of the secrets, sealed. Raises UserError for a weak passphrase."""
         ...
 
     async def signals(

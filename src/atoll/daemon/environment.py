@@ -1,8 +1,8 @@
 """One environment, running: its parts put together, and `Control` for the API out of what each of them can do.
 
-`app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
+`app.daemon` builds it from adapters. Reading is `daemon.reading` and, for `atoll doctor`, `daemon.checkup`; what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, stores `daemon.store_desk`, artifacts from elsewhere `daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
+`daemon.secret_book`, backups `daemon.backup_desk`, stores `daemon.store_desk`, artifacts from elsewhere `daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -10,10 +10,14 @@ import asyncio
 import secrets
 from pathlib import Path
 
+from atoll.daemon.access_book import AccessBook
 from atoll.daemon.artifact_desk import ArtifactDesk
+from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
+from atoll.daemon.checkup import Checkup
 from atoll.daemon.collector import Collector
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.daemon.job_desk import JobDesk
@@ -30,7 +34,7 @@ from atoll.daemon.settings_book import SettingsBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
 from atoll.model.spec import Tls
-from atoll.ports import Clock, Depot, Host, Servers, Signals, Store, Traffic, Vault
+from atoll.ports import Archivist, Clock, Depot, Host, Servers, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
 from atoll.realise.probes import Ask, ask
@@ -54,8 +58,10 @@ class Environment:
         settings: Settings,
         ask: Ask = ask,
         certificates: tuple[Tls, Parts] | None = None,
+        archivist: Archivist | None = None,
         depot: Depot | None = None,
         servers: Servers | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         pulse = Pulse()
         first, last = identity.ports
@@ -88,6 +94,8 @@ class Environment:
             self._certificates = Certificates(
                 certificates[0], Path(identity.root), certificates[1], records, clock, pulse
             )
+        backups = BackupDesk(archivist, records, vault, clock, pulse, needed=not identity.dev)
+        self.backup, self.backup_kept, self.backup_key = backups.backup, backups.backup_kept, backups.backup_key
         reading = Reading(
             identity,
             loops,
@@ -102,10 +110,13 @@ class Environment:
             pulse,
             vault,
             self._certificates,
+            backups,
         )
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
-        self.why, self.doctor = reading.why, reading.doctor
+        self.why = reading.why
+        checkup = Checkup(identity, reading, records, engine, traffic, machine, self._certificates, backups)
+        self.doctor = checkup.doctor
 
         candidates = Candidates(
             records, book, engine, clock, machine.free_bytes, identity.freezes, identity.require, dev=identity.dev
@@ -128,6 +139,9 @@ class Environment:
         where = {"workspace": identity.workspace, "environment": identity.environment}
         folder = Path(identity.state) if identity.state else None
         self._notifier = Notifier(identity.notify, where, store, vault, clock, pulse, folder)
+        accesses = AccessBook(doorkeeper or Doorkeeper(), identity.api, folder, records, clock, pulse)
+        self.access, self.make_token, self.remove_token = accesses.access, accesses.make_token, accesses.remove_token
+        self.holder = accesses.holder
         book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
         self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 

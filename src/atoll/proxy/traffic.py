@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import grpc.aio
@@ -20,7 +20,7 @@ from atoll.model.certificate import Certificate
 from atoll.model.signals import ReplicaKey
 from atoll.model.state import Address
 from atoll.model.traffic import Ack, Disconnected, Outcome, Reading, Refused, ServiceTraffic, Table
-from atoll.proxy import refusals
+from atoll.proxy import handover, refusals
 from atoll.proxy.admin import Admin
 from atoll.proxy.ads import Ads, Verdict
 from atoll.proxy.envoy import admin_socket, xds_socket
@@ -74,6 +74,7 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         self._holder = Holder(self._holding, lambda asked: held_choice(self._table, asked) if self._table else {})
         self._admin = Admin(admin_socket(run_dir))
         self._statistics = Statistics(self._admin)
+        self._alone = handover.Alone(self._admin)
         self._table: Table | None = None
         self._measured: tuple[Table | None, dict[str, Measured]] = (None, {})
         self._listening: set[tuple[int, str, str]] = set()  # generation, listener, version: seen to listen
@@ -155,11 +156,15 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         refused = untranslatable(table, changed, ca_file=self._ca_file)
         remaining = changed - refused.keys()
         target = _with(base, table, remaining)
+        ours: set[Key] = (
+            set()
+        )  # the gateway's own listeners that are refused: they stand as a problem and delay no service
         while True:
-            verdict, made = await self._transition(base, target, remaining, deadline)
+            verdict, made = await self._transition(base, target, remaining, deadline, ours)
             blamed = refusals.by_service(verdict.refused, made, remaining)
             if verdict.refused and not blamed:
-                continue  # the gateway's own listener: it stands as a problem and delays no service
+                ours |= verdict.refused.keys()
+                continue
             if not blamed and verdict.connected and verdict.open and await self._admin.get("/ready"):
                 blamed = refusals.stalled(verdict.open, made, remaining)
             if not blamed:
@@ -184,8 +189,13 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
                 return outcome
         return await self._outcome(texts, Verdict(), deadline)
 
-    async def _transition(self, old: Table, new: Table, names: frozenset[str], deadline: float) -> tuple[Verdict, Made]:
-        """Bring Envoy from one table to another, in steps that never take away what requests still use."""
+    async def _transition(
+        self, old: Table, new: Table, names: frozenset[str], deadline: float, unawaited: Collection[Key] = ()
+    ) -> tuple[Verdict, Made]:
+        """Bring Envoy from one table to another, in steps that never take away what requests still use.
+
+        What becomes of `unawaited` is not waited for.
+        """
         made = translate(new, names, before=old, ca_file=self._ca_file, door=self._door)
         differing = {key for key, resource in made.items() if self._ads.version(key) != resource.version}
         gone = keys(old, names) - made.keys()
@@ -206,7 +216,7 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
             if any(key[0] == LDS for key in step):
                 self._ads.remove(self._in_the_way(step, gone))
             self._ads.put(step)
-            waited = step.keys() - standing
+            waited = step.keys() - standing - set(unawaited)
             if number == len(steps):
                 self._ads.remove(gone)
                 self._adopt(new)
@@ -275,8 +285,11 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
     # --- questions -------------------------------------------------------------------------------------------------
 
     async def inflight(self, addresses: Sequence[Address]) -> Mapping[Address, int] | None:
-        """Requests in flight per endpoint, over every cluster that has it; connections for a TCP port."""
-        if self._table is None:
+        """Requests in flight per endpoint, over every cluster that has it; connections for a TCP port.
+
+        None, too, while an Envoy that another took over from still has connections: it cannot be asked for its own.
+        """
+        if self._table is None or not await self._alone.ask(self._ads.envoys):
             return None
         wanted = set(addresses)
         places = {

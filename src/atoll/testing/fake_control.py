@@ -20,15 +20,21 @@ from atoll.daemon.api import Api
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.serve import serve
 from atoll.decide.environment import kept_there
-from atoll.model.access import Access
+from atoll.model.access import Access, Peer
 from atoll.model.analysis import Finding, Verdict
-from atoll.model.errors import Conflict, NotFound, Refused
+from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, EnvironmentSpec, ServiceSpec
 from atoll.model.state import Artifact, Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
+    AccessView,
+    BackupKept,
+    BackupKeyRequest,
+    BackupKeyView,
+    BackupRequest,
+    BackupView,
     DeployRequest,
     DoctorView,
     EnvironmentRequest,
@@ -61,6 +67,8 @@ from atoll.model.wire import (
     SteppingView,
     StopRequest,
     StopRunRequest,
+    TokenMade,
+    TokenView,
     UpRequest,
     UpView,
     WhyView,
@@ -113,8 +121,10 @@ class FakeControl:
         self.artifacts_taken: dict[str, Artifact] = {}
         self.depot: Depot | None = None  # where artifacts really go; without one each is taken as it is offered
         self.ledger: list[Event] = []
+        self.archive = b"this is no backup"
         self.vault: dict[str, int] = {}
         self.settings = EnvironmentSpec()
+        self.tokens: dict[str, str] = {"old": "ada"}  # its name -> who made it
         self.removed: dict[str, str] = {}  # secret or store -> who removed it
         self.streams = 0  # open ones
         self.note = ""  # of every release
@@ -560,6 +570,46 @@ class FakeControl:
             raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
         del self.services[name]
         self.removed[name] = author.actor
+
+    async def access(self, peer: Peer) -> AccessView:
+        tokens = tuple(TokenView(name=name, made_wall=1.0, by=by) for name, by in sorted(self.tokens.items()))
+        return AccessView(
+            name=peer.name,
+            role="admin" if peer.credentials else "reader",
+            groups={"reader": ("staff",), "deployer": (), "admin": ("sudo",)},
+            tokens=tokens,
+        )
+
+    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+        self.tokens[name] = request.author.actor
+        return TokenMade(name=name, token=f"atoll_{name}")
+
+    async def remove_token(self, name: str, author: Author) -> None:
+        if name not in self.tokens:
+            raise NotFound(f"there is no token '{name}'", "", did_you_mean(name, self.tokens), id="unknown-token")
+        del self.tokens[name]
+        self.removed[name] = author.actor
+
+    async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
+        """`archive` in two parts; what is empty breaks off after the first."""
+        self.requests.append(request)
+
+        async def parts() -> AsyncIterator[bytes]:
+            half = len(self.archive) // 2
+            yield self.archive[:half] or b"the first part"
+            if not self.archive:
+                raise UserError("the backup was broken off", id="backup-damaged")
+            yield self.archive[half:]
+
+        return parts()
+
+    async def backup_kept(self, request: BackupKept) -> BackupView:
+        self.requests.append(request)
+        return BackupView(id=request.id, made_wall=request.made_wall, size_bytes=request.size_bytes)
+
+    async def backup_key(self, request: BackupKeyRequest) -> BackupKeyView:
+        self.requests.append(request)
+        return BackupKeyView(text='{"sealed": ""}\n', key_id="0123456789abcdef")
 
     # --- pretending
 

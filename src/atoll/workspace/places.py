@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.model.errors import UserError
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
-_LONGEST_SOCKET = len("/daemon.sock.new")
+_LONGEST_SOCKET = len("/h_udp_parent_167772162")  # Envoy's, of `proxy.handover`
 _LONGEST_LINK = len("/c.0123456789abcdef")  # ssh makes its socket under a name of its own before it has the last one
 _LONGEST_SUFFIX = len(".new")
 _TRAVERSABLE = 0o711  # services under users of their own must come through to artifacts and data, and list nothing
@@ -126,6 +126,11 @@ class Places:
         _make(run.parent, _TRAVERSABLE if self.is_served else _PRIVATE, parents=True, ours=self.is_served)
         _make(run, _PRIVATE)
         _refuse_foreign(run)
+
+
+def workspace_above(folder: Path) -> Path | None:
+    """The nearest workspace that an absolute path lies in, if any."""
+    return next((each for each in (folder, *folder.parents) if (each / "atoll.toml").is_file()), None)
 
 
 def artifacts_of(state: Path) -> Path:

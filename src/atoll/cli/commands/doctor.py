@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -26,14 +28,19 @@ _MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]
 def command(session: Session) -> int:
     """Check this machine and the environment.
 
-    Works without a workspace and without a daemon; with them it checks more. Ends with 1 when a check is bad.
+    Works without a workspace and without a daemon; with them it checks more. Where people do not develop (`dev` of the
+    environment) it also says what is not fit for production: listeners that go past the gateway, limits, room, clock,
+    encryption; each with its fix. Ends with 1 when a check is bad.
 
     Example:
       atoll doctor
     """
     import msgspec
 
-    checks = list(_checks(session))
+    here, there = list(_checks(session)), list(_of_daemon(session))
+    # What both know, the daemon knows better: it is where the services are.
+    known = {check.check for check in there if check.check != "daemon"}
+    checks = [*(check for check in here if check.check not in known), *there]
     if session.json:
         print_json([msgspec.structs.replace(check, fix="") if check.ok else check for check in checks])
     else:
@@ -61,10 +68,23 @@ def _checks(session: Session) -> Iterator[DoctorView]:
             raise
         yield DoctorView(check="workspace", ok=None if places is None else False, text=failed.what, fix=failed.fix)
     if places is not None and places.machine:
-        yield from _of_the_other(session)
+        yield _connection(session)  # what this machine has is no matter of that one
         return
     yield from checks_of(workspace, running=places is not None and places.keeper_alive())
     yield from session.hooks.local_checks(places, workspace)
+
+
+def _of_daemon(session: Session) -> Iterator[DoctorView]:
+    from atoll.model.wire import DoctorView
+
+    try:
+        places = session.places
+    except Failed:
+        places = None
+    if places is not None and places.machine:
+        with suppress(Failed):  # told as the connection's
+            yield from session.client.doctor()
+        return
     if places is None or not places.keeper_alive():
         yield DoctorView(check="daemon", ok=None, text="not running here", fix="`atoll up` starts it")
         return
@@ -74,19 +94,15 @@ def _checks(session: Session) -> Iterator[DoctorView]:
         yield DoctorView(check="daemon", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
 
 
-def _of_the_other(session: Session) -> Iterator[DoctorView]:
-    """Of another machine: the way there, and what its daemon can check of it. This machine has nothing to do with it."""
-    import time
-
+def _connection(session: Session) -> DoctorView:
+    """Of another machine: the way there and back."""
     from atoll.model.wire import DoctorView
 
-    place = session.places.machine
     try:
-        session.client.raw("/v1/health")
+        session.client.raw("/v1/health")  # the way itself
         begun = time.monotonic()
         session.client.raw("/v1/health")
-        took_ms = (time.monotonic() - begun) * 1000
-        yield DoctorView(check="connection", ok=True, text=f"{place}, {took_ms:.0f} ms there and back")
-        yield from session.client.doctor()
     except Failed as exc:
-        yield DoctorView(check="connection", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
+        return DoctorView(check="connection", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
+    took_ms = (time.monotonic() - begun) * 1000
+    return DoctorView(check="connection", ok=True, text=f"{session.places.machine}, {took_ms:.0f} ms there and back")

@@ -77,11 +77,12 @@ CHAPTER = Chapter(
             "is in: reader, deployer or admin. A user without any is a stranger and gets no other answer than this. Nothing was "
             "done.",
             (
+                "`atoll access` shows your role, what each role may, and which groups hold it.",
                 (
                     "Somebody who administers the machine puts you into a group that holds it: `usermod -aG shop-deployers carol`, "
                     "there, as root. Groups are taken on at login: log in anew, and end a shared SSH connection (`ssh -O exit HOST`)."
                 ),
-                "Which groups hold which role is said on the machine itself, in `access.json`, by root alone.",
+                "Which groups hold which role is said on the machine itself, by root alone: `atoll install` with `--deployers`.",
                 "On a laptop an environment is for the user who started it, and for root.",
             ),
         ),
@@ -102,10 +103,50 @@ CHAPTER = Chapter(
             "The daemon is asked too much at once",
             "error[too-many-requests]: you have 64 connections to this environment, which is the most",
             "The daemon keeps its attention for services. A user other than its owner has a number of connections, so that nobody "
-            "keeps others out. A command that meets the limit tries again for a while by itself.",
+            "keeps others out; a command that meets the limit tries again for a while by itself. A token has ten requests a second, "
+            "sixty at once, and an address without one far fewer: 429 says after how many seconds to ask again.",
             (
                 "Commands that follow (`atoll logs --follow`, `atoll top`, a dashboard) hold a connection each: end some.",
                 "A script that asks in a loop: `atoll events --follow` tells of changes by itself.",
+            ),
+        ),
+        Page(
+            "token-needed",
+            "The API over TCP takes a token",
+            "error[token-needed]: this address takes a token",
+            "Where `api` of `atoll.toml` says so, the API is read over TCP: by GET, with `Authorization: Bearer TOKEN`. None came, or "
+            "one that is not known here; why is not said to whoever asks.",
+            (
+                "An admin makes one: `atoll access token grafana`. It is printed once and belongs to that environment alone.",
+                "It was revoked, or belongs to another environment: `atoll access` lists those there are.",
+            ),
+        ),
+        Page(
+            "unknown-token",
+            "There is no token of that name",
+            "error[unknown-token]: there is no token 'grafna'",
+            "Tokens of the read-only API have names; what they are is printed when they are made and never again.",
+            ("`atoll access` lists them, with who made each.",),
+        ),
+        Page(
+            "token-taken",
+            "A token of that name is there already",
+            "error[token-taken]: there is a token 'grafana'",
+            "A token is printed when it is made. What it was is not kept, so it cannot be printed again.",
+            (
+                "It was lost: `atoll access revoke grafana`, then make it anew.",
+                "Give each reader one of its own, so that one can be revoked without the others.",
+            ),
+        ),
+        Page(
+            "host-refused",
+            "The API does not answer under that name, or to that page",
+            "error[host-refused]: 'shop.example.com' is no name of this machine",
+            "The read-only API answers under the machine's addresses, `localhost` and the `names` of `api` in `atoll.toml`, and to no page of "
+            "another origin: a browser on the machine or in its network could otherwise be led to ask for somebody else.",
+            (
+                'Add the name: `api = { port = 9180, names = ["atoll.example.com"] }`, then `atoll up`.',
+                "A proxy before it must pass the `Host` header on, or send one of these names.",
             ),
         ),
         Page(
@@ -244,6 +285,51 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "not-installed",
+            "This machine does not serve that environment",
+            "error[not-installed]: this machine does not serve 'staging' of 'shop'",
+            "`atoll uninstall` found neither a unit nor data of that environment.",
+            (
+                "Another one was meant: the message lists what this machine serves. WORKSPACE is the `name` in atoll.toml.",
+                "It was installed with `ATOLL_HOME` set: set it to the same folder again.",
+            ),
+        ),
+        Page(
+            "not-root",
+            "Only root can do that",
+            "error[not-root]: only root can do that",
+            "`atoll install` writes a unit of systemd, and what it starts gives each service a user of its own.",
+            (
+                "Call it with `sudo`. It has a PATH of its own: name the program, `sudo /opt/atoll/bin/atoll install ...`.",
+                "Without root, `atoll up` runs an environment for you alone, until the machine is rebooted.",
+            ),
+        ),
+        Page(
+            "no-systemd",
+            "The machine is not run by systemd",
+            "error[no-systemd]: this machine is not run by systemd",
+            "`atoll install` writes a unit of systemd, and `/run/systemd/system` is not there: another init, or a container.",
+            (
+                (
+                    "Have your own service manager run `python -m atoll.app.serve WORKSPACE ENVIRONMENT` as root, in the foreground, and "
+                    "the same with `--stop` to end it; [how](howto/server.md)."
+                ),
+                "For an image that is being made, name its root folder: `--root`.",
+            ),
+        ),
+        Page(
+            "unit-failed",
+            "The service manager says no",
+            "error[unit-failed]: `systemctl start atoll-shop-production.service` failed",
+            "A command of systemd ended badly; what it said follows. Where a unit did not start, its journal has the reason, with "
+            "the last words of Atoll's daemon.",
+            (
+                "`journalctl -u atoll-shop-production -e` shows why.",
+                "The gateway's port is another program's, or a setting of the environment is wrong: correct it, and start the unit again.",
+                "Everything that was written stays; `atoll install` again goes on from there.",
+            ),
+        ),
+        Page(
             "disk-full",
             "The disk is full",
             "error[disk-full]: the disk that holds /home/ada/.local/share/atoll is full",
@@ -346,7 +432,13 @@ CHAPTER = Chapter(
             "The database was written by a newer Atoll",
             "error[database-newer]: The database /home/ada/…/state.db was written by a newer Atoll",
             "A newer version has changed its form. An older one cannot read it, and a form never goes back.",
-            ("Start the newer version; `which -a atoll` shows whether two are installed.",),
+            (
+                "Start the newer version; `which -a atoll` shows whether two are installed.",
+                (
+                    "To stay with the older one: the upgrade left a copy of what was before it, `state.db.` and a number, beside the "
+                    "database. The message has the command that puts it back; what happened since the upgrade is forgotten."
+                ),
+            ),
         ),
         Page(
             "vault-key",
@@ -358,6 +450,55 @@ CHAPTER = Chapter(
                 "It is readable for others: `chmod 600` it.",
                 "It is gone or another one: put back the right copy.",
                 "There is none: remove the vault that the message names and set every secret again.",
+            ),
+        ),
+        Page(
+            "backup-damaged",
+            "A backup cannot be used",
+            "error[backup-damaged]: the backup shop.production.2026-11-27T02-00-00Z.backup cannot be used",
+            "All of a backup is checked before anything is made of it: every file by its digest, and the list of them by a "
+            "signature that only the key of its environment can make. Something in this one is not as it was written, or is missing.",
+            (
+                "It was cut off on its way: copy it again, or take an older one.",
+                "`its signature is not that of its key`: somebody who has not the key changed it. Find out who could.",
+                "It was refused while it was made, since an artifact had changed: build that service again, then make another one.",
+            ),
+        ),
+        Page(
+            "backup-key",
+            "The key of a backup is missing, or is another one",
+            "error[backup-key]: the key file cannot be used",
+            "The secrets in a backup are sealed with a key that is in none: it is in the file that `atoll backup --key` wrote, "
+            "sealed with a passphrase. With that key it is also known whether somebody changed the backup.",
+            (
+                "The passphrase was mistyped, or the file was changed: nobody can tell which.",
+                "The key file is of another environment: the message has the names of both keys, and `key_id` stands in the file.",
+                "It is lost: `--without-secrets` restores the rest, and each secret is set again.",
+                "A new passphrase has 12 characters or more: whoever has the file may try as many as they like.",
+            ),
+        ),
+        Page(
+            "environment-not-empty",
+            "An environment is there already",
+            "error[environment-not-empty]: there is an environment already",
+            "A backup is restored into an environment that is not there yet, or is down and to be replaced. One that runs is never "
+            "touched.",
+            (
+                "`atoll down` first, where it runs.",
+                (
+                    "`atoll restore --replace` moves its files aside and puts those of the backup in their place. What services keep in "
+                    "folders of their own stays as it is."
+                ),
+            ),
+        ),
+        Page(
+            "restore-unfinished",
+            "A restore was broken off",
+            "error[restore-unfinished]: a restore of this environment was broken off",
+            "It was killed, or the machine stopped, while files were put in their places: some are restored, others are not. The "
+            "environment does not start like that.",
+            (
+                "Run the same `atoll restore` once more: it finishes what was begun. What was there before still lies aside.",
             ),
         ),
     ),
