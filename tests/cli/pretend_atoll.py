@@ -2,6 +2,7 @@
 
 ATOLL_PRETEND_SOCKET is the daemon's socket, ATOLL_PRETEND_ALIVE=1 pretends that a keeper runs. `atoll.toml` lists the
 services; one named `broken` does not build, one named `refused` is refused, one named `failing` is undone.
+ATOLL_PRETEND_VERSION is the version that the program has.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atoll.cli.main import run
+import atoll
+
+atoll.__version__ = os.environ.get("ATOLL_PRETEND_VERSION", atoll.__version__)
+
+from atoll.cli.main import run  # noqa: E402  it takes the version over
 
 if TYPE_CHECKING:
     import threading

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atoll import __version__
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -220,9 +222,10 @@ class AppHooks:
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
+        from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
-        from atoll.app.fixtures import ensure_both
+        from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
@@ -237,14 +240,21 @@ class AppHooks:
             run=str(at.run),
             environment=environment,
         )
+        keeper = KeeperClient(at.run)
         with _alone(places, say), _readable():
+            if places.keeper_alive() and (version := running_newer(keeper.status())):
+                if (trouble := daemon_trouble(at)) is None or not trouble.gives_up:
+                    say(_left_alone(version))
+                    _wait_for_api(places)
+                    return
+                say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
             envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
             known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
-            keeper = KeeperClient(at.run)
+            renew_keeper(keeper, say)
             before = keeper.status()["fixtures"]
             moved = known is not None and known.environment.gateway != workspace.environment.gateway
             if "proxy" not in before or moved:
@@ -252,17 +262,19 @@ class AppHooks:
             if known is None or moved:
                 _refuse_unusable_pairs(workspace, keeper, alone=not before)
             changed = write(at.state, config)
-            ensure_both(keeper, at.state, envoy, _environment(workspace))
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")
             elif changed:
                 say("restarting the daemon: atoll.toml has changed")
                 keeper.restart("daemon")
+            elif (trouble := daemon_trouble(at)) is not None and trouble.gives_up:
+                say("starting the daemon again")
+                keeper.restart("daemon")
             elif deaf:
                 say("restarting the daemon: somebody removed its socket")
                 keeper.restart("daemon")
-        _wait_for_api(places)
+            ensure_both(keeper, at.state, envoy, _environment(workspace), lambda: _wait_for_api(places), say)
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
@@ -412,6 +424,13 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
     at = places.at
     docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
+
+
+def _left_alone(version: str) -> str:
+    return (
+        f"the environment runs Atoll {version} and this is {__version__}: it is left as it is; upgrade this one, or "
+        "`atoll down` first and see docs/howto/upgrade.md"
+    )
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.model.errors import UserError
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
-_LONGEST_SOCKET = len("/daemon.sock.new")
+_LONGEST_SOCKET = len("/h_udp_parent_167772162")  # Envoy's, of `proxy.handover`
 _LONGEST_SUFFIX = len(".new")
 _TRAVERSABLE = 0o711  # services under users of their own must come through to artifacts and data, and list nothing
 _PRIVATE = 0o700
