@@ -98,11 +98,22 @@ def _platform(artifact: Artifact, needs: Sequence[Need], here: str) -> Iterator[
 
 
 def _python(need: Need) -> str:
-    """The interpreter at its place, else one of the same version on the PATH; "" is none."""
-    for path in (need.what, *_on_path(f"python{need.version}"), *_on_path("python3")):
-        if os.access(path, os.X_OK) and (not need.version or says(path).startswith(f"{need.version}.")):
-            return path
-    return ""
+    """The interpreter at its place, else one of the same version on the PATH; "" is none.
+
+    One that only we can reach, in somebody's home, comes last: services run under users of their own.
+    """
+    places = (need.what, *_on_path(f"python{need.version}"), *_on_path("python3"))
+    fit = [path for path in dict.fromkeys(places) if os.access(path, os.X_OK) and _fits(path, need.version)]
+    return next((path for path in fit if _open_to_all(path)), next(iter(fit), ""))
+
+
+def _fits(python: str, version: str) -> bool:
+    return not version or says(python).startswith(f"{version}.")
+
+
+def _open_to_all(path: str) -> bool:
+    real = Path(path).resolve()
+    return all(each.stat().st_mode & 0o001 for each in (real, *real.parents))
 
 
 def _program(service: str, artifact: Artifact, need: Need) -> tuple[_Lack | None, str]:
