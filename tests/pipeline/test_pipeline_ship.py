@@ -417,6 +417,27 @@ def test_a_survey_finds_native_code_its_glibc_and_what_leads_outside(route: Rout
     footing("orders", made, [need for need in needs if need.kind in {"native", "glibc"}])  # it does run here
 
 
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        ("sh serve.sh {port}", "sh"),
+        ("exec sh -c 'x y'", "sh"),
+        ("/bin/sh x > log", None),
+        ("cd x && sh y", None),
+        ("LANG=C sh y", None),
+        ("cd x", None),
+        ("{tool} x", None),
+        ("sh a || sh b", None),
+    ],
+)
+def test_the_program_of_a_line_is_a_need_where_the_line_is_one_command(
+    route: Route, line: str, program: str | None
+) -> None:
+    made = route.made(KEYS[0], {"x": b""})
+    needs = survey(made, Command(shell=line), threading.Event()).needs
+    assert [need.what for need in needs] == ([program] if program else [])
+
+
 def test_a_program_of_the_artifact_itself_is_no_need(route: Route) -> None:
     made = route.made(KEYS[0], {"bin/serve": b"#!/bin/sh\n"})
     made = msgspec.structs.replace(made, command_env={"PATH+": f"{made.path}/bin"})
