@@ -139,3 +139,36 @@ def test_a_folder_that_cannot_be_made_is_told(home: Path, monkeypatch: pytest.Mo
     with pytest.raises(UserError) as caught:
         Places(home, "local").create()
     assert caught.value.what == f"{home / 'h'} cannot be made"
+
+
+def test_a_served_environment_is_found_by_names_alone_and_its_api_by_who_may_not_enter_the_private_folder(
+    home: Path,
+) -> None:
+    places = Places.served("My Shop", "production")
+    places.create()
+    places.create()
+    assert places.daemon_socket == home / "r/my-shop.production.sock"
+    assert places.state == home / "h/served/my-shop/environments/production"
+    assert places.artifacts == home / "h/served/my-shop/artifacts"
+    assert mode(home / "r") == 0o711
+    assert mode(places.run) == 0o700
+    assert places.keeper_socket.parent == places.run
+    other = Places.served("my-shop", "staging")
+    assert other.run != places.run
+    assert other.daemon_socket != places.daemon_socket
+
+
+def test_a_served_environment_is_none_of_a_checkout_of_the_same_name(home: Path) -> None:
+    (home / "shop").mkdir()
+    mine, served = Places(home / "shop", "production"), Places.served("shop", "production")
+    assert not mine.is_served
+    assert not {mine.state, mine.run, mine.artifacts, mine.daemon_socket} & {
+        *(served.state, served.run, served.artifacts, served.daemon_socket)
+    }
+
+
+def test_the_folder_of_sockets_of_a_private_environment_is_opened_for_a_served_one(home: Path) -> None:
+    Places(home, "local").create()
+    assert mode(home / "r") == 0o700
+    Places.served("shop", "production").create()
+    assert mode(home / "r") == 0o711

@@ -113,7 +113,7 @@ async def _run(config: Config) -> None:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
             api = Api(environment)
-            group.create_task(_serve(api, run / "daemon.sock", proxy))
+            group.create_task(_serve(api, config.api, proxy))
             if config.environment.metrics is not None:
                 group.create_task(serve_metrics(api, config.environment.metrics))
             await told.wait()
@@ -131,7 +131,7 @@ def _host(config: Config) -> Host:
     """What runs the replicas."""
     match config.environment.engine:
         case "process":
-            return ProcessHost(Path(config.state), Path(config.run))
+            return ProcessHost(Path(config.state), Path(config.run), revives=not config.served)
         case "docker":
             from atoll.engines.docker import DockerHost
 

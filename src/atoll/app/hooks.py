@@ -6,7 +6,6 @@ Implements `cli.hooks.Hooks`. Everything heavy is imported where it is used, sin
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -220,6 +219,7 @@ class AppHooks:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
+        from atoll.app.fixtures import ensure_both
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
@@ -249,9 +249,7 @@ class AppHooks:
             if known is None or moved:
                 _refuse_unusable_pairs(workspace, keeper, alone=not before)
             changed = write(at.state, config)
-            keeper.ensure("proxy", envoy, {"PATH": os.defpath}, at.state / "logs" / "proxy.log")
-            daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(at.state)]
-            keeper.ensure("daemon", daemon, _environment(workspace), at.state / "logs" / "daemon.log")
+            ensure_both(keeper, at.state, envoy, _environment(workspace))
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")

@@ -3,6 +3,9 @@
 `app` makes one `Places` per command and hands its paths out; nobody else builds such a path. Data survive a reboot,
 sockets do not. Paths depend on the user, the workspace's folder, the environment's name, ATOLL_HOME and ATOLL_RUN, and
 on nothing that differs between a terminal, cron and ssh: else two of them would not find the same daemon.
+
+A *served* environment is one that a machine runs at boot, without a checkout: its places follow from the workspace's
+name instead of its folder, and its API's socket lies where those find it who come through SSH.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
 _LONGEST_SOCKET = len("/daemon.sock.new")
+_LONGEST_SUFFIX = len(".new")
 _TRAVERSABLE = 0o711  # services under users of their own must come through to artifacts and data, and list nothing
 _PRIVATE = 0o700
 
@@ -31,6 +35,21 @@ class Places:
         self.root = Path(root).resolve()
         self.environment = environment
         self.id = workspace_id(self.root)
+        self._public: Path | None = None
+
+    @classmethod
+    def served(cls, workspace: str, environment: str) -> Places:
+        """Those of an environment that this machine serves; `workspace` is a name. The root is its own folder of data."""
+        name = served_name(workspace)
+        places = cls(data_home() / "served" / name, environment)
+        places.id = f"served/{name}"
+        places._public = run_home() / f"{name}.{environment}.sock"
+        return places
+
+    @property
+    def is_served(self) -> bool:
+        """Whether they were made by `served`."""
+        return self._public is not None
 
     @property
     def workspace(self) -> Path:
@@ -77,21 +96,18 @@ class Places:
         """The sockets; 0700. Raises UserError when somebody else could have put them there."""
         top = run_home()
         folder = top / _digest(f"{self.root}\0{self.environment}", 4)
-        if len(os.fsencode(folder)) + _LONGEST_SOCKET > MAX_SOCKET_BYTES:
-            raise _user_error(
-                f"{folder} is too long a path for sockets",
-                f"the kernel takes {MAX_SOCKET_BYTES} bytes",
-                "set ATOLL_RUN to a shorter folder",
-                id="socket-path-too-long",
-            )
+        _refuse_long(folder, _LONGEST_SOCKET)
         for each in (top, folder) if "ATOLL_RUN" not in os.environ else (folder,):
             _refuse_foreign(each)
         return folder
 
     @property
     def daemon_socket(self) -> Path:
-        """Where the daemon's API listens."""
-        return self.run / "daemon.sock"
+        """Where the daemon's API listens. A served one's lies outside the private folder: who may connect, it decides."""
+        if self._public is None:
+            return self.run / "daemon.sock"
+        _refuse_long(self._public, _LONGEST_SUFFIX)
+        return self._public
 
     @property
     def keeper_socket(self) -> Path:
@@ -102,10 +118,11 @@ class Places:
         """Make the folders, with their modes; they may be there. Raises UserError when they cannot be made or trusted."""
         home = data_home()
         _make(home, _TRAVERSABLE, parents=True, ours=False)
-        for folder in (self.workspace, self.state.parent, self.state, self.data):
+        served = (self.workspace.parent,) if self.is_served else ()
+        for folder in (*served, self.workspace, self.state.parent, self.state, self.data):
             _make(folder, _TRAVERSABLE)
         run = self.run
-        _make(run.parent, _PRIVATE, parents=True, ours=False)
+        _make(run.parent, _TRAVERSABLE if self.is_served else _PRIVATE, parents=True, ours=self.is_served)
         _make(run, _PRIVATE)
         _refuse_foreign(run)
 
@@ -117,8 +134,16 @@ def artifacts_of(state: Path) -> Path:
 
 def workspace_id(root: Path) -> str:
     """The workspace's name on this machine: its folder's, and a digest of the whole path. Needs no file to be read."""
-    slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")[:32] or "workspace"
-    return f"{slug}-{_digest(str(root), 4)}"
+    return f"{_slug(root.name)[:32] or 'workspace'}-{_digest(str(root), 4)}"
+
+
+def served_name(workspace: str) -> str:
+    """How a workspace is called in the names of folders, sockets and units: without what they cannot have."""
+    return _slug(workspace) or "workspace"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def data_home() -> Path:
@@ -189,6 +214,16 @@ def _make(folder: Path, mode: int, *, parents: bool = False, ours: bool = True) 
             "set ATOLL_HOME and ATOLL_RUN to folders that you may write",
             id="folder-unusable",
         ) from exc
+
+
+def _refuse_long(path: Path, more: int) -> None:
+    if len(os.fsencode(path)) + more > MAX_SOCKET_BYTES:
+        raise _user_error(
+            f"{path} is too long a path for sockets",
+            f"the kernel takes {MAX_SOCKET_BYTES} bytes",
+            "set ATOLL_RUN to a shorter folder",
+            id="socket-path-too-long",
+        )
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -78,12 +78,13 @@ class ProcessHost:
         state_dir: the keeper's folder that survives a reboot (logs, journals).
         run_dir: the keeper's folder for sockets.
         drop_privileges: as root, give each service a user of its own; False runs all as this user.
+        revives: start a keeper that was killed; False where a service manager does.
     """
 
-    def __init__(self, state_dir: Path, run_dir: Path, *, drop_privileges: bool = True) -> None:
+    def __init__(self, state_dir: Path, run_dir: Path, *, drop_privileges: bool = True, revives: bool = True) -> None:
         self._state_dir = state_dir.absolute()
         self._places = places_of(state_dir, run_dir)
-        self._link = KeeperLink(self._state_dir, run_dir.absolute())
+        self._link = KeeperLink(self._state_dir, run_dir.absolute(), revives=revives)
         self._drop = drop_privileges
         self._has_networks = False
         self._users = Users(self._state_dir)

@@ -1,7 +1,7 @@
 """One asyncio connection to the keeper: requests in flight side by side, reconnected and, if need be, revived.
 
 A keeper that was killed leaves its socket file: then it is started again here. One that was shut down in order does
-not, and is left in peace.
+not, and is left in peace. One that a service manager runs is its to start: two would fight over the lock.
 """
 
 import asyncio
@@ -21,7 +21,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class KeeperLink:
     """Requests to the keeper of one environment."""
 
-    def __init__(self, state_dir: Path, run_dir: Path) -> None:
+    def __init__(self, state_dir: Path, run_dir: Path, *, revives: bool = True) -> None:
+        self._revives = revives
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._socket = str(run_dir.absolute() / "keeper.sock")
@@ -33,7 +34,7 @@ class KeeperLink:
         self._was_up = False
 
     async def connect(self) -> Streams:
-        """A new connection; starts the keeper when it was never there or was killed. Raises Retryable, Permanent."""
+        """A new connection; starts the keeper, if that is ours, when it was never there or was killed. Raises Retryable."""
         for _ in range(3):
             try:
                 sock = wire.connect(self._socket)
@@ -49,6 +50,8 @@ class KeeperLink:
                 sock.setblocking(False)
                 self._was_up = True
                 return await asyncio.open_connection(sock=sock, limit=LINE_BYTES)
+            if not self._revives:
+                raise Retryable("the keeper is away; its service manager starts it", 0.2, id="keeper-unreachable")
             try:
                 await asyncio.to_thread(start_keeper, self._state_dir, self._run_dir, REVIVE_S)
             except KeeperError as exc:

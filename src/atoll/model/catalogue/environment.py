@@ -194,6 +194,17 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "served-name-taken",
+            "Two workspaces of one name on a machine",
+            "error[served-name-taken]: /var/lib/atoll/served/my-shop/environments/production belongs to the workspace 'My Shop'",
+            "An environment that a machine serves has its folders, its socket and its unit named after the workspace, in small "
+            "letters, digits and hyphens. Two workspaces whose names differ in nothing else would share them.",
+            (
+                'Give one of them another `name` in its `atoll.toml`, such as `name = "shop-two"`, and install that.',
+                "The other one is gone for good: remove its folder, which the message names.",
+            ),
+        ),
+        Page(
             "disk-full",
             "The disk is full",
             "error[disk-full]: the disk that holds /home/ada/.local/share/atoll is full",

@@ -39,6 +39,7 @@ ErrorId = Literal[
     "no-free-port",
     "no-free-network",
     "folder-unusable",
+    "served-name-taken",
     "disk-full",
     "other-platform",
     "missing-on-machine",

@@ -1,0 +1,151 @@
+"""`python -m atoll.app.serve WORKSPACE ENVIRONMENT [--wait | --stop | --reload]`: for the service manager of a machine.
+
+Without an option it makes the folders of a served environment ready and **becomes its keeper**, in the foreground and with
+the same pid, so that the service manager watches the process that everything else hangs on; a child beside it has the
+proxy and the daemon started, and ends. What an earlier keeper left running is adopted: after a crash nothing restarts
+but the keeper; after a boot the daemon starts what its store says shall run.
+
+`--wait` returns when the API answers; `--stop` ends everything in order, and what shall run after the next start stays as
+it is; `--reload` restarts the daemon alone. Needs no workspace's files. Exit codes: 0, 1 it failed (the message says why),
+2 a mistake in the words; as the keeper, those of `atoll.keeper`.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import NoReturn
+
+from atoll.app.checks import daemon_trouble
+from atoll.app.config import Config, read, write
+from atoll.app.fixtures import ensure_both
+from atoll.cli.http import Line, Silent
+from atoll.keeper.client import KeeperClient, KeeperError, is_keeper_up, proc
+from atoll.model.errors import AtollError, UserError
+from atoll.model.spec import EnvironmentSpec
+from atoll.proxy import command as envoy_command
+from atoll.workspace.places import Places
+
+ANSWERS_WITHIN_S = 60.0
+STOPS_WITHIN_S = 60.0  # past the usual grace of services; the unit's TimeoutStopSec is longer
+_KEEPER_WITHIN_S = 10.0
+_USAGE = "usage: python -m atoll.app.serve WORKSPACE ENVIRONMENT [--wait | --stop | --reload]"
+_OF_SYSTEMD = frozenset({  # of one start of a unit: with them the daemon's definition would never be the same twice
+    "INVOCATION_ID", "JOURNAL_STREAM", "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "MAINPID", "MANAGERPID",
+    "SYSTEMD_EXEC_PID", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+})  # fmt: skip
+
+
+def main() -> int:
+    """See the module."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    options = [word for word in sys.argv[1:] if word.startswith("--")]
+    acts = {"--wait": _wait, "--stop": _stop, "--reload": _reload}
+    if len(words) != 2 or len(options) > 1 or not set(options) <= acts.keys():
+        print(_USAGE, file=sys.stderr)
+        return 2
+    os.umask(0o077)
+    places = Places.served(*words)
+    try:
+        if options:
+            acts[options[0]](places)
+        else:
+            _serve(places, words[0])
+    except (AtollError, KeeperError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
+
+
+def prepare(places: Places, workspace: str) -> Config:
+    """The folders and the daemon's configuration, made where they are missing. Raises UserError."""
+    places.create()
+    known = read(places.state)
+    if known is not None and known.workspace != workspace:
+        raise UserError(
+            f"{places.state} belongs to the workspace '{known.workspace}'",
+            f"'{workspace}' would have the same folders and sockets",
+            "give one of them another `name` in its atoll.toml",
+            id="served-name-taken",
+        )
+    config = Config(
+        workspace=workspace,
+        root=str(places.root),
+        state=str(places.state),
+        run=str(places.run),
+        environment=known.environment if known is not None else EnvironmentSpec(name=places.environment),
+        socket=str(places.daemon_socket),
+        served=True,
+    )
+    write(places.state, config)
+    return config
+
+
+def _serve(places: Places, workspace: str) -> NoReturn:
+    config = prepare(places, workspace)
+    _retire(places)
+    if os.fork() == 0:
+        _start_beside(places, config)
+    keeper = [sys.executable, "-P", "-m", "atoll.keeper", config.state, config.run, "--foreground"]
+    os.execv(sys.executable, keeper)  # noqa: S606  the argument vector as it is, without a shell
+
+
+def _retire(places: Places) -> None:
+    """One that was started by hand makes room; what it keeps goes on, and is adopted. Raises KeeperError."""
+    if not is_keeper_up(places.run):
+        return
+    pid = int(KeeperClient(places.run).status()["pid"])
+    start = proc.start_of(pid)
+    proc.send(pid, start, signal.SIGTERM)
+    deadline = time.monotonic() + _KEEPER_WITHIN_S
+    while proc.is_running(pid, start):
+        if time.monotonic() > deadline:
+            raise KeeperError("another keeper of this environment does not end", f"pid {pid}", "end it by its pid")
+        time.sleep(0.02)
+
+
+def _start_beside(places: Places, config: Config) -> NoReturn:
+    """In a child: wait for the keeper that the parent becomes, and have the rest started by it."""
+    code = 1
+    try:
+        deadline = time.monotonic() + _KEEPER_WITHIN_S
+        while not is_keeper_up(places.run) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        _ensure(places, config, os.environ)
+        code = 0
+    except (AtollError, KeeperError) as exc:
+        print(exc, file=sys.stderr)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _ensure(places: Places, config: Config, env: Mapping[str, str]) -> None:
+    proxy = envoy_command(places.state, places.run, config.environment.envoy)
+    kept = {name: text for name, text in env.items() if name not in _OF_SYSTEMD}
+    ensure_both(KeeperClient(places.run), places.state, proxy, kept)
+
+
+def _wait(places: Places) -> None:
+    line = Line(places.daemon_socket, lambda: True, ANSWERS_WITHIN_S)
+    try:
+        line.request("GET", "/v1/health", answer_s=ANSWERS_WITHIN_S)
+    except (OSError, Silent) as exc:
+        trouble = daemon_trouble(places)
+        raise KeeperError("the daemon does not answer", trouble.text if trouble else str(exc)) from exc
+
+
+def _stop(places: Places) -> None:
+    KeeperClient(places.run).shutdown(STOPS_WITHIN_S)
+
+
+def _reload(places: Places) -> None:
+    KeeperClient(places.run).restart("daemon")
+    _wait(places)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
