@@ -107,7 +107,7 @@ async def _run(config: Config) -> None:
             machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
-            depot=depot(state),
+            depot=depot(state, config.environment),
             servers=ServersHere(config.environment),
         )
         async with asyncio.TaskGroup() as group:

@@ -73,6 +73,8 @@ class _Shipment:
 
     def shipped(self) -> Artifact:
         """Offered, its missing contents sent, until it is complete there."""
+        if self._artifact.image is not None:
+            return self._image()
         from atoll.pipeline.ship.sending import Sending
 
         began = time.monotonic()
@@ -98,6 +100,30 @@ class _Shipment:
             "somebody may be removing files below its artifacts folder; see the daemon's log there",
             id="artifact-damaged",
         )
+
+    def _image(self) -> Artifact:
+        """An image goes by a registry: its machine's dockerd has it, or pulls it."""
+        from atoll.model.wire_artifacts import ArtifactOffer
+        from atoll.pipeline.artifacts import Artifacts
+        from atoll.pipeline.provenance import author
+
+        self._tell(self._service, "its dockerd gets the image")
+        try:
+            name = Artifacts(self._session.places.artifacts.resolve()).pushed_path(self._artifact.key).read_text()
+        except FileNotFoundError:
+            name = ""
+        cache = self._workspace.cache
+        offer = ArtifactOffer(
+            service=self._service,
+            artifact=self._artifact,
+            image_name=name,
+            max_age_s=cache.max_age_s,
+            max_bytes=cache.max_bytes,
+            author=author(self._session.root),
+        )
+        artifact = self._session.client.take_artifact(offer).artifact
+        assert artifact is not None, "of an image nothing is missing"
+        return artifact
 
     @property
     def _machine(self) -> str:

@@ -22,12 +22,16 @@ from pathlib import Path
 import msgspec
 
 from atoll.model.errors import Conflict, Refused, UserError
+from atoll.model.spec import DockerSpec
 from atoll.model.state import Artifact
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble, remove_tree
 from atoll.pipeline.cache.contents import write_all
 from atoll.pipeline.cache.tree import Entry, Tree, Unusable, decoded, write
 from atoll.pipeline.cache.zstd import ZstdDecompressor, ZstdError
+from atoll.pipeline.docker import Docker
+from atoll.pipeline.images import tag_of
+from atoll.pipeline.imaging import there
 from atoll.pipeline.inputs import CHUNK_BYTES
 from atoll.pipeline.key import KEY_LENGTH, Manifest
 from atoll.pipeline.lock import lock
@@ -48,7 +52,9 @@ Collect = Callable[[float, int, bool], None]
 class Depot:
     """One folder of artifacts. Its daemon alone calls it."""
 
-    def __init__(self, artifacts: Path, collect: Collect) -> None:
+    def __init__(self, artifacts: Path, collect: Collect, docker: DockerSpec | None = None) -> None:
+        """`docker`: where images are, on an engine of containers."""
+        self._docker = docker
         self._place = Artifacts(artifacts.resolve())
         self._arrivals = Arrivals(self._place.root / ".arrivals")
         self._collect = collect
@@ -65,7 +71,7 @@ class Depot:
 
     async def take(self, offer: ArtifactOffer) -> ArtifactView:
         """Complete it, or say what is missing. Raises Refused (it would not run here, no room), UserError, Conflict."""
-        tree = await asyncio.to_thread(self._understood, offer)
+        tree = await asyncio.to_thread(self._understood, offer) if offer.artifact.image is None else Tree(())
         stands = await asyncio.to_thread(footing, offer.service, offer.artifact, offer.needs)
         key = offer.artifact.key
         try:
@@ -81,7 +87,10 @@ class Depot:
         except OSError as exc:
             raise disk_trouble(exc, self._place.root) from exc
         with held:
-            view = await asyncio.to_thread(self._taken, offer, tree, stands.pythons)
+            if offer.artifact.image is None:
+                view = await asyncio.to_thread(self._taken, offer, tree, stands.pythons)
+            else:
+                view = await asyncio.to_thread(self._taken_image, offer)
         if view.artifact is not None:
             await asyncio.to_thread(self._collect, offer.max_age_s, offer.max_bytes, False)
         return msgspec.structs.replace(view, warnings=stands.warnings)
@@ -94,7 +103,12 @@ class Depot:
 
     def _held(self, keys: Sequence[str]) -> list[Artifact]:
         found = (self._place.find(key) for key in keys if _KEY.fullmatch(key))
-        return [record.artifact for record in found if record is not None]
+        docker = Docker(self._docker) if self._docker is not None else None
+        return [
+            record.artifact
+            for record in found
+            if record is not None and (docker is None or there(record, docker) is not None)
+        ]
 
     def _keep(self, body: bytes) -> ContentsView:
         try:
@@ -150,6 +164,39 @@ class Depot:
             raise disk_trouble(exc, self._place.root) from exc
         return ArtifactView(artifact=artifact)
 
+    def _taken_image(self, offer: ArtifactOffer) -> ArtifactView:
+        """One that dockerd has, or gets from the registry; the key is locked."""
+        key, image, began = offer.artifact.key, offer.artifact.image, time.time()
+        assert image is not None
+        if self._docker is None:
+            raise Refused(
+                f"what was built of {offer.service} is an image, and this environment runs processes",
+                "",
+                "let its `engine` in atoll.toml be the same as the machine's",
+                id="not-possible-here",
+            )
+        docker = Docker(self._docker)
+        name = offer.image_name or (image.id if "@" in image.id else "")
+        pulled = not docker.present(image.id) and bool(name) and docker.pulled(name, threading.Event())
+        if not Docker(self._docker).present(image.id):
+            how = f"its registry does not give it as {name}" if name else "it was pushed to no registry"
+            raise Refused(
+                f"the image of {offer.service} is not in the machine's dockerd",
+                f"it is {image.id[:19]}, and {how}",
+                "let both machines use one: `docker.registry` of the environment; or run `atoll deploy` on the machine itself",
+                id="image-unavailable",
+            )
+        docker.tag(image.id, tag_of(offer.service, key, self._place.root))
+        if pulled and "@" not in name:
+            docker.remove(name)
+        docker.remember(self._place.cache)
+        folder = self._place.folder(key)
+        remove_tree(folder)
+        folder.mkdir(mode=0o755)
+        artifact = msgspec.structs.replace(offer.artifact, path=os.fspath(folder))
+        self._place.finish(_record(offer, artifact, int(docker.inspect(image.id, "{{.Size}}")), began))
+        return ArtifactView(artifact=artifact)
+
     def _sources(self, tree: Tree) -> dict[str, str]:
         """Content -> a file that has it, "" for one that has arrived; without those that are missing."""
         wanted = {entry.content for entry in tree.files}
@@ -184,25 +231,7 @@ class Depot:
             remove_tree(folder)
             raise
         artifact = moved(offer.artifact, os.fspath(folder), home.tree.digest)
-        manifest = Manifest(
-            builder=artifact.builder,
-            recipe=0,
-            steps=(),
-            outputs=(),
-            env={},
-            tools={},
-            platform=artifact.platform,
-            inputs=(),
-        )
-        record = Record(
-            artifact=artifact,
-            manifest=manifest,
-            service=offer.service,
-            size_bytes=tree.size_bytes,
-            seconds=time.time() - began,
-            wall=time.time(),
-        )
-        self._place.finish(record)
+        self._place.finish(_record(offer, artifact, tree.size_bytes, began))
         return artifact
 
     def _fill(self, entry: Entry, to: int, home: Rehomed, sources: dict[str, str]) -> None:
@@ -254,6 +283,29 @@ class _Gone(Exception):
     def __init__(self, digest: str) -> None:
         super().__init__(digest)
         self.digest = digest
+
+
+def _record(offer: ArtifactOffer, artifact: Artifact, size_bytes: int, began: float) -> Record:
+    """What it was built of is known where it was built."""
+    nothing = Manifest(
+        builder=artifact.builder,
+        recipe=0,
+        steps=(),
+        outputs=(),
+        env={},
+        tools={},
+        platform=artifact.platform,
+        inputs=(),
+    )
+    now = time.time()
+    return Record(
+        artifact=artifact,
+        manifest=nothing,
+        service=offer.service,
+        size_bytes=size_bytes,
+        seconds=now - began,
+        wall=now,
+    )
 
 
 def _mib(size_bytes: int) -> str:
