@@ -15,8 +15,9 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ from atoll.pipeline.imaging import there
 from atoll.pipeline.inputs import CHUNK_BYTES
 from atoll.pipeline.key import KEY_LENGTH, Manifest
 from atoll.pipeline.lock import lock
+from atoll.pipeline.run import settle
 from atoll.pipeline.ship.arrivals import Arrivals
 from atoll.pipeline.ship.footing import footing
 from atoll.pipeline.ship.frames import unpacked
@@ -44,6 +46,8 @@ SPARE_BYTES = 256 << 20  # of the disk stay free: logs and databases of what run
 OTHERS_S = 120.0  # that another offer of the same artifact may take
 _MOST_TREE_BYTES = 512 << 20  # of two million long paths
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+_IMAGE = re.compile(r"(?:[a-z0-9][\w.:/-]*@)?sha256:[0-9a-f]{64}")
+_NAME = re.compile(r"(?:[a-z0-9][\w.:/-]*)?")
 
 # Removes what no release needs, by limits of age in seconds and of bytes in all: when that is due, or now.
 Collect = Callable[[float, int, bool], None]
@@ -71,8 +75,8 @@ class Depot:
 
     async def take(self, offer: ArtifactOffer) -> ArtifactView:
         """Complete it, or say what is missing. Raises Refused (it would not run here, no room), UserError, Conflict."""
-        tree = await asyncio.to_thread(self._understood, offer) if offer.artifact.image is None else Tree(())
-        stands = await asyncio.to_thread(footing, offer.service, offer.artifact, offer.needs)
+        tree = await asyncio.to_thread(self._understood, offer)
+        stands = await asyncio.to_thread(footing, offer, self._place.root)
         key = offer.artifact.key
         try:
             await asyncio.to_thread(self._prepare)
@@ -87,10 +91,12 @@ class Depot:
         except OSError as exc:
             raise disk_trouble(exc, self._place.root) from exc
         with held:
-            if offer.artifact.image is None:
-                view = await asyncio.to_thread(self._taken, offer, tree, stands.pythons)
-            else:
-                view = await asyncio.to_thread(self._taken_image, offer)
+            stop = threading.Event()
+            work = partial(self._taken, offer, tree, stands.pythons, stop)
+            if offer.artifact.image is not None:
+                work = partial(self._taken_image, offer, stop)
+            # Never left behind: the lock is let go when nothing is written any more.
+            view = await settle(asyncio.get_running_loop().run_in_executor(None, work), stop.set)
         if view.artifact is not None:
             await asyncio.to_thread(self._collect, offer.max_age_s, offer.max_bytes, False)
         return msgspec.structs.replace(view, warnings=stands.warnings)
@@ -127,13 +133,18 @@ class Depot:
         return ContentsView(kept=kept, begun=begun)
 
     def _understood(self, offer: ArtifactOffer) -> Tree:
-        """Its tree, which is what the artifact's digest says. Raises UserError."""
+        """Its tree, which is what the artifact's digest says; an image has none. Raises UserError."""
+        artifact, image = offer.artifact, offer.artifact.image
         try:
-            if not _KEY.fullmatch(offer.artifact.key) or not offer.artifact.path.startswith("/"):
+            if not _KEY.fullmatch(artifact.key) or not artifact.path.startswith("/"):
                 raise Unusable("its key or its folder is none")
+            if image is not None:
+                if not _IMAGE.fullmatch(image.id) or not _NAME.fullmatch(offer.image_name):
+                    raise Unusable("the name of its image is none")
+                return Tree(())
             unpacking = ZstdDecompressor()
             tree = decoded(unpacking.decompress(offer.tree, max_length=_MOST_TREE_BYTES))
-            if not unpacking.eof or tree.digest != offer.artifact.digest:
+            if not unpacking.eof or tree.digest != artifact.digest:
                 raise Unusable("its list of files is not that of its digest")
         except (Unusable, ZstdError) as exc:
             raise UserError(
@@ -144,7 +155,9 @@ class Depot:
             ) from exc
         return tree
 
-    def _taken(self, offer: ArtifactOffer, tree: Tree, pythons: dict[str, str]) -> ArtifactView:
+    def _taken(
+        self, offer: ArtifactOffer, tree: Tree, pythons: Mapping[str, str], stop: threading.Event
+    ) -> ArtifactView:
         """The key is locked."""
         key = offer.artifact.key
         if (record := self._place.find(key)) is not None:
@@ -156,7 +169,7 @@ class Depot:
                 self._room(tree.size_bytes + sum(sizes.values()), offer)
                 return ArtifactView(missing=tuple(sizes), begun=self._arrivals.begun(sizes))
             self._room(tree.size_bytes, offer)
-            artifact = self._placed(offer, tree, pythons, sources)
+            artifact = self._placed(offer, tree, pythons, sources, stop)
             self._arrivals.drop({entry.content for entry in tree.files})
         except _Gone as exc:  # it was there a moment ago, and is not what it was: it is asked for like the rest
             return ArtifactView(missing=(exc.digest,))
@@ -164,7 +177,7 @@ class Depot:
             raise disk_trouble(exc, self._place.root) from exc
         return ArtifactView(artifact=artifact)
 
-    def _taken_image(self, offer: ArtifactOffer) -> ArtifactView:
+    def _taken_image(self, offer: ArtifactOffer, stop: threading.Event) -> ArtifactView:
         """One that dockerd has, or gets from the registry; the key is locked."""
         key, image, began = offer.artifact.key, offer.artifact.image, time.time()
         assert image is not None
@@ -177,7 +190,7 @@ class Depot:
             )
         docker = Docker(self._docker)
         name = offer.image_name or (image.id if "@" in image.id else "")
-        pulled = not docker.present(image.id) and bool(name) and docker.pulled(name, threading.Event())
+        pulled = not docker.present(image.id) and bool(name) and docker.pulled(name, stop)
         if not Docker(self._docker).present(image.id):
             how = f"its registry does not give it as {name}" if name else "it was pushed to no registry"
             raise Refused(
@@ -212,8 +225,15 @@ class Depot:
                         found[entry.content] = f"{folder}/{entry.path}"
         return found
 
-    def _placed(self, offer: ArtifactOffer, tree: Tree, pythons: dict[str, str], sources: dict[str, str]) -> Artifact:
-        """In its folder, sealed and recorded. Raises _Gone, OSError."""
+    def _placed(
+        self,
+        offer: ArtifactOffer,
+        tree: Tree,
+        pythons: Mapping[str, str],
+        sources: Mapping[str, str],
+        stop: threading.Event,
+    ) -> Artifact:
+        """In its folder, sealed and recorded. Raises _Gone, Stopped, OSError."""
         key, began = offer.artifact.key, time.time()
         folder = self._place.folder(key)
 
@@ -225,7 +245,7 @@ class Depot:
         home = rehomed(tree, offer.artifact.path, os.fspath(folder), pythons, original)
         remove_tree(folder)
         try:
-            write(home.tree, folder, lambda entry, to: self._fill(entry, to, home, sources), threading.Event())
+            write(home.tree, folder, lambda entry, to: self._fill(entry, to, home, sources), stop)
             self._place.tree_path(key).write_bytes(home.tree.encoded())
         except BaseException:
             remove_tree(folder)
@@ -234,7 +254,7 @@ class Depot:
         self._place.finish(_record(offer, artifact, tree.size_bytes, began))
         return artifact
 
-    def _fill(self, entry: Entry, to: int, home: Rehomed, sources: dict[str, str]) -> None:
+    def _fill(self, entry: Entry, to: int, home: Rehomed, sources: Mapping[str, str]) -> None:
         if (own := home.contents.get(entry.path)) is not None:
             write_all(to, own)
         else:
