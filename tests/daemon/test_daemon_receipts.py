@@ -8,7 +8,7 @@ from world import ARTIFACT, World, spec
 
 from atoll.model.errors import NotFound
 from atoll.model.spec import Call, Plain, RolloutSpec, SecretRef, Store
-from atoll.model.state import Exit
+from atoll.model.state import Author, Exit
 from atoll.model.wire import (
     Draft,
     ExecRequest,
@@ -136,6 +136,20 @@ def test_a_command_runs_in_the_release_that_has_the_traffic_not_in_the_warm_one(
         assert len(world.host.running("orders", 1)) == 1
         view = await world.environment.exec("orders", ExecRequest(argv=("env",)))
         assert view.replica in world.host.running("orders", 2)
+
+    world.run(scenario)
+
+
+def test_who_was_inside_a_replica_is_in_the_ledger_without_what_they_typed() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        request = ExecRequest(argv=("psql", "-c", "ALTER USER a PASSWORD 'hunter2'"), author=Author(actor="ada"))
+        view = await world.environment.exec("orders", request)
+        *_, last = [event async for event in world.environment.events(service="orders")]
+        assert (last.kind, last.author.actor) == ("exec.begun", "ada")
+        assert last.message == f"psql is run in {view.replica}, with 2 arguments"
 
     world.run(scenario)
 

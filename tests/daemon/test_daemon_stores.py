@@ -8,7 +8,7 @@ from world import World, spec
 
 from atoll.model.errors import Conflict, NotFound
 from atoll.model.spec import Call, Health, Plain, Port, Probe, RolloutSpec, SecretRef, ServiceSpec
-from atoll.model.state import Exit
+from atoll.model.state import Author, Exit
 from atoll.model.store_url import password_of
 from atoll.model.wire import RollbackRequest, ScaleRequest, SteerRequest, StopRequest
 from atoll.testing.fake_host import Behaviour
@@ -141,7 +141,7 @@ def test_removing_leaves_nothing_of_it_also_for_the_next_daemon() -> None:
         await world.live(db())
         await world.live(db(version="v2"))
         await down(world, "db")
-        await world.environment.remove_store("db")
+        await world.environment.remove_store("db", Author(actor="ada"))
         assert world.host.erased == ["db"]
         assert dict(await world.vault.versions()) == {}
         for _ in range(2):
@@ -152,11 +152,12 @@ def test_removing_leaves_nothing_of_it_also_for_the_next_daemon() -> None:
             with pytest.raises(NotFound):
                 await world.environment.scale("db", ScaleRequest(replicas=2))
             with pytest.raises(NotFound):
-                await world.environment.remove_store("db")
+                await world.environment.remove_store("db", Author(actor="ada"))
             await world.restart()
         rows = await world.store.load()
         assert not [*rows.intents, *rows.releases, *rows.rollouts, *rows.receipts, *rows.replicas]
-        assert (await kinds(world, "db"))[-1] == "store.removed"
+        (last,) = [event async for event in world.environment.events() if event.kind == "store.removed"]
+        assert (last.service, last.author.actor) == ("db", "ada")
 
     play(scenario)
 
@@ -166,7 +167,7 @@ def test_made_anew_it_begins_from_the_beginning_with_another_password() -> None:
         await world.live(db())
         first = await world.vault.get(PASSWORD, (await world.vault.versions())[PASSWORD])
         await down(world, "db")
-        await world.environment.remove_store("db")
+        await world.environment.remove_store("db", Author(actor="ada"))
         done = await world.live(db())
         assert done.release == "r1"
         assert await world.vault.get(PASSWORD, (await world.vault.versions())[PASSWORD]) != first
@@ -179,15 +180,15 @@ def test_one_that_runs_or_is_used_is_not_removed() -> None:
         await world.live(db())
         await world.live(uses())
         with pytest.raises(Conflict, match="the store db runs"):
-            await world.environment.remove_store("db")
+            await world.environment.remove_store("db", Author(actor="ada"))
         await down(world, "db")
         with pytest.raises(Conflict, match="in use: by orders"):
-            await world.environment.remove_store("db")
+            await world.environment.remove_store("db", Author(actor="ada"))
         await world.live(spec(version="v2"))  # without it; the release before is still warm
         with pytest.raises(Conflict, match="in use: by orders"):
-            await world.environment.remove_store("db")
+            await world.environment.remove_store("db", Author(actor="ada"))
         await world.clock.sleep(700)
-        await world.environment.remove_store("db")
+        await world.environment.remove_store("db", Author(actor="ada"))
 
     play(scenario)
 
@@ -197,7 +198,7 @@ def test_a_service_is_not_removed_as_a_store() -> None:
         await world.live(spec())
         await down(world, "orders")
         with pytest.raises(NotFound, match="there is no store 'orders'"):
-            await world.environment.remove_store("orders")
+            await world.environment.remove_store("orders", Author(actor="ada"))
         assert world.host.erased == []
 
     play(scenario)
@@ -210,7 +211,7 @@ def test_nobody_goes_back_to_a_release_whose_store_was_removed() -> None:
         await world.live(spec(version="v2"))
         await down(world, "db")
         await world.clock.sleep(700)
-        await world.environment.remove_store("db")
+        await world.environment.remove_store("db", Author(actor="ada"))
         with pytest.raises(Conflict, match="uses the store db, which was removed") as refused:
             await world.environment.rollback("orders", RollbackRequest(to=1))
         assert refused.value.id == "store-removed"
@@ -228,7 +229,7 @@ def test_an_undone_release_whose_store_was_removed_is_not_tried_again() -> None:
         assert not (await world.ended(await world.deploy(uses()))).good
         await down(world, "orders")
         await down(world, "db")
-        await world.environment.remove_store("db")
+        await world.environment.remove_store("db", Author(actor="ada"))
         with pytest.raises(Conflict, match="which was removed"):
             await world.environment.steer("orders", SteerRequest(word="retry"))
 

@@ -22,13 +22,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     run: str
     environment: EnvironmentSpec
-    socket: str = ""  # where the API listens; "" is daemon.sock below `run`
+    socket: str = ""  # where the API listens besides daemon.sock below `run`, for those whom access.json gives a role
     served: bool = False  # by the machine's service manager: it starts the keeper, nobody else
-
-    @property
-    def api(self) -> Path:
-        """Where the API listens."""
-        return Path(self.socket) if self.socket else Path(self.run) / "daemon.sock"
 
 
 def read(state: Path) -> Config | None:

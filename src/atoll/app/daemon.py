@@ -10,17 +10,20 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from atoll import __version__
+from atoll.app import access
 from atoll.app.artifacts import depot
 from atoll.app.config import Config, read
 from atoll.app.stores import ServersHere
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.serve import serve, serve_metrics
@@ -112,8 +115,11 @@ async def _run(config: Config) -> None:
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
-            api = Api(environment)
-            group.create_task(_serve(api, config.api, proxy))
+            # Without a public socket nobody else gets here, and there is no file of access to look at.
+            doorkeeper = Doorkeeper(partial(access.read, state) if config.socket else None)
+            group.create_task(doorkeeper.run())
+            api = Api(environment, doorkeeper)
+            group.create_task(_serve(api, config, proxy))
             if config.environment.metrics is not None:
                 group.create_task(serve_metrics(api, config.environment.metrics))
             await told.wait()
@@ -171,12 +177,12 @@ class _ToldToEnd(Exception):
     """Ends the task group when the keeper says so."""
 
 
-async def _serve(api: Api, socket: Path, proxy: EnvoyProxy) -> None:
+async def _serve(api: Api, config: Config, proxy: EnvoyProxy) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PROXY_WITHIN_S):
             while proxy.generation() == 0:
                 await asyncio.sleep(0.01)
-    await serve(api, socket)
+    await serve(api, Path(config.run) / "daemon.sock", Path(config.socket) if config.socket else None)
 
 
 def _identity(config: Config) -> Identity:

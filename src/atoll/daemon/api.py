@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from atoll import __version__
 from atoll.daemon.control import Control
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
 from atoll.daemon.openapi import Endpoint, document
 from atoll.daemon.sse import EventStream
@@ -46,6 +47,7 @@ class NotReady(errors.Unreachable):
 
 _STATUS: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
     (errors.NotFound, 404),
+    (errors.Forbidden, 403),
     (errors.Refused, 422),
     (errors.UserError, 400),
     (errors.Conflict, 409),
@@ -91,10 +93,14 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 
 
 class Api:
-    """The ASGI application. Until `control` is set, and once `closing` is, everything but health answers 503."""
+    """The ASGI application. Until `control` is set, and once `closing` is, everything but health answers 503.
 
-    def __init__(self, control: Control | None = None) -> None:
+    Who asks is in each request's `state.peer`: whoever serves it puts a `Peer` there.
+    """
+
+    def __init__(self, control: Control | None = None, doorkeeper: Doorkeeper | None = None) -> None:
         self.control = control
+        self.doorkeeper = doorkeeper or Doorkeeper()
         self.closing = asyncio.Event()
         routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
         metrics = Route("/metrics", self._metrics)
@@ -116,6 +122,8 @@ class Api:
         return handle
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Any:
+        needed = "reader" if endpoint.plans and query_of(request, PLAN) else endpoint.role
+        self.doorkeeper.admit(request.state.peer, needed, endpoint.name)
         control = self._ready()
         body = None if endpoint.body is None else await _decode(request, endpoint.body)
         if endpoint.plans and query_of(request, PLAN):
@@ -179,9 +187,8 @@ async def _decode(request: Request, kind: Any) -> Any:
         fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
         raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
     if hasattr(body, "author"):
-        author = body.author
-        if request.client is not None:
-            author = msgspec.structs.replace(author, actor=request.client.host)
-        key = request.headers.get("idempotency-key") or body.key
-        body = msgspec.structs.replace(body, author=author, key=key)
+        author = msgspec.structs.replace(body.author, actor=request.state.peer.name)
+        body = msgspec.structs.replace(body, author=author)
+    if hasattr(body, "key") and (key := request.headers.get("idempotency-key")):
+        body = msgspec.structs.replace(body, key=key)
     return body

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from atoll.model.records import TaskRecord
-from atoll.model.state import Artifact, Event
+from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
     DeployRequest,
     DoctorView,
@@ -196,11 +196,11 @@ class Control(Protocol):
         """Store a new version."""
         ...
 
-    async def remove_secret(self, name: str) -> None:
+    async def remove_secret(self, name: str, author: Author) -> None:
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
         ...
 
-    async def remove_store(self, name: str) -> None:
+    async def remove_store(self, name: str, author: Author) -> None:
         """Erase a store that Atoll ran, with its data. Raises NotFound, Conflict (it runs, or is used)."""
         ...
 

@@ -1,6 +1,9 @@
 """The table of the API's endpoints: what each is called, takes and answers, and the method of `Control` that it calls.
 
 `daemon.api` serves it and makes the OpenAPI document of it. It decides nothing.
+
+Each says the role that it takes (`model.access` tells what a role is for): what reads is a reader's, what moves releases and replicas
+a deployer's, the rest an admin's.
 """
 
 from typing import Any, Literal
@@ -11,8 +14,9 @@ from starlette.requests import Request
 from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query
 from atoll.model import errors, wire, wire_artifacts, wire_signals
+from atoll.model.access import Role
 from atoll.model.records import TaskRecord
-from atoll.model.state import Artifact, Event
+from atoll.model.state import Artifact, Author, Event
 from atoll.ports import LogLine
 
 
@@ -133,23 +137,35 @@ async def _watch(control: Control, _: None, request: Request) -> Any:
     return control.watch_operation(request.path_params["id"], query_of(request, _HOW_FAR))
 
 
+def _removal(name: str) -> Call:
+    """The method of Control of that name, with the address's parts and who asks: DELETE has no body to say it in."""
+
+    def call(control: Control, _: None, request: Request) -> Any:
+        return getattr(control, name)(*request.path_params.values(), Author(actor=request.state.peer.name))
+
+    return call
+
+
 def _get(path: str, name: str, doc: str, answer: Any) -> Endpoint:
-    return Endpoint("GET", path, name, doc, answer, _direct(name))
+    return Endpoint("GET", path, "reader", name, doc, answer, _direct(name))
 
 
-def _post(path: str, name: str, doc: str, body: Any, answer: Any, status: int = 200, *, plans: bool = True) -> Endpoint:
+def _post(
+    path: str, role: Role, name: str, doc: str, body: Any, answer: Any, status: int = 200, *, plans: bool = True
+) -> Endpoint:
     query = (PLAN,) if plans else ()
-    return Endpoint("POST", path, name, doc, answer, _direct(name), body, query, status=status, plans=plans)
+    return Endpoint("POST", path, role, name, doc, answer, _direct(name), body, query, status=status, plans=plans)
 
 
 _ONE = "/v1/services/{service}"
 _OPERATION = wire.OperationView
 ENDPOINTS: tuple[Endpoint, ...] = (
     _get("/v1/status", "status", "The whole environment on one page.", wire.StatusView),
-    _post("/v1/up", "up", "Deploy what is not running.", wire.UpRequest, wire.UpView, 202),
+    _post("/v1/up", "deployer", "up", "Deploy what is not running.", wire.UpRequest, wire.UpView, 202),
     Endpoint(
         "POST",
         f"{_ONE}/deploy",
+        "deployer",
         "deploy",
         "Make a release and move all traffic to it.",
         _OPERATION,
@@ -159,30 +175,68 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=202,
         plans=True,
     ),
-    _post(f"{_ONE}/rollback", "rollback", "Go back to an earlier release.", wire.RollbackRequest, _OPERATION, 202),
-    _post(f"{_ONE}/fault", "inject", "Break something for a while.", wire.FaultRequest, wire.FaultView),
-    _post(f"{_ONE}/fault/clear", "clear", "End its faults now.", wire.Mutation, list[wire.FaultView], plans=False),
+    _post(
+        f"{_ONE}/rollback",
+        "deployer",
+        "rollback",
+        "Go back to an earlier release.",
+        wire.RollbackRequest,
+        _OPERATION,
+        202,
+    ),
+    _post(f"{_ONE}/fault", "admin", "inject", "Break something for a while.", wire.FaultRequest, wire.FaultView),
+    _post(
+        f"{_ONE}/fault/clear",
+        "deployer",
+        "clear",
+        "End its faults now.",
+        wire.Mutation,
+        list[wire.FaultView],
+        plans=False,
+    ),
     _get("/v1/faults", "faults", "Faults in force.", list[wire.FaultView]),
-    _post(f"{_ONE}/steer", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION),
-    _post(f"{_ONE}/restart", "restart", "Replace every replica by a fresh one.", wire.RestartRequest, _OPERATION, 202),
-    _post(f"{_ONE}/scale", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView),
-    _post(f"{_ONE}/stop", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView),
-    _post(f"{_ONE}/exec", "exec", "Run a command as a replica would.", wire.ExecRequest, wire.ExecView, plans=False),
+    _post(f"{_ONE}/steer", "deployer", "steer", "Say a word to the rollout under way.", wire.SteerRequest, _OPERATION),
+    _post(
+        f"{_ONE}/restart",
+        "deployer",
+        "restart",
+        "Replace every replica by a fresh one.",
+        wire.RestartRequest,
+        _OPERATION,
+        202,
+    ),
+    _post(
+        f"{_ONE}/scale", "deployer", "scale", "Set or clear the replicas by hand.", wire.ScaleRequest, wire.ServiceView
+    ),
+    _post(
+        f"{_ONE}/stop", "deployer", "stop", "Drain and stop it; its releases stay.", wire.StopRequest, wire.ServiceView
+    ),
+    _post(
+        f"{_ONE}/exec",
+        "admin",
+        "exec",
+        "Run a command as a replica would.",
+        wire.ExecRequest,
+        wire.ExecView,
+        plans=False,
+    ),
     _get(f"{_ONE}/releases", "releases", "Its releases, newest first.", list[wire.ReleaseView]),
     Endpoint(
         "GET",
         "/v1/jobs",
+        "reader",
         "jobs",
         "Jobs, their schedules and last runs.",
         list[wire.JobView],
         _jobs,
         query=(_SERVICE, _JOB),
     ),
-    _post(f"{_ONE}/run", "run_job", "Run a job now.", wire.RunRequest, wire.JobRunView, 202),
+    _post(f"{_ONE}/run", "deployer", "run_job", "Run a job now.", wire.RunRequest, wire.JobRunView, 202),
     _get("/v1/runs/{id}", "job_run", "A run of a job, in progress or past.", wire.JobRunView),
     Endpoint(
         "GET",
         "/v1/runs/{id}/watch",
+        "reader",
         "watch_run",
         "A run of a job, change by change, to its end.",
         wire.JobRunView,
@@ -192,6 +246,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     _post(
         "/v1/runs/{id}/stop",
+        "deployer",
         "stop_run",
         "End a run before its time.",
         wire.StopRunRequest,
@@ -202,6 +257,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/operations/{id}/watch",
+        "reader",
         "watch_operation",
         "A rollout, change by change, to its end.",
         _OPERATION,
@@ -213,6 +269,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/events",
+        "reader",
         "events",
         "The ledger, resumable.",
         Event,
@@ -225,6 +282,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/logs",
+        "reader",
         "logs",
         "What replicas print.",
         LogLine,
@@ -236,6 +294,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/signals",
+        "reader",
         "signals",
         "Golden signals of now: services, releases, edges, replicas.",
         wire_signals.SignalsView,
@@ -245,6 +304,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         f"{_ONE}/series",
+        "reader",
         "series",
         "Golden signals of a service over time.",
         wire_signals.SeriesView,
@@ -261,6 +321,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/records",
+        "reader",
         "records",
         "Records of tasks that the environment holds, newest first.",
         list[TaskRecord],
@@ -269,6 +330,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     _post(
         "/v1/records",
+        "deployer",
         "import_records",
         "Hold further records of tasks.",
         wire.RecordsRequest,
@@ -278,6 +340,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET",
         "/v1/artifacts",
+        "reader",
         "artifacts",
         "Those of these artifacts that are complete on this machine.",
         list[Artifact],
@@ -287,6 +350,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "PUT",
         "/v1/artifacts/{key}",
+        "deployer",
         "take_artifact",
         "Complete an artifact that was built elsewhere, or tell which of its contents are missing.",
         wire_artifacts.ArtifactView,
@@ -296,6 +360,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "PUT",
         "/v1/contents",
+        "deployer",
         "keep_contents",
         "Keep contents of artifacts that are on their way.",
         wire_artifacts.ContentsView,
@@ -304,6 +369,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     _post(
         "/v1/stores",
+        "deployer",
         "store_drafts",
         "What would be run for these stores on this machine.",
         wire_artifacts.StoresRequest,
@@ -314,6 +380,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "PUT",
         "/v1/secrets/{name}",
+        "admin",
         "set_secret",
         "Store a new version of a secret.",
         wire.SecretView,
@@ -323,19 +390,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "DELETE",
         "/v1/secrets/{name}",
+        "admin",
         "remove_secret",
         "Forget all versions of a secret.",
         None,
-        _direct("remove_secret"),
+        _removal("remove_secret"),
         status=204,
     ),
     Endpoint(
         "DELETE",
         "/v1/stores/{name}",
+        "admin",
         "remove_store",
         "Erase a store that Atoll ran, with all its data.",
         None,
-        _direct("remove_store"),
+        _removal("remove_store"),
         status=204,
     ),
     _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView]),

@@ -75,7 +75,7 @@ class Environment:
         measured = SignalBook((identity.workspace, identity.environment), loops, engine, signals, collector, clock)
         self.signals, self.series, self.totals = measured.signals, measured.series, measured.totals
 
-        output = Output(loops, records, engine, clock)
+        output = Output(loops, records, engine, clock, pulse)
         self.logs, self.exec = output.logs, output.exec
 
         self._certificates = None

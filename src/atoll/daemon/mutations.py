@@ -107,7 +107,7 @@ class Mutations:
                 return repeated
             self._candidates.unwatched(request)
             self._candidates.replaceable(service, request)
-            await self._store_desk.prepared(request.spec)
+            await self._store_desk.prepared(request.spec, request.author)
             release, runs = await self._candidates.deployed(request)
             if runs:
                 return OperationView(

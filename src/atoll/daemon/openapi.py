@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from atoll.model.access import Role
 from atoll.model.wire import ErrorView, PlanView
 
 _REF = "#/components/schemas/{name}"
@@ -33,13 +34,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One operation of the API: what it is called, takes and answers, and the function that carries it out.
+    """One operation of the API: what it is called, takes and answers, the role that it takes, and the function that
+    carries it out.
 
     With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; without, JSON.
     """
 
     method: str
     path: str
+    role: Role
     name: str
     doc: str
     answer: Any
@@ -50,7 +53,7 @@ class Endpoint:
     event: str = ""
     event_id: Callable[[Any], str] | None = None  # where Last-Event-ID resumes; None: it does not
     status: int = 200
-    plans: bool = False  # with `plan=true` it answers what it would do: list[PlanView], 200
+    plans: bool = False  # with `plan=true` it answers what it would do: list[PlanView], 200; that takes a reader
 
 
 def document(endpoints: Sequence[Endpoint], version: str) -> Mapping[str, Any]:
@@ -97,6 +100,7 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.doc,
+        "x-atoll-role": endpoint.role,
         "parameters": parameters,
         "responses": {
             str(endpoint.status): good,

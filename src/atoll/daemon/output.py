@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from atoll.daemon.loops import Loops
+from atoll.daemon.pulse import Pulse
 from atoll.decide.facts import is_ready
 from atoll.model.errors import NotFound, Refused
 from atoll.model.seen import Seen
+from atoll.model.state import Event
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import ExecRequest, ExecView
-from atoll.ports import Clock, LogLine
+from atoll.ports import Change, Clock, LogLine
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
@@ -21,8 +23,9 @@ _BURST_LINES = 100_000  # of one service within that time
 class Output:
     """Logs and `exec`."""
 
-    def __init__(self, loops: Loops, records: Records, engine: HostEngine, clock: Clock) -> None:
-        self._loops, self._records, self._engine, self._clock = loops, records, engine, clock
+    def __init__(self, loops: Loops, records: Records, engine: HostEngine, clock: Clock, pulse: Pulse) -> None:
+        self._loops, self._records, self._engine = loops, records, engine
+        self._clock, self._pulse = clock, pulse
 
     async def logs(
         self,
@@ -86,5 +89,16 @@ class Output:
             )
         current = self._loops.of(service).intent().target  # not the warm one: its environment is yesterday's
         target = max(chosen, key=lambda r: (is_ready(r), r.record.release == current, -r.record.created_wall))
+        await self._tell(service, target.id, request)
         exit_, output = await self._engine.exec(target.id, request.argv, request.timeout_s)
         return ExecView(exit=exit_, output=output, replica=target.id)
+
+    async def _tell(self, service: str, replica: str, request: ExecRequest) -> None:
+        """That somebody was in there, before they are. Of what they ran its name alone: arguments may be secrets."""
+        rest = len(request.argv) - 1
+        message = f"{request.argv[0]} is run in {replica}" + (f", with {rest} arguments" if rest else "")
+        event = Event(
+            kind="exec.begun", service=service, message=message, author=request.author, wall=self._clock.now().wall
+        )
+        await self._records.commit(Change(events=(event,)))
+        self._pulse.beat(service)

@@ -56,7 +56,7 @@ class SecretBook:
         await self._tell("secret.set", f"secret {name} v{version}", request.author)
         return self._secret(name, version)
 
-    async def remove_secret(self, name: str) -> None:
+    async def remove_secret(self, name: str, author: Author) -> None:
         """Forget all versions."""
         known = await self._vault.versions()
         if name not in known:
@@ -69,7 +69,7 @@ class SecretBook:
                 id="secret-in-use",
             )
         await self._vault.remove(name)
-        await self._tell("secret.removed", f"secret {name} removed", Author())
+        await self._tell("secret.removed", f"secret {name} removed", author)
 
     async def _tell(self, kind: str, message: str, author: Author) -> None:
         event = Event(kind=kind, message=message, author=author, wall=self._clock.now().wall)

@@ -26,15 +26,15 @@ class StoreDesk:
         self._loops, self._records, self._host, self._vault = loops, records, host, vault
         self._clock, self._pulse = clock, pulse
 
-    async def prepared(self, spec: ServiceSpec) -> None:
+    async def prepared(self, spec: ServiceSpec, author: Author) -> None:
         """A store gets its password, once; it stays when the store goes down, and goes when it is removed."""
         name = password_of(spec.name)
         if not spec.store or name not in spec.secret_names or name in await self._vault.versions():
             return
         await self._vault.set(name, secrets.token_hex(_PASSWORD_BYTES))
-        await self._tell(spec.name, "secret.set", f"the password of the store {spec.name} was made")
+        await self._tell(spec.name, "secret.set", f"the password of the store {spec.name} was made", author)
 
-    async def remove_store(self, name: str) -> None:
+    async def remove_store(self, name: str, author: Author) -> None:
         """Erase its data, its password and its releases. Raises NotFound, Conflict while it runs or is used."""
         releases = self._records.releases_of(name)
         if not any(release.spec.store for release in releases.values()):
@@ -64,7 +64,7 @@ class StoreDesk:
             drops += [("receipt", row.rollout) for row in self._records.receipts.values() if row.service == name]
             drops.append(("intent", name))
             text = f"the store {name} was removed, with all its data"
-            event = Event(kind="store.removed", service=name, message=text, wall=self._clock.now().wall)
+            event = Event(kind="store.removed", service=name, message=text, author=author, wall=self._clock.now().wall)
             await self._records.commit(Change(drops=tuple(drops), events=(event,)))
         self._pulse.beat(name)
 
@@ -79,7 +79,7 @@ class StoreDesk:
                 found.add(service)
         return sorted(found)
 
-    async def _tell(self, store: str, kind: str, message: str) -> None:
-        event = Event(kind=kind, service=store, message=message, author=Author(), wall=self._clock.now().wall)
+    async def _tell(self, store: str, kind: str, message: str, author: Author) -> None:
+        event = Event(kind=kind, service=store, message=message, author=author, wall=self._clock.now().wall)
         await self._records.commit(Change(events=(event,)))
         self._pulse.beat(store)

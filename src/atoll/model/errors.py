@@ -88,6 +88,10 @@ class Refused(UserError):
     exit_code = 4
 
 
+class Forbidden(Refused):
+    """Who asks lacks the role for it. Exit code 4, as for everything that is refused before anything was touched."""
+
+
 class DeployFailed(AtollError):
     """The candidate did not become live and was undone; the stable release was never touched. Exit code 3."""
 

@@ -133,6 +133,7 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     replica: str = ""  # an id; "" is the oldest ready one of the current release
     timeout_s: float = 60.0
+    author: Author = Author()
 
 
 class RunRequest(Mutation, frozen=True, kw_only=True):

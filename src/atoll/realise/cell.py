@@ -276,7 +276,8 @@ class Cell:
         idle = {revision.release for revision in want.revisions if revision.weight_pct == 0}
         rows = self._shared.records.replicas(self.service).values()
         waiting, ended = await self._inflight.count(
-            row for row in rows if row.phase == "draining" or (row.phase == "serving" and row.release in idle)
+            (row for row in rows if row.phase == "draining" or (row.phase == "serving" and row.release in idle)),
+            self._shared.clock.now().boot_s,
         )
         if ended:
             self._hint.set()

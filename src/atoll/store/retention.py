@@ -11,6 +11,7 @@ KEEP_S: Final = {
     "job.": 90 * DAY_S,
     "proxy.": 30 * DAY_S,
     "daemon.": 90 * DAY_S,
+    "exec.": 365 * DAY_S,  # who was inside is asked for long after, but some run one a minute
 }
 
 

@@ -17,7 +17,9 @@ from typing import Literal, Self
 import msgspec
 
 from atoll.daemon.api import Api
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.serve import serve
+from atoll.model.access import Access
 from atoll.model.analysis import Finding, Verdict
 from atoll.model.errors import Conflict, NotFound, Refused
 from atoll.model.records import TaskRecord
@@ -109,6 +111,7 @@ class FakeControl:
         self.depot: Depot | None = None  # where artifacts really go; without one each is taken as it is offered
         self.ledger: list[Event] = []
         self.vault: dict[str, int] = {}
+        self.removed: dict[str, str] = {}  # secret or store -> who removed it
         self.streams = 0  # open ones
         self.note = ""  # of every release
         self.texts = ["line {number} of {name}"] * 5  # what each service has printed
@@ -529,20 +532,22 @@ class FakeControl:
         self.vault[name] = self.vault.get(name, 0) + 1
         return SecretView(name=name, version=self.vault[name])
 
-    async def remove_secret(self, name: str) -> None:
+    async def remove_secret(self, name: str, author: Author) -> None:
         if name not in self.vault:
             raise NotFound(
                 f"there is no secret '{name}'", "it was never set", did_you_mean(name, self.vault), id="unknown-secret"
             )
         del self.vault[name]
+        self.removed[name] = author.actor
 
-    async def remove_store(self, name: str) -> None:
+    async def remove_store(self, name: str, author: Author) -> None:
         view = self.services.get(name)
         if view is None or not view.store:
             raise NotFound(f"there is no store '{name}'", "", "`atoll store list`", id="unknown-store")
         if view.replicas:
             raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
         del self.services[name]
+        self.removed[name] = author.actor
 
     # --- pretending
 
@@ -723,12 +728,21 @@ def spec_of(name: str) -> ServiceSpec:
 class Served:
     """A FakeControl behind the real API on a unix socket, served by a thread; leave it and the socket is gone.
 
-    `ready=False` serves an API whose daemon is still starting; `become_ready` ends that.
+    `ready=False` serves an API whose daemon is still starting; `become_ready` ends that. `public` is a second socket, for
+    those whom `access` gives a role.
     """
 
-    def __init__(self, socket: Path, control: FakeControl | None = None, *, ready: bool = True) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        control: FakeControl | None = None,
+        *,
+        ready: bool = True,
+        public: Path | None = None,
+        access: Callable[[], Access] = Access,
+    ) -> None:
         self.socket = socket
-        self._given, self._ready = control, ready
+        self._given, self._ready, self._public, self._access = control, ready, public, access
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake daemon", daemon=True)
 
@@ -759,9 +773,11 @@ class Served:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.control = self._given or FakeControl()
-        self.api = Api(self.control if self._ready else None)
-        self._task = asyncio.create_task(serve(self.api, self.socket))
-        while not self.socket.exists() and not self._task.done():
+        doorkeeper = Doorkeeper(self._access if self._public else None)
+        self.api = Api(self.control if self._ready else None, doorkeeper)
+        self._task = asyncio.create_task(serve(self.api, self.socket, self._public))
+        last = self._public or self.socket
+        while not last.exists() and not self._task.done():
             await asyncio.sleep(0.005)
         self._started.set()
         await self._task

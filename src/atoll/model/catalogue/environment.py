@@ -70,6 +70,45 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "not-allowed",
+            "You lack the role for it",
+            "error[not-allowed]: carol may not deploy here",
+            "The environment asks the kernel who is at its socket and gives each user the highest role of the groups that it "
+            "is in: reader, deployer or admin. A user without any is a stranger and gets no other answer than this. Nothing was "
+            "done.",
+            (
+                (
+                    "Somebody who administers the machine puts you into a group that holds it: `usermod -aG shop-deployers carol`, "
+                    "there, as root. Groups are taken on at login: log in anew, and end a shared SSH connection (`ssh -O exit HOST`)."
+                ),
+                "Which groups hold which role is said on the machine itself, in `access.json`, by root alone.",
+                "On a laptop an environment is for the user who started it, and for root.",
+            ),
+        ),
+        Page(
+            "access-unusable",
+            "The file that says who may do what cannot be used",
+            "error[access-unusable]: access.json cannot be used",
+            "`access.json` in the environment's state folder names the groups that hold a role. It cannot be read or understood, or "
+            "somebody else than root and the user of the daemon could have written it. Until it is mended only those two may "
+            "do anything: a file in doubt gives nobody a role.",
+            (
+                "Its members are `readers`, `deployers` and `admins`, lists of names of groups; any other is taken for a mistake.",
+                "Edited by hand: `chmod 644` and `chown root` it.",
+            ),
+        ),
+        Page(
+            "too-many-requests",
+            "The daemon is asked too much at once",
+            "error[too-many-requests]: you have 64 connections to this environment, which is the most",
+            "The daemon keeps its attention for services. A user other than its owner has a number of connections, so that nobody "
+            "keeps others out. A command that meets the limit tries again for a while by itself.",
+            (
+                "Commands that follow (`atoll logs --follow`, `atoll top`, a dashboard) hold a connection each: end some.",
+                "A script that asks in a loop: `atoll events --follow` tells of changes by itself.",
+            ),
+        ),
+        Page(
             "daemon-unreachable",
             "The daemon does not answer",
             "error[daemon-unreachable]: the daemon of 'local' does not answer",
