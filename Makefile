@@ -1,16 +1,19 @@
 # `make check` before a commit; `make test` is everything. See CONTRIBUTING.md.
-.PHONY: check static unit test docs demo bench format lock clean
+.PHONY: check static unit audit test docs demo bench format lock clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-check: static unit ## format, lint, types, layers, unit tests
+check: static audit unit ## format, lint, types, layers, known vulnerabilities, unit tests
 
 static: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+audit: $(STAMP) ## what is known against the locked dependencies and Envoy; nothing where no database can be reached
+	$(BIN)/python scripts/audit.py
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not e2e and not slow"

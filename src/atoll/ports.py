@@ -3,7 +3,7 @@
 All methods may raise `Retryable` or `Permanent` unless they say otherwise; none blocks the event loop.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -32,6 +32,7 @@ from atoll.model.state import (
     ServiceDesired,
 )
 from atoll.model.traffic import Outcome, Reading, Sample, Table
+from atoll.model.wire import BackupKeyView, BackupView
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
@@ -331,6 +332,43 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what is queued and let go of the lock."""
+        ...
+
+
+class BackupUnderWay(Protocol):
+    """One backup: all that may be refused is behind it. Blocking, but for `close` one call at a time."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes of its file. Raises UserError when something changed that never does."""
+        ...
+
+    def close(self) -> None:
+        """Take away what was put aside for it. Twice is fine."""
+        ...
+
+
+class Archivist(Protocol):
+    """Makes backups of the environment, and knows of the last one. Blocking, but for `note`."""
+
+    def begin(self, *, signals: bool, now_wall: float) -> BackupUnderWay:
+        """Look at everything and copy what changes. Raises UserError, Conflict (another one is under way), Retryable."""
+        ...
+
+    def key(self, passphrase: str) -> BackupKeyView:
+        """The key of the secrets, sealed. Raises UserError for a weak passphrase."""
+        ...
+
+    @property
+    def note(self) -> BackupView:
+        """What is known of the last backup."""
+        ...
+
+    def write(self, note: BackupView) -> None:
+        """Know this from now on. Raises UserError."""
+        ...
+
+    def key_id(self) -> str:
+        """Of the key of the secrets that there are; "" without one."""
         ...
 
 

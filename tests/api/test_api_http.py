@@ -344,3 +344,13 @@ async def test_the_port_of_metrics_serves_nothing_else_and_no_other_name(served:
         transport=httpx.ASGITransport(app=Api().metrics_app), base_url="http://localhost"
     ) as client:
         assert (await client.get("/metrics")).status_code == 503
+
+
+def test_a_backup_comes_as_bytes_and_one_that_breaks_off_is_seen_to(served: Served) -> None:
+    body = msgspec.json.encode(wire.BackupRequest())
+    with connect(served) as client:
+        whole = client.post("/v1/backup", content=body)
+        assert (whole.headers["content-type"], whole.content) == ("application/octet-stream", b"this is no backup")
+        served.control.archive = b""
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.post("/v1/backup", content=body)

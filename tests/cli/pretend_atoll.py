@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from atoll.backup.restoring import Wish
     from atoll.cli.hooks import Hooks
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
 
 
@@ -82,6 +84,23 @@ class PretendHooks:
             )
             for name in stores
         }
+
+    def served(self, workspace: str, environment: str) -> Places:
+        return Places(environment)
+
+    def archivist(self, places: Places) -> Archivist:
+        from atoll.model.errors import UserError
+
+        raise UserError("there is nothing to back up", "", "`atoll up`", id="environment-not-running")
+
+    def restore(
+        self, places: Places, file: Path, key: bytes | None, wish: Wish, say: Callable[[str], None], *, other: bool
+    ) -> RestoreView:
+        from atoll.model.wire import RestoreView
+
+        return RestoreView(
+            id="b", workspace="shop", environment="local", made_wall=2.0, version="0.1.0", signed=False, restored=True
+        )
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         return ()

@@ -11,6 +11,7 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
+from tests.backup.made import environment
 
 from atoll.cli import json_page
 from atoll.cli.group import COMMANDS
@@ -57,6 +58,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "eject": ("eject", "--plan"),
     "secret-rm": ("secret", "rm", "gone"),
     "secret-list": ("secret", "list"),
+    "backup": ("backup", "made.backup"),
+    "backup-key": ("backup", "--key", "shop.key"),
+    "restore": ("restore", "made.backup", "--replace"),
     "store-list": ("store", "list"),
     "store-status": ("store", "status", "ledger-db"),
     "store-apply": ("store", "apply", "ledger-db"),
@@ -111,6 +115,8 @@ def test_what_is_printed_is_what_the_schema_says(
             file.write('stores = ["ledger-db"]\n')
         known = daemon.control.services
         known["ledger-db"] = replace(known["orders"], name="ledger-db", store="postgres")
+    if name == "backup":
+        daemon.control.archive = environment(shop.parent / "made").backup(shop.parent / "b").read_bytes()
     head, *rest = argv
     before = rest.index("--") if "--" in rest else len(rest)
     done = atoll(
@@ -152,6 +158,7 @@ def test_every_command_that_prints_json_has_its_shape_and_a_call_above() -> None
         "plan",
         "ci plan",
         "secret plan",
+        "backup key",
         "store plan",
         "why task",
         "error",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine
+from atoll.model.machine import MachineFacts
 from atoll.model.spec import Command, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView
@@ -55,6 +56,8 @@ class World:
         self.require: tuple[str, ...] = ()
         self.dev = True
         self.unreachable: dict[str, str] = {}  # host -> what it does
+        self.facts = MachineFacts()
+        self.exposed: dict[str, tuple[str, ...]] = {}  # service -> where others reach it
 
     def run(self, scenario: Callable[[], object]) -> None:
         """Play a scenario to its end."""
@@ -90,7 +93,13 @@ class World:
             store=self.store,
             vault=self.vault,
             clock=self.clock,
-            machine=Machine(free_bytes=lambda: self.free_bytes, parts=_parts, dial=self._dial),
+            machine=Machine(
+                free_bytes=lambda: self.free_bytes,
+                parts=_parts,
+                dial=self._dial,
+                facts=lambda _: self.facts,
+                exposed=lambda _: self.exposed,
+            ),
             records=records,
             ask=self._ask,
         )

@@ -75,15 +75,15 @@ def context(root: str) -> ssl.SSLContext:
     return made
 
 
-def shake(port: int, host: str, trust: ssl.SSLContext) -> tuple[str, ssl.SSLSocket]:
+def shake(port: int, host: str, trust: ssl.SSLContext, at: str = "127.0.0.1") -> tuple[str, ssl.SSLSocket]:
     """A handshake; the serial number that was shown, and the connection."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=20)
+    raw = socket.create_connection((at, port), timeout=20)
     wrapped = trust.wrap_socket(raw, server_hostname=host)
     return str((wrapped.getpeercert() or {})["serialNumber"]), wrapped
 
 
-def serial(port: int, host: str, trust: ssl.SSLContext) -> str:
-    number, wrapped = shake(port, host, trust)
+def serial(port: int, host: str, trust: ssl.SSLContext, at: str = "127.0.0.1") -> str:
+    number, wrapped = shake(port, host, trust, at)
     wrapped.close()
     return number
 
@@ -96,11 +96,11 @@ def same(one: str, other: str) -> bool:
     return int(one, 16) == int(other, 16)
 
 
-def gateway(lab: Lab, tls: str) -> int:
+def gateway(lab: Lab, tls: str, host: str = "127.0.0.1") -> int:
     """Write the gateway with TLS; the port of plain HTTP."""
     plain = lab.gateway_port + 490
     low = lab.gateway_port + 1
-    text = f'name = "lab"\nports = [{low}, {low + 400}]\n[gateway]\nhost = "127.0.0.1"\nport = {lab.gateway_port}\n'
+    text = f'name = "lab"\nports = [{low}, {low + 400}]\n[gateway]\nhost = "{host}"\nport = {lab.gateway_port}\n'
     (lab.root / "atoll.toml").write_text(f"{text}[gateway.tls]\nhttp = {plain}\n{tls}\n")
     return plain
 
@@ -249,17 +249,19 @@ def pebble() -> Path:
     return home / "pebble"
 
 
-def _answer(query: bytes) -> bytes:
+def _answer(query: bytes, address: str) -> bytes:
     end = query.index(b"\0", 12) + 5
-    found = query[end - 4 : end - 2] == b"\0\x01"
-    record = b"\xc0\x0c\0\x01\0\x01\0\0\0\x01\0\x04\x7f\0\0\x01" if found else b""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed, kind = socket.inet_pton(family, address), b"\0\x1c" if ":" in address else b"\0\x01"
+    found = query[end - 4 : end - 2] == kind
+    record = b"\xc0\x0c" + kind + b"\0\x01\0\0\0\x01" + len(packed).to_bytes(2, "big") + packed if found else b""
     reply = query[:2] + b"\x85\x80\0\x01" + (b"\0\x01" if found else b"\0\0") + b"\0\0\0\0" + query[12:end] + record
     return len(reply).to_bytes(2, "big") + reply
 
 
 @contextlib.contextmanager
-def dns(port: int) -> Iterator[None]:
-    """Every name is 127.0.0.1 (and has no IPv6 address)."""
+def dns(port: int, address: str) -> Iterator[None]:
+    """Every name is `address`, and has none of the other kind."""
     server = socket.create_server(("127.0.0.1", port))  # Pebble asks by TCP
 
     def serve() -> None:
@@ -268,37 +270,63 @@ def dns(port: int) -> Iterator[None]:
                 connection, _ = server.accept()
                 with connection, connection.makefile("rb") as asked, contextlib.suppress(ValueError, OSError):
                     while length := asked.read(2):
-                        connection.sendall(_answer(asked.read(int.from_bytes(length, "big"))))
+                        connection.sendall(_answer(asked.read(int.from_bytes(length, "big")), address))
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield
     finally:
+        server.shutdown(socket.SHUT_RDWR)  # else the thread holds the port in its `accept`
+        thread.join(20)
         server.close()
 
 
+class Pebble:
+    """The authority of one test; its certificates are good for 40 s, so that they are renewed while the test looks."""
+
+    def __init__(self, lab: Lab, program: Path) -> None:
+        self.listen, self.manage, self.names = (lab.gateway_port + 480 + n for n in range(3))
+        self.root, self.folder = Root.make(), lab.root
+        put(lab.root, "pebble", self.root.pair("localhost"))
+        (lab.root / "root.pem").write_text(self.root.pem)
+        config = {
+            "listenAddress": f"127.0.0.1:{self.listen}",
+            "managementListenAddress": f"127.0.0.1:{self.manage}",
+            "certificate": str(lab.root / "pebble.crt"),
+            "privateKey": str(lab.root / "pebble.key"),
+            "httpPort": lab.gateway_port + 490,
+            "tlsPort": lab.gateway_port,
+            "profiles": {"default": {"description": "short", "validityPeriod": 40}},
+        }
+        (lab.root / "pebble.json").write_text(json.dumps({"pebble": config}))
+        self.argv = [str(program), "-config", str(lab.root / "pebble.json"), "-dnsserver", f"127.0.0.1:{self.names}"]
+        directory = f'directory = "https://localhost:{self.listen}/dir", ca = "root.pem"'
+        self.acme = f'acme = {{ hosts = ["a.test"], agree = true, {directory} }}'
+
+    @contextlib.contextmanager
+    def running(self, address: str = "127.0.0.1") -> Iterator[None]:
+        """While it runs, every host is at `address`."""
+        env = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "30"}
+        with dns(self.names, address), (self.folder / "pebble.log").open("wb") as log:
+            server = subprocess.Popen(self.argv, env=env, stdout=log, stderr=log)
+            try:
+                yield
+            finally:
+                server.terminate()
+                server.wait(20)
+
+    def trust(self) -> ssl.SSLContext:
+        """Its own authorities, made at its start."""
+        loose = ssl.create_default_context(cadata=self.root.pem)
+        with contextlib.closing(http.client.HTTPSConnection("localhost", self.manage, timeout=20, context=loose)) as it:
+            it.request("GET", "/roots/0")
+            return ssl.create_default_context(cadata=it.getresponse().read().decode())
+
+
 def test_an_authority_gives_certificates_and_renews_them(lab: Lab, pebble: Path) -> None:
-    plain = lab.gateway_port + 490
-    listen, manage, names = (lab.gateway_port + 480 + n for n in range(3))
-    root = Root.make()
-    put(lab.root, "pebble", root.pair("localhost"))
-    (lab.root / "root.pem").write_text(root.pem)
-    # Good for a minute, so that it is renewed while the test looks.
-    config = {
-        "listenAddress": f"127.0.0.1:{listen}",
-        "managementListenAddress": f"127.0.0.1:{manage}",
-        "certificate": str(lab.root / "pebble.crt"),
-        "privateKey": str(lab.root / "pebble.key"),
-        "httpPort": plain,
-        "tlsPort": lab.gateway_port,
-        "profiles": {"default": {"description": "short", "validityPeriod": 40}},
-    }
-    (lab.root / "pebble.json").write_text(json.dumps({"pebble": config}))
-    argv = [str(pebble), "-config", str(lab.root / "pebble.json"), "-dnsserver", f"127.0.0.1:{names}"]
-    env = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "30"}
-    acme = f'{{ hosts = ["a.test"], agree = true, directory = "https://localhost:{listen}/dir", ca = "root.pem" }}'
-    gateway(lab, f"acme = {acme}")
+    authority = Pebble(lab, pebble)
+    plain = gateway(lab, authority.acme)
     lab.service("web")
     lab.atoll("up")
     # The authority is away: told, and the gateway serves all the same, with what no client believes.
@@ -309,34 +337,113 @@ def test_an_authority_gives_certificates_and_renews_them(lab: Lab, pebble: Path)
         serial(lab.gateway_port, "a.test", untrusted)
     # The wait of two minutes is kept in a file; without it the next daemon asks at once.
     (attempts,) = lab.home.rglob("tls/attempts.json")
-    with dns(names), (lab.root / "pebble.log").open("wb") as log:
-        server = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
-        try:
-            attempts.unlink()
-            os.kill(lab.pid("daemon"), 9)
-            lab.until(lambda: told(lab, "certificate.obtained"))
-            trust = lab.until(lambda: _authorities(manage, root))
-            first = serial(lab.gateway_port, "a.test", trust)
-            lab.until(lambda: told(lab, "certificate.renewed"))
-            assert not same(serial(lab.gateway_port, "a.test", trust), first)
-            with contextlib.closing(http.client.HTTPSConnection("localhost", lab.gateway_port, context=_loose())) as it:
-                it.request("GET", "/web")
-                assert it.getresponse().status == 200
-            # The challenge is answered no longer; that path is the services' again.
-            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", plain)) as it:
-                it.request("GET", "/.well-known/acme-challenge/x", headers={"host": "a.test"})
-                assert it.getresponse().status == 308
-            assert lab.status()["certificates"][0]["source"] == "acme"
-        finally:
-            server.terminate()
-            server.wait(20)
+    with authority.running():
+        attempts.unlink()
+        os.kill(lab.pid("daemon"), 9)
+        lab.until(lambda: told(lab, "certificate.obtained"))
+        trust = lab.until(authority.trust)
+        first = serial(lab.gateway_port, "a.test", trust)
+        lab.until(lambda: told(lab, "certificate.renewed"))
+        assert not same(serial(lab.gateway_port, "a.test", trust), first)
+        with contextlib.closing(http.client.HTTPSConnection("localhost", lab.gateway_port, context=_loose())) as it:
+            it.request("GET", "/web")
+            assert it.getresponse().status == 200
+        # The challenge is answered no longer; that path is the services' again.
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", plain)) as it:
+            it.request("GET", "/.well-known/acme-challenge/x", headers={"host": "a.test"})
+            assert it.getresponse().status == 308
+        assert lab.status()["certificates"][0]["source"] == "acme"
 
 
-def _authorities(manage: int, root: Root) -> ssl.SSLContext:
-    trust = ssl.create_default_context(cadata=root.pem)
-    with contextlib.closing(http.client.HTTPSConnection("localhost", manage, timeout=20, context=trust)) as connection:
-        connection.request("GET", "/roots/0")
-        return ssl.create_default_context(cadata=connection.getresponse().read().decode())
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_a_gateway_on_ipv6_gets_its_certificate_over_ipv6(lab: Lab, pebble: Path, host: str) -> None:
+    if not _ipv6():
+        pytest.skip("this machine has no ::1")
+    authority = Pebble(lab, pebble)
+    gateway(lab, authority.acme, host)
+    lab.service("web")
+    with authority.running("::1"):
+        lab.until(authority.trust)
+        lab.atoll("up")
+        lab.until(lambda: told(lab, "certificate.obtained"))
+        assert serial(lab.gateway_port, "a.test", authority.trust(), "::1")
+        lab.until(lambda: told(lab, "certificate.renewed"))
+
+
+def _ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+def test_a_gateway_begins_to_speak_tls_moves_and_ceases_again_with_each_up(lab: Lab) -> None:
+    root, folder = Root.make(), lab.root / "tls"
+    folder.mkdir()
+    put(folder, "a", pair := root.pair("a.test", "localhost"))
+    lab.service("web")
+    lab.atoll("up")
+    assert lab.get("/web")
+    pairs = 'certificates = { cert = "tls/a.crt", key = "tls/a.key" }'
+    plain, trust, first, was = (
+        gateway(lab, pairs),
+        context(root.pem),
+        lab.gateway_port,
+        (lab.root / "atoll.toml").read_text(),
+    )
+    lab.atoll("up")
+    lab.until(lambda: same(serial(first, "a.test", trust), expected(pair)))
+    # To another port, which a stranger has: refused, and everything is as it was.
+    moved = was.replace(f"port = {first}", f"port = {first + 495}")
+    with socket.create_server(("127.0.0.1", first + 495)):
+        (lab.root / "atoll.toml").write_text(moved)
+        assert "listens there" in lab.run("up").stderr
+        assert same(serial(first, "a.test", trust), expected(pair))
+    lab.atoll("up")
+    lab.until(lambda: same(serial(first + 495, "a.test", trust), expected(pair)))
+    lab.until(lambda: _nobody_at(first))
+    # TLS 1.3 alone, and nothing at plain HTTP.
+    (lab.root / "atoll.toml").write_text(moved.replace(f"http = {plain}", 'minimum = "1.3"'))
+    lab.atoll("up")
+    old = context(root.pem)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    lab.until(lambda: _fails(first + 495, old))
+    lab.until(lambda: _nobody_at(plain))
+    assert same(serial(first + 495, "a.test", trust), expected(pair))
+    # And back.
+    (lab.root / "atoll.toml").write_text(was.split("[gateway]")[0] + f'gateway = "127.0.0.1:{first}"\n')
+    lab.atoll("up")
+    lab.until(lambda: lab.get("/web"))
+    lab.until(lambda: _nobody_at(first + 495))
+    assert lab.status()["certificates"] == []
+
+
+def _nobody_at(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=20):
+        return False
+    return True
+
+
+def _fails(port: int, trust: ssl.SSLContext) -> bool:
+    with contextlib.suppress(ssl.SSLError):
+        return not serial(port, "a.test", trust)
+    return True
+
+
+def test_the_end_of_a_certificate_is_told_before_and_when_it_is_there(lab: Lab) -> None:
+    root, folder = Root.make(), lab.root / "tls"
+    folder.mkdir()
+    put(folder, "a", root.pair("a.test", days=25.0 / 86_400))  # it began an hour ago: its last quarter has begun
+    gateway(lab, 'certificates = { cert = "tls/a.crt", key = "tls/a.key" }')
+    lab.service("web")
+    lab.atoll("up")
+    lab.until(lambda: told(lab, "certificate.expiring"))
+    assert told(lab, "certificate.expiring")[0].startswith("the certificate of a.test (tls/a.crt) ends in ")
+    lab.until(lambda: told(lab, "certificate.expired"))
+    assert len(told(lab, "certificate.expiring")) == 1
+    found = [
+        check for check in json.loads(lab.run("doctor", "--json").stdout) if check["check"] == "certificate a.test"
+    ]
+    assert [(check["ok"], check["text"].startswith("ended ")) for check in found] == [(False, True)]
 
 
 def _loose() -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from pathlib import Path
 from atoll.model.spec import EdgePolicy
 from atoll.model.state import Address
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
-from atoll.proxy import EnvoyProxy, command
+from atoll.proxy import Door, EnvoyProxy, command
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _FIRST, _COUNT = 12000 + _WORKER % 4 * 2000, 2000  # workers do not pick each other's
@@ -164,9 +164,9 @@ async def eventually(check: Callable[[], object], deadline_s: float = 30.0) -> N
 class Lab:
     """One environment's proxy. `envoy` is its process while it runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, door: Door | None = None) -> None:
         self.folder = folder
-        self.proxy = EnvoyProxy(folder, folder)
+        self.proxy = EnvoyProxy(folder, folder, door)
         self.gateway = Address("127.0.0.1", free_port())
         self.envoy: asyncio.subprocess.Process | None = None
         self.services: dict[str, ServiceTraffic] = {}

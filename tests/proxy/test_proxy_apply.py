@@ -107,6 +107,38 @@ async def test_a_gateway_whose_port_is_taken_is_a_problem_that_heals_by_itself(l
     assert (await ask(lab.gateway)).who == "one"
 
 
+async def test_a_gateway_that_moves_to_a_taken_port_holds_up_no_service_and_gets_there_by_itself(lab: Lab) -> None:
+    one, two, port = await lab.backend("one"), await lab.backend("two"), here()
+    await lab.apply(service("orders", upstream(1, one.address), routes=(route(),)))
+    before, lab.gateway = lab.gateway, here()
+    with socket.create_server((lab.gateway.host, lab.gateway.port)):
+        moved = service(
+            "orders", upstream(2, two.address), routes=(route(releases=(2,)),), edges=(edge("orders", port),)
+        )
+        assert await lab.apply(moved) == Ack()
+        assert lab.proxy.problem() == f"the gateway cannot listen on {lab.gateway}: address already in use"
+        assert (await ask(port)).who == "two"
+        assert (await ask(before)).who == "two"  # until it has the new place it serves at the old one
+        bad = service("bad", edges=(edge("bad", Address("nowhere", 80)),))
+        outcome = await lab.apply(bad)
+        assert isinstance(outcome, Refused)
+        assert outcome.services == ("bad",)
+        del lab.services["bad"]
+    await eventually(lambda: lab.proxy.problem() == "")
+    await eventually(lambda: reachable(lab.gateway))
+    assert (await ask(lab.gateway)).who == "two"
+    await eventually(lambda: refuses(before))
+
+
+async def refuses(where: Address) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(where.host, where.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
 async def test_an_edge_whose_port_was_stolen_while_envoy_was_away_is_a_problem_that_heals(lab: Lab) -> None:
     one, port = await lab.backend("one"), here()
     await lab.apply(service("orders", upstream(1, one.address), routes=(route(),), edges=(edge("orders", port),)))

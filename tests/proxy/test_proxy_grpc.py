@@ -1,6 +1,7 @@
 """gRPC through the real Envoy, on an edge and at the gateway."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -8,6 +9,8 @@ import grpc.aio
 import pytest
 from tests.proxy.lab import Lab, edge, here, route, service, upstream
 
+from atoll.certificates.pair import stand_in
+from atoll.model.certificate import Certificate
 from atoll.model.state import Address
 from atoll.model.traffic import Ack
 
@@ -85,6 +88,33 @@ async def test_grpc_calls_streams_deadlines_and_failures_pass(lab: Lab) -> None:
         assert await refused(where, "Fail", b"13") == grpc.StatusCode.INTERNAL
         assert await refused(where, "Hang", b"", timeout_s=0.3) == grpc.StatusCode.DEADLINE_EXCEEDED
     assert echo.callers == ["web", ""]
+    await echo.server.stop(0)
+
+
+async def test_grpc_passes_a_gateway_that_speaks_tls_also_while_its_certificate_changes(tls_lab: Lab) -> None:
+    echo, grpc_port = await Echo().start(), {"port": "grpc", "protocol": "grpc"}
+    first, second = (stand_in("localhost", time.time()) for _ in range(2))
+    await tls_lab.proxy.show({"own": first}, {}, 0.0)
+    routes = (route("/demo.Echo", timeout_s=0.5, eject_after=0, **grpc_port),)
+    assert await tls_lab.apply(service("echo", upstream(1, echo.address, **grpc_port), routes=routes)) == Ack()
+
+    def channel(trusted: Certificate) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(trusted.chain.encode())
+        names = [("grpc.ssl_target_name_override", "localhost")]
+        return grpc.aio.secure_channel(str(tls_lab.gateway), credentials, names)
+
+    async with channel(first) as before:
+        assert await before.unary_unary("/demo.Echo/Say")(b"hello", timeout=30) == b"HELLO"
+        stream = aiter(before.unary_stream("/demo.Echo/Count")(b"4", timeout=30))
+        assert await anext(stream) == b"0"
+        assert await tls_lab.proxy.show({"own": second}, {}, 30.0) == Ack()
+        async with channel(second) as after:
+            assert await after.unary_unary("/demo.Echo/Say")(b"again", timeout=30) == b"AGAIN"
+        assert [part async for part in stream] == [b"1", b"2", b"3"]  # an open connection is left alone
+        assert await before.unary_unary("/demo.Echo/Say")(b"still", timeout=30) == b"STILL"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await before.unary_unary("/demo.Echo/Fail")(b"5", timeout=30)
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND  # trailers pass
     await echo.server.stop(0)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, proc, try_network
+from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, is_keeper_up, proc, try_network
 from atoll.model.errors import Problem, UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
 from atoll.model.wire import DoctorView, ToolchainView, ToolchainWish
@@ -41,7 +41,17 @@ def local_checks(places: Places | None, workspace: WorkspaceSpec | None) -> Sequ
         machine = [_envoy(places, workspace), *checks(workspace.environment, places)]
     else:
         machine = [_envoy(places, workspace), _cgroups(), _networks(workspace)]
-    return [*machine, *languages, *(_of_environment(places) if places else ())]
+    return [*machine, *languages, *(_of_environment(places) if places else ()), *_fitness(places, workspace)]
+
+
+def _fitness(places: Places | None, workspace: WorkspaceSpec | None) -> Iterator[DoctorView]:
+    """Whether this machine is fit for production, where that is asked and no daemon runs that says so itself."""
+    if places is None or workspace is None or workspace.environment.for_development or is_keeper_up(places.run):
+        return
+    from atoll.app.kernel import facts
+    from atoll.decide.production import machine
+
+    yield from machine(facts(places.state, None))
 
 
 def unable(workspace: WorkspaceSpec) -> Sequence[Problem]:

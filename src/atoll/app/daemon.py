@@ -16,10 +16,13 @@ from pathlib import Path
 import psutil
 
 from atoll import __version__
-from atoll.app import access
+from atoll.app import access, kernel
 from atoll.app.artifacts import depot
+from atoll.app.backups import source_of
 from atoll.app.config import Config, read
 from atoll.app.stores import ServersHere
+from atoll.backup.archivist import StateArchivist
+from atoll.backup.restoring import refuse_unfinished
 from atoll.daemon.api import Api
 from atoll.daemon.certificates import Parts, names
 from atoll.daemon.clock import SystemClock
@@ -86,6 +89,7 @@ async def _run(config: Config) -> None:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
+    refuse_unfinished(state)
     store = SqliteStore(state)
     epoch = await store.lead()
     tls = config.environment.gateway.tls
@@ -107,9 +111,10 @@ async def _run(config: Config) -> None:
             store=store,
             vault=SqliteVault(state),
             clock=clock,
-            machine=Machine(free_bytes=lambda: int(psutil.virtual_memory().available), parts=lambda: _parts(keeper)),
+            machine=_machine(config, keeper),
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
+            archivist=StateArchivist(source_of(config)),
             depot=depot(state, config.environment),
             servers=ServersHere(config.environment),
         )
@@ -131,6 +136,16 @@ async def _run(config: Config) -> None:
         await proxy.close()
         await host.close()
         await store.close()
+
+
+def _machine(config: Config, keeper: KeeperClient) -> Machine:
+    """Containers are reached by nobody from outside: only of processes it is asked where they listen."""
+    return Machine(
+        free_bytes=lambda: int(psutil.virtual_memory().available),
+        parts=lambda: _parts(keeper),
+        facts=lambda proxy: kernel.facts(Path(config.state), proxy),
+        exposed=kernel.exposed if config.environment.engine == "process" else lambda _: {},
+    )
 
 
 def _host(config: Config) -> Host:

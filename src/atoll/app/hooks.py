@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from atoll.app.config import Config
+    from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
     from atoll.workspace.places import Places
 
@@ -283,6 +285,28 @@ class AppHooks:
             if (config := read(at.state)) is not None and config.environment.engine == "docker":
                 clear(config, say)
 
+    def served(self, workspace: str, environment: str) -> EnvironmentPlaces:
+        """Reads nothing but names."""
+        from atoll.workspace.places import Places
+
+        return EnvironmentPlaces(Places.served(workspace, environment))
+
+    def archivist(self, places: EnvironmentPlaces) -> Archivist:
+        """Of an environment that does not run."""
+        from atoll.app.backups import archivist
+
+        return archivist(places.at)
+
+    def restore(
+        self, places: EnvironmentPlaces, file: Path, key: bytes | None, wish: Wish, say: Say, *, other: bool
+    ) -> RestoreView:
+        """Nobody starts or stops it meanwhile."""
+        from atoll.app.backups import restore
+
+        places.at.create()
+        with _alone(places, say), _readable():
+            return restore(places.at, file, key, wish, other=other, alive=places.keeper_alive)
+
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:
         """What services ask for and will not get: of this machine, or of the files that they are built of."""
         found: list[Problem] = []
@@ -397,9 +421,7 @@ def _refuse_a_taken_gateway(
             continue  # Envoy gives up what it has before it takes what is new
         if alone:
             keeper.shutdown(timeout_s=10.0)
-        raise UserError(
-            f"the gateway cannot listen on {place.host}:{place.port}", trouble.why, trouble.fix, id="gateway-port-taken"
-        )
+        raise UserError(f"the gateway cannot listen on {place}", trouble.why, trouble.fix, id="gateway-port-taken")
 
 
 def _refuse_unusable_pairs(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MISSED_LINES = 100_000  # of one service, while its lines did not come through
+_BACKUP_S = 600.0  # for the first byte: every artifact is read before
 _COPIED_S = 960.0  # an artifact of gigabytes, put together on a slow disk; an image, pulled
 _SENT_S = 600.0  # a request of contents, over a line of 10 kB/s
 _PULLED_S = 900.0  # images of stores
@@ -212,6 +213,38 @@ class Client:
     def remove_secret(self, name: str) -> None:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
+
+    def backup(self, request: wire.BackupRequest, write: Callable[[bytes], object]) -> None:
+        """Have a backup made; its bytes are given to `write` as they come."""
+        import msgspec
+
+        try:
+            answer = self._line.download("/v1/backup", msgspec.json.encode(request), write, _BACKUP_S)
+        except Silent as exc:
+            raise self._silent(exc) from exc
+        except ConnectionError as exc:
+            raise Failed(
+                "the backup was broken off",
+                str(exc),
+                "`atoll events` tells why, where the daemon knows; then make another one",
+                kind="Unreachable",
+                exit_code=UNREACHABLE,
+                id="daemon-unreachable",
+            ) from exc
+        if answer.status >= 400:
+            raise _refusal(answer.body)
+
+    def backup_kept(self, request: wire.BackupKept) -> wire.BackupView:
+        """Tell that it is kept."""
+        from atoll.model.wire import BackupView
+
+        return _decode(self._change("POST", "/v1/backup/kept", request), BackupView)
+
+    def backup_key(self, request: wire.BackupKeyRequest) -> wire.BackupKeyView:
+        """The key of the secrets, sealed."""
+        from atoll.model.wire import BackupKeyView
+
+        return _decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
 
     def remove_store(self, name: str) -> None:
         """Erase a store that Atoll ran, with its data."""

@@ -47,6 +47,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "exec": "Run a command in a replica's surroundings.",
         "records": "List, export and import records: which tasks ran, with which files, how they ended.",
         "secret": "Set, list and remove secrets.",
+        "backup": "Write a backup of the environment into one file.",
+        "restore": "Make an environment of a backup, or try whether that works.",
         "store": "See, change and remove the stores that Atoll runs.",
         "cache": "Show what is in the cache of results, and what it was good for.",
         "toolchain": "List, fetch and remove compilers and interpreters.",
@@ -64,6 +66,7 @@ COMMANDS: Mapping[str, str] = {name: text for section in SECTIONS.values() for n
 READING = frozenset(
     {
         "affected",
+        "backup",
         "check",
         "status",
         "logs",

@@ -49,6 +49,8 @@ _CODES: Mapping[str, Sequence[int]] = {
     "doctor": _OFFLINE,
     "ci": (0, 1, 2, 3, 130, 143),
     "cache": (0, 1, 2, 5),
+    "backup": (0, 1, 2, 5, 7, 130, 143),
+    "restore": (0, 1, 2, 4, 5, 130, 143),
 }
 _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "init": ("check", "up", "eject"),
@@ -75,6 +77,8 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "graph": ("check", "why"),
     "exec": ("logs", "secret"),
     "secret": ("restart", "exec"),
+    "backup": ("restore", "status", "doctor"),
+    "restore": ("backup", "up"),
     "store": ("up", "logs", "down", "secret"),
     "records": ("deploy", "events"),
     "eject": ("init",),

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from atoll.backup.restoring import Wish
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, ToolchainHome, ToolchainView
+    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.keys import Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
+    from atoll.ports import Archivist
     from atoll.workspace.names import Names
 
     Say = Callable[[str], None]
@@ -153,6 +155,23 @@ class Hooks(Protocol[_Places]):
 
     def verify_cache(self, places: _Places, *, plan: bool) -> CacheChecked:
         """Read all of it, and drop what is damaged. Raises UserError, Conflict."""
+        ...
+
+    def served(self, workspace: str, environment: str) -> _Places:
+        """The places of an environment that this machine serves, by the workspace's name: it needs no files."""
+        ...
+
+    def archivist(self, places: _Places) -> Archivist:
+        """Backups of an environment that does not run. Raises UserError when it never ran."""
+        ...
+
+    def restore(
+        self, places: _Places, file: Path, key: bytes | None, wish: Wish, say: Say, *, other: bool
+    ) -> RestoreView:
+        """Make the environment of a backup. `other`: also of another workspace's or environment's.
+
+        Raises UserError, Refused, Conflict.
+        """
         ...
 
     def finish(self, *, hurry: bool) -> None:

@@ -87,6 +87,32 @@ class Line:
                 return answer
             patience.pause(_what(answer.body), answer.retry_after_s)
 
+    def download(self, target: str, body: bytes, write: Callable[[bytes], object], answer_s: float) -> Answer:
+        """POST, and hand each part of the answer's body on as it comes; an answer that is an error has its body itself.
+
+        `answer_s` is for the first byte. Sent again only to a daemon that is starting. Raises Silent, and Dropped when the
+        answer was not whole.
+        """
+        headers = {"Content-Type": "application/json"}
+        patience = _Patience(self._wait_s, self._alive)
+        while True:
+            try:
+                with closing(self._send("POST", target, body, headers, answer_s)) as stream:
+                    status, fields = _head(stream)
+                    if status == 200:
+                        for part in _chunks(stream):
+                            write(part)
+                        return Answer(status, b"")
+                    answer = Answer(status, _body(stream, fields))
+            except (FileNotFoundError, ConnectionRefusedError) as exc:  # nobody heard it
+                patience.pause(str(exc))
+                continue
+            except TimeoutError as exc:
+                raise Silent(f"nothing came for {answer_s:.0f} s") from exc
+            if answer.status != 503:
+                return answer
+            patience.pause(_what(answer.body))
+
     def events(self, target: Callable[[bool], str]) -> Iterator[ServerEvent]:
         """A stream to its end, over restarts of the daemon.
 

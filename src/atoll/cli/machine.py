@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from atoll.decide.production import encryption, leases
 from atoll.model.wire import DoctorView
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
         yield _leases(workspace)
         if not running:
             yield _gateway(workspace)
-        yield from _unencrypted(workspace.environment.gateway)
+        gateway = workspace.environment.gateway
+        yield from encryption(str(gateway), gateway.host, tls=gateway.tls is not None)
         yield from _stores(workspace)
 
 
@@ -85,15 +87,11 @@ def _root() -> DoctorView:
 
 
 def _leases(workspace: WorkspaceSpec) -> DoctorView:
-    low, high = workspace.environment.ports
     try:
         first, last = (int(number) for number in _EPHEMERAL.read_text().split())
     except (OSError, ValueError):
-        return DoctorView(check="ports", ok=None, text=f"{low}-{high}; the kernel's own range could not be read")
-    clash = low <= last and first <= high
-    text = f"{low}-{high} for replicas and edges; the kernel hands out {first}-{last}"
-    fix = f"choose a range below {first} in atoll.toml, or outgoing connections will take services' ports"
-    return DoctorView(check="ports", ok=not clash, text=text, fix=fix)
+        return leases(workspace.environment.ports, None)
+    return leases(workspace.environment.ports, (first, last))
 
 
 def _gateway(workspace: WorkspaceSpec) -> DoctorView:
@@ -102,24 +100,6 @@ def _gateway(workspace: WorkspaceSpec) -> DoctorView:
         if (trouble := gateway_trouble(place)) is not None:
             return DoctorView(check="gateway", ok=False, text=f"{place}: {trouble.why}", fix=trouble.fix)
     return DoctorView(check="gateway", ok=True, text=f"{gateway} is free")
-
-
-def _unencrypted(gateway: Gateway) -> Iterator[DoctorView]:
-    """A gateway that others reach and that speaks plain HTTP; a note, since something may encrypt before it."""
-    if gateway.tls is None and not local(gateway.host):
-        text = f"{gateway} is reached from other machines and speaks plain HTTP: whoever is between reads along"
-        fix = "`tls` of `gateway` in atoll.toml, unless something before it encrypts (docs/howto/tls.md)"
-        yield DoctorView(check="encryption", ok=None, text=text, fix=fix)
-
-
-def local(host: str) -> bool:
-    """Whether an address is this machine's own, which nobody else reaches."""
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _stores(workspace: WorkspaceSpec) -> Iterator[DoctorView]:
@@ -171,6 +151,8 @@ def listeners(gateway: Gateway) -> tuple[Gateway, ...]:
 
 def gateway_trouble(gateway: Gateway) -> Trouble | None:
     """Why nothing can listen there now; None when it is free. Opens it for an instant."""
+    from msgspec.structs import replace
+
     try:
         family, kind, proto, _, address = socket.getaddrinfo(gateway.host, gateway.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:
@@ -185,7 +167,8 @@ def gateway_trouble(gateway: Gateway) -> Trouble | None:
     except OSError as exc:
         if exc.errno != errno.EADDRINUSE:
             return Trouble(str(exc), "set another `gateway` in atoll.toml")
-        fix = f'stop it, or write another into atoll.toml: gateway = "{gateway.host}:{gateway.port + 1}"'
+        other = replace(gateway, port=gateway.port + 1)
+        fix = f'stop it, or write another into atoll.toml: gateway = "{other}"'
         return Trouble(_holder(gateway.port), fix)
     return None
 

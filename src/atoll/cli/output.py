@@ -216,9 +216,11 @@ def clock(wall: float) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes for people, in MiB or GiB."""
+    """Bytes for people, in KiB, MiB or GiB."""
     if count is None:
         return ""
+    if 0 < count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
 
 

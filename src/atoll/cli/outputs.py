@@ -37,6 +37,7 @@ from atoll.model.wire import (
     PlanView,
     RecordsView,
     ReleaseView,
+    RestoreView,
     SecretView,
     ServiceView,
     StatusView,
@@ -101,6 +102,25 @@ class AffectedOutput(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     affected: bool  # false only with --all
     tasks: tuple[AffectedTask, ...] = ()
+
+
+class BackupOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that is kept."""
+
+    file: str  # absolute
+    id: str
+    made_wall: float
+    size_bytes: int
+    releases: int
+    artifacts: int
+    left: tuple[str, ...]  # sentences: what is not in it
+    removed: tuple[str, ...]  # older ones, by --keep
+
+
+class KeyOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """A key file that was written."""
+
+    file: str  # absolute
 
 
 class RemovedOutput(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +196,9 @@ OUTPUTS: Mapping[str, Output] = {
     "deploy": _OPERATIONS,
     "rollback": _OPERATIONS,
     "fault": Output(FaultView | list[FaultView], "The fault; without SERVICE, or with --clear, a list of them."),
+    "backup": Output(BackupOutput, "The file, and what is not in it."),
+    "backup-key": Output(KeyOutput, "`backup` with --key."),
+    "restore": Output(RestoreView, "What is in it; with --check and --plan nothing was restored."),
     "rollout-show": Output(OperationView, "The newest rollout of the service."),
     **{
         f"rollout-{word}": Output(OperationView, "The rollout with that word taken.")
@@ -232,6 +255,7 @@ def schema(name: str) -> dict[str, Any]:
         _always_there(component, known[key])
     title = {
         "plan": "atoll COMMAND --plan --json",
+        "backup-key": "atoll backup --key FILE --json",
         "secret-plan": "atoll secret COMMAND --plan --json",
         "store-plan": "atoll store remove --plan --json",
         "why-task": "atoll why TASK --json",

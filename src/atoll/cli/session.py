@@ -34,6 +34,7 @@ class Session:
         self.hooks = hooks
         self.workspace_option: str | None = None
         self.environment = os.environ.get("ATOLL_ENV") or "local"
+        self.served = ""  # the workspace whose environment of this machine is meant; "" is that of the files
         self.json = False
         self.quiet = False
 
@@ -63,6 +64,9 @@ class Session:
     @cached_property
     def places(self) -> Places:
         """Where this environment keeps its things."""
+        if self.served:
+            served: Places = self.hooks.served(self.served, self.environment)
+            return served
         found: Places = self.hooks.places(self.root, self.environment)
         return found
 

@@ -23,7 +23,7 @@ from atoll.daemon.control import Control
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
 from atoll.daemon.openapi import Endpoint, document
-from atoll.daemon.sse import EventStream
+from atoll.daemon.sse import Download, EventStream
 from atoll.model import errors, wire
 
 _log = logging.getLogger("atoll.api")
@@ -134,6 +134,8 @@ class Api:
             result = await result
         if endpoint.stream:
             return EventStream(result, self.closing, explain, endpoint.event, endpoint.event_id)
+        if endpoint.answer is bytes:
+            return Download(result)
         return Response(status_code=204) if endpoint.answer is None else _json(result, endpoint.status)
 
     def _ready(self) -> Control:

@@ -21,7 +21,7 @@ from atoll.model.certificate import Certificate, Unusable
 from atoll.model.errors import AtollError, NotFound, Retryable
 from atoll.model.spec import CertificateFiles, Tls
 from atoll.model.state import Event
-from atoll.model.traffic import Refused
+from atoll.model.traffic import Disconnected, Refused
 from atoll.model.wire import CertificateView, DoctorView
 from atoll.ports import Authority, Change, Clock, Showcase, Vault
 from atoll.realise.records import Records
@@ -111,8 +111,9 @@ class Certificates:
                 slot.suspect = str(exc)
             else:
                 slot.mine = True
-                if kept is None or kept.fingerprint != read.fingerprint:
-                    await self._keep(slot, read)
+                if kept is not None:
+                    return kept  # this one the proxy took once; what is in the file now it is asked about at the first look
+                await self._keep(slot, read)
                 return read
         slot.mine = kept is not None
         if kept is not None:
@@ -192,6 +193,8 @@ class Certificates:
                 slot.problem = why
                 await self._tell("certificate.refused", f"{why}; the last good one stays")
             return False
+        if isinstance(outcome, Disconnected) and slot.mine and slot.files is not None:
+            return False  # it is asked again at the next look: only what it took may replace what it took before
         slot.shown, slot.mine, slot.problem = certificate, True, ""
         await self._keep(slot, certificate)
         return True
@@ -229,9 +232,8 @@ class Certificates:
     def _due(self, slot: Slot) -> bool:
         now = self._clock.now().wall
         wanted = not slot.mine or slot.shown is None or now >= decide.renew_wall(slot.shown)
-        # A clock that was set back must not hold an attempt up for longer than a failure does.
-        wait = min(self._attempts.next_wall.get(slot.host, 0.0), now + decide.again_s(99))
-        return wanted and now >= wait
+        wait_s = self._attempts.next_wall.get(slot.host, 0.0) - now
+        return wanted and not 0.0 < wait_s <= decide.again_s(99)  # a longer one: the clock was set back meanwhile
 
     async def _ask(self, authority: Authority, slot: Slot) -> None:
         had, failures = slot.mine, self._attempts.failures.get(slot.host, 0) + 1

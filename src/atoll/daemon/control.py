@@ -10,6 +10,11 @@ from typing import Protocol
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
+    BackupKept,
+    BackupKeyRequest,
+    BackupKeyView,
+    BackupRequest,
+    BackupView,
     DeployRequest,
     DoctorView,
     ExecRequest,
@@ -202,6 +207,18 @@ class Control(Protocol):
 
     async def remove_store(self, name: str, author: Author) -> None:
         """Erase a store that Atoll ran, with its data. Raises NotFound, Conflict (it runs, or is used)."""
+        ...
+
+    async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
+        """A backup of the environment, as the bytes of one file. Raises UserError, Conflict (another one is under way)."""
+        ...
+
+    async def backup_kept(self, request: BackupKept) -> BackupView:
+        """Its maker has it, whole."""
+        ...
+
+    async def backup_key(self, request: BackupKeyRequest) -> BackupKeyView:
+        """The key of the secrets, sealed. Raises UserError for a weak passphrase."""
         ...
 
     async def signals(

@@ -1,8 +1,8 @@
 """One environment, running: its parts put together, and `Control` for the API out of what each of them can do.
 
-`app.daemon` builds it from adapters. Reading is `daemon.reading`, what people ask for `daemon.mutations` (and
+`app.daemon` builds it from adapters. Reading is `daemon.reading` and, for `atoll doctor`, `daemon.checkup`; what people ask for `daemon.mutations` (and
 `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, stores `daemon.store_desk`, artifacts from elsewhere `daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
+`daemon.secret_book`, backups `daemon.backup_desk`, stores `daemon.store_desk`, artifacts from elsewhere `daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
 carried by its service's loop (`daemon.service`).
 """
 
@@ -11,8 +11,10 @@ import secrets
 from pathlib import Path
 
 from atoll.daemon.artifact_desk import ArtifactDesk
+from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
+from atoll.daemon.checkup import Checkup
 from atoll.daemon.collector import Collector
 from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
@@ -29,7 +31,7 @@ from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
 from atoll.model.spec import Tls
-from atoll.ports import Clock, Depot, Host, Servers, Signals, Store, Traffic, Vault
+from atoll.ports import Archivist, Clock, Depot, Host, Servers, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
 from atoll.realise.probes import Ask, ask
@@ -52,6 +54,7 @@ class Environment:
         records: Records,
         ask: Ask = ask,
         certificates: tuple[Tls, Parts] | None = None,
+        archivist: Archivist | None = None,
         depot: Depot | None = None,
         servers: Servers | None = None,
     ) -> None:
@@ -83,6 +86,8 @@ class Environment:
             self._certificates = Certificates(
                 certificates[0], Path(identity.root), certificates[1], records, clock, pulse
             )
+        backups = BackupDesk(archivist, records, vault, clock, pulse, needed=not identity.dev)
+        self.backup, self.backup_kept, self.backup_key = backups.backup, backups.backup_kept, backups.backup_key
         reading = Reading(
             identity,
             loops,
@@ -97,10 +102,13 @@ class Environment:
             pulse,
             vault,
             self._certificates,
+            backups,
         )
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
-        self.why, self.doctor = reading.why, reading.doctor
+        self.why = reading.why
+        checkup = Checkup(identity, reading, records, engine, traffic, machine, self._certificates, backups)
+        self.doctor = checkup.doctor
 
         candidates = Candidates(
             records, book, engine, clock, machine.free_bytes, identity.freezes, identity.require, dev=identity.dev

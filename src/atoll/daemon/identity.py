@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from atoll.daemon.store_reach import Dial, dial
+from atoll.model.machine import MachineFacts
 from atoll.model.spec import Freeze, Notify
 from atoll.model.state import Address
 
@@ -36,3 +37,7 @@ class Machine(NamedTuple):
     free_bytes: Callable[[], int | None]
     parts: Callable[[], Awaitable[Mapping[str, int | None]]]  # keeper, proxy -> pid
     dial: Dial = dial  # whether something accepts connections
+    facts: Callable[[int | None], MachineFacts] = lambda _: (
+        MachineFacts()
+    )  # its room and limits, Envoy's pid given; blocks
+    exposed: Callable[[Mapping[int, str]], Mapping[str, tuple[str, ...]]] = lambda _: {}  # by pids of services; blocks

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from atoll.model.access import Role
 from atoll.model.wire import ErrorView, PlanView
 
+FILE = "application/octet-stream"
 _REF = "#/components/schemas/{name}"
 
 
@@ -37,7 +38,8 @@ class Endpoint:
     """One operation of the API: what it is called, takes and answers, the role that it takes, and the function that
     carries it out.
 
-    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; without, JSON.
+    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; an `answer` of bytes
+    is an async iterator of a file's parts; any other is JSON.
     """
 
     method: str
@@ -94,7 +96,9 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": doc, "schema": {"type": "string"}})
     kind = "text/event-stream" if endpoint.stream else "application/json"
     good: dict[str, Any] = {"description": "done"}
-    if endpoint.answer is not None:
+    if endpoint.answer is bytes:
+        good["content"] = {FILE: {"schema": {"type": "string", "format": "binary"}}}
+    elif endpoint.answer is not None:
         good["content"] = {kind: {"schema": by_type[str(endpoint.answer)]}}
     error = {"application/json": {"schema": by_type[str(ErrorView)]}}
     operation: dict[str, Any] = {
@@ -115,7 +119,7 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
             told = {"description": "with `plan`: what would be done", "content": {kind: {"schema": plan}}}
             operation["responses"]["200"] = told
     if endpoint.body is not None:
-        kind = "application/octet-stream" if endpoint.body is bytes else "application/json"
+        kind = FILE if endpoint.body is bytes else "application/json"
         content = {kind: {"schema": by_type[str(endpoint.body)]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation

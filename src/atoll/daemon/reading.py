@@ -1,4 +1,4 @@
-"""An environment as its people see it: status, operations, releases, the ledger, why, doctor. Changes nothing.
+"""An environment as its people see it: status, operations, releases, the ledger, why. Changes nothing.
 
 Part of `Environment`. It gathers rows and observations; `daemon.views` gives them their shape.
 """
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from atoll import __version__
 from atoll.daemon import views
+from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.certificates import Certificates
 from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
@@ -17,7 +18,7 @@ from atoll.daemon.store_reach import troubles
 from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import DoctorView, OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
+from atoll.model.wire import OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
 from atoll.ports import Clock, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
@@ -49,11 +50,12 @@ class Reading:
         pulse: Pulse,
         vault: Vault,
         certificates: Certificates | None,
+        backups: BackupDesk,
     ) -> None:
         self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
         self._store, self._traffic, self._collector = store, traffic, collector
         self._signals, self._clock, self._machine, self._pulse = signals, clock, machine, pulse
-        self._vault, self._certificates = vault, certificates
+        self._vault, self._certificates, self._backups = vault, certificates, backups
 
     async def status(self) -> StatusView:
         """Everything on one page."""
@@ -73,14 +75,16 @@ class Reading:
                 PartView(name="daemon", pid=os.getpid()),
                 PartView(name="proxy", pid=parts.get("proxy"), problem=problem),
             ),
-            notices=self._notices(),
+            notices=self.notices(),
             certificates=self._certificates.views() if self._certificates else (),
+            backup=self._backups.view(),
             services=tuple(self.service(service, usage) for service in self._records.services()),
             last_event=last[-1].seq if last else 0,
             wall=now.wall,
         )
 
-    def _notices(self) -> tuple[str, ...]:
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know, in sentences."""
         problem = self._signals.problem()
         told = self._certificates.notices() if self._certificates else ()
         return (*self._engine.notices(), *([problem] if problem else ()), *told)
@@ -191,13 +195,14 @@ class Reading:
         if rollout is not None and rollout.phase not in LIVE:
             n = rollout.candidate
         if view.state not in {"up", "down"} or (rollout is not None and rollout.phase not in LIVE):
-            because += await self._store_troubles(service, n)
+            because += await self.store_troubles(service, n)
         fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
         if operation is not None and operation.phase == "stepping":
             fix = f"atoll rollout show {service}"
         return await self._explained(service, view.state, because, fix, operation, n or 0, view.reason_id)
 
-    async def _store_troubles(self, service: str, n: int | None) -> Sequence[str]:
+    async def store_troubles(self, service: str, n: int | None) -> Sequence[str]:
+        """What of its stores cannot be reached, in sentences."""
         release = self._records.releases_of(service).get(n or 0)
         return await troubles(release, self._vault, self._machine.dial) if release else ()
 
@@ -237,37 +242,6 @@ class Reading:
             crash_replica=crashed,
             crash_output=await self._engine.last_output(crashed),
         )
-
-    async def doctor(self) -> Sequence[DoctorView]:
-        """What only the daemon can see."""
-        problem = self._traffic.problem()
-        parts = await self._machine.parts()
-        failing_jobs = [
-            DoctorView(check=f"jobs of {name}", ok=False, text=sentence, fix=f"atoll jobs {name}")
-            for name in self._records.services()
-            for sentence in self.service(name, {}).failing_jobs
-        ]
-        failing = [
-            view
-            for name in self._records.services()
-            if (view := self.service(name, {})).state in {"failing", "degraded"}
-        ]
-        because = {
-            view.name: "; ".join(
-                (view.reason, *await self._store_troubles(view.name, int(view.release.lstrip("r") or 0)))
-            )
-            for view in failing
-        }
-        keeper, proxy = parts.get("keeper"), parts.get("proxy")
-        found = [
-            DoctorView(check="keeper", ok=bool(keeper), text=f"pid {keeper}" if keeper else "does not answer", fix="" if keeper else "atoll up"),
-            DoctorView(check="proxy", ok=not problem and bool(proxy), text=problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run"), fix="" if proxy else "atoll up"),
-            *(DoctorView(check=f"service {v.name}", ok=False, text=because[v.name], fix=f"atoll why {v.name}") for v in failing),
-            *failing_jobs,
-            *(self._certificates.checks() if self._certificates else ()),
-            *(DoctorView(check="notice", ok=None, text=text) for text in self._notices()),
-        ]  # fmt: skip
-        return tuple(found)
 
 
 def _up(view: ServiceView) -> str:

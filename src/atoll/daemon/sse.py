@@ -1,4 +1,4 @@
-"""One answer as a stream of server-sent events, over any async iterator.
+"""One answer as a stream over any async iterator: of server-sent events, or of a file's parts.
 
 `daemon.api` alone uses it. It ends as soon as the client goes, the iterator ends (event `end`) or the daemon closes
 (event `closing`: the client comes back with Last-Event-ID), and it always closes the iterator.
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from atoll.daemon.openapi import FILE
 from atoll.model.wire import ErrorView
 
 BEAT_S = 15.0  # a comment this often, so that a client (and an SSH tunnel) knows that the line is alive
@@ -101,6 +102,34 @@ class EventStream:
         name = self.id_of(item) if self.id_of else ""
         head = f"id: {name}\n" if name else ""
         return f"{head}event: {self.name}\ndata: ".encode() + _encode(item) + b"\n\n"
+
+
+@dataclass(frozen=True)
+class Download:
+    """An ASGI answer: a file, as its parts come. One that is not whole ends without its last chunk, which a client sees."""
+
+    parts: AsyncIterator[bytes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until its end; the client's end is met when it takes no more."""
+        headers = [(b"content-type", FILE.encode()), (b"cache-control", b"no-store")]
+        sending = asyncio.create_task(self._send(send, headers), name=f"download {scope['path']}")
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            sending.cancel()
+            await asyncio.wait({sending, gone})
+        if not sending.cancelled() and (problem := sending.exception()) is not None:
+            raise problem  # the server drops the line, so that nobody takes it for whole
+
+    async def _send(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        async with _closed(self.parts) as parts:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for part in parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _closed(items: AsyncIterator[Any]) -> AbstractAsyncContextManager[AsyncIterator[Any]]:

@@ -92,7 +92,7 @@ def _gateway(layout: Layout) -> dict[str, Any]:
     routed = sorted({spec.name for spec, _ in nginx.gateway_routes(layout)})
     return {
         "image": _NGINX,
-        "ports": [f"{gateway.host}:{gateway.port}:{gateway.port}"],
+        "ports": [f"{gateway}:{gateway.port}"],
         "volumes": ["./nginx.compose.conf:/etc/nginx/nginx.conf:ro"],
         "depends_on": {name: _condition(layout, name) for name in routed},
         "restart": "unless-stopped",

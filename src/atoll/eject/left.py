@@ -18,7 +18,7 @@ def read_me(layout: Layout) -> str:
         f"# {layout.workspace.name} without Atoll",
         "",
         "Written by `atoll eject`. Nothing here needs Atoll. End Atoll's own environment first (`atoll down`): the ports",
-        f"are the same. The gateway is at {gateway.host}:{gateway.port}.",
+        f"are the same. The gateway is at {gateway}.",
         "",
         "## With compose",
         "",

@@ -502,7 +502,12 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """`host:port`, as atoll.toml writes it."""
-        return f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
+
+
+def host_port(host: str, port: int) -> str:
+    """An address as URLs have it: one of IPv6 in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True):

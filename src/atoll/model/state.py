@@ -12,7 +12,7 @@ import msgspec
 
 from atoll.model.analysis import Analysis, Verdict
 from atoll.model.catalogue.ids import ErrorId
-from atoll.model.spec import Command, EnvValue, ServiceSpec
+from atoll.model.spec import Command, EnvValue, ServiceSpec, host_port
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Address(msgspec.Struct, frozen=True, order=True):
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):

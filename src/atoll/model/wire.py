@@ -155,6 +155,32 @@ class SecretRequest(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Send a backup: the bytes of one file. `signals`: with the golden signals of the last month."""
+
+    signals: bool = False
+    author: Author = Author()
+    key: str = ""
+
+
+class BackupKept(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was sent is kept now, whole, where its maker wanted it."""
+
+    id: str  # of its manifest
+    size_bytes: int
+    made_wall: float
+    author: Author = Author()
+    key: str = ""
+
+
+class BackupKeyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Give out the key of the secrets, sealed with this passphrase."""
+
+    passphrase: str
+    author: Author = Author()
+    key: str = ""
+
+
 # --- status -------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +255,17 @@ class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""  # "" is fine
 
 
+class BackupView(msgspec.Struct, frozen=True, kw_only=True):
+    """The last backup of the environment that its maker has whole; without `made_wall` there is none."""
+
+    id: str = ""
+    made_wall: float | None = None
+    size_bytes: int = 0
+    by: str = ""
+    key_wall: float | None = None  # when the key of the secrets was last given out; without it a backup restores none
+    key_id: str = ""  # of which key that was
+
+
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The whole environment on one page."""
 
@@ -240,6 +277,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[PartView, ...] = ()
     notices: tuple[str, ...] = ()  # things a person should know, said once
     certificates: tuple[CertificateView, ...] = ()  # of a gateway with TLS
+    backup: BackupView = BackupView()
     services: tuple[ServiceView, ...] = ()
     last_event: int = 0  # where to start following events
     wall: float = 0.0
@@ -458,6 +496,35 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: int
     used_by: Mapping[str, int] = {}
+
+
+class BackupKeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key file: the key is in it, sealed with the passphrase."""
+
+    text: str
+    key_id: str
+
+
+class RestoreView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a backup, and whether an environment was made of it or it was only tried."""
+
+    id: str
+    workspace: str
+    environment: str
+    made_wall: float
+    version: str  # of the Atoll that made it
+    signed: bool  # whether its key was there, so that it is known to be unchanged
+    restored: bool = False
+    services: tuple[str, ...] = ()
+    releases: int = 0
+    artifacts: int = 0
+    artifacts_bytes: int = 0
+    events: int = 0  # the number of the last one
+    secrets: int = 0  # versions, each opened; 0 without the key
+    forgotten: tuple[str, ...] = ()  # secrets whose values were left out: each is to be set again
+    left: tuple[str, ...] = ()  # sentences: what is not in it
+    lacking: tuple[str, ...] = ()  # sentences: artifacts that do not run on this machine, and are not restored
+    aside: str = ""  # the folder where the files lie that were there before
 
 
 class ToolchainHome(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import grpc.aio
@@ -155,11 +155,15 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         refused = untranslatable(table, changed, ca_file=self._ca_file)
         remaining = changed - refused.keys()
         target = _with(base, table, remaining)
+        ours: set[Key] = (
+            set()
+        )  # the gateway's own listeners that are refused: they stand as a problem and delay no service
         while True:
-            verdict, made = await self._transition(base, target, remaining, deadline)
+            verdict, made = await self._transition(base, target, remaining, deadline, ours)
             blamed = refusals.by_service(verdict.refused, made, remaining)
             if verdict.refused and not blamed:
-                continue  # the gateway's own listener: it stands as a problem and delays no service
+                ours |= verdict.refused.keys()
+                continue
             if not blamed and verdict.connected and verdict.open and await self._admin.get("/ready"):
                 blamed = refusals.stalled(verdict.open, made, remaining)
             if not blamed:
@@ -184,8 +188,13 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
                 return outcome
         return await self._outcome(texts, Verdict(), deadline)
 
-    async def _transition(self, old: Table, new: Table, names: frozenset[str], deadline: float) -> tuple[Verdict, Made]:
-        """Bring Envoy from one table to another, in steps that never take away what requests still use."""
+    async def _transition(
+        self, old: Table, new: Table, names: frozenset[str], deadline: float, unawaited: Collection[Key] = ()
+    ) -> tuple[Verdict, Made]:
+        """Bring Envoy from one table to another, in steps that never take away what requests still use.
+
+        What becomes of `unawaited` is not waited for.
+        """
         made = translate(new, names, before=old, ca_file=self._ca_file, door=self._door)
         differing = {key for key, resource in made.items() if self._ads.version(key) != resource.version}
         gone = keys(old, names) - made.keys()
@@ -206,7 +215,7 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
             if any(key[0] == LDS for key in step):
                 self._ads.remove(self._in_the_way(step, gone))
             self._ads.put(step)
-            waited = step.keys() - standing
+            waited = step.keys() - standing - set(unawaited)
             if number == len(steps):
                 self._ads.remove(gone)
                 self._adopt(new)

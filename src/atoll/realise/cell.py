@@ -14,6 +14,7 @@ import msgspec
 
 from atoll.decide.launch import Folders, probe_command
 from atoll.decide.launch import launch as resolve
+from atoll.decide.production import listens
 from atoll.decide.reconcile import KILL_AGAIN_S, crashes, reconcile
 from atoll.decide.traffic import LOCAL, entry
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
@@ -119,14 +120,17 @@ class Cell:
         told: set[str] = set()
         rows = self._shared.records.replicas(self.service)
         for id in sorted(rows, key=lambda id: rows[id].created_s, reverse=True):
-            hosted, prober = self._shared.facts.of(id), self._probers.get(id)
+            hosted = self._shared.facts.of(id)
             if hosted and hosted.notice and not any(sentence.startswith(f"{self.service}: ") for sentence in told):
                 told.add(f"{self.service}: {hosted.notice}")
-            if prober and prober.everywhere:
-                told.add(
-                    f"{self.service} listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1"
-                )
+        if self.everywhere:
+            told.add(listens(self.service))
         return sorted(told)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether a replica listens on all addresses."""
+        return any(prober.everywhere for prober in self._probers.values())
 
     def observe(self) -> Observation:
         """What is known now."""

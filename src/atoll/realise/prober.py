@@ -112,6 +112,7 @@ class Prober:
         # Behind a forwarder, which takes connections for whom it may, only this look tells.
         if self._judge.ready and now_s < self._owned_until_s and not self._spec.own_network:
             return Answer(ok=True)
+        everywhere = False
         for name, port in self._row.ports.items():
             listener = await self._host.listener(self._row.id, port)
             port = self._number(name, port)
@@ -122,6 +123,7 @@ class Prober:
                 text = f"nothing listens on {self._row.host}:{port} ('{name}') yet"
                 text += f": {listener.text}" if listener.text else ""
                 return Answer(ok=False, text=text, id="port-not-used")
-            self.everywhere = listener.everywhere
+            everywhere = everywhere or listener.everywhere
+        self.everywhere = everywhere
         self._owned_until_s = now_s + _OWN_AGAIN_S
         return Answer(ok=True)

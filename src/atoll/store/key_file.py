@@ -51,7 +51,7 @@ def create_key(path: Path) -> bytes:
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+            file.write(as_text(secrets.token_bytes(KEY_BYTES)))
             file.flush()
             os.fsync(fd)
         try:
@@ -68,6 +68,11 @@ def create_key(path: Path) -> bytes:
     key = read_key(path)
     assert key is not None
     return key
+
+
+def as_text(key: bytes) -> bytes:
+    """A key as its file holds it."""
+    return base64.b64encode(key) + b"\n"
 
 
 def _decoded(text: bytes) -> bytes | None:

@@ -9,6 +9,7 @@ DAY_S: Final = 86_400.0
 KEEP_S: Final = {
     "replica.": 30 * DAY_S,
     "job.": 90 * DAY_S,
+    "backup.": 400 * DAY_S,
     "proxy.": 30 * DAY_S,
     "daemon.": 90 * DAY_S,
     "exec.": 365 * DAY_S,  # who was inside is asked for long after, but some run one a minute

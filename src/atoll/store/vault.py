@@ -69,6 +69,14 @@ class SqliteVault:
         """Remove every version of a secret. Raises NotFound."""
         await self._run(lambda database: _remove(database, name))
 
+    def key(self) -> bytes:
+        """The key, made when nothing is sealed yet. Blocking. Raises UserError when it is missing or wrong."""
+        try:
+            with self._one, failures.translated(self.path), self._open() as database:
+                return self._key(database)
+        except OSError as exc:
+            raise failures.unusable(self.path.parent, exc) from exc
+
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def run() -> _T:
             try:
@@ -145,6 +153,9 @@ class SqliteVault:
             ) from None
 
     def _cipher(self, database: sqlite3.Connection) -> AESGCM:
+        return AESGCM(self._key(database))
+
+    def _key(self, database: sqlite3.Connection) -> bytes:
         """The key, checked against what is sealed already; made when nothing is."""
         check = database.execute("SELECT sealed FROM key_check").fetchone()
         key = read_key(self.key_path)
@@ -155,10 +166,11 @@ class SqliteVault:
                 f"put back a copy of it; without one, `rm {self.path}` and set every secret again",
                 id="vault-key",
             )
-        cipher = AESGCM(create_key(self.key_path) if key is None else key)
+        key = create_key(self.key_path) if key is None else key
+        cipher = AESGCM(key)
         if check is None:
             database.execute("INSERT INTO key_check VALUES (1, ?)", (_seal(cipher, _CHECK, _CHECK),))
-            return cipher
+            return key
         try:
             _unseal(cipher, check[0], _CHECK)
         except InvalidTag:
@@ -168,7 +180,17 @@ class SqliteVault:
                 f"put back the right key; without it, `rm {self.path}` and set every secret again",
                 id="vault-key",
             ) from None
-        return cipher
+        return key
+
+
+def without_values(path: Path) -> tuple[str, ...]:
+    """Take every value out of the vault at `path`, whose key is lost; returns their names. No version is given twice, still."""
+    with failures.translated(path), closing(sqlite3.connect(path, timeout=_BUSY_S)) as database, database:
+        names = tuple(_newest(database))
+        database.execute("PRAGMA secure_delete=ON")
+        database.execute("DELETE FROM secrets")
+        database.execute("DELETE FROM key_check")
+    return names
 
 
 def _newest(database: sqlite3.Connection) -> dict[str, int]:

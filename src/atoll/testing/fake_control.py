@@ -21,13 +21,18 @@ from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.serve import serve
 from atoll.model.access import Access
 from atoll.model.analysis import Finding, Verdict
-from atoll.model.errors import Conflict, NotFound, Refused
+from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Artifact, Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
+    BackupKept,
+    BackupKeyRequest,
+    BackupKeyView,
+    BackupRequest,
+    BackupView,
     DeployRequest,
     DoctorView,
     ErrorView,
@@ -110,6 +115,7 @@ class FakeControl:
         self.artifacts_taken: dict[str, Artifact] = {}
         self.depot: Depot | None = None  # where artifacts really go; without one each is taken as it is offered
         self.ledger: list[Event] = []
+        self.archive = b"this is no backup"
         self.vault: dict[str, int] = {}
         self.removed: dict[str, str] = {}  # secret or store -> who removed it
         self.streams = 0  # open ones
@@ -548,6 +554,27 @@ class FakeControl:
             raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
         del self.services[name]
         self.removed[name] = author.actor
+
+    async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:
+        """`archive` in two parts; what is empty breaks off after the first."""
+        self.requests.append(request)
+
+        async def parts() -> AsyncIterator[bytes]:
+            half = len(self.archive) // 2
+            yield self.archive[:half] or b"the first part"
+            if not self.archive:
+                raise UserError("the backup was broken off", id="backup-damaged")
+            yield self.archive[half:]
+
+        return parts()
+
+    async def backup_kept(self, request: BackupKept) -> BackupView:
+        self.requests.append(request)
+        return BackupView(id=request.id, made_wall=request.made_wall, size_bytes=request.size_bytes)
+
+    async def backup_key(self, request: BackupKeyRequest) -> BackupKeyView:
+        self.requests.append(request)
+        return BackupKeyView(text='{"sealed": ""}\n', key_id="0123456789abcdef")
 
     # --- pretending
 

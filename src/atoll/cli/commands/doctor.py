@@ -26,14 +26,19 @@ _MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]
 def command(session: Session) -> int:
     """Check this machine and the environment.
 
-    Works without a workspace and without a daemon; with them it checks more. Ends with 1 when a check is bad.
+    Works without a workspace and without a daemon; with them it checks more. Where people do not develop (`dev` of the
+    environment) it also says what is not fit for production: listeners that go past the gateway, limits, room, clock,
+    encryption; each with its fix. Ends with 1 when a check is bad.
 
     Example:
       atoll doctor
     """
     import msgspec
 
-    checks = list(_checks(session))
+    here, there = list(_checks(session)), list(_of_daemon(session))
+    # What both know, the daemon knows better: it is where the services are.
+    known = {check.check for check in there if check.check != "daemon"}
+    checks = [*(check for check in here if check.check not in known), *there]
     if session.json:
         print_json([msgspec.structs.replace(check, fix="") if check.ok else check for check in checks])
     else:
@@ -62,6 +67,15 @@ def _checks(session: Session) -> Iterator[DoctorView]:
         yield DoctorView(check="workspace", ok=None if places is None else False, text=failed.what, fix=failed.fix)
     yield from checks_of(workspace, running=places is not None and places.keeper_alive())
     yield from session.hooks.local_checks(places, workspace)
+
+
+def _of_daemon(session: Session) -> Iterator[DoctorView]:
+    from atoll.model.wire import DoctorView
+
+    try:
+        places = session.places
+    except Failed:
+        places = None
     if places is None or not places.keeper_alive():
         yield DoctorView(check="daemon", ok=None, text="not running here", fix="`atoll up` starts it")
         return

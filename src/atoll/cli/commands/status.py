@@ -91,7 +91,7 @@ def screen(status: StatusView, replicas: bool = False) -> RenderableType:
 def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    from atoll.cli.machine import local
+    from atoll.decide.production import local
 
     gateway = f" at {status.gateway}" if status.gateway else ""
     if status.gateway.startswith("http://") and not local(status.gateway[7:].rpartition(":")[0].strip("[]")):
@@ -101,6 +101,8 @@ def _parts(status: StatusView, replicas: bool) -> Iterator[RenderableType]:
     yield Text("  ".join(pieces), "dim")
     if status.certificates:
         yield Text("  ".join(_certificate(one, status.wall) for one in status.certificates), "dim")
+    if status.backup.made_wall is not None:
+        yield Text(f"last backup {age(status.backup.made_wall)} ago", "dim")
     for part in status.parts:
         if part.problem:
             yield Text(f"! {part.name}: {part.problem}", "bold red")

@@ -53,6 +53,10 @@ ErrorId = Literal[
     "database-damaged",
     "database-newer",
     "vault-key",
+    "backup-damaged",
+    "backup-key",
+    "environment-not-empty",
+    "restore-unfinished",
     # files.py: what people write
     "invalid-files",
     "not-toml",
