@@ -313,3 +313,29 @@ def test_a_full_disk_leaves_nothing_of_a_restore(made: Made, backup: Path, tmp_p
         assert not [each for each in to.artifacts.iterdir() if not each.name.startswith(".")]
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_what_services_handed_over_lies_in_a_folder_of_its_own(made: Made, tmp_path: Path, empty: Made) -> None:
+    folder = made.state / "data/orders/backup"
+    folder.mkdir(parents=True)
+    (folder / "orders.dump").write_bytes(b"PGDMP")
+    (empty.state / "data/orders").mkdir(parents=True)
+    (empty.state / "data/orders/backup").symlink_to(tmp_path)  # a service's folder is the service's
+    view = restore(made.backup(tmp_path / "b"), made.key(), empty)
+    assert Path(view.dumps_in).parent == empty.state
+    assert (Path(view.dumps_in) / "orders/orders.dump").read_bytes() == b"PGDMP"
+    assert not (tmp_path / "orders.dump").exists()
+
+
+def test_who_may_do_what_is_believed_of_a_signed_backup_only_and_never_over_what_the_machine_says(
+    made: Made, tmp_path: Path, empty: Made
+) -> None:
+    (made.state / "access.json").write_text('{"admins": ["wheel"]}')
+    backup = made.backup(tmp_path / "b")
+    restore(backup, None, empty, without_secrets=True)
+    assert not (empty.state / "access.json").exists()
+    restore(backup, made.key(), empty, replace=True)
+    assert (empty.state / "access.json").read_text() == '{"admins": ["wheel"]}'
+    (empty.state / "access.json").write_text('{"admins": ["ops"]}')
+    restore(backup, made.key(), empty, replace=True)
+    assert (empty.state / "access.json").read_text() == '{"admins": ["ops"]}'

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atoll.cli.hooks import Hooks
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
@@ -218,6 +219,23 @@ class PretendHooks:
 
     def stop_all(self, places: Places, say: Callable[[str], None]) -> None:
         say("stopped all of pretend")
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        from atoll.model.install import InstallView
+
+        return InstallView(
+            unit=f"atoll-{ask.workspace}-{ask.environment}.service",
+            plan=plan,
+            running=not plan and ask.start,
+            socket=f"/run/atoll/{ask.workspace}.{ask.environment}.sock",
+            state="/var/lib/atoll/served",
+            written=(f"{ask.root}etc/systemd/system/x.service",),
+            commands=("systemctl daemon-reload",),
+            notes=(f"roles: {ask.access}",),
+        )
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        return self.install(ask, plan=plan)
 
     def local_checks(self, places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
         from atoll.model.wire import DoctorView

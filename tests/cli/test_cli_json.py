@@ -72,6 +72,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     "toolchain-list": ("toolchain", "list"),
     "toolchain-install": ("toolchain", "install", "go@1.24"),
     "toolchain-remove": ("toolchain", "remove", "go@1.24"),
+    "install": ("install", "shop", "--env", "production"),
+    "uninstall": ("uninstall", "shop", "--env", "production", "--yes"),
     "version": ("version",),
     "plan": ("deploy", "orders", "--plan"),
     "error": ("releases", "ordres"),

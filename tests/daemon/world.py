@@ -9,7 +9,7 @@ from atoll.model.machine import MachineFacts
 from atoll.model.spec import Command, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView
-from atoll.ports import Host, Launch
+from atoll.ports import Archivist, Host, Launch
 from atoll.realise.probes import Answer
 from atoll.realise.records import Records
 from atoll.telemetry import Telemetry
@@ -55,6 +55,7 @@ class World:
         self.freezes: tuple[Freeze, ...] = ()
         self.require: tuple[str, ...] = ()
         self.dev = True
+        self.archivist: Archivist | None = None
         self.unreachable: dict[str, str] = {}  # host -> what it does
         self.facts = MachineFacts()
         self.exposed: dict[str, tuple[str, ...]] = {}  # service -> where others reach it
@@ -102,6 +103,7 @@ class World:
             ),
             records=records,
             ask=self._ask,
+            archivist=self.archivist,
         )
         self._task = asyncio.create_task(self.environment.run())
 

@@ -84,6 +84,10 @@ class Lab:
         """`atoll ARGV --json`, decoded."""
         return json.loads(self.atoll(*argv, "--json", code=code))
 
+    def json_with(self, stdin: str, *argv: str) -> Any:
+        """The same, with something on standard input."""
+        return json.loads(self.atoll(*argv, "--json", stdin=stdin))
+
     def status(self) -> Any:
         return self.json("status")
 

@@ -144,6 +144,17 @@ async def test_what_its_user_may_not_reach_runs_as_root_and_says_so(host, folder
 
 
 @root_only
+async def test_where_nothing_may_run_as_root_it_is_not_run_instead(host, folder):
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    strict = ProcessHost(folder / "state", folder / "run", isolated=True)
+    refused = await strict.start(launch("exec sleep 600", folder=str(closed)))
+    assert refused.exit is not None
+    assert f"may not use {closed}, and no service here runs as root" in refused.exit.error
+    await strict.close()
+
+
+@root_only
 async def test_without_dropping_it_runs_as_this_user_without_a_word(host, folder):
     plain = ProcessHost(folder / "state", folder / "run", drop_privileges=False)
     started = await plain.start(launch("exec sleep 600"))

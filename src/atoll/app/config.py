@@ -23,6 +23,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     environment: EnvironmentSpec
     socket: str = ""  # where the API listens besides daemon.sock below `run`, for those whom access.json gives a role
+    isolated: bool = False  # whether a service that cannot run as its own user is refused rather than run as root
     served: bool = False  # by the machine's service manager: it starts the keeper, nobody else
 
 

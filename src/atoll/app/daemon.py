@@ -20,6 +20,7 @@ from atoll.app import access, kernel
 from atoll.app.artifacts import depot
 from atoll.app.backups import source_of
 from atoll.app.config import Config, read
+from atoll.app.journal import SOCKET, Journal
 from atoll.app.stores import ServersHere
 from atoll.backup.archivist import StateArchivist
 from atoll.backup.restoring import refuse_unfinished
@@ -92,6 +93,7 @@ async def _run(config: Config) -> None:
     refuse_unfinished(state)
     store = SqliteStore(state)
     epoch = await store.lead()
+    journal = _journal(config)
     tls = config.environment.gateway.tls
     proxy = EnvoyProxy(run, state, _door(tls) if tls else None, config.environment.gateway.port)
     host = _host(config)
@@ -118,8 +120,13 @@ async def _run(config: Config) -> None:
             depot=depot(state, config.environment),
             servers=ServersHere(config.environment),
         )
+        newest = await store.events(limit=1, newest=True)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
+            if journal is not None:  # of what happens from now on: all before was told by who wrote it
+                group.create_task(
+                    journal.follow(environment.events(after=newest[-1].seq if newest else 0, follow=True))
+                )
             # Without a public socket nobody else gets here, and there is no file of access to look at.
             doorkeeper = Doorkeeper(partial(access.read, state) if config.socket else None)
             group.create_task(doorkeeper.run())
@@ -138,6 +145,15 @@ async def _run(config: Config) -> None:
         await store.close()
 
 
+def _journal(config: Config) -> Journal | None:
+    """The machine's, where it has one and a service manager runs this; it also takes what is logged."""
+    if not config.served or not SOCKET.exists():
+        return None
+    journal = Journal({"ATOLL_WORKSPACE": config.workspace, "ATOLL_ENVIRONMENT": config.environment.name})
+    logging.getLogger().addHandler(journal)
+    return journal
+
+
 def _machine(config: Config, keeper: KeeperClient) -> Machine:
     """Containers are reached by nobody from outside: only of processes it is asked where they listen."""
     return Machine(
@@ -152,7 +168,8 @@ def _host(config: Config) -> Host:
     """What runs the replicas."""
     match config.environment.engine:
         case "process":
-            return ProcessHost(Path(config.state), Path(config.run), revives=not config.served)
+            state, run = Path(config.state), Path(config.run)
+            return ProcessHost(state, run, isolated=config.isolated, revives=not config.served)
         case "docker":
             from atoll.engines.docker import DockerHost
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
@@ -284,6 +285,18 @@ class AppHooks:
             keeper.shutdown(timeout_s=30.0)
             if (config := read(at.state)) is not None and config.environment.engine == "docker":
                 clear(config, say)
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        """Its unit, its group, who has which role."""
+        from atoll.app.install import install
+
+        return install(ask, plan=plan)
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        """What `install` wrote, and with `purge` what the environment keeps."""
+        from atoll.app.install import uninstall
+
+        return uninstall(ask, purge=purge, plan=plan)
 
     def served(self, workspace: str, environment: str) -> EnvironmentPlaces:
         """Reads nothing but names."""

@@ -1,11 +1,11 @@
-"""`python -m atoll.app.serve WORKSPACE ENVIRONMENT [--wait | --stop | --reload]`: for the service manager of a machine.
+"""`python -m atoll.app.serve WORKSPACE ENVIRONMENT [--isolate | --wait | --stop | --reload]`: for the service manager of a machine.
 
 Without an option it makes the folders of a served environment ready and **becomes its keeper**, in the foreground and with
 the same pid, so that the service manager watches the process that everything else hangs on; a child beside it has the
 proxy and the daemon started, and ends. What an earlier keeper left running is adopted: after a crash nothing restarts
 but the keeper; after a boot the daemon starts what its store says shall run.
 
-`--wait` returns when the API answers; `--stop` ends everything in order, and what shall run after the next start stays as
+`--isolate`: no service of it may run as root. `--wait` returns when the API answers; `--stop` ends everything in order, and what shall run after the next start stays as
 it is; `--reload` restarts the daemon alone. Needs no workspace's files. Exit codes: 0, 1 it failed (the message says why),
 2 a mistake in the words; as the keeper, those of `atoll.keeper`.
 """
@@ -30,7 +30,7 @@ from atoll.workspace.places import Places
 ANSWERS_WITHIN_S = 60.0
 STOPS_WITHIN_S = 60.0  # past the usual grace of services; the unit's TimeoutStopSec is longer
 _KEEPER_WITHIN_S = 10.0
-_USAGE = "usage: python -m atoll.app.serve WORKSPACE ENVIRONMENT [--wait | --stop | --reload]"
+_USAGE = "usage: python -m atoll.app.serve WORKSPACE ENVIRONMENT [--isolate | --wait | --stop | --reload]"
 _OF_SYSTEMD = frozenset({  # of one start of a unit: with them the daemon's definition would never be the same twice
     "INVOCATION_ID", "JOURNAL_STREAM", "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "MAINPID", "MANAGERPID",
     "SYSTEMD_EXEC_PID", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "MEMORY_PRESSURE_WATCH",
@@ -44,23 +44,23 @@ def main() -> int:
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     options = [word for word in sys.argv[1:] if word.startswith("--")]
     acts = {"--wait": _wait, "--stop": _stop, "--reload": _reload}
-    if len(words) != 2 or len(options) > 1 or not set(options) <= acts.keys():
+    if len(words) != 2 or len(options) > 1 or not set(options) <= {*acts, "--isolate"}:
         print(_USAGE, file=sys.stderr)
         return 2
     os.umask(0o077)
     places = Places.served(*words)
     try:
-        if options:
-            acts[options[0]](places)
+        if act := acts.get(options[0]) if options else None:
+            act(places)
         else:
-            _serve(places, words[0])
+            _serve(places, words[0], isolated=bool(options))
     except (AtollError, KeeperError) as exc:
         print(exc, file=sys.stderr)
         return 1
     return 0
 
 
-def prepare(places: Places, workspace: str) -> Config:
+def prepare(places: Places, workspace: str, *, isolated: bool) -> Config:
     """The folders and the daemon's configuration, made where they are missing. Raises UserError."""
     places.create()
     known = read(places.state)
@@ -78,14 +78,15 @@ def prepare(places: Places, workspace: str) -> Config:
         run=str(places.run),
         environment=known.environment if known is not None else EnvironmentSpec(name=places.environment),
         socket=str(places.daemon_socket),
+        isolated=isolated,
         served=True,
     )
     write(places.state, config)
     return config
 
 
-def _serve(places: Places, workspace: str) -> NoReturn:
-    config = prepare(places, workspace)
+def _serve(places: Places, workspace: str, *, isolated: bool) -> NoReturn:
+    config = prepare(places, workspace, isolated=isolated)
     _retire(places)
     if os.fork() == 0:
         _start_beside(places, config)
@@ -143,7 +144,12 @@ def _stop(places: Places) -> None:
 
 
 def _reload(places: Places) -> None:
-    KeeperClient(places.run).restart("daemon")
+    keeper = KeeperClient(places.run)
+    before = keeper.status()["fixtures"]["daemon"]["pid"]
+    keeper.restart("daemon")
+    deadline = time.monotonic() + ANSWERS_WITHIN_S
+    while keeper.status()["fixtures"]["daemon"]["pid"] in {None, before} and time.monotonic() < deadline:
+        time.sleep(0.05)
     _wait(places)
 
 

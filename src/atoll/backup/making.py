@@ -4,6 +4,7 @@
     files/NAME             of the state folder; databases as they were at one instant
     artifacts/KEY.json     the list of an artifact's files
     contents/SHA256        each file of any artifact once
+    dumps/N                the files that services handed over, in the order of the manifest
 
 Databases are copied by SQLite itself, in one read transaction each, so that whoever writes meanwhile waits for nobody and
 what is copied is what one commit left. Artifacts do not change; their times of use are renewed, so that no collection takes one
@@ -16,7 +17,7 @@ import shutil
 import sqlite3
 import tarfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import mkdtemp
@@ -25,7 +26,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from atoll import __version__
-from atoll.backup import keys
+from atoll.backup import dumps, keys
 from atoll.backup import manifest as m
 from atoll.model.errors import Conflict, UserError
 from atoll.model.spec import Command
@@ -82,6 +83,7 @@ class Backup:
         self._source = source
         self._lock = _alone(source.state)
         self._staging = Path()
+        self._dumps: list[dumps.Dump] = []
         try:
             self._staging = Path(mkdtemp(prefix=STAGING, dir=source.state))
             self.manifest = self._prepared(signals=signals, now_wall=now_wall)
@@ -94,6 +96,7 @@ class Backup:
 
     def close(self) -> None:
         """Take away what was put aside, and let others begin. Twice is fine."""
+        dumps.close(self._dumps)
         if self._staging.name:
             shutil.rmtree(self._staging, ignore_errors=True)
         self._lock.release()
@@ -126,6 +129,7 @@ class Backup:
         releases = _releases(staging / m.STATE)
         self._artifacts, left = self._looked_at(releases)
         lists = [seen.tree.encoded() for _, seen in self._artifacts]
+        self._dumps, refused = dumps.found(source.state / "data")
         names = [name for name in (*m.DATABASES, *m.PLAIN, m.SIGNALS, m.SEALED_KEYS) if (staging / name).exists()]
         self._contents = {e.content: e.size_bytes for _, seen in self._artifacts for e in seen.tree.files}
         return m.Manifest(
@@ -151,7 +155,8 @@ class Backup:
             ),
             contents=len(self._contents),
             contents_bytes=sum(self._contents.values()),
-            left=(*left, *_data_left(source.state, releases)),
+            dumps=tuple(dump.told for dump in self._dumps),
+            left=(*left, *refused, *_data_left(source.state, releases, {dump.told.service for dump in self._dumps})),
         )
 
     def _looked_at(self, releases: Iterable[_Release]) -> tuple[list[tuple[Record, Surveyed]], list[m.Left]]:
@@ -191,11 +196,11 @@ class Backup:
     def _plain(self) -> Iterator[bytes]:
         """The tar, before it is compressed."""
         manifest = msgspec.json.encode(self.manifest)
-        yield from _member(m.MANIFEST, (manifest,), len(manifest))
         mac = keys.mac(self._key, manifest)
+        yield from _member(m.MANIFEST, (manifest,), len(manifest))
         yield from _member(m.MAC, (mac,), len(mac))
         for file in self.manifest.files:
-            yield from _member(f"files/{file.name}", _parts(self._staging / file.name), file.size_bytes)
+            yield from _member(f"files/{file.name}", _parts(self._staging / file.name), file.size_bytes, file.sha256)
         for record, seen in self._artifacts:
             data = seen.tree.encoded()
             yield from _member(f"artifacts/{record.artifact.key}.json", (data,), len(data))
@@ -206,7 +211,11 @@ class Backup:
             for entry in seen.tree.files:
                 if missing.pop(entry.content, None) is not None:
                     parts = _parts(folder / entry.path)
-                    yield from _member(f"contents/{entry.content}", parts, entry.size_bytes)
+                    yield from _member(f"contents/{entry.content}", parts, entry.size_bytes, entry.content)
+        for number, (told, opened) in enumerate(self._dumps):
+            opened.seek(0)
+            parts = iter(lambda: opened.read(CHUNK_BYTES), b"")  # noqa: B023 (read to its end before the next one)
+            yield from _member(f"dumps/{number}", parts, told.size_bytes, told.sha256)
         yield tarfile.NUL * (2 * tarfile.BLOCKSIZE)
 
 
@@ -257,15 +266,20 @@ def _releases(state: Path) -> list[_Release]:
     return [msgspec.json.decode(body, type=_Release) for (body,) in rows]
 
 
-def _data_left(state: Path, releases: Iterable[_Release]) -> Iterator[m.Left]:
+def _data_left(state: Path, releases: Iterable[_Release], handed: Container[str]) -> Iterator[m.Left]:
     """What services and stores keep in folders of their own: a copy of files that are being written is no backup."""
     stores = {release.service: release.spec.store for release in releases if release.spec.store}
     for name, kind in sorted(stores.items()):
         yield m.Left(kind="store", name=name, text=f"the data of the store ({kind}): dump them with its own tools")
+    but = f", but {dumps.FOLDER}/"
     data = state / "data"
     for folder in sorted(data.iterdir()) if data.is_dir() else ():
         if folder.name not in stores and folder.is_dir() and _holds_something(folder):
-            yield m.Left(kind="data", name=folder.name, text=f"what it keeps in {folder}")
+            yield m.Left(
+                kind="data",
+                name=folder.name,
+                text=f"what it keeps in {folder}{but if folder.name in handed else ''}",
+            )
 
 
 def _holds_something(folder: Path) -> bool:
@@ -296,20 +310,21 @@ def _parts(path: Path) -> Iterator[bytes]:
             yield part
 
 
-def _member(name: str, parts: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """One file of the tar. Raises UserError when its bytes are more or fewer than was said."""
+def _member(name: str, parts: Iterable[bytes], size: int, sha256: str = "") -> Iterator[bytes]:
+    """One file of the tar. Raises UserError when its bytes are not those that were said; `sha256` "" looks at the size only."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o600
     yield info.tobuf(tarfile.GNU_FORMAT)  # USTAR ends at 8 GiB
-    written = 0
+    written, hashed = 0, hashlib.sha256()
     for part in parts:
         written += len(part)
+        hashed.update(part)
         yield part
-    if written != size:
+    if written != size or (sha256 and hashed.hexdigest() != sha256):
         raise UserError(
             f"the backup was broken off: {name} changed while it was read",
-            "what is in an artifact never changes by itself",
-            "make another one; the artifact is built again by `atoll deploy`",
+            "an artifact never changes by itself; a file that is handed over is written aside, then renamed",
+            "make another one; an artifact that was changed is built again by `atoll deploy`",
             id="backup-damaged",
         )
     if rest := size % tarfile.BLOCKSIZE:

@@ -50,6 +50,15 @@ class ArtifactIn(msgspec.Struct, frozen=True, kw_only=True):
     tree_bytes: int
 
 
+class DumpIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a service handed over."""
+
+    service: str
+    name: str
+    sha256: str
+    size_bytes: int
+
+
 class Left(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is not in a backup, as a sentence."""
 
@@ -73,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     releases: int
     files: tuple[FileIn, ...]
     artifacts: tuple[ArtifactIn, ...]
+    dumps: tuple[DumpIn, ...] = ()
     contents: int  # files of artifacts, each once
     contents_bytes: int
     left: tuple[Left, ...] = ()

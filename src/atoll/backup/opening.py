@@ -24,6 +24,7 @@ from atoll.store.key_file import as_text
 from atoll.store.sqlite import LOCK, SqliteStore
 from atoll.store.vault import SqliteVault, without_values
 
+DUMPS: Final = "dumps"
 KEYS: Final = (m.KEY_FILE, *m.FURTHER_KEYS)
 
 
@@ -47,17 +48,22 @@ def checked(file: Path, key: bytes | None) -> RestoreView:
         return msgspec.structs.replace(view, lacking=standing(archive.manifest)[1])
 
 
-def unpacked(archive: Archive, key: bytes | None, staging: Path, content: Place) -> None:
-    """Its files in the folder `staging`, checked, and with the key their keys beside them."""
+def unpacked(archive: Archive, key: bytes | None, staging: Path, content: Place, *, keep_dumps: bool = False) -> None:
+    """Its files in the folder `staging`, checked, and with the key their keys beside them; what services handed over in
+    `staging/dumps`, with `keep_dumps`.
+    """
     if key is not None:
         archive.authenticate(key)
 
     def file(name: str) -> IO[bytes]:
         path = staging / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
-    archive.walk(file, content)
+    def dump(name: str) -> IO[bytes]:
+        return file(f"{DUMPS}/{name}") if keep_dumps else nowhere(name)
+
+    archive.walk(file, content, dump)
     sealed = staging / m.SEALED_KEYS
     if key is not None:
         further = keys.unseal(keys.derived(key, "keys"), sealed.read_bytes(), archive.manifest.id.encode())
@@ -154,5 +160,6 @@ def view_of(archive: Archive, found: Opened, *, signed: bool) -> RestoreView:
         events=saved.last_event,
         secrets=found.secrets,
         forgotten=found.forgotten,
+        dumps=tuple(f"{each.service}/{each.name}" for each in manifest.dumps),
         left=tuple(f"{each.name}: {each.text}" for each in manifest.left),
     )

@@ -19,6 +19,7 @@ import msgspec
 
 from atoll.backup import keys
 from atoll.backup import manifest as m
+from atoll.backup.dumps import NAME
 from atoll.model.errors import UserError
 from atoll.pipeline.cache.contents import CHUNK_BYTES
 from atoll.pipeline.cache.tree import Tree, Unusable, decoded
@@ -71,12 +72,13 @@ class Archive:
         if not keys.same(keys.mac(key, self._raw), self._mac):
             raise m.damaged(self.path, "it was changed after it was made: its signature is not that of its key")
 
-    def walk(self, file: Place, content: Place) -> None:
+    def walk(self, file: Place, content: Place, dump: Place) -> None:
         """Read it to its end, once.
 
         Args:
             file: where a file goes, one of `manifest.FILES`.
             content: where the content of this SHA-256 goes.
+            dump: where a file that a service handed over goes, `SERVICE/NAME`.
 
         What came is sound only when this returns. Raises UserError, and what the places raise.
         """
@@ -102,6 +104,9 @@ class Archive:
                 raise self._damaged(f"it holds {name[:80]!r}, which nothing asks for")
             with content(digest) as to:
                 self._copy(name, size, digest, to)
+        for number, handed in enumerate(self.manifest.dumps):
+            with dump(f"{handed.service}/{handed.name}") as to:
+                self._take(f"dumps/{number}", handed.size_bytes, handed.sha256, to)
         for _ in range(2):
             if self._exactly(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise self._damaged("something stands where its end should be")
@@ -180,6 +185,9 @@ class Archive:
         found_keys = [each.record.artifact.key for each in found.artifacts]
         if not all(map(_KEY.fullmatch, found_keys)) or len({*found_keys}) < len(found_keys):
             raise self._damaged("its manifest names artifacts by what are no keys")
+        handed = [(each.service, each.name) for each in found.dumps]
+        if not all(NAME.fullmatch(name) for pair in handed for name in pair) or len({*handed}) < len(handed):
+            raise self._damaged("its manifest names what services handed over by what are no names")
         return found
 
     def _damaged(self, why: str) -> UserError:

@@ -21,7 +21,7 @@ import msgspec
 
 from atoll.backup import keys
 from atoll.backup import manifest as m
-from atoll.backup.opening import KEYS, led, opened, standing, unpacked, view_of, without_secrets
+from atoll.backup.opening import DUMPS, KEYS, led, opened, standing, unpacked, view_of, without_secrets
 from atoll.backup.reading import Archive
 from atoll.model.errors import Conflict, UserError
 from atoll.model.state import Artifact, Author, Event
@@ -96,7 +96,7 @@ def restored(file: Path, key: bytes | None, target: Target, wish: Wish, settle: 
         _refuse_a_full_disk(archive.manifest, place, staging)
         stage = place.stage()
         after.callback(place.drop, stage)
-        unpacked(archive, key, staging, lambda digest: (stage.temporary / digest).open("wb"))
+        unpacked(archive, key, staging, lambda digest: (stage.temporary / digest).open("wb"), keep_dumps=True)
         forgotten = () if key is not None else without_secrets(staging, archive, allowed=wish.without_secrets)
         found = asyncio.run(opened(staging, secrets=key is not None))._replace(forgotten=forgotten)
         settle(staging)
@@ -112,8 +112,9 @@ def restored(file: Path, key: bytes | None, target: Target, wish: Wish, settle: 
         }
         asyncio.run(_told(staging, found.saved, there, _event(archive.manifest, wish.actor)))
         view = msgspec.structs.replace(view_of(archive, found, signed=key is not None), lacking=lacking)
-        aside = _moved(staging, state, unfinished=unfinished)
-        return msgspec.structs.replace(view, restored=True, aside=str(aside) if aside else "")
+        aside = _moved(staging, state, archive.manifest.id, unfinished=unfinished)
+        dumps = state / f"{DUMPS}-{archive.manifest.id}" if view.dumps else None
+        return msgspec.structs.replace(view, restored=True, aside=str(aside or ""), dumps_in=str(dumps or ""))
 
 
 # --- what becomes of it -----------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def _refuse_a_full_disk(manifest: m.Manifest, place: Artifacts, staging: Path) -
     artifacts = sum(e.record.size_bytes for e in manifest.artifacts if e.record.artifact.key not in there)
     for folder, needed in (
         (place.root, manifest.contents_bytes + artifacts),
-        (staging, sum(each.size_bytes for each in manifest.files)),
+        (staging, sum(e.size_bytes for e in manifest.files) + sum(e.size_bytes for e in manifest.dumps)),
     ):
         if (free := shutil.disk_usage(folder).free) < needed:
             raise UserError(
@@ -249,7 +250,7 @@ def _locked(path: Path) -> Lock:
     return lock
 
 
-def _moved(staging: Path, state: Path, *, unfinished: bool) -> Path | None:
+def _moved(staging: Path, state: Path, id: str, *, unfinished: bool) -> Path | None:
     """Put each file in its place, the state last; returns the folder where what was there lies now, None for nothing."""
     mark = state / MARK
     if not unfinished:
@@ -268,6 +269,10 @@ def _moved(staging: Path, state: Path, *, unfinished: bool) -> Path | None:
             if old.exists() and not to.exists():  # else it is a restored one, of a restore that was broken off
                 to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 old.rename(to)
+    if (staging / DUMPS).exists():
+        # Not into the services' own folders: they own those, and whoever loads a dump says when.
+        remove_tree(state / f"{DUMPS}-{id}")
+        (staging / DUMPS).rename(state / f"{DUMPS}-{id}")
     for name in sorted(names, key=lambda name: name == m.STATE):
         (state / name).parent.mkdir(mode=0o700, exist_ok=True)
         (staging / name).replace(state / name)

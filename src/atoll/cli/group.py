@@ -52,6 +52,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "store": "See, change and remove the stores that Atoll runs.",
         "cache": "Show what is in the cache of results, and what it was good for.",
         "toolchain": "List, fetch and remove compilers and interpreters.",
+        "install": "Have this machine serve an environment from boot on, under systemd.",
+        "uninstall": "Have this machine serve an environment no more.",
         "eject": "Write compose and systemd files that run the same services without Atoll.",
         "schema": "Print the JSON Schema of service.toml or atoll.toml, or of a command's --json.",
         "completion": "Print or install the completion script of a shell.",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
     1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time; `cache`: `verify` "
-    "found something damaged",
+    "found something damaged; `install`: systemd says no",
     2: "a mistake in the command or in a file",
     3: "the deploy failed and was undone; the stable release was never touched; `ci`: a task failed, or --audit found something",
     4: "refused at admission, before anything was touched",
@@ -49,6 +49,8 @@ _CODES: Mapping[str, Sequence[int]] = {
     "doctor": _OFFLINE,
     "ci": (0, 1, 2, 3, 130, 143),
     "cache": (0, 1, 2, 5),
+    "install": (0, 1, 2),
+    "uninstall": (0, 1, 2, 4),
     "backup": (0, 1, 2, 5, 7, 130, 143),
     "restore": (0, 1, 2, 4, 5, 130, 143),
 }
@@ -82,6 +84,8 @@ _SEE_ALSO: Mapping[str, Sequence[str]] = {
     "store": ("up", "logs", "down", "secret"),
     "records": ("deploy", "events"),
     "eject": ("init",),
+    "install": ("uninstall", "doctor", "deploy"),
+    "uninstall": ("install", "down"),
     "schema": ("check",),
     "cache": ("toolchain", "deploy"),
 }

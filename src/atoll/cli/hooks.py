@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atoll.backup.restoring import Wish
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
@@ -118,6 +119,14 @@ class Hooks(Protocol[_Places]):
 
     def stop_all(self, places: _Places, say: Say) -> None:
         """Drain and stop every replica, then proxy, daemon and keeper. Nothing is running: nothing happens."""
+        ...
+
+    def install(self, ask: Installing, *, plan: bool) -> InstallView:
+        """Have this machine serve an environment. Raises UserError, Permanent (the service manager says no)."""
+        ...
+
+    def uninstall(self, ask: Installing, *, purge: bool, plan: bool) -> InstallView:
+        """Have it serve it no more. Raises UserError, Permanent."""
         ...
 
     def unable(self, workspace: WorkspaceSpec) -> Sequence[Problem]:

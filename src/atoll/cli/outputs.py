@@ -24,6 +24,7 @@ from atoll.decide.graph import Graph
 from atoll.model.cache import CacheChecked, CacheSwept, CacheView
 from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
+from atoll.model.install import InstallView
 from atoll.model.records import CiPlan, CiResult, TaskRecord
 from atoll.model.state import Event
 from atoll.model.wire import (
@@ -239,6 +240,8 @@ OUTPUTS: Mapping[str, Output] = {
     "toolchain-list": Output(list[ToolchainView], "One a language."),
     "toolchain-install": Output(ToolchainHome, "The one that was fetched, or that was there and fits."),
     "toolchain-remove": Output(list[ToolchainHome], "Those that are gone now."),
+    "install": Output(InstallView, "What was written and run; with --plan what would be."),
+    "uninstall": Output(InstallView, "What was removed and run; with --plan what would be."),
     "eject": Output(EjectOutput, "What was written and what is not carried over; with --plan what would be."),
     "version": Output(VersionOutput, "Needs no workspace."),
     "plan": Output(list[PlanView], "Every other command with --plan, instead of its own."),

@@ -131,7 +131,7 @@ def _target(layout: Layout) -> str:
 
 def _nginx_unit(layout: Layout) -> str:
     name = f"{layout.name}-nginx"
-    command = f"/usr/bin/env nginx -e stderr -p /run/{name} -c {_word(layout.folder + '/systemd/nginx.conf')}"
+    command = f"/usr/bin/env nginx -e stderr -p /run/{name} -c {word(layout.folder + '/systemd/nginx.conf')}"
     lines = [
         "[Unit]",
         f"Description=Gateway and edges of {_one_line(layout.workspace.name)}",
@@ -139,8 +139,8 @@ def _nginx_unit(layout: Layout) -> str:
         "After=network.target",
         "",
         "[Service]",
-        f"ExecStart={command} -g {_word('daemon off;')}",
-        f"ExecReload=/usr/bin/env nginx -e stderr -p /run/{name} -c {_word(layout.folder + '/systemd/nginx.conf')} -s reload",
+        f"ExecStart={command} -g {word('daemon off;')}",
+        f"ExecReload=/usr/bin/env nginx -e stderr -p /run/{name} -c {word(layout.folder + '/systemd/nginx.conf')} -s reload",
         "DynamicUser=yes",
         f"RuntimeDirectory={name}",
         "AmbientCapabilities=CAP_NET_BIND_SERVICE",
@@ -232,7 +232,7 @@ def _surroundings(layout: Layout, started: Started) -> Iterator[str]:
     for name, text in started.before.items():
         env[name] = f"{text}:{env.get(name, _PATH)}" if name == "PATH" or name in env else text
     for name, text in env.items():
-        yield f"Environment={_word(f'{name}={text}', dollars=False)}"
+        yield f"Environment={word(f'{name}={text}', dollars=False)}"
     if started.secrets:
         yield f"EnvironmentFile={layout.folder.replace('%', '%%')}/systemd/{spec.name}.env"
     if spec.inherit:
@@ -293,10 +293,10 @@ def _command(argv: Sequence[str]) -> str:
     words = list(argv)
     if not words[0].startswith("/"):  # systemd looks for programs in a path of its own, not in the unit's
         words = ["/usr/bin/env", *words]
-    return " ".join(_word(word) for word in words)
+    return " ".join(map(word, words))
 
 
-def _word(text: str, *, dollars: bool = True) -> str:
+def word(text: str, *, dollars: bool = True) -> str:
     """One word of a setting. `%` begins a specifier; in a command `$` begins a variable."""
     made = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("%", "%%")
     if dollars:

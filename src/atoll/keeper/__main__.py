@@ -93,7 +93,12 @@ def main() -> int:
         return code
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(OOM_SCORE))
-    Keeper(places, server).run()
+    keeper = Keeper(places, server)
+    if ready < 0:
+        keeper.aloud = True
+        if not os.isatty(2):  # whose other users would meet it, too
+            os.set_blocking(2, False)  # a journal that hangs must not hang the keeper
+    keeper.run()
     return 0
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 LAUNCH_FIELDS = frozenset({
     "id", "service", "release", "argv", "folder", "env", "uid", "memory_bytes", "cpu_weight", "open_files", "writable",
-    "notice", "files", "files_folder", "network",
+    "notice", "files", "files_folder", "network", "isolated",
 })  # fmt: skip
 
 

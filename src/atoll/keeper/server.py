@@ -44,12 +44,16 @@ class Keeper:
         self.group_bases: set[str] = set()  # folders of control groups that were ever in use here
         self.boot = proc.boot_id()
         self.log = LineLog(places.keeper_log, 1024 * 1024, for_people=True)
+        self.aloud = False
         self._serial = 0
         self.requests = Requests(self)
 
     def say(self, text: str) -> None:
-        """One line in the keeper's own log."""
+        """One line in the keeper's own log; in the foreground its service manager gets it, too."""
         self.log.write("o", text.encode() + b"\n")
+        if self.aloud:
+            with suppress(OSError):
+                os.write(2, text.encode() + b"\n")
 
     # --- the loop ------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,8 @@ class Shim:
         elif launch.get("beside"):
             todo = todo._replace(enter=partial(enter, *launch["beside"]))
         denied = self._fork(todo)
+        if denied and launch.get("isolated"):
+            raise spawn.NotRunnable(f"cannot run {launch['argv'][0]}: {denied}, and no service here runs as root")
         if denied:
             self.record["notice"] = f"runs as root, not isolated from other services: {denied}"
             denied = self._fork(todo._replace(uid=None, needs=[]))

@@ -522,6 +522,8 @@ class RestoreView(msgspec.Struct, frozen=True, kw_only=True):
     events: int = 0  # the number of the last one
     secrets: int = 0  # versions, each opened; 0 without the key
     forgotten: tuple[str, ...] = ()  # secrets whose values were left out: each is to be set again
+    dumps: tuple[str, ...] = ()  # files that services handed over, `SERVICE/NAME`
+    dumps_in: str = ""  # the folder where they lie now
     left: tuple[str, ...] = ()  # sentences: what is not in it
     lacking: tuple[str, ...] = ()  # sentences: artifacts that do not run on this machine, and are not restored
     aside: str = ""  # the folder where the files lie that were there before

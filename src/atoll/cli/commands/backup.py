@@ -34,8 +34,8 @@ def command(
 
     FILE is the file, a folder in which it gets a name with the time, or - for standard output; the current folder is the
     default. In it are releases, the ledger, secrets (sealed), settings, and the artifacts of the releases that are kept, as
-    they were at one instant: nothing is stopped for it. The data of services and stores are not: dump them with their own
-    tools; it ends by naming them.
+    they were at one instant: nothing is stopped for it. The data of services and stores are not, it ends by naming them: a job
+    dumps them with their own tools into {data}/backup, and what lies there is in it.
 
     Secrets are sealed with a key that is in no backup. --key writes that key into FILE, sealed with a passphrase that is
     asked for, or is the first line of standard input. Once is enough. Keep it elsewhere than the backups.
@@ -88,6 +88,8 @@ def _told(session: Session, path: Path, view: RestoreView, removed: list[Path]) 
     click.echo(path)
     what = f"{counted(view.releases, 'release')}, {counted(view.artifacts, 'artifact')}, events up to {view.events}"
     session.say(f"{size(path.stat().st_size)}: {what}")
+    if view.dumps:
+        session.say(f"with what services handed over: {', '.join(view.dumps)}")
     for sentence in view.left:
         session.warn(f"not in it: {sentence}")
     for each in removed:

@@ -88,6 +88,9 @@ def _told(session: Session, view: RestoreView) -> None:
     click.echo(f"{counted(view.artifacts, 'artifact')}, {size(view.artifacts_bytes)}")
     if view.signed:
         click.echo(f"{counted(view.secrets, 'version')} of secrets, each opened; nothing was changed since it was made")
+    if view.dumps:
+        lie = f"; they lie in {view.dumps_in}" if view.dumps_in else ""
+        click.echo(f"{counted(len(view.dumps), 'file')} of services: {', '.join(view.dumps)}{lie}")
     for sentence in view.left:
         session.warn(f"not in it: {sentence}")
     for sentence in view.lacking:

@@ -78,14 +78,23 @@ class ProcessHost:
         state_dir: the keeper's folder that survives a reboot (logs, journals).
         run_dir: the keeper's folder for sockets.
         drop_privileges: as root, give each service a user of its own; False runs all as this user.
+        isolated: refuse to start what cannot run as its own user; else it runs as root, with a notice.
         revives: start a keeper that was killed; False where a service manager does.
     """
 
-    def __init__(self, state_dir: Path, run_dir: Path, *, drop_privileges: bool = True, revives: bool = True) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        run_dir: Path,
+        *,
+        drop_privileges: bool = True,
+        isolated: bool = False,
+        revives: bool = True,
+    ) -> None:
         self._state_dir = state_dir.absolute()
         self._places = places_of(state_dir, run_dir)
         self._link = KeeperLink(self._state_dir, run_dir.absolute(), revives=revives)
-        self._drop = drop_privileges
+        self._drop, self._isolated = drop_privileges, isolated
         self._has_networks = False
         self._users = Users(self._state_dir)
         self._records: dict[str, Message] = {}
@@ -111,6 +120,7 @@ class ProcessHost:
             "files_folder": launch.files_folder,
         }
         if self._drop and os.geteuid() == 0:
+            message["isolated"] = self._isolated
             message["uid"] = _owner(launch.folder) if launch.in_place else self._users.uid(launch.service)
         elif self._drop:
             message["notice"] = NOT_ROOT

@@ -244,6 +244,51 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
+            "not-installed",
+            "This machine does not serve that environment",
+            "error[not-installed]: this machine does not serve 'staging' of 'shop'",
+            "`atoll uninstall` found neither a unit nor data of that environment.",
+            (
+                "Another one was meant: the message lists what this machine serves. WORKSPACE is the `name` in atoll.toml.",
+                "It was installed with `ATOLL_HOME` set: set it to the same folder again.",
+            ),
+        ),
+        Page(
+            "not-root",
+            "Only root can do that",
+            "error[not-root]: only root can do that",
+            "`atoll install` writes a unit of systemd, and what it starts gives each service a user of its own.",
+            (
+                "Call it with `sudo`. It has a PATH of its own: name the program, `sudo /opt/atoll/bin/atoll install ...`.",
+                "Without root, `atoll up` runs an environment for you alone, until the machine is rebooted.",
+            ),
+        ),
+        Page(
+            "no-systemd",
+            "The machine is not run by systemd",
+            "error[no-systemd]: this machine is not run by systemd",
+            "`atoll install` writes a unit of systemd, and `/run/systemd/system` is not there: another init, or a container.",
+            (
+                (
+                    "Have your own service manager run `python -m atoll.app.serve WORKSPACE ENVIRONMENT` as root, in the foreground, and "
+                    "the same with `--stop` to end it; [how](howto/server.md)."
+                ),
+                "For an image that is being made, name its root folder: `--root`.",
+            ),
+        ),
+        Page(
+            "unit-failed",
+            "The service manager says no",
+            "error[unit-failed]: `systemctl start atoll-shop-production.service` failed",
+            "A command of systemd ended badly; what it said follows. Where a unit did not start, its journal has the reason, with "
+            "the last words of Atoll's daemon.",
+            (
+                "`journalctl -u atoll-shop-production -e` shows why.",
+                "The gateway's port is another program's, or a setting of the environment is wrong: correct it, and start the unit again.",
+                "Everything that was written stays; `atoll install` again goes on from there.",
+            ),
+        ),
+        Page(
             "disk-full",
             "The disk is full",
             "error[disk-full]: the disk that holds /home/ada/.local/share/atoll is full",

@@ -1,0 +1,124 @@
+"""`atoll install` into a root folder of this test's own: what is written, and what a second call changes."""
+
+import json
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atoll.app.install import install, uninstall
+from atoll.app.unit import name_of, unit
+from atoll.model.access import Access
+from atoll.model.errors import UserError
+from atoll.model.install import Installing
+
+UNIT = "etc/systemd/system/atoll-my-shop-production.service"
+STATE = "var/lib/atoll/served/my-shop/environments/production"
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installing:
+    for variable in ("ATOLL_HOME", "ATOLL_RUN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return Installing(workspace="My Shop", environment="production", root=str(tmp_path))
+
+
+def files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_all_that_is_written_is_told_and_a_second_call_writes_nothing(ask: Installing, tmp_path: Path) -> None:
+    view = install(ask, plan=False)
+    told = {str(Path(path).relative_to(tmp_path)) for path in view.written}
+    assert {UNIT, "etc/atoll/my-shop.production.env", "etc/sysusers.d/atoll.conf", f"{STATE}/access.json"} == told
+    assert told <= files(tmp_path)
+    assert not view.running
+    assert stat.S_IMODE((tmp_path / "etc/atoll/my-shop.production.env").stat().st_mode) == 0o600
+    assert json.loads((tmp_path / STATE / "access.json").read_text())["admins"] == ["atoll"]
+    assert install(ask, plan=False).written == ()
+
+
+def test_a_plan_writes_nothing_and_says_the_same(ask: Installing, tmp_path: Path) -> None:
+    plan = install(ask, plan=True)
+    assert plan.plan
+    assert files(tmp_path) == set()
+    done = install(ask, plan=False)
+    assert (done.written, done.commands) == (plan.written, plan.commands)
+
+
+def test_variables_of_the_administrator_are_kept_and_roles_stay_unless_some_are_given(
+    ask: Installing, tmp_path: Path
+) -> None:
+    install(ask, plan=False)
+    variables = tmp_path / "etc/atoll/my-shop.production.env"
+    variables.write_text("TZ=UTC\n")
+    (tmp_path / UNIT).write_text("an older one")
+    given = Installing(
+        workspace="My Shop", environment="production", root=str(tmp_path), access=Access(deployers=("ci",))
+    )
+    assert {Path(path).name for path in install(given, plan=False).written} == {"access.json", Path(UNIT).name}
+    install(ask, plan=False)
+    assert json.loads((tmp_path / STATE / "access.json").read_text())["deployers"] == ["ci"]
+    assert variables.read_text() == "TZ=UTC\n"
+
+
+@pytest.mark.parametrize(("workspace", "environment"), [("shop", "../x"), ("a/b", "production"), ("shop", "A b")])
+def test_names_that_no_file_of_a_workspace_may_have_are_refused(
+    ask: Installing, workspace: str, environment: str
+) -> None:
+    with pytest.raises(UserError, match="must be"):
+        install(Installing(workspace=workspace, environment=environment, root=ask.root), plan=False)
+
+
+def test_uninstall_keeps_what_the_environment_keeps_until_it_is_told_to_purge(ask: Installing, tmp_path: Path) -> None:
+    install(ask, plan=False)
+    kept = tmp_path / STATE / "atoll.sqlite"
+    kept.write_text("a store")
+    view = uninstall(ask, purge=False, plan=False)
+    assert [Path(path).name for path in view.written] == [Path(UNIT).name]
+    assert kept.exists()
+    assert any("--purge" in note for note in view.notes)
+    assert str(kept.parent) in uninstall(ask, purge=True, plan=True).written
+    assert kept.exists()
+    uninstall(ask, purge=True, plan=False)
+    assert files(tmp_path) == {"etc/sysusers.d/atoll.conf"} | {
+        path for path in files(tmp_path) if path.startswith(("etc/group", "etc/gshadow", "etc/.pwd"))
+    }
+    with pytest.raises(UserError, match="does not serve 'production' of 'My Shop'"):
+        uninstall(ask, purge=False, plan=False)
+
+
+def test_one_of_two_environments_takes_only_its_own_with_it(ask: Installing, tmp_path: Path) -> None:
+    staging = Installing(workspace="My Shop", environment="staging", root=str(tmp_path))
+    for each in (ask, staging):
+        install(each, plan=False)
+    artifacts = tmp_path / "var/lib/atoll/served/my-shop/artifacts"
+    artifacts.mkdir()
+    uninstall(ask, purge=True, plan=False)
+    assert artifacts.exists()
+    assert not (tmp_path / STATE).exists()
+    uninstall(staging, purge=True, plan=False)
+    assert not artifacts.parent.exists()
+
+
+def test_systemd_takes_the_unit_as_it_is_written(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    file = tmp_path / f"{name_of('My Shop', 'production')}.service"
+    file.write_text(unit("My Shop", "production", sys.executable, {"ATOLL_HOME": '/srv/a "b" 100%'}))
+    done = subprocess.run([analyze, "verify", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    mine = [line for line in done.stderr.splitlines() if file.name in line]
+    assert mine == []
+
+
+def test_a_crash_of_the_keeper_ends_nothing_else_and_a_stop_has_time_to_drain() -> None:
+    lines = unit("shop", "production", "/opt/atoll/bin/python", {}).splitlines()
+    assert "KillMode=process" in lines
+    assert "Restart=always" in lines
+    assert "OOMPolicy=continue" in lines
+    assert "ExecStart=/opt/atoll/bin/python -P -m atoll.app.serve shop production --isolate" in lines

@@ -1,0 +1,202 @@
+"""`atoll install` on a machine with a real systemd: boot, crash, reload, loss of power, removal."""
+
+import contextlib
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine import Machine, why_not
+
+HERE = Path(__file__).parent
+NAME, UNIT, PORT = "My Shop", "atoll-my-shop-production", 18080
+STATE = "/var/lib/atoll/served/my-shop/environments/production"
+SOCKET = "/run/atoll/my-shop.production.sock"
+PYTHON = "/usr/bin/python3"  # which every user may run; this test's own may lie in a private home
+WITHIN_S = 60.0
+SERVICE = f"""
+name = "orders"
+run = ["{PYTHON}", "-S", "echo_service.py"]
+health = {{ ready = "/healthz", stable_for = "300ms", start_budget = "20s" }}
+route = "/orders"
+rollout = "blue-green"
+[env]
+VERSION = "v1"
+"""
+
+
+class Installed:
+    """A machine, and what is asked of it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.run = machine.run
+
+    def atoll(self, *argv: str, check: bool = True) -> str:
+        return self.run(sys.executable, "-m", "atoll.app", *argv, check=check, env={"NO_COLOR": "1"})
+
+    def install(self, *more: str) -> Any:
+        """`atoll install`, decoded."""
+        return json.loads(self.atoll("install", NAME, "--env", "production", "--json", *more))
+
+    def ask(self, path: str) -> Any:
+        """The API, decoded."""
+        return json.loads(self.run("curl", "-sS", "-m", "20", "--unix-socket", SOCKET, f"http://atoll{path}"))
+
+    def parts(self) -> dict[str, int]:
+        return {part["name"]: part["pid"] for part in self.ask("/v1/status")["parts"]}
+
+    def replicas(self) -> list[int]:
+        services = self.ask("/v1/status")["services"]
+        return [replica["pid"] for service in services for replica in service["replicas"] if replica["ready"]]
+
+    def get(self) -> str:
+        """A request through the gateway; its status."""
+        url = f"http://127.0.0.1:{PORT}/orders"
+        return self.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url, check=False)
+
+    def main_pid(self) -> int:
+        return int(self.run("systemctl", "show", "--property=MainPID", "--value", UNIT))
+
+    def active(self) -> str:
+        return self.run("systemctl", "is-active", UNIT, check=False).strip()
+
+    def until(self, what: Callable[[], Any]) -> Any:
+        deadline, last = time.monotonic() + WITHIN_S, None
+        while time.monotonic() < deadline:
+            try:
+                if last := what():
+                    return last
+            except (AssertionError, KeyError, ValueError) as exc:
+                last = exc
+            time.sleep(0.1)
+        raise AssertionError(f"{last!r}\n{self.run('journalctl', '-n', '60', '--no-pager', check=False)}")
+
+    def deploy(self) -> None:
+        """The service, at a gateway of this test's own."""
+        self.machine.write("/srv/ws/atoll.toml", f'name = "{NAME}"\n[environments.production]\n')
+        self.machine.write("/srv/ws/orders/service.toml", SERVICE)
+        self.machine.write("/srv/ws/orders/echo_service.py", (HERE / "echo_service.py").read_text())
+        config = json.loads(self.run("cat", f"{STATE}/daemon.json"))
+        config["environment"] |= {"gateway": {"host": "127.0.0.1", "port": PORT}, "ports": [18100, 18400]}
+        self.machine.write(f"{STATE}/daemon.json", json.dumps(config))
+        self.run("systemctl", "reload", UNIT)
+        self.run(sys.executable, f"{HERE}/on_machine.py", "/srv/ws", NAME, "production", "deploy", "orders")
+        self.until(lambda: self.get() == "200")
+
+    @contextlib.contextmanager
+    def load(self) -> Iterator[list[str]]:
+        """Requests one after the other meanwhile; the statuses of all."""
+        seen: list[str] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                seen.append(self.get())
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.fixture
+def installed() -> Iterator[Installed]:
+    if why := why_not():
+        pytest.skip(why)
+    with tempfile.TemporaryDirectory(prefix="atl-") as folder, Machine(Path(folder)).on() as machine:
+        yield Installed(machine)
+
+
+def test_a_machine_serves_from_boot_on_and_no_crash_of_a_part_costs_a_request(installed: Installed) -> None:
+    view = installed.install()
+    assert view["running"]
+    assert view["unit"] == f"{UNIT}.service"
+    assert installed.run("systemctl", "is-enabled", UNIT).strip() == "enabled"
+    assert installed.run("getent", "group", "atoll")
+    assert installed.main_pid() == installed.parts()["keeper"]
+    assert installed.install()["written"] == []
+
+    installed.deploy()
+    pids, parts = installed.replicas(), installed.parts()
+    assert pids
+    with installed.load() as seen:
+        installed.run("kill", "-9", str(installed.main_pid()))
+        installed.until(lambda: installed.parts()["keeper"] not in {None, parts["keeper"]})
+        after = installed.parts()
+        assert installed.main_pid() == after["keeper"]
+        assert (after["daemon"], after["proxy"]) == (parts["daemon"], parts["proxy"])
+        installed.run("systemctl", "reload", UNIT)
+        assert installed.parts()["daemon"] != parts["daemon"]
+    assert installed.replicas() == pids
+    assert set(seen) == {"200"}, seen
+    assert installed.active() == "active"
+
+    installed.machine.cut_power()
+    installed.machine.boot()
+    installed.until(lambda: installed.get() == "200")
+    installed.until(lambda: installed.active() == "active")
+    assert installed.main_pid() == installed.parts()["keeper"]
+
+
+def test_a_service_runs_as_a_user_of_its_own_or_not_at_all(installed: Installed) -> None:
+    installed.install()
+    installed.deploy()
+    uids = installed.run("stat", "--format=%u", *(f"/proc/{pid}" for pid in installed.replicas())).split()
+    assert uids
+    assert all(61000 <= int(uid) < 65000 for uid in uids)
+    private = SERVICE.replace(PYTHON, "/srv/private/python3")
+    installed.run("sh", "-c", f"mkdir -m 700 /srv/private && cp {PYTHON} /srv/private/python3")
+    installed.machine.write("/srv/ws/orders/service.toml", private)
+    command = (f"{HERE}/on_machine.py", "/srv/ws", NAME, "production", "deploy", "orders", "--json")
+    told = json.loads(installed.run(sys.executable, *command, check=False))
+    assert "no service here runs as root" in str(told)
+    assert installed.get() == "200"
+
+
+def test_stopping_the_unit_ends_everything_and_starting_it_brings_everything_back(installed: Installed) -> None:
+    installed.install()
+    installed.deploy()
+    pids = [*installed.parts().values(), *installed.replicas()]
+    installed.run("systemctl", "stop", UNIT)
+    assert installed.active() == "inactive"
+    assert not [pid for pid in pids if not installed.run("sh", "-c", f"[ -e /proc/{pid} ] || echo gone").strip()]
+    installed.run("systemctl", "start", UNIT)
+    installed.until(lambda: installed.get() == "200")
+
+
+def test_the_journal_has_what_happened_by_unit_and_by_service(installed: Installed) -> None:
+    installed.install()
+    installed.deploy()
+    of_unit = installed.run("journalctl", "--no-pager", "-u", UNIT)
+    assert "keeper started" in of_unit
+    assert "leads 'production' of workspace 'My Shop'" in of_unit
+    of_service = installed.run("journalctl", "--no-pager", "ATOLL_SERVICE=orders", "ATOLL_EVENT=rollout.live")
+    assert "rollout.live orders r1" in of_service
+
+
+def test_what_is_uninstalled_is_gone_and_what_was_kept_is_found_again(installed: Installed) -> None:
+    installed.install("--admins", "root")
+    installed.deploy()
+    atoll = ("uninstall", NAME, "--env", "production", "--yes")
+    installed.atoll(*atoll)
+    assert not installed.run("systemctl", "list-unit-files", f"{UNIT}.service", check=False).count("enabled")
+    assert installed.get() == "000"
+    installed.install()
+    installed.until(lambda: installed.get() == "200")
+    assert json.loads(installed.run("cat", f"{STATE}/access.json"))["admins"] == ["root"]
+    installed.atoll(*atoll, "--purge")
+    assert installed.run(
+        "sh", "-c", "ls -A /var/lib/atoll/served /run/atoll; pgrep -f [a]toll.app.daemon", check=False
+    ).split() == [
+        "/run/atoll:",
+        "/var/lib/atoll/served:",
+    ]
