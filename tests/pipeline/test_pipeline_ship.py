@@ -391,10 +391,6 @@ def artifact(platform: str = "linux-x86_64-glibc2.36", **fields: object) -> Arti
     return Artifact(key=KEYS[0], digest="", builder="go", platform=platform, path="/here", **fields)  # type: ignore[arg-type]
 
 
-def offered(artifact: Artifact, needs: list[Need]) -> ArtifactOffer:
-    return ArtifactOffer(service="orders", artifact=artifact, needs=tuple(needs))
-
-
 def test_nothing_that_was_sent_is_run_to_be_asked_for_its_version(tmp_path: Path) -> None:
     (tmp_path / "artifacts/bin").mkdir(parents=True)
     open_to_all = tmp_path / "everybodys"
@@ -409,7 +405,7 @@ def test_nothing_that_was_sent_is_run_to_be_asked_for_its_version(tmp_path: Path
             Need(kind="program", what=str(program), by="run", version="3.98"),
         ]
         with pytest.raises(Refused):
-            footing(offered(artifact(), needs), tmp_path / "artifacts")
+            footing("orders", artifact(), needs, tmp_path / "artifacts")
     assert not (tmp_path / "ran").exists()
 
 
@@ -433,7 +429,7 @@ def test_a_machine_must_have_what_an_artifact_needs(
     built_on: str, needs: list[Need], machine: str, id: str | None, tmp_path: Path
 ) -> None:
     with nullcontext() if id is None else pytest.raises(Refused) as raised:
-        footing(offered(artifact(built_on), needs), tmp_path, machine)
+        footing("orders", artifact(built_on), needs, tmp_path, machine)
     assert (raised.value.id if raised else None) == id
 
 
@@ -453,9 +449,8 @@ def test_a_survey_finds_native_code_its_glibc_and_what_leads_outside(route: Rout
     }  # fmt: skip
     (glibc,) = (need for need in needs if need.kind == "glibc")
     assert glibc.what.startswith("2.")
-    footing(
-        offered(made, [need for need in needs if need.kind in {"native", "glibc"}]), route.theirs
-    )  # it does run here
+    here = [need for need in needs if need.kind in {"native", "glibc"}]
+    footing("orders", made, here, route.theirs)  # it does run here
 
 
 @pytest.mark.parametrize(

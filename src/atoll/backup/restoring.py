@@ -103,7 +103,7 @@ def restored(file: Path, key: bytes | None, target: Target, wish: Wish, settle: 
         if key is None or (state / m.ACCESS).exists():
             # Who may do what is the machine's to say; what anybody may have written into a backup says it nowhere.
             (staging / m.ACCESS).unlink(missing_ok=True)
-        stands, lacking = standing(archive.manifest)
+        stands, lacking = standing(archive.manifest, place.root)
         there = {
             each.record.artifact.key: _put(
                 place, each, archive.trees[each.record.artifact.key], pythons, stage.temporary

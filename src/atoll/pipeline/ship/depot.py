@@ -76,7 +76,7 @@ class Depot:
     async def take(self, offer: ArtifactOffer) -> ArtifactView:
         """Complete it, or say what is missing. Raises Refused (it would not run here, no room), UserError, Conflict."""
         tree = await asyncio.to_thread(self._understood, offer)
-        stands = await asyncio.to_thread(footing, offer, self._place.root)
+        stands = await asyncio.to_thread(footing, offer.service, offer.artifact, offer.needs, self._place.root)
         key = offer.artifact.key
         try:
             await asyncio.to_thread(self._prepare)

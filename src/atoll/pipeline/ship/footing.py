@@ -13,7 +13,7 @@ from atoll.decide.launch import DEFAULT_PATH
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import Refused
 from atoll.model.state import Artifact
-from atoll.model.wire_artifacts import ArtifactOffer, Need
+from atoll.model.wire_artifacts import Need
 from atoll.pipeline.ship.survey import numbers, same_enough, says, within
 from atoll.pipeline.tools import this_platform
 
@@ -35,26 +35,30 @@ class _Lack(NamedTuple):
     fix: str
 
 
-def footing(offer: ArtifactOffer, artifacts: Path, here: str | None = None) -> Footing:
-    """What of the offer's needs is met, and how.
+def footing(
+    service: str, artifact: Artifact, needs: Sequence[Need], artifacts: Path, here: str | None = None
+) -> Footing:
+    """What of the needs is met, and how.
 
     Args:
-        offer: with its needs as `survey` found them.
+        service: whose artifact it is.
+        artifact: as it was built.
+        needs: as `survey` found them.
         artifacts: the folder of artifacts: nothing in it is run to be asked for its version.
         here: the platform of this machine; None looks.
 
     Raises:
         Refused: it would not run here.
     """
-    look = _Look(offer.service, offer.artifact, artifacts)
-    look.lacks += _platform(offer.artifact, offer.needs, here or this_platform())
-    for need in offer.needs if not look.lacks else ():  # of another machine everything else is another's, too
+    look = _Look(service, artifact, artifacts)
+    look.lacks += _platform(artifact, needs, here or this_platform())
+    for need in needs if not look.lacks else ():  # of another machine everything else is another's, too
         look.at(need)
     if look.lacks:
         first, *rest = look.lacks
         more = f"; and {'; '.join(lack.what for lack in rest)}" if rest else ""
         id: ErrorId = "other-platform" if first.fix == WAYS_OUT else "missing-on-machine"
-        what = f"{offer.service} would not run there: {first.what}{more}"
+        what = f"{service} would not run there: {first.what}{more}"
         raise Refused(what, "nothing was sent, and nothing was changed", first.fix, id=id)
     return Footing(look.pythons, tuple(look.warnings))
 
