@@ -142,7 +142,12 @@ def standing(
     for each in manifest.artifacts:
         record = each.record
         try:
-            stands.append((each, footing(record.service, record.artifact, each.needs, artifacts).pythons))
+            pythons = footing(record.service, record.artifact, each.needs, artifacts).pythons
+            if record.artifact.path == os.fspath(artifacts / record.artifact.key):  # it stays what it was, where it can
+                places = {need.by: need.what for need in each.needs if need.kind == "python"}
+                own = {link: place for link, place in places.items() if os.access(place, os.X_OK)}
+                pythons = {**pythons, **own}
+            stands.append((each, pythons))
         except Refused as exc:
             lacking.append(f"{record.service}, artifact {record.artifact.key[:10]}: {exc.what}: {exc.why}")
     return stands, tuple(lacking)

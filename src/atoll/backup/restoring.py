@@ -200,7 +200,7 @@ def _refuse_a_full_disk(manifest: m.Manifest, place: Artifacts, staging: Path) -
             )
 
 
-def _put(place: Artifacts, given: m.ArtifactIn, tree: Tree, pythons: dict[str, str], contents: Path) -> Artifact:
+def _put(place: Artifacts, given: m.ArtifactIn, tree: Tree, pythons: Mapping[str, str], contents: Path) -> Artifact:
     """Make the artifact complete, unless the same is there; it is made to fit another folder than that of its build."""
     record = given.record
     key, folder = record.artifact.key, place.folder(record.artifact.key)
