@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,8 +98,8 @@ class Newcomer:
             return body.decode()
 
 
-def wheel(folder: Path) -> Path:
-    """The project's wheel, built from a copy of its sources by this environment's own setuptools."""
+def wheel(folder: Path, edit: Callable[[Path], None] = lambda _: None) -> Path:
+    """The project's wheel, built from a copy of its sources, after an `edit`, by this environment's own setuptools."""
     copy = folder / "sources"
     copy.mkdir()
     for name in SOURCES:
@@ -108,6 +109,7 @@ def wheel(folder: Path) -> Path:
         else:
             (copy / name).parent.mkdir(exist_ok=True)
             shutil.copy2(source, copy / name)
+    edit(copy)
     build = [
         sys.executable,
         "-m",

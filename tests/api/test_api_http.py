@@ -354,3 +354,46 @@ def test_a_backup_comes_as_bytes_and_one_that_breaks_off_is_seen_to(served: Serv
         served.control.archive = b""
         with pytest.raises(httpx.RemoteProtocolError):
             client.post("/v1/backup", content=body)
+
+
+# --- clients of other versions ------------------------------------------------------------------------------------
+
+
+def test_each_answer_has_the_daemons_version(served: Served) -> None:
+    with connect(served) as client:
+        for path in ("/v1/status", "/v1/nothing", "/v1/health"):
+            assert client.get(path).headers["atoll-version"] == __version__
+
+
+def test_a_client_of_another_version_learns_so_where_it_asks_for_what_is_not_there(served: Served) -> None:
+    with connect(served) as client:
+        view = client.get("/v1/nothing", headers={"Atoll-Version": "99.0"}).json()
+        assert (view["id"], f"Atoll {__version__}, older than" in view["why"]) == ("versions-differ", True)
+        assert "atoll up" in view["fix"]
+        assert client.get("/v1/nothing").json()["why"] == ""
+        bad = client.post("/v1/services/orders/deploy", content=b"{}", headers={"Atoll-Version": "0.0.1"}).json()
+        assert bad["id"] == "versions-differ"
+        assert "newer than this command's 0.0.1" in bad["why"]
+
+
+@pytest.mark.parametrize("value", [True, 5, "x", [1], {"a": 1}])
+def test_what_a_newer_client_asks_for_and_this_daemon_would_drop_is_refused(served: Served, value: object) -> None:
+    sent = json.loads(draft("orders", key="k1"))
+    sent["spec"]["health"] |= {"moon_phase": value}
+    with connect(served) as client:
+        answer = client.post("/v1/services/orders/deploy", json=sent, headers={"Atoll-Version": "99.0"})
+        assert answer.status_code == 422
+        assert answer.json()["what"] == "this daemon does not know spec.health.moon_phase"
+        # Of the same version it is a field that was never there; of another one, nothing is lost with nothing.
+        same = client.post("/v1/services/orders/deploy", json=sent, headers={"Atoll-Version": __version__})
+        assert same.status_code == 202
+
+
+@pytest.mark.parametrize("value", [None, False, 0, "", [], {}])
+def test_a_field_that_says_nothing_is_passed_over(served: Served, value: object) -> None:
+    sent = json.loads(draft("orders", key="k2"))
+    sent["spec"]["health"] |= {"moon_phase": value}
+    sent["moon"] = value
+    with connect(served) as client:
+        answer = client.post("/v1/services/orders/deploy", json=sent, headers={"Atoll-Version": "99.0"})
+        assert answer.status_code == 202, answer.text

@@ -27,6 +27,7 @@ class Lab:
         self.root.mkdir()
         self.home = folder / "home"
         self.gateway_port = first_port
+        self.program = [sys.executable, "-m", "atoll.app"]
         self.env = {
             **os.environ,
             "ATOLL_HOME": str(self.home),
@@ -64,7 +65,7 @@ class Lab:
     def run(self, *argv: str, timeout_s: float = 120.0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """`atoll ARGV` to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "atoll.app", *argv],
+            [*self.program, *argv],
             cwd=self.root,
             env=self.env,
             input=stdin,

@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
+import glob
 import itertools
 import os
 import random
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from atoll.keeper.fixtures import Run
 from atoll.model.spec import EdgePolicy
 from atoll.model.state import Address
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
 from atoll.proxy import Door, EnvoyProxy, command
+from atoll.proxy.handover import PARENT_S
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _FIRST, _COUNT = 12000 + _WORKER % 4 * 2000, 2000  # workers do not pick each other's
@@ -169,6 +173,8 @@ class Lab:
         self.proxy = EnvoyProxy(folder, folder, door)
         self.gateway = Address("127.0.0.1", free_port())
         self.envoy: asyncio.subprocess.Process | None = None
+        self.olders: list[asyncio.subprocess.Process] = []
+        self.line = 0
         self.services: dict[str, ServiceTraffic] = {}
         self._backends: list[Backend] = []
         self._log = (folder / "envoy.log").open("ab")
@@ -177,9 +183,27 @@ class Lab:
         self._backends.append(await Backend(name).start())
         return self._backends[-1]
 
-    async def start_envoy(self) -> None:
-        argv = command(self.folder, self.folder)
+    async def start_envoy(self, *, turn: int = 0, parent_s: int = PARENT_S) -> None:
+        """One in a new line, or the next of the last one, which goes on beside it (`olders`) for `parent_s` seconds."""
+        if turn:
+            assert self.envoy is not None
+            self.olders.append(self.envoy)
+        else:
+            self.line = random.randrange(1, 1 << 24)
+        run = Run("proxy", time.monotonic_ns() // 1_000_000, self.line, turn)
+        argv = [run.filled(word) for word in command(self.folder, self.folder)]
+        argv[argv.index("--parent-shutdown-time-s") + 1] = str(parent_s)
         self.envoy = await asyncio.create_subprocess_exec(*argv, stdout=self._log, stderr=self._log)
+
+    async def restart_proxy(self) -> None:
+        """Another daemon's end of it, at the same place."""
+        await self.proxy.close()
+        self.proxy = EnvoyProxy(self.folder, self.folder)
+        await self.proxy.start()
+
+    @staticmethod
+    def found(pattern: str) -> list[str]:
+        return glob.glob(pattern)
 
     async def kill_envoy(self) -> None:
         assert self.envoy is not None
@@ -200,8 +224,12 @@ class Lab:
         return await self.proxy.apply(table, changed, deadline_s)
 
     async def close(self) -> None:
-        if self.envoy and self.envoy.returncode is None:
-            await self.kill_envoy()
+        for envoy in (self.envoy, *self.olders):
+            if envoy and envoy.returncode is None:
+                envoy.kill()
+                await envoy.wait()
+        for left in Path("/dev/shm").glob(f"envoy_shared_memory_{self.line}?"):
+            left.unlink()
         await self.proxy.close()
         for backend in self._backends:
             await backend.stop()

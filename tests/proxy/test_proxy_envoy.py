@@ -11,21 +11,32 @@ from atoll.proxy.envoy import arguments, bootstrap, command
 
 
 def test_the_command_line() -> None:
-    assert arguments("/opt/envoy", Path("/s/envoy.json"), 8) == (
+    assert arguments("/opt/envoy", Path("/s/envoy.json"), Path("/r"), 8) == (
         "/opt/envoy",
         "-c",
         "/s/envoy.json",
+        "--service-node",
+        "atoll-{at}",
         "--concurrency",
         "2",
         "--drain-strategy",
         "immediate",
-        "--disable-hot-restart",
+        "--base-id",
+        "{line}",
+        "--restart-epoch",
+        "{turn}",
+        "--socket-path",
+        "/r/h",
+        "--socket-mode",
+        "600",
+        "--parent-shutdown-time-s",
+        "300",
         "--log-level",
         "warning",
         "--component-log-level",
         "config:error,main:error",
     )
-    assert "1" in arguments("/opt/envoy", Path("/s/envoy.json"), 1)
+    assert "1" in arguments("/opt/envoy", Path("/s/envoy.json"), Path("/r"), 1)
 
 
 def test_the_bootstrap_leads_to_the_daemon_and_closes_the_admin_interface() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,43 @@ async def test_a_database_of_an_older_version_is_migrated_with_what_is_in_it(tmp
     saved = await store.load()
     await store.close()
     assert (saved.records, [release.n for release in saved.releases]) == ((a_task_record(),), [7])
+
+
+async def test_an_upgrade_leaves_the_way_back_which_the_refusal_of_the_older_one_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = await made(tmp_path)
+    raw.execute("DROP TABLE task_records")
+    raw.execute("UPDATE alembic_version SET version_num = '0002'")
+    (tmp_path / "state.db.0001").write_text("of an upgrade before")
+    raw.close()
+    store = SqliteStore(tmp_path)
+    await store.lead()
+    await store.commit(Change(events=events(1)))
+    await store.close()
+    assert [path.name for path in tmp_path.glob("state.db.*")] == ["state.db.0002"]
+    assert stat.S_IMODE((tmp_path / "state.db.0002").stat().st_mode) == 0o600
+
+    monkeypatch.setattr(database, "HEAD", "0002")  # as the older version sees it
+    monkeypatch.setattr(database, "_known", lambda: {"0001", "0002"})
+    with pytest.raises(UserError, match="newer Atoll") as caught:
+        await SqliteStore(tmp_path).lead()
+    command = caught.value.fix.partition("`")[2].partition("`")[0]
+    subprocess.run(["/bin/sh", "-c", command], check=True, timeout=30)
+    older = SqliteStore(tmp_path)
+    await older.lead()
+    assert [event.seq for event in await older.events()] == [1]
+    await older.close()
+
+
+async def test_no_way_back_is_named_where_there_is_none(tmp_path: Path) -> None:
+    raw = await made(tmp_path)
+    raw.execute("UPDATE alembic_version SET version_num = '0999'")
+    raw.close()
+    (tmp_path / "state.db.0998").write_text("of a version that is newer, too")
+    with pytest.raises(UserError, match="newer Atoll") as caught:
+        await SqliteStore(tmp_path).lead()
+    assert "mv" not in caught.value.fix
 
 
 async def test_a_database_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:

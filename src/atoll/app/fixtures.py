@@ -1,15 +1,91 @@
-"""What the keeper of an environment keeps running: the proxy and the daemon, the same whoever starts them."""
+"""What the keeper of an environment keeps running: the proxy and the daemon, the same whoever starts them; and how a newer
+Atoll takes their place while services and traffic go on.
+"""
+
+from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from atoll.keeper.client import KeeperClient
+from atoll import __version__
+from atoll.keeper.client import HOME, KeeperClient, KeeperError
+from atoll.model.version import newer
+from atoll.proxy import PARENT_S, admin_socket, stamp, terms, took_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from atoll.keeper.client import Message
+
+    Say = Callable[[str], None]
+
+_TAKES_OVER_S = 60.0  # an Envoy gets its listeners within a second of the daemon's first answer
 
 
-def ensure_both(keeper: KeeperClient, state: Path, proxy: Sequence[str], daemon_env: Mapping[str, str]) -> None:
-    """Have both run, the daemon with these variables; what runs so already is left alone. Raises KeeperError."""
-    keeper.ensure("proxy", proxy, {"PATH": os.defpath}, state / "logs" / "proxy.log")
+def running_newer(status: Message) -> str:
+    """The version of a keeper or a daemon that is newer than this one: it must not be replaced; "" when there is none."""
+    found = (str(status.get("version", "")), str(status["fixtures"].get("daemon", {}).get("stamp", "")))
+    return next((version for version in found if newer(version, __version__)), "")
+
+
+def renew_keeper(keeper: KeeperClient, say: Say) -> None:
+    """Have the keeper run this program, when it is another; one that cannot goes on as it is, and that is told."""
+    status = keeper.status()
+    before = str(status.get("version") or "an older one")
+    if (before, status.get("home")) == (__version__, HOME):
+        return
+    if before != __version__:
+        say(f"upgrading the keeper from {before} to {__version__}; what it keeps goes on")
+    try:
+        keeper.renew()
+    except KeeperError as exc:
+        say(f"{exc.what}: {exc.why}; {exc.fix}")
+
+
+def ensure_both(
+    keeper: KeeperClient,
+    state: Path,
+    proxy: Sequence[str],
+    daemon_env: Mapping[str, str],
+    answers: Callable[[], None],
+    say: Say,
+) -> None:
+    """Have both run, the daemon with these variables; what runs so already is left alone.
+
+    `answers` waits until the daemon does. A proxy that is another than the one that runs takes over from it, with the
+    daemon's help. Raises KeeperError, and what `answers` raises.
+    """
+    before = keeper.status()["fixtures"]
+    if (before.get("proxy") or {}).get("pid") is None:
+        _ensure_proxy(keeper, state, proxy)
     daemon = [sys.executable, "-P", "-m", "atoll.app.daemon", str(state)]
-    keeper.ensure("daemon", daemon, daemon_env, state / "logs" / "daemon.log")
+    old = str(before.get("daemon", {}).get("stamp", ""))
+    if old not in {"", __version__}:
+        say(f"upgrading the daemon from {old} to {__version__}")
+    keeper.ensure("daemon", daemon, daemon_env, state / "logs" / "daemon.log", stamp=__version__)
+    answers()
+    _ensure_proxy(keeper, state, proxy)
+    _settle_proxy(keeper, say)
+
+
+def _ensure_proxy(keeper: KeeperClient, state: Path, proxy: Sequence[str]) -> None:
+    log = state / "logs" / "proxy.log"
+    keeper.ensure("proxy", proxy, {"PATH": os.defpath}, log, stamp=stamp(proxy), handover=terms(keeper.run_dir))
+
+
+def _settle_proxy(keeper: KeeperClient, say: Say) -> None:
+    """Wait for a proxy that takes over, also when whoever had it begin did not."""
+    now = keeper.status()["fixtures"]["proxy"]
+    if now["settled"] or now["pid"] is None:
+        return
+    say(f"the proxy is being replaced by a newer one; open streams have {PARENT_S // 60} minutes to end")
+    good = took_over(admin_socket(keeper.run_dir), now["pid"], _TAKES_OVER_S)
+    keeper.settle("proxy", good=good)
+    if not good:
+        raise KeeperError(
+            "the new proxy did not take over from the one that runs",
+            f"{now['argv'][0]} did not serve within {_TAKES_OVER_S:g} s; the old one goes on",
+            "logs/proxy.log of the environment's folder says why; docs/howto/upgrade.md has the ways out",
+        )

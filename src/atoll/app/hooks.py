@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from atoll import __version__
 
 if TYPE_CHECKING:
     import threading
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
-    from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
-    from atoll.pipeline.keys import Premises
+    from atoll.pipeline.keys import Keyed, Look, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
@@ -80,6 +82,7 @@ class AppHooks:
     def __init__(self) -> None:
         self._open: list[Kept] = []
         self._built: tuple[Places, CacheSpec] | None = None  # where something was built, or was there
+        self._begun: Look | None = None
 
     def places(self, root: Path, environment: str) -> EnvironmentPlaces:
         """Reads nothing but names."""
@@ -156,12 +159,11 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
-        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say, builds=False)
-        keys = keyed(self.premises(places, places.at.root))
+        keys = self.keyed(places, places.at.root)
         return asyncio.run(ci.plan(lambda: workspace, _site(places, workspace), asked, say, kept, keys))
 
     def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
@@ -169,12 +171,11 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
-        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say)
-        keys = keyed(self.premises(places, places.at.root))
+        keys = self.keyed(places, places.at.root)
         return asyncio.run(ci.perform(lambda: workspace, _site(places, workspace), asked, tell, say, kept, keys))
 
     def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
@@ -188,6 +189,29 @@ class AppHooks:
 
         at = places.at
         return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
+
+    def begin(self, argv: Sequence[str]) -> None:
+        """Let others look at the work tree while the command line is still being imported, where it will ask for the keys.
+
+        Guesses which workspace is meant as it is without options. `keyed` joins them when that was right; `finish` ends them.
+        """
+        if argv[:1] not in (["affected"], ["ci"]):
+            return
+        from atoll.pipeline.keys import Look
+        from atoll.workspace.places import workspace_above
+
+        with suppress(Exception):  # whatever is wrong is said by who needs it
+            if (root := workspace_above(Path(os.environ.get("ATOLL_WORKSPACE") or ".").resolve())) is not None:
+                places = self.places(root, os.environ.get("ATOLL_ENV") or "local")
+                self._begun = Look(self.premises(places, root))
+
+    def keyed(self, places: EnvironmentPlaces, root: Path) -> Mapping[str, Keyed | UserError]:
+        """By the look that has begun, if that is one at this."""
+        from atoll.pipeline.keys import keyed
+
+        premises = self.premises(places, root)
+        begun, self._begun = self._begun, None
+        return keyed(premises, begun)
 
     def records(self, places: EnvironmentPlaces) -> Records:
         """What ran in this workspace on this machine."""
@@ -210,6 +234,8 @@ class AppHooks:
 
     def finish(self, *, hurry: bool) -> None:
         """What is still being kept and sent."""
+        if self._begun is not None:
+            self._begun.end()
         while self._open:
             self._open.pop().close(hurry=hurry)
         if self._built is not None and not hurry:
@@ -220,9 +246,10 @@ class AppHooks:
 
     def ensure_running(self, places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
         """Keeper, then daemon and proxy; waits for the API."""
+        from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
-        from atoll.app.fixtures import ensure_both
+        from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.proxy import command as envoy_command
 
@@ -237,14 +264,21 @@ class AppHooks:
             run=str(at.run),
             environment=environment,
         )
+        keeper = KeeperClient(at.run)
         with _alone(places, say), _readable():
+            if places.keeper_alive() and (version := running_newer(keeper.status())):
+                if (trouble := daemon_trouble(at)) is None or not trouble.gives_up:
+                    say(_left_alone(version))
+                    _wait_for_api(places)
+                    return
+                say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
             envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
             known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
-            keeper = KeeperClient(at.run)
+            renew_keeper(keeper, say)
             before = keeper.status()["fixtures"]
             moved = known is not None and known.environment.gateway != workspace.environment.gateway
             if "proxy" not in before or moved:
@@ -252,17 +286,19 @@ class AppHooks:
             if known is None or moved:
                 _refuse_unusable_pairs(workspace, keeper, alone=not before)
             changed = write(at.state, config)
-            ensure_both(keeper, at.state, envoy, _environment(workspace))
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
                 say("starting the proxy and the daemon")
             elif changed:
                 say("restarting the daemon: atoll.toml has changed")
                 keeper.restart("daemon")
+            elif (trouble := daemon_trouble(at)) is not None and trouble.gives_up:
+                say("starting the daemon again")
+                keeper.restart("daemon")
             elif deaf:
                 say("restarting the daemon: somebody removed its socket")
                 keeper.restart("daemon")
-        _wait_for_api(places)
+            ensure_both(keeper, at.state, envoy, _environment(workspace), lambda: _wait_for_api(places), say)
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest."""
@@ -412,6 +448,13 @@ def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
     at = places.at
     docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
+
+
+def _left_alone(version: str) -> str:
+    return (
+        f"the environment runs Atoll {version} and this is {__version__}: it is left as it is; upgrade this one, or "
+        "`atoll down` first and see docs/howto/upgrade.md"
+    )
 
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:

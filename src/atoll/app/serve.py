@@ -5,8 +5,9 @@ the same pid, so that the service manager watches the process that everything el
 proxy and the daemon started, and ends. What an earlier keeper left running is adopted: after a crash nothing restarts
 but the keeper; after a boot the daemon starts what its store says shall run.
 
-`--isolate`: no service of it may run as root. `--wait` returns when the API answers; `--stop` ends everything in order, and what shall run after the next start stays as
-it is; `--reload` restarts the daemon alone. Needs no workspace's files. Exit codes: 0, 1 it failed (the message says why),
+`--isolate`: no service of it may run as root. `--wait` returns when the API answers; `--stop` ends everything in order,
+and what shall run after the next start stays as it is; `--reload` restarts the daemon, and puts this version of Atoll in the
+place of another one while services and their traffic go on. Needs no workspace's files. Exit codes: 0, 1 it failed (the message says why),
 2 a mistake in the words; as the keeper, those of `atoll.keeper`.
 """
 
@@ -17,9 +18,10 @@ import time
 from collections.abc import Mapping
 from typing import NoReturn
 
+from atoll import __version__
 from atoll.app.checks import daemon_trouble
 from atoll.app.config import Config, read, write
-from atoll.app.fixtures import ensure_both
+from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
 from atoll.cli.http import Line, Silent
 from atoll.keeper.client import KeeperClient, KeeperError, is_keeper_up, proc
 from atoll.model.errors import AtollError, UserError
@@ -127,7 +129,11 @@ def _start_beside(places: Places, config: Config) -> NoReturn:
 def _ensure(places: Places, config: Config, env: Mapping[str, str]) -> None:
     proxy = envoy_command(places.state, places.run, config.environment.envoy)
     kept = {name: text for name, text in env.items() if name not in _OF_SYSTEMD}
-    ensure_both(KeeperClient(places.run), places.state, proxy, kept)
+    ensure_both(KeeperClient(places.run), places.state, proxy, kept, lambda: _wait(places), _say)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _wait(places: Places) -> None:
@@ -144,8 +150,18 @@ def _stop(places: Places) -> None:
 
 
 def _reload(places: Places) -> None:
-    keeper = KeeperClient(places.run)
-    before = keeper.status()["fixtures"]["daemon"]["pid"]
+    """An upgrade, too: keeper and proxy follow when they are of another version. Raises KeeperError."""
+    keeper, config = KeeperClient(places.run), read(places.state)
+    if config is None:
+        raise KeeperError("nothing runs here", f"there is no daemon.json in {places.state}", "start it first")
+    status = keeper.status()
+    if version := running_newer(status):
+        _say(f"going back from Atoll {version} to {__version__}")
+    renew_keeper(keeper, _say)
+    before = status["fixtures"].get("daemon", {}).get("pid")
+    _ensure(places, config, os.environ)
+    if keeper.status()["fixtures"]["daemon"]["pid"] != before:
+        return  # it is another one already
     keeper.restart("daemon")
     deadline = time.monotonic() + ANSWERS_WITHIN_S
     while keeper.status()["fixtures"]["daemon"]["pid"] in {None, before} and time.monotonic() < deadline:

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
+from atoll import __version__
 from atoll.cli.failed import UNREACHABLE, Failed
 from atoll.cli.http import Line, Silent
 
@@ -32,9 +33,18 @@ _MISSED_S = 60.0  # how far apart lines of two services may come
 class Client:
     """One environment's daemon. Every method raises Failed: what the daemon said, or that nobody answers."""
 
-    def __init__(self, line: Line, environment: str, mistyped: Callable[[], Failed | None]) -> None:
-        """`mistyped` says that there is no such environment, when nothing of it runs."""
-        self._line, self._environment, self._mistyped = line, environment, mistyped
+    def __init__(
+        self,
+        line: Line,
+        environment: str,
+        mistyped: Callable[[], Failed | None],
+        differs: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`mistyped` says that there is no such environment, when nothing of it runs; `differs` is told, once, of which
+        other version the daemon is.
+        """
+        self._line, self._environment, self._mistyped, self._differs = line, environment, mistyped, differs
+        self._told = False
 
     # --- reading
 
@@ -46,37 +56,37 @@ class Client:
         """Everything on one page."""
         from atoll.model.wire import StatusView
 
-        return _decode(self.raw("/v1/status"), StatusView)
+        return self._decode(self.raw("/v1/status"), StatusView)
 
     def signals(self, path: str) -> wire_signals.SignalsView:
         """Golden signals of now; `path` says over what."""
         from atoll.model.wire_signals import SignalsView
 
-        return _decode(self.raw(path), SignalsView)
+        return self._decode(self.raw(path), SignalsView)
 
     def releases(self, service: str) -> list[wire.ReleaseView]:
         """Newest first."""
         from atoll.model.wire import ReleaseView
 
-        return _decode(self.raw(_of(service, "releases")), list[ReleaseView])
+        return self._decode(self.raw(_of(service, "releases")), list[ReleaseView])
 
     def why(self, subject: str) -> wire.WhyView:
         """Why a service or release is as it is."""
         from atoll.model.wire import WhyView
 
-        return _decode(self.raw(why_path(subject)), WhyView)
+        return self._decode(self.raw(why_path(subject)), WhyView)
 
     def jobs(self, service: str | None = None, job: str | None = None) -> list[wire.JobView]:
         """Jobs of a service, or of all; `job` alone comes with its runs."""
         from atoll.model.wire import JobView
 
-        return _decode(self.raw(jobs_path(service, job)), list[JobView])
+        return self._decode(self.raw(jobs_path(service, job)), list[JobView])
 
     def records(self, service: str | None) -> list[TaskRecord]:
         """Records of tasks that the environment holds, newest first."""
         from atoll.model.records import TaskRecord
 
-        return _decode(
+        return self._decode(
             self.raw("/v1/records" + (f"?{urlencode({'service': service})}" if service else "")), list[TaskRecord]
         )
 
@@ -84,13 +94,13 @@ class Client:
         """Names and versions."""
         from atoll.model.wire import SecretView
 
-        return _decode(self.raw("/v1/secrets"), list[SecretView])
+        return self._decode(self.raw("/v1/secrets"), list[SecretView])
 
     def doctor(self) -> list[wire.DoctorView]:
         """What the daemon can check of itself."""
         from atoll.model.wire import DoctorView
 
-        return _decode(self.raw("/v1/doctor"), list[DoctorView])
+        return self._decode(self.raw("/v1/doctor"), list[DoctorView])
 
     # --- changing
 
@@ -98,7 +108,7 @@ class Client:
         """Deploy what is not running."""
         from atoll.model.wire import UpView
 
-        return _decode(self._change("POST", "/v1/up", request), UpView)
+        return self._decode(self._change("POST", "/v1/up", request), UpView)
 
     def plan(self, request: wire.Mutation, service: str = "") -> list[wire.PlanView]:
         """What a request would do; `service` is its address's, none for `up`."""
@@ -106,7 +116,7 @@ class Client:
 
         what = type(request).__name__.removesuffix("Request").lower()
         path = f"{_of(service, what) if service else f'/v1/{what}'}?plan=true"
-        return _decode(self._change("POST", path, request), list[PlanView])
+        return self._decode(self._change("POST", path, request), list[PlanView])
 
     def deploy(self, request: wire.DeployRequest) -> wire.OperationView:
         """Begin a deploy."""
@@ -124,19 +134,19 @@ class Client:
         """Begin a fault. Never sent twice: a kill is one kill."""
         from atoll.model.wire import FaultView
 
-        return _decode(self._change("POST", _of(service, "fault"), request), FaultView)
+        return self._decode(self._change("POST", _of(service, "fault"), request), FaultView)
 
     def faults(self) -> list[wire.FaultView]:
         """Those in force."""
         from atoll.model.wire import FaultView
 
-        return _decode(self.raw("/v1/faults"), list[FaultView])
+        return self._decode(self.raw("/v1/faults"), list[FaultView])
 
     def clear(self, service: str) -> list[wire.FaultView]:
         """End those of a service."""
         from atoll.model.wire import FaultView, Mutation
 
-        return _decode(self._change("POST", f"{_of(service, 'fault')}/clear", Mutation()), list[FaultView])
+        return self._decode(self._change("POST", f"{_of(service, 'fault')}/clear", Mutation()), list[FaultView])
 
     def restart(self, service: str, request: wire.RestartRequest) -> wire.OperationView:
         """Begin a restart."""
@@ -146,69 +156,69 @@ class Client:
         """Set or clear the replicas by hand."""
         from atoll.model.wire import ServiceView
 
-        return _decode(self._change("POST", _of(service, "scale"), request), ServiceView)
+        return self._decode(self._change("POST", _of(service, "scale"), request), ServiceView)
 
     def stop(self, service: str, request: wire.StopRequest) -> wire.ServiceView:
         """Want it down."""
         from atoll.model.wire import ServiceView
 
-        return _decode(self._change("POST", _of(service, "stop"), request), ServiceView)
+        return self._decode(self._change("POST", _of(service, "stop"), request), ServiceView)
 
     def exec(self, service: str, request: wire.ExecRequest) -> wire.ExecView:
         """Run a command and wait for its end. Never sent twice."""
         from atoll.model.wire import ExecView
 
         answer_s = request.timeout_s + 10
-        return _decode(self._change("POST", _of(service, "exec"), request, answer_s=answer_s), ExecView)
+        return self._decode(self._change("POST", _of(service, "exec"), request, answer_s=answer_s), ExecView)
 
     def run(self, service: str, request: wire.RunRequest) -> wire.JobRunView:
         """Begin a run of a job."""
         from atoll.model.wire import JobRunView
 
-        return _decode(self._change("POST", _of(service, "run"), request), JobRunView)
+        return self._decode(self._change("POST", _of(service, "run"), request), JobRunView)
 
     def stop_run(self, run: str, request: wire.StopRunRequest) -> wire.JobRunView:
         """Want a run ended."""
         from atoll.model.wire import JobRunView
 
-        return _decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
+        return self._decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
 
     def set_secret(self, name: str, request: wire.SecretRequest) -> wire.SecretView:
         """Store a new version."""
         from atoll.model.wire import SecretView
 
-        return _decode(self._change("PUT", f"/v1/secrets/{quote(name, safe='')}", request), SecretView)
+        return self._decode(self._change("PUT", f"/v1/secrets/{quote(name, safe='')}", request), SecretView)
 
     def import_records(self, request: wire.RecordsRequest) -> wire.RecordsView:
         """Hold further records of tasks."""
         from atoll.model.wire import RecordsView
 
-        return _decode(self._change("POST", "/v1/records", request), RecordsView)
+        return self._decode(self._change("POST", "/v1/records", request), RecordsView)
 
     def artifacts(self, keys: Sequence[str]) -> list[Artifact]:
         """Those of these artifacts that lie on the environment's machine."""
         from atoll.model.state import Artifact
 
-        return _decode(self.raw(f"/v1/artifacts?{urlencode([('key', key) for key in keys])}"), list[Artifact])
+        return self._decode(self.raw(f"/v1/artifacts?{urlencode([('key', key) for key in keys])}"), list[Artifact])
 
     def take_artifact(self, offer: wire_artifacts.ArtifactOffer) -> wire_artifacts.ArtifactView:
         """Offer an artifact; the answer has it as it lies there, or what is missing."""
         from atoll.model.wire_artifacts import ArtifactView
 
         path = f"/v1/artifacts/{quote(offer.artifact.key, safe='')}"
-        return _decode(self._change("PUT", path, offer, answer_s=_COPIED_S), ArtifactView)
+        return self._decode(self._change("PUT", path, offer, answer_s=_COPIED_S), ArtifactView)
 
     def keep_contents(self, body: bytes) -> wire_artifacts.ContentsView:
         """Send contents."""
         from atoll.model.wire_artifacts import ContentsView
 
-        return _decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S), ContentsView)
+        return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S), ContentsView)
 
     def store_drafts(self, request: wire_artifacts.StoresRequest) -> wire_artifacts.StoresView:
         """What would be run for these stores on the environment's machine."""
         from atoll.model.wire_artifacts import StoresView
 
-        return _decode(self._change("POST", "/v1/stores", request, answer_s=_PULLED_S), StoresView)
+        return self._decode(self._change("POST", "/v1/stores", request, answer_s=_PULLED_S), StoresView)
 
     def remove_secret(self, name: str) -> None:
         """Forget all versions."""
@@ -238,13 +248,13 @@ class Client:
         """Tell that it is kept."""
         from atoll.model.wire import BackupView
 
-        return _decode(self._change("POST", "/v1/backup/kept", request), BackupView)
+        return self._decode(self._change("POST", "/v1/backup/kept", request), BackupView)
 
     def backup_key(self, request: wire.BackupKeyRequest) -> wire.BackupKeyView:
         """The key of the secrets, sealed."""
         from atoll.model.wire import BackupKeyView
 
-        return _decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
+        return self._decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
 
     def remove_store(self, name: str) -> None:
         """Erase a store that Atoll ran, with its data."""
@@ -257,7 +267,7 @@ class Client:
         from atoll.model.wire import OperationView
 
         for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch?until={until}"):
-            yield (view := _decode(data, OperationView))
+            yield (view := self._decode(data, OperationView))
             if view.settled(until):
                 return
 
@@ -266,7 +276,7 @@ class Client:
         from atoll.model.wire import JobRunView
 
         for data in self._stream(f"/v1/runs/{quote(run, safe='')}/watch"):
-            yield (view := _decode(data, JobRunView))
+            yield (view := self._decode(data, JobRunView))
             if view.ended:
                 return
 
@@ -276,7 +286,7 @@ class Client:
 
         query = {"after": after, "follow": str(follow).lower()} | ({"service": service} if service else {})
         for data in self._stream(f"/v1/events?{urlencode(query)}"):
-            yield _decode(data, Event), data
+            yield self._decode(data, Event), data
 
     def logs(
         self,
@@ -308,7 +318,7 @@ class Client:
             return f"/v1/logs?{urlencode(query)}"
 
         for event in self._events(target):
-            line = _decode(event, LogLine)
+            line = self._decode(event, LogLine)
             if seen.is_new(line):
                 yield line, event
 
@@ -317,7 +327,7 @@ class Client:
     def _operation(self, path: str, request: wire.Mutation) -> wire.OperationView:
         from atoll.model.wire import OperationView
 
-        return _decode(self._change("POST", path, request), OperationView)
+        return self._decode(self._change("POST", path, request), OperationView)
 
     def _change(self, method: str, path: str, request: Any, *, answer_s: float = 0.0) -> bytes:
         import msgspec
@@ -338,9 +348,34 @@ class Client:
                 exit_code=UNREACHABLE,
                 id="daemon-unreachable",
             ) from exc
+        self._look()
         if answer.status >= 400:
             raise _refusal(answer.body)
         return answer.body
+
+    def _look(self) -> None:
+        """Tell, once, that the daemon is of another version."""
+        if self._line.version not in {"", __version__} and not self._told:
+            self._told = True
+            self._differs(self._line.version)
+
+    def _decode(self, data: bytes, kind: type[_T]) -> _T:
+        import msgspec
+
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.MsgspecError as exc:
+            from atoll.model.version import advice, difference
+
+            daemon = self._line.version or "of an unknown version"
+            raise Failed(
+                "the daemon's answer is not understood",
+                f"{exc}; {difference(__version__, daemon)}",
+                advice(__version__, daemon),
+                kind="VersionMismatch",
+                exit_code=UNREACHABLE,
+                id="versions-differ",
+            ) from exc
 
     def _stream(self, target: str) -> Iterator[bytes]:
         return self._events(lambda _: target)
@@ -348,6 +383,7 @@ class Client:
     def _events(self, target: Callable[[bool], str]) -> Iterator[bytes]:
         try:
             for event in self._line.events(target):
+                self._look()
                 if event.name == "error":
                     raise _refusal(event.data)
                 yield event.data
@@ -389,22 +425,6 @@ def why_path(subject: str) -> str:
 
 def _of(service: str, what: str) -> str:
     return f"/v1/services/{quote(service, safe='')}/{what}"
-
-
-def _decode(data: bytes, kind: type[_T]) -> _T:
-    import msgspec
-
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as exc:
-        raise Failed(
-            "the daemon's answer is not understood",
-            str(exc),
-            "client and daemon are of different versions: run `atoll down` and `atoll up` with the new one",
-            kind="VersionMismatch",
-            exit_code=UNREACHABLE,
-            id="versions-differ",
-        ) from exc
 
 
 def _refusal(body: bytes) -> Failed:

@@ -12,12 +12,16 @@ import time
 from contextlib import closing
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from atoll import __version__
+from atoll.model.version import HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WAIT_S = 10.0  # a keeper restarts its daemon within a second or two; a starting one answers 503 meanwhile
 ANSWER_S = 30.0  # no endpoint takes longer without saying so
+_VERSION = HEADER.lower()
 SILENCE_S = 45.0  # streams beat every 15 s
 
 
@@ -27,6 +31,7 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     retry_after_s: float = 0.0
+    version: str = ""  # of the Atoll that answered; one that does not say is very old
 
 
 class ServerEvent(NamedTuple):
@@ -56,6 +61,7 @@ class Line:
         self, path: Path, alive: Callable[[], bool], wait_s: float = WAIT_S, answer_s: float = ANSWER_S
     ) -> None:
         self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
+        self.version = ""  # of the daemon that answered last
 
     def request(
         self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = 0.0
@@ -83,6 +89,7 @@ class Line:
                 continue
             except OSError as exc:  # not ours to open, too long a path: waiting mends nothing
                 raise Silent(f"{self._path}: {exc}") from exc
+            self.version = answer.version
             if answer.status != 503:
                 return answer
             patience.pause(_what(answer.body), answer.retry_after_s)
@@ -128,6 +135,7 @@ class Line:
             try:
                 with closing(self._send("GET", target(again), None, headers, SILENCE_S)) as stream:
                     status, fields = _head(stream)
+                    self.version = fields.get(_VERSION, "")
                     if status == 503:
                         why = _what(_body(stream, fields))
                         raise Dropped(why)
@@ -157,7 +165,7 @@ class Line:
             line.connect(self._path)
             line.settimeout(timeout_s)
             length = {"Content-Length": str(len(body))} if body is not None else {}
-            fields = {"Host": "atoll", "Connection": "close", **length, **headers}
+            fields = {"Host": "atoll", "Connection": "close", HEADER: __version__, **length, **headers}
             head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
             line.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + (body or b""))
             return line.makefile("rb")
@@ -195,7 +203,7 @@ def _read(stream: IO[bytes]) -> Answer:
         status, fields = _head(stream)
     body = b"" if status == 204 else _body(stream, fields)
     retry = fields.get("retry-after", "")
-    return Answer(status, body, float(retry) if retry.isdigit() else 0.0)
+    return Answer(status, body, float(retry) if retry.isdigit() else 0.0, fields.get(_VERSION, ""))
 
 
 def _body(stream: IO[bytes], fields: dict[str, str]) -> bytes:

@@ -43,16 +43,15 @@ class Session:
         """The workspace's folder: --workspace, ATOLL_WORKSPACE, else the nearest one above that has an atoll.toml."""
         from pathlib import Path  # 3 ms that `--help` need not pay
 
+        from atoll.workspace.places import workspace_above
+
         given = self.workspace_option or os.environ.get("ATOLL_WORKSPACE")
         start = Path(given or ".").resolve()
         if given:
             start = start.parent if start.name == "atoll.toml" else start
-            candidates = [start]
-        else:
-            candidates = [start, *start.parents]
-        for folder in candidates:
-            if (folder / "atoll.toml").is_file():
-                return folder
+        found = workspace_above(start)
+        if found is not None and (found == start or not given):
+            return found
         where = f"in {start}" if given else f"in {start} or above"
         raise Failed(
             f"there is no atoll.toml {where}",
@@ -75,7 +74,7 @@ class Session:
         """The daemon's API."""
         from atoll.cli.http import Line
 
-        return self._client(Line(self.places.socket, self.places.will_answer))
+        return self._client(Line(self.places.socket, self.places.will_answer), self._differs)
 
     def client_within(self, answer_s: float) -> Client:
         """The same for who looks again and again: it does not wait for a daemon that is away, nor long for an answer."""
@@ -83,10 +82,16 @@ class Session:
 
         return self._client(Line(self.places.socket, self.places.keeper_alive, 0.0, answer_s))
 
-    def _client(self, line: Line) -> Client:
+    def _client(self, line: Line, differs: Callable[[str], None] = lambda _: None) -> Client:
         from atoll.cli.client import Client
 
-        return Client(line, self.environment, self.mistyped)
+        return Client(line, self.environment, self.mistyped, differs)
+
+    def _differs(self, version: str) -> None:
+        from atoll import __version__
+        from atoll.model.version import advice, difference
+
+        self.say(f"note: {difference(__version__, version)}; {self.here(advice(__version__, version))}")
 
     def mistyped(self) -> Failed | None:
         """That there is no such environment; None when atoll.toml declares it. One that runs may be declared no more."""

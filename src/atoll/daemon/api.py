@@ -23,8 +23,10 @@ from atoll.daemon.control import Control
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
 from atoll.daemon.openapi import Endpoint, document
+from atoll.daemon.skew import client_of, refuse_unknown
 from atoll.daemon.sse import Download, EventStream
 from atoll.model import errors, wire
+from atoll.model.version import advice, difference
 
 _log = logging.getLogger("atoll.api")
 
@@ -164,8 +166,10 @@ class Api:
 async def _no_such_address(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     what = f"{request.method} {request.url.path}: {exc.detail.lower()}"
-    fix = "GET /openapi.json lists every address; client and daemon may be of different versions"
-    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, fix=fix, exit_code=1)
+    why, fix = "", "GET /openapi.json lists every address"
+    if client := client_of(request):
+        why, fix = difference(client, __version__), advice(client, __version__)
+    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=1)
     return _json(view, exc.status_code)
 
 
@@ -186,8 +190,14 @@ async def _decode(request: Request, kind: Any) -> Any:
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
     except msgspec.MsgspecError as exc:
-        fix = "GET /openapi.json says what is asked; client and daemon may be of different versions"
+        if client := client_of(request):
+            why = f"{exc}; {difference(client, __version__)}"
+            what, fix = "the request is not understood", advice(client, __version__)
+            raise errors.UserError(what, why, fix, id="versions-differ") from exc
+        fix = "GET /openapi.json says what is asked"
         raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
+    if client := client_of(request):
+        refuse_unknown(bytes(raw), body, client)
     if hasattr(body, "author"):
         author = msgspec.structs.replace(body.author, actor=request.state.peer.name)
         body = msgspec.structs.replace(body, author=author)

@@ -20,11 +20,13 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from atoll import __version__
 from atoll.daemon.api import RETRY_AFTER_S, Api
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.peer import credentials_of, name_of
 from atoll.model.access import Credentials, Peer
 from atoll.model.errors import Permanent, UserError
+from atoll.model.version import HEADER
 from atoll.model.wire import ErrorView
 
 _log = logging.getLogger("atoll.api")
@@ -41,7 +43,7 @@ _AWAY_BYTES = 64 * 2**10  # of what a stranger sends meanwhile
 async def serve(api: Api, path: Path, public: Path | None = None) -> None:
     """Serve until cancelled. Raises UserError when a path cannot be a socket's, Permanent when the server dies."""
     wanted = {path: _OWNERS, **({public: _EVERYBODYS} if public else {})}
-    server = _Server(_config(api.app, http=partial(_Protocol, _Hall(api.doorkeeper))))
+    server = _Server(_config(api.app, http=partial(_Protocol, _Hall(api.doorkeeper)), headers=[(HEADER, __version__)]))
     await api.doorkeeper.look()
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(contextlib.closing(listen(each, mode))) for each, mode in wanted.items()]

@@ -1,17 +1,19 @@
 """`python -m atoll.keeper STATE_DIR RUN_DIR [--foreground]`: one keeper per STATE_DIR, in the background by default.
 
+A keeper that becomes a newer one runs it with `--resume FD` (`renew`).
+
 Exit codes: 0 it runs (or, in the foreground, has ended in order), 2 bad arguments, 3 another keeper has this STATE_DIR,
 4 it cannot start (the message says why). In the background it returns once its socket answers.
 """
 
 import fcntl
 import os
-import socket
 import sys
 from contextlib import suppress
 
 from atoll.keeper import wire
 from atoll.keeper.places import Places
+from atoll.keeper.renew import listening, read
 from atoll.keeper.server import Keeper
 
 OOM_SCORE = -800  # the last that the kernel should take
@@ -59,12 +61,12 @@ def _close_inherited(keep: int) -> None:
     os.close(null)
 
 
-def _open(places: Places) -> tuple[socket.socket | None, int, str]:
-    """(listening socket, exit code, message)."""
+def _open(places: Places) -> tuple[Keeper | None, int, str]:
+    """(the keeper, exit code, message)."""
     try:
         places.make()
-        _lock(places)
-        return wire.listen(places.keeper_socket), 0, ""
+        lock = _lock(places)
+        return Keeper(places, wire.listen(places.keeper_socket), lock), 0, ""
     except BlockingIOError as exc:
         return None, 3, f"a keeper already runs for {places.state_dir} (pid {exc})"
     except OSError as exc:
@@ -73,27 +75,35 @@ def _open(places: Places) -> tuple[socket.socket | None, int, str]:
 
 def main() -> int:
     """Parse, lock, listen, detach, serve."""
-    arguments = [each for each in sys.argv[1:] if each != "--foreground"]
-    if len(arguments) != 2:
+    folders, options = sys.argv[1:3], sys.argv[3:]
+    resumes = options[:1] == ["--resume"] and len(options) == 2
+    if len(folders) != 2 or not (resumes or options in ([], ["--foreground"])):
         print("usage: python -m atoll.keeper STATE_DIR RUN_DIR [--foreground]", file=sys.stderr)
         return 2
-    places = Places(os.path.abspath(arguments[0]), os.path.abspath(arguments[1]))
-    ready = _detach() if "--foreground" not in sys.argv else -1
+    places = Places(*map(os.path.abspath, folders))
+    if resumes and (handed := read(int(options[1]))) is not None:
+        lock, server = listening(handed)
+        Keeper(places, server, lock).run(handed)
+        return 0
+    return _started(places, foreground=bool(options))
+
+
+def _started(places: Places, *, foreground: bool) -> int:
+    ready = -1 if foreground else _detach()
     if ready >= 0:
         _close_inherited(ready)
     os.umask(0o077)
     os.chdir("/")
-    server, code, text = _open(places)
+    keeper, code, text = _open(places)
     if ready >= 0:
         os.write(ready, f"{code} {text}".encode())
         os.close(ready)
     elif text:
         print(text, file=sys.stderr)
-    if server is None:
+    if keeper is None:
         return code
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(OOM_SCORE))
-    keeper = Keeper(places, server)
     if ready < 0:
         keeper.aloud = True
         if not os.isatty(2):  # whose other users would meet it, too

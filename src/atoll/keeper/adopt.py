@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from atoll.keeper import proc, wire
-from atoll.keeper.fixtures import launch_id
+from atoll.keeper.fixtures import Run
 from atoll.keeper.held import Held
 from atoll.keeper.journal import add, replay
 from atoll.keeper.orphans import lost_exit
@@ -52,14 +52,17 @@ def adopt(keeper: "Keeper") -> None:
     running = [held.id for held in keeper.held.values() if held.running]
     keeper.sweep_groups()
     keeper.sweep_files()
-    keeper.fixtures.load()
+    keeper.fixtures.load([held.id for held in keeper.held.values() if held.kind == "fixture" and held.running])
     for fixture in keeper.fixtures.all.values():
-        held_fixture = keeper.held.get(launch_id(fixture.name))
+        held_fixture = keeper.held.get(fixture.run.id)
         fixture.since = time.monotonic()
         if held_fixture is None or not held_fixture.running:
             keeper.fixtures.begin(fixture)
-    for held in keeper.held.values():
-        if held.kind == "fixture" and held.running and held.id[1:] not in keeper.fixtures.all:
+    for held in list(keeper.held.values()):
+        if held.kind == "fixture" and not held.running and (run := Run.of(held.id)).at:
+            keeper.fixtures.ended(run, held.record["exit"])
+            keeper.erase(held)
+        if held.kind == "fixture" and held.running and Run.of(held.id).fixture not in keeper.fixtures.all:
             keeper.ask_shim(held, {"op": "stop", "grace_s": 5.0})  # it was being stopped when the last keeper died
     if running:
         keeper.say(f"adopted {', '.join(running)}")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from atoll import __version__
 from atoll.keeper import files, proc, wire
 from atoll.keeper.network import INSTALL
 from atoll.keeper.places import Places
@@ -20,6 +21,7 @@ from atoll.keeper.retain import prune_logs
 from atoll.keeper.wire import Message
 
 __all__ = [
+    "HOME",
     "INSTALL",
     "KeeperClient",
     "KeeperError",
@@ -36,6 +38,9 @@ __all__ = [
 ]
 
 START_S = 10.0
+HOME = str(Path(__file__).resolve().parents[2])  # where this Atoll's program lies
+# -P: a `signal.py` in the caller's folder must not be imported for the real one
+_PROGRAM = [sys.executable, "-P", "-m", "atoll.keeper"]
 
 
 class KeeperError(Exception):
@@ -89,11 +94,7 @@ def _boot(places: Places, timeout_s: float) -> tuple[int, str]:
     """Run `python -m atoll.keeper` until it is in the background; its exit code and what it complained of."""
     import subprocess
 
-    package_root = str(Path(__file__).resolve().parents[2])
-    search = os.environ.get("PYTHONPATH", "")
-    env = {**os.environ, "PYTHONPATH": f"{package_root}:{search}" if search else package_root}
-    # -P: a `signal.py` in the caller's folder must not be imported for the real one
-    command = [sys.executable, "-P", "-m", "atoll.keeper", places.state_dir, places.run_dir]
+    command, env = [*_PROGRAM, places.state_dir, places.run_dir], {**os.environ, **_variables()}
     try:
         done = subprocess.run(
             command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
@@ -103,6 +104,12 @@ def _boot(places: Places, timeout_s: float) -> tuple[int, str]:
     except OSError as exc:
         return 4, f"{sys.executable} cannot be run: {exc.strerror}"
     return done.returncode, done.stderr.strip()
+
+
+def _variables() -> dict[str, str]:
+    """So that the keeper's program is the one that is next to this file."""
+    search = os.environ.get("PYTHONPATH", "")
+    return {"PYTHONPATH": f"{HOME}:{search}" if search else HOME}
 
 
 def try_network() -> str:
@@ -132,20 +139,36 @@ class KeeperClient:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
 
-    def ensure(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int | None:
-        """Have the fixture `name` run so: started, restarted when anything changed, else left alone.
+    def ensure(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        stamp: str = "",
+        handover: Mapping[str, object] | None = None,
+    ) -> int | None:
+        """Have the fixture `name` run so: started, replaced when anything changed, else left alone.
 
+        `stamp` changes when the program behind the same words did. With `handover` (`retire_s`, and `leaves`: patterns of
+        files that remain of a line) a change takes over from what runs, see `fixtures`; then `settle` says how it went.
         The definition is kept on disk (mode 0600): `env` is no place for secrets. Returns its pid once it runs, also
         when an old one must end first; None while it waits to be restarted after a crash. Raises KeeperError, also
         when it cannot be executed.
         """
-        answer = self.call("ensure", 45.0, name=name, argv=list(argv), env=dict(env), log=str(log.absolute()))
+        words = {"argv": list(argv), "env": dict(env), "log": str(log.absolute()), "stamp": stamp}
+        answer = self.call("ensure", 45.0, name=name, **words, **({"handover": dict(handover)} if handover else {}))
         replica = answer.get("replica") or {}
         error = (replica.get("exit") or {}).get("error")
         if error:
             raise KeeperError(f"the {name} does not start", error)
         pid = replica.get("pid")
         return int(pid) if pid else None
+
+    def settle(self, name: str, *, good: bool) -> None:
+        """Whether what `ensure` began beside another took over from it; if not, it goes and the other stays."""
+        self.call("settle", 30.0, name=name, good=good)
 
     def stop(self, name: str, grace_s: float = 10.0) -> None:
         """Stop a fixture (SIGTERM, `grace_s` seconds, SIGKILL) and wait for its end."""
@@ -156,8 +179,34 @@ class KeeperClient:
         self.call("restart", 30.0, name=name)
 
     def status(self, within_s: float = 30.0) -> Message:
-        """`pid`, `protocol`, `replicas` (running) and `fixtures`: name -> state, pid, restarts, last_exit, up_s, argv."""
+        """`pid`, `version`, `home` (of its program), `protocol`, `replicas` (running) and `fixtures`: name -> state, pid, restarts, last_exit,
+        up_s, argv, stamp, `settled`, and the pids of those `older` that finish.
+        """
         return self.call("status", within_s)
+
+    def renew(self) -> None:
+        """Have the keeper become the program of this Atoll: the same process, which goes on with all that it holds.
+
+        Raises KeeperError when it cannot; then it goes on as it was.
+        """
+        import atoll.keeper.server  # noqa: F401  what cannot be imported here must not replace what runs
+
+        pid = self.status()["pid"]
+        try:
+            self.call("renew", 30.0, argv=_PROGRAM, env=_variables())
+        except KeeperError as exc:
+            # It hung up: it may have become another that did not understand what it was handed, and adopted.
+            if not isinstance(exc.__cause__, OSError) or not self._is_renewed(pid):
+                raise KeeperError("the keeper was not renewed", str(exc), "it goes on as it was") from exc
+
+    def _is_renewed(self, pid: int) -> bool:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            with suppress(KeeperError):
+                status = self.status(START_S)
+                return (status["pid"], status.get("version"), status.get("home")) == (pid, __version__, HOME)
+            time.sleep(0.05)
+        return False
 
     def shutdown(self, timeout_s: float = 30.0) -> None:
         """End the daemon, all replicas, the proxy and the keeper; returns when all of it is gone.

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from atoll import __version__
 from atoll.keeper import files, wire
-from atoll.keeper.fixtures import launch_id
 from atoll.keeper.held import Waiter
 from atoll.keeper.places import is_name
+from atoll.keeper.renew import become
 from atoll.keeper.shutdown import Shutdown
 from atoll.keeper.wire import Message, Wire
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from atoll.keeper.server import Keeper
 
 PROTOCOL = 1
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 LAUNCH_FIELDS = frozenset({
     "id", "service", "release", "argv", "folder", "env", "uid", "memory_bytes", "cpu_weight", "open_files", "writable",
     "notice", "files", "files_folder", "network", "isolated",
@@ -35,7 +37,7 @@ class Requests:
         self.keeper = keeper
         self.clients: set[Wire] = set()
         self.watchers: set[Wire] = set()
-        self._runs = 0
+        self.runs = 0  # so many were ever started in this process; names them
         self.operations: dict[str, Callable[[Waiter, Message], None]] = {
             "start": self._start,
             "run": self._run,
@@ -45,8 +47,10 @@ class Requests:
             "watch": self._watch,
             "status": self._status,
             "ensure": self._ensure,
+            "settle": self._settle_fixture,
             "restart": self._restart,
             "stop": self._stop,
+            "renew": self._renew,
             "shutdown": self._shutdown,
         }
 
@@ -56,9 +60,13 @@ class Requests:
             if not wire.is_trusted(sock):
                 sock.close()
                 return
-            client = Wire(sock)
-            self.clients.add(client)
-            self.keeper.selector.register(client, selectors.EVENT_READ, client)
+            self.welcome(Wire(sock))
+
+    def welcome(self, client: Wire) -> None:
+        """Hear a client, and send what it has not got yet."""
+        self.clients.add(client)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.pending else 0)
+        self.keeper.selector.register(client, events, client)
 
     def hear(self, client: Wire, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
@@ -135,8 +143,8 @@ class Requests:
             held.waiters.append(waiter)
 
     def _run(self, waiter: Waiter, message: Message) -> None:
-        self._runs += 1
-        name = f"run@{os.getpid()}-{self._runs}"
+        self.runs += 1
+        name = f"run@{os.getpid()}-{self.runs}"
         given = self._launch(message)
         launch = {**given, "id": name, "kind": "run", "timeout_s": float(message["timeout_s"])}
         if launch.pop("network", None):
@@ -182,8 +190,9 @@ class Requests:
         now = time.monotonic()
         fixtures = {}
         for fixture in self.keeper.fixtures.all.values():
-            held = self.keeper.held.get(launch_id(fixture.name))
+            held = self.keeper.held.get(fixture.run.id)
             running = held is not None and held.running
+            older = [self.keeper.held.get(each) for each in fixture.ids[1:]]
             state = "running" if running else "backoff" if fixture.wanted else "stopped"
             fixtures[fixture.name] = {
                 "state": state if fixture.wanted or not running else "stopping",
@@ -192,24 +201,45 @@ class Requests:
                 "last_exit": fixture.last_exit,
                 "up_s": round(now - fixture.since, 3) if running else 0.0,
                 "argv": fixture.definition["argv"],
+                "stamp": fixture.definition.get("stamp", ""),
+                "settled": fixture.before is None,
+                "older": [each.record["pid"] for each in older if each is not None and each.running],
             }
         running_count = sum(1 for held in self.keeper.held.values() if held.kind == "replica" and held.running)
-        whole = {"pid": os.getpid(), "protocol": PROTOCOL, "replicas": running_count, "fixtures": fixtures}
-        self.reply(waiter, {"ok": True, **whole})
+        self.reply(waiter, {**self.about(), "replicas": running_count, "fixtures": fixtures})
+
+    def about(self) -> Message:
+        """The keeper itself."""
+        return {"ok": True, "pid": os.getpid(), "version": __version__, "home": _HOME, "protocol": PROTOCOL}
+
+    def _renew(self, waiter: Waiter, message: Message) -> None:
+        if self.keeper.shutdown:
+            raise ValueError("the keeper is shutting down")
+        env = os.environ | {name: str(value) for name, value in message["env"].items()}
+        argv = [*map(str, message["argv"]), self.keeper.places.state_dir, self.keeper.places.run_dir]
+        become(self.keeper, argv, env, waiter)
 
     def _ensure(self, waiter: Waiter, message: Message) -> None:
         name = message["name"]
         if not is_name(name):
             raise ValueError(f"not a name for a fixture: {name!r}")
-        definition = {"argv": list(message["argv"]), "env": dict(message["env"]), "log": str(message["log"])}
-        held = self.keeper.held.get(launch_id(name))
+        definition: Message = {
+            "argv": list(message["argv"]),
+            "env": dict(message["env"]),
+            "log": str(message["log"]),
+            "stamp": str(message.get("stamp", "")),
+        }
+        if message.get("handover"):
+            definition["handover"] = dict(message["handover"])
         fixture = self.keeper.fixtures.all.get(name)
-        replaced = held is not None and held.running and fixture is not None and fixture.definition != definition
-        self.keeper.fixtures.ensure(name, definition, held is not None and held.running)
-        if replaced and fixture is not None:
-            fixture.waiters.append(waiter)
+        old = self.keeper.held.get(fixture.run.id) if fixture is not None else None
+        changed = fixture is not None and fixture.definition != definition
+        self.keeper.fixtures.ensure(name, definition, old is not None and old.running)
+        fixture = self.keeper.fixtures.all[name]
+        held = self.keeper.held.get(fixture.run.id)
+        if changed and held is not None and held is old and held.running:
+            fixture.waiters.append(waiter)  # the old one must end first
             return
-        held = self.keeper.held.get(launch_id(name))
         if held is None or held.ready:
             self.reply(waiter, {"ok": True, "replica": held.record if held else None})
         else:
@@ -221,6 +251,10 @@ class Requests:
             raise ValueError(f"no fixture is called {name!r}")
         return name
 
+    def _settle_fixture(self, waiter: Waiter, message: Message) -> None:
+        self.keeper.fixtures.settle(self._known(message), good=bool(message["good"]))
+        self.reply(waiter, {"ok": True})
+
     def _restart(self, waiter: Waiter, message: Message) -> None:
         self.keeper.fixtures.restart(self._known(message))
         self.reply(waiter, {"ok": True})
@@ -228,7 +262,7 @@ class Requests:
     def _stop(self, waiter: Waiter, message: Message) -> None:
         name = self._known(message)
         self.keeper.fixtures.stop(name, float(message.get("grace_s", 10.0)))
-        held = self.keeper.held.get(launch_id(name))
+        held = self.keeper.held.get(self.keeper.fixtures.all[name].run.id)
         if held is None or not held.running:
             self.reply(waiter, {"ok": True})
         else:

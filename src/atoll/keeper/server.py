@@ -12,9 +12,10 @@ import time
 import traceback
 from contextlib import suppress
 
-from atoll.keeper import cgroups, files, proc, shim, wire
+from atoll import __version__
+from atoll.keeper import cgroups, files, proc, renew, shim, wire
 from atoll.keeper.adopt import adopt
-from atoll.keeper.fixtures import OOM_SCORE, Fixture, Fixtures, launch_id
+from atoll.keeper.fixtures import GRACE_S, OOM_SCORE, Fixture, Fixtures, Run
 from atoll.keeper.held import Held, Waiter
 from atoll.keeper.journal import add, replay
 from atoll.keeper.linelog import LineLog
@@ -29,11 +30,12 @@ TICK_S = 0.02  # while something is being waited for that sends no event
 
 
 class Keeper:
-    """All that one keeper holds. `server` is its listening socket."""
+    """All that one keeper holds. `server` is its listening socket, `lock` the descriptor that keeps others out."""
 
-    def __init__(self, places: Places, server: socket.socket) -> None:
+    def __init__(self, places: Places, server: socket.socket, lock: int) -> None:
         self.places = places
         self.server = server
+        self.lock = lock
         self.selector = selectors.DefaultSelector()
         self.held: dict[str, Held] = {}
         self.orphans = Orphans()
@@ -45,7 +47,7 @@ class Keeper:
         self.boot = proc.boot_id()
         self.log = LineLog(places.keeper_log, 1024 * 1024, for_people=True)
         self.aloud = False
-        self._serial = 0
+        self.serial = 0
         self.requests = Requests(self)
 
     def say(self, text: str) -> None:
@@ -57,8 +59,8 @@ class Keeper:
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Adopt, then serve until told to leave or shut down."""
+    def run(self, handed: Message | None = None) -> None:
+        """Go on with what a predecessor `handed` over, else adopt; then serve until told to leave or shut down."""
         shim.be_subreaper("atoll:keeper")
         wake, wake_write = os.pipe()
         os.set_blocking(wake, False)
@@ -70,8 +72,13 @@ class Keeper:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.selector.register(self.server, selectors.EVENT_READ, "server")
         self.selector.register(wake, selectors.EVENT_READ, "wake")
-        self.say(f"keeper started, pid {os.getpid()}")
-        adopt(self)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, shim.HANDLED_SIGNALS)
+        if handed is None:
+            self.say(f"keeper {__version__} started, pid {os.getpid()}")
+            adopt(self)
+        else:
+            renew.resume(self, handed)
+            self._reap()
         gc.collect()
         gc.freeze()  # what is there now stays shared with every shim
         while not (self.shutdown.done if self.shutdown else self.leaving):
@@ -113,6 +120,8 @@ class Keeper:
                 self.ended(held)
         for fixture in self.fixtures.due(time.monotonic()):
             self.fixtures.begin(fixture)
+        for held_id in self.fixtures.overdue(time.monotonic()):
+            self._stop_fixture(held_id, GRACE_S)
         if self.shutdown:
             self.shutdown.step()
 
@@ -217,10 +226,10 @@ class Keeper:
     def ask_shim(self, held: Held, message: Message, waiter: Waiter | None = None) -> None:
         if held.link is None:
             return
-        self._serial += 1
+        self.serial += 1
         if waiter is not None:
-            held.asked[self._serial] = waiter
-        held.link.send({**message, "n": self._serial})
+            held.asked[self.serial] = waiter
+        held.link.send({**message, "n": self.serial})
         if held.link.pending:
             self.selector.modify(held.link, selectors.EVENT_READ | selectors.EVENT_WRITE, held)
 
@@ -256,17 +265,23 @@ class Keeper:
             self.say(f"{held.id} ended: {how}")
             for waiter in held.forget_after:
                 self.requests.reply(waiter, {"ok": True})
-            self.fixtures.ended(held.id[1:], held.record["exit"])
+            self.fixtures.ended(run := Run.of(held.id), held.record["exit"])
+            if run.at:  # its name does not come again
+                self.erase(held)
         elif held.dropped:
             self.drop(held)
         else:
             self.requests.publish({"event": "exit", "replica": held.record})
 
-    def drop(self, held: Held) -> None:
+    def erase(self, held: Held) -> None:
+        """Know nothing of it any more."""
         self.held.pop(held.id, None)
         for path in self.places.journals(held.id):
             with suppress(OSError):
                 os.unlink(path)
+
+    def drop(self, held: Held) -> None:
+        self.erase(held)
         prune_logs(self.places, str(held.record["service"]), {each.id for each in self.held.values()})
         for waiter in held.forget_after:
             self.requests.reply(waiter, {"ok": True})
@@ -280,13 +295,13 @@ class Keeper:
     # --- fixtures ------------------------------------------------------------------------------------------------
 
     def _start_fixture(self, fixture: Fixture) -> None:
-        definition = fixture.definition
+        definition, run = fixture.definition, fixture.run
         try:
             held = self.spawn(
                 {
-                    "id": launch_id(fixture.name),
+                    "id": run.id,
                     "kind": "fixture",
-                    "argv": list(definition["argv"]),
+                    "argv": [run.filled(word) for word in definition["argv"]] if run.at else list(definition["argv"]),
                     "env": dict(definition["env"]),
                     "folder": definition.get("folder", "/"),
                     "log": definition["log"],
@@ -294,13 +309,13 @@ class Keeper:
                 }
             )
         except OSError as exc:
-            self.fixtures.ended(fixture.name, lost_exit(f"cannot start it: {exc.strerror}"))
+            self.fixtures.ended(run, lost_exit(f"cannot start it: {exc.strerror}"))
         else:
             held.waiters += fixture.waiters
             fixture.waiters.clear()
 
-    def _stop_fixture(self, name: str, grace_s: float) -> bool:
-        held = self.held.get(launch_id(name))
+    def _stop_fixture(self, held_id: str, grace_s: float) -> bool:
+        held = self.held.get(held_id)
         if held is None or not held.running:
             return False
         self.ask_shim(held, {"op": "stop", "grace_s": grace_s})

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from atoll.keeper import proc
-from atoll.keeper.fixtures import launch_id
+from atoll.keeper.fixtures import Run
 from atoll.keeper.held import Held, Waiter
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class Shutdown:
         keeper.say("shutting down")
 
     def _members(self, phase: int) -> list[Held]:
-        daemon, proxy = launch_id("daemon"), launch_id("proxy")
         running = [held for held in self.keeper.held.values() if held.running]
+        fixture = {held.id: Run.of(held.id).fixture for held in running if held.kind == "fixture"}
         name = PHASES[phase][0]
         if name == "replicas":
-            return [held for held in running if held.id not in {daemon, proxy}]
-        return [held for held in running if held.id == launch_id(name)]
+            return [held for held in running if fixture.get(held.id) not in {"daemon", "proxy"}]
+        return [held for held in running if fixture.get(held.id) == name]
 
     def step(self) -> None:
         """Go on as far as possible."""

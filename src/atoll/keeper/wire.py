@@ -135,6 +135,18 @@ class Wire:
         """Whether something waits for the peer to read."""
         return bool(self._out) and not self.broken
 
+    def saved(self) -> Message:
+        """All of it, for `restored` in another program of this process."""
+        return {"fd": self.fileno(), "in": self._in.decode("latin-1"), "out": self._out.decode("latin-1")}
+
+    @classmethod
+    def restored(cls, words: Message) -> "Wire":
+        """The connection that was `saved`."""
+        wire = cls(socket.socket(fileno=words["fd"]))
+        wire._in += words["in"].encode("latin-1")
+        wire._out += words["out"].encode("latin-1")
+        return wire
+
     def close(self) -> None:
         """Hang up."""
         self.sock.close()

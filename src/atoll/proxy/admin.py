@@ -31,14 +31,14 @@ class Admin:
     async def _exchange(self, target: str) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self._socket)
         try:
-            self.pid = _peer(writer.get_extra_info("socket"))
+            self.pid = peer(writer.get_extra_info("socket"))
             writer.write(f"GET {target} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\n\r\n".encode())
             return await reader.read()
         finally:
             writer.close()
 
 
-def _peer(connection: socket.socket) -> int:
+def peer(connection: socket.socket) -> int:
     """The process at the other end of a unix socket."""
     if not hasattr(socket, "SO_PEERCRED"):
         return 0

@@ -8,6 +8,8 @@
   one that is refused alone is the culprit, and the others are not held up by it.
 - A refusal stands until Envoy takes the resource: it is sent again every second, so that a port that became free heals.
 - Nothing is sent before `open`: an Envoy that outlived its daemon would take an empty answer for an order to drop all.
+- While one Envoy takes over from another, both are connected. The older one gets endpoints, clusters and routes for the
+  requests that it still has, but no listener, whose port it would fight for; what it refuses counts for nothing.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from typing import Any
 import grpc
 import msgspec
 
+from atoll.proxy.envoy import NODE
 from atoll.proxy.protos import message
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, SDS, TYPES, Key, Made, Resource
 from atoll.proxy.stream import Answer, Stream
@@ -47,7 +50,7 @@ class Ads:
         self.want: dict[str, dict[str, Resource]] = {kind: {} for kind in TYPES}
         self.refusals: dict[Key, Refusal] = {}
         self.generation = 0
-        self._streams: list[Stream] = []
+        self._streams: list[Stream] = []  # the newest Envoy's last
         self._opened = False
         self._pulse = asyncio.Event()
 
@@ -62,6 +65,11 @@ class Ads:
     def connected(self) -> bool:
         """Whether an Envoy has a stream."""
         return bool(self._streams)
+
+    @property
+    def envoys(self) -> int:
+        """How many have a stream: two while one takes over from the other."""
+        return len({stream.since for stream in self._streams})
 
     def open(self) -> None:
         """Begin to answer; the wanted resources are complete."""
@@ -114,6 +122,8 @@ class Ads:
                     self._sync(stream, kind)
 
     def _sync(self, stream: Stream, kind: str, *, first: bool = False) -> None:
+        if kind == LDS and stream is not self._streams[-1]:
+            return
         state, want = stream.types[kind], self.want[kind]
         new = {
             name: resource
@@ -150,6 +160,8 @@ class Ads:
     # --- receiving -------------------------------------------------------------------------------------------------
 
     def _receive(self, stream: Stream, request: Any) -> None:
+        if stream.since < 0:
+            self._place(stream, request.node.id)
         answer = stream.answer(request)
         if answer is not None:
             self._take(stream, answer)
@@ -165,7 +177,29 @@ class Ads:
                     stream.push(request.type_url, found)
         self._wake()
 
+    def _place(self, stream: Stream, node: str) -> None:
+        """Among the streams by the age of its Envoy: after a restart of the daemon the older one may connect last."""
+        started = node.removeprefix(NODE)
+        stream.since = int(started) if started.isdigit() else 0
+        self._streams.append(stream)
+        self._streams.sort(key=lambda each: each.since)
+        if stream is self._streams[-1]:
+            self.refusals.clear()  # this Envoy will say anew what it refuses
+            self.generation += 1
+
+    def _lose(self, stream: Stream) -> None:
+        newest = stream is self._streams[-1]
+        self._streams.remove(stream)
+        if newest and self._streams and self._opened:  # it did not get to take over: the one before it goes on
+            self.refusals.clear()
+            self.generation += 1
+            for kind in TYPES:
+                if kind in self._streams[-1].types:
+                    self._sync(self._streams[-1], kind)
+
     def _take(self, stream: Stream, answer: Answer) -> None:
+        if stream is not self._streams[-1]:
+            return
         kind, versions = answer.pushed.kind, answer.pushed.versions
         if not answer.refusal:
             for name, version in versions.items():
@@ -261,9 +295,6 @@ class Ads:
             finally:
                 stream.out.put_nowait(None)
 
-        self._streams.append(stream)
-        self.refusals.clear()  # this Envoy will say anew what it refuses
-        self.generation += 1
         reader = asyncio.create_task(read())
         try:
             while (response := await stream.out.get()) is not None:
@@ -272,5 +303,6 @@ class Ads:
                 reader.result()  # a fault of ours must not pass for an end of Envoy's
         finally:
             reader.cancel()
-            self._streams.remove(stream)
+            if stream in self._streams:
+                self._lose(stream)
             self._wake()

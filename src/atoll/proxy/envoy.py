@@ -1,8 +1,9 @@
 """How Envoy is started: its bootstrap as data and its command line. The keeper starts, supervises and restarts it.
 
-A restarted Envoy serves again on the same ports within a second: it asks for its resources at once, needs no shared
-memory of a dead predecessor (`--disable-hot-restart`), and the kernel freed the ports with the process. Each listener
-needs one file descriptor and each connection two, so whoever starts it raises RLIMIT_NOFILE to the hard limit first.
+A new program or bootstrap takes over from the Envoy that runs (Envoy's hot restart): it gets the listening sockets, and
+the old one finishes what it has. An Envoy that died is begun anew: it serves again on the same ports within a second,
+since it asks for its resources at once and the kernel freed the ports with the process. Each listener needs one file
+descriptor and each connection two, so whoever starts it raises RLIMIT_NOFILE to the hard limit first.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.model.errors import UserError
+from atoll.proxy import handover
 from atoll.proxy.listeners import HOLD_CLUSTER
 from atoll.proxy.scrape import CLUSTER_STATS, LISTENER_STATS
 
@@ -21,6 +23,7 @@ MAX_SOCKET_PATH = 107  # bytes; Linux's sun_path
 MAX_WORKERS = 2  # each worker has connection pools and memory of its own; one does 10,000 requests a second
 ALLOW_PATHS_SINCE = (1, 36)  # the admin interface's allow list
 ADMIN_PATHS = ("/ready", "/stats", "/clusters", "/server_info", "/listeners")
+NODE = "atoll-"  # and when it was started: says which of two Envoys is the newer
 
 
 def xds_socket(run_dir: Path) -> Path:
@@ -46,11 +49,12 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
     admin: dict[str, Any] = {"address": {"pipe": {"path": str(admin_socket(run_dir)), "mode": 0o600}}}
     if allow_paths:
         admin["allow_paths"] = [{"prefix": path} for path in ADMIN_PATHS]
-    ads = {"ads": {}, "resource_api_version": "V3"}
+    # Without an end: one that gave up waiting for the daemon would take over from its predecessor with nothing to serve.
+    ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
     back_off = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
     service = {"envoy_grpc": {"cluster_name": "atoll.xds", "retry_policy": back_off}}
     return {
-        "node": {"id": "atoll", "cluster": "atoll"},
+        "node": {"cluster": "atoll"},  # its id is on the command line
         "admin": admin,
         "dynamic_resources": {
             "ads_config": {
@@ -71,6 +75,7 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
                         {"safe_regex": {"regex": CLUSTER_STATS}},
                         {"safe_regex": {"regex": LISTENER_STATS}},
                         {"exact": "server.uptime"},
+                        {"exact": handover.PARENT_CONNECTIONS},
                     ]
                 }
             }
@@ -105,7 +110,8 @@ def _daemon(name: str, run_dir: Path) -> dict[str, Any]:
 def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None) -> tuple[str, ...]:
     """Write the bootstrap to `state_dir/envoy.json` and return the argument vector. Takes up to 10 s for an own Envoy.
 
-    `envoy_path` is one's own Envoy; None is the one of the wheel. Raises UserError when there is none that runs.
+    `envoy_path` is one's own Envoy; None is the one of the wheel. The keeper fills in `{line}`, `{turn}` and `{at}`
+    (`keeper.fixtures`). Raises UserError when there is none that runs.
     """
     path = _own(envoy_path) if envoy_path is not None else _wheel()
     allow_paths = envoy_path is None or _version(path) >= ALLOW_PATHS_SINCE
@@ -113,17 +119,18 @@ def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None) -> tu
     state_dir.mkdir(parents=True, exist_ok=True)
     draft.write_text(json.dumps(bootstrap(run_dir, allow_paths=allow_paths), indent=1))
     draft.replace(file)
-    return arguments(path, file, os.cpu_count() or 1)
+    return arguments(path, file, run_dir, os.cpu_count() or 1)
 
 
-def arguments(envoy: str, file: Path, cpus: int) -> tuple[str, ...]:
+def arguments(envoy: str, file: Path, run_dir: Path, cpus: int) -> tuple[str, ...]:
     """Envoy's command line on a machine with this many CPUs."""
     return (
         *(envoy, "-c", str(file)),
+        *("--service-node", f"{NODE}{{at}}"),
         *("--concurrency", str(min(MAX_WORKERS, cpus))),
         # Connections of a changed listener are told to close with their next answer, not within ten minutes.
         *("--drain-strategy", "immediate"),
-        "--disable-hot-restart",
+        *handover.words(run_dir),
         *("--log-level", "warning"),
         # Else each attempt to reach a daemon that is away is a line; refusals are told by `EnvoyProxy.problem`.
         *("--component-log-level", "config:error,main:error"),

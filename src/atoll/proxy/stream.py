@@ -45,6 +45,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.id = next(_ids)
+        self.since = -1  # when its Envoy was started, by the keeper's clock; -1 before it has said so
         self.out: Queue[Any] = Queue()
         self.types: dict[str, Subscription] = {}
         self._pending: dict[str, Pushed] = {}

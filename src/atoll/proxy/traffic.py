@@ -20,7 +20,7 @@ from atoll.model.certificate import Certificate
 from atoll.model.signals import ReplicaKey
 from atoll.model.state import Address
 from atoll.model.traffic import Ack, Disconnected, Outcome, Reading, Refused, ServiceTraffic, Table
-from atoll.proxy import refusals
+from atoll.proxy import handover, refusals
 from atoll.proxy.admin import Admin
 from atoll.proxy.ads import Ads, Verdict
 from atoll.proxy.envoy import admin_socket, xds_socket
@@ -74,6 +74,7 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         self._holder = Holder(self._holding, lambda asked: held_choice(self._table, asked) if self._table else {})
         self._admin = Admin(admin_socket(run_dir))
         self._statistics = Statistics(self._admin)
+        self._alone = handover.Alone(self._admin)
         self._table: Table | None = None
         self._measured: tuple[Table | None, dict[str, Measured]] = (None, {})
         self._listening: set[tuple[int, str, str]] = set()  # generation, listener, version: seen to listen
@@ -284,8 +285,11 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
     # --- questions -------------------------------------------------------------------------------------------------
 
     async def inflight(self, addresses: Sequence[Address]) -> Mapping[Address, int] | None:
-        """Requests in flight per endpoint, over every cluster that has it; connections for a TCP port."""
-        if self._table is None:
+        """Requests in flight per endpoint, over every cluster that has it; connections for a TCP port.
+
+        None, too, while an Envoy that another took over from still has connections: it cannot be asked for its own.
+        """
+        if self._table is None or not await self._alone.ask(self._ads.envoys):
             return None
         wanted = set(addresses)
         places = {

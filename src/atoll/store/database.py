@@ -1,6 +1,9 @@
 """Opening `state.db`: pragmas, the check after a crash, the migrations. Called by `sqlite`, never on the event loop."""
 
 import os
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,13 +51,50 @@ def prepare(engine: Engine, path: Path) -> None:
             raise UserError(
                 f"The database {path} was written by a newer Atoll",
                 f"its schema is {found}, this version knows {HEAD}",
-                "start the newer version; a schema never goes back",
+                _way_back(path),
                 id="database-newer",
             )
         if found is not None and (found != HEAD or not _clean(connection)):
             check(connection, path)
         if found != HEAD:
+            if found is not None:
+                _keep(path, found)
             _migrate(connection)
+
+
+def _keep(path: Path, revision: str) -> None:
+    """A copy of what an older version can read: `state.db.0003`, in place of those of upgrades before.
+
+    Nobody writes meanwhile: the caller has the write lock.
+    """
+    copy, draft = path.with_name(f"{path.name}.{revision}"), path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(draft)) as target:
+        source.backup(target)
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    for older in _copies(path).values():
+        older.unlink()
+    draft.replace(copy)
+
+
+def _copies(path: Path) -> dict[str, Path]:
+    """Those that are kept beside the database, by their schema."""
+    found = {each.name.removeprefix(f"{path.name}."): each for each in path.parent.glob(f"{path.name}.*")}
+    return {revision: each for revision, each in found.items() if revision.isdigit()}
+
+
+def _way_back(path: Path) -> str:
+    copies = {revision: copy for revision, copy in _copies(path).items() if revision in _known() and revision <= HEAD}
+    if not copies:
+        return "start the newer version; a schema never goes back"
+    copy = copies[max(copies)]
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
+    return (
+        f"start the newer version; or go back to how it was before the upgrade, and forget all since {when}: "
+        f"`rm -f {path}-wal {path}-shm && mv {copy} {path}`, then `atoll up`"
+    )
 
 
 def check(connection: Connection, path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.model.errors import UserError
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
-_LONGEST_SOCKET = len("/daemon.sock.new")
+_LONGEST_SOCKET = len("/h_udp_parent_167772162")  # Envoy's, of `proxy.handover`
 _LONGEST_SUFFIX = len(".new")
 _TRAVERSABLE = 0o711  # services under users of their own must come through to artifacts and data, and list nothing
 _PRIVATE = 0o700
@@ -125,6 +125,11 @@ class Places:
         _make(run.parent, _TRAVERSABLE if self.is_served else _PRIVATE, parents=True, ours=self.is_served)
         _make(run, _PRIVATE)
         _refuse_foreign(run)
+
+
+def workspace_above(folder: Path) -> Path | None:
+    """The nearest workspace that an absolute path lies in, if any."""
+    return next((each for each in (folder, *folder.parents) if (each / "atoll.toml").is_file()), None)
 
 
 def artifacts_of(state: Path) -> Path:

@@ -155,11 +155,12 @@ CHAPTER = Chapter(
             "versions-differ",
             "Client and daemon are of different versions",
             "error[versions-differ]: the daemon's answer is not understood",
-            "The `atoll` that you call is newer or older than the daemon that runs.",
+            "The `atoll` that you call is newer or older than the daemon that runs, and one of them says what the other does "
+            "not know. What both know works all the same.",
             (
                 (
-                    "`atoll version` is the client's, `version` in `atoll status --json` the daemon's. Stop the environment with the version that started it, and start it with "
-                    "the new one: `atoll down`, then `atoll up`."
+                    "The message says which is behind. `atoll up` of the newer one upgrades a daemon on this machine while services "
+                    "go on; docs/howto/upgrade.md has the other cases."
                 ),
                 "Two installations are on the `PATH`: `which -a atoll` lists them.",
             ),

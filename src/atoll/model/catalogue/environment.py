@@ -391,7 +391,13 @@ CHAPTER = Chapter(
             "The database was written by a newer Atoll",
             "error[database-newer]: The database /home/ada/…/state.db was written by a newer Atoll",
             "A newer version has changed its form. An older one cannot read it, and a form never goes back.",
-            ("Start the newer version; `which -a atoll` shows whether two are installed.",),
+            (
+                "Start the newer version; `which -a atoll` shows whether two are installed.",
+                (
+                    "To stay with the older one: the upgrade left a copy of what was before it, `state.db.` and a number, beside the "
+                    "database. The message has the command that puts it back; what happened since the upgrade is forgotten."
+                ),
+            ),
         ),
         Page(
             "vault-key",

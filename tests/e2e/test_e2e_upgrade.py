@@ -1,0 +1,286 @@
+"""Two wheels of different versions in two environments: one takes over from the other while requests go on."""
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import envoy
+import pytest
+from bench.newcomer import wheel
+from lab import Lab
+
+from atoll.keeper.client import KeeperClient, proc
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+OLD, NEW = "0.1.0", "0.2.0"
+MIGRATION = '''"""What the newer version adds."""
+
+from alembic import op
+
+revision = "0999"
+down_revision = "{head}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """One table more."""
+    op.execute("CREATE TABLE novelty (id INTEGER PRIMARY KEY)")
+'''
+
+
+class Wheels(NamedTuple):
+    old: Path
+    new: Path
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
+    return Wheels(*(wheel(tmp_path_factory.mktemp(name), edit) for name, edit in (("old", versioned), ("new", newer))))
+
+
+def versioned(sources: Path, version: str = OLD) -> None:
+    for file in (sources / "pyproject.toml", sources / "src/atoll/__init__.py"):
+        lines = file.read_text().splitlines(keepends=True)
+        ours = [line.startswith(("version = ", "__version__ = ")) for line in lines]
+        assert sum(ours) == 1
+        file.write_text(
+            "".join(
+                f'{line.split()[0]} = "{version}"\n' if own else line for line, own in zip(lines, ours, strict=True)
+            )
+        )
+
+
+def newer(sources: Path) -> None:
+    """Another version, with another schema."""
+    versioned(sources, NEW)
+    schema = sources / "src/atoll/store/schema.py"
+    text = schema.read_text()
+    head = text.partition('HEAD: Final = "')[2].partition('"')[0]
+    schema.write_text(text.replace(f'HEAD: Final = "{head}"', 'HEAD: Final = "0999"'))
+    migration = sources / "src/atoll/store/migrations/versions/r0999_novelty.py"
+    migration.write_text(MIGRATION.replace("{head}", head))
+
+
+class Venv:
+    """An environment with a wheel, and its dependencies from this one's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
+        self.packages = folder / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+        (self.packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        self.program = [str(folder / "bin/atoll")]
+
+    def install(self, made: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "--python", str(self.folder / "bin/python"), "install", "--quiet"]
+        subprocess.run([*pip, "--no-deps", "--upgrade", str(made)], check=True, timeout=300)
+
+    def own_envoy(self) -> None:
+        """Another program, at another place."""
+        shutil.copytree(Path(envoy.__file__).parent, self.packages / "envoy", copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+class Load(threading.Thread):
+    """One client that asks without pause, on a connection that it keeps as long as it is let."""
+
+    def __init__(self, port: int, method: str, path: str, stop: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.port, self.method, self.path, self.stop = port, method, path, stop
+        self.done, self.failed = 0, list[str]()
+
+    def run(self) -> None:
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        while not self.stop.is_set():
+            try:
+                line.request(self.method, self.path, body=b"hello" if self.method == "POST" else None)
+                reply = line.getresponse()
+                reply.read()
+                self.done += 1
+                if reply.status != 200:
+                    self.failed.append(f"{self.path}: {reply.status}")
+            except (OSError, http.client.HTTPException) as exc:
+                self.failed.append(f"{self.path}: {exc!r}")
+                line.close()
+        line.close()
+
+
+class Loads:
+    """Posts at the gateway, and gets that go on to another service."""
+
+    def __init__(self, port: int) -> None:
+        self.stop = threading.Event()
+        asked = [("POST", "/orders/x")] * 3 + [("GET", "/front/call")] * 2
+        self.all = [Load(port, *each, self.stop) for each in asked]
+
+    def __enter__(self) -> "Loads":
+        for each in self.all:
+            each.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for each in self.all:
+            each.join(60)
+
+    def more(self, lab: Lab) -> None:
+        """Each of them gets an answer, after now."""
+        before = [each.done for each in self.all]
+        lab.until(lambda: all(each.done > at for each, at in zip(self.all, before, strict=True)))
+
+    def judged(self) -> None:
+        assert [text for each in self.all for text in each.failed] == []
+        assert sum(each.done for each in self.all) > 500
+
+
+class Parts(NamedTuple):
+    """What runs, such that a number that was given twice is told apart."""
+
+    keeper: tuple[int, int]
+    daemon: int
+    proxy: int
+    replicas: frozenset[tuple[int, int]]
+
+
+def parts(lab: Lab) -> Parts:
+    pids = {one["name"]: one["pid"] for one in lab.status()["parts"]}
+    replicas = frozenset((pid, proc.start_of(pid)) for name in ("orders", "front", "talk") for pid in lab.pids(name))
+    return Parts((pids["keeper"], proc.start_of(pids["keeper"])), pids["daemon"], pids["proxy"], replicas)
+
+
+def shop(lab: Lab) -> None:
+    lab.service("orders")
+    lab.service("front", '[calls.orders]\nenv = { UPSTREAM = "http://{host}:{port}/orders/hello" }')
+    here = Path(__file__).parent
+    lab.service("talk", f'run = ["{sys.executable}", "streams_service.py", "http"]\nhealth = "/talk"')
+    shutil.copy(here / "streams_service.py", lab.root / "talk")
+
+
+def stream(lab: Lab) -> socket.socket:
+    """A WebSocket that stays open."""
+    line = socket.create_connection(("127.0.0.1", lab.gateway_port), timeout=30)
+    line.sendall(b"GET /talk/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    assert b" 101 " in line.recv(4096)
+    return line
+
+
+def echoes(line: socket.socket) -> bool:
+    line.sendall(b"hello")
+    return line.recv(4096) == b"v1:hello"
+
+
+@pytest.fixture
+def venvs(lab: Lab, wheels: Wheels) -> tuple[Venv, Venv]:
+    lab.env.pop("PYTHONPATH", None)
+    old, new = Venv(lab.root.parent / "old"), Venv(lab.root.parent / "new")
+    old.install(wheels.old)
+    return old, new
+
+
+def test_an_upgrade_in_place_replaces_keeper_daemon_and_nothing_else(
+    lab: Lab, venvs: tuple[Venv, Venv], wheels: Wheels
+) -> None:
+    venv, _ = venvs
+    lab.program = venv.program
+    shop(lab)
+    lab.atoll("up")
+    before = parts(lab)
+    with Loads(lab.gateway_port) as loads, stream(lab) as line:
+        loads.more(lab)
+        venv.install(wheels.new)
+        assert f"Atoll {OLD}, older than this command's {NEW}" in lab.run("status").stderr
+        said = lab.run("up").stderr
+        assert f"upgrading the keeper from {OLD} to {NEW}" in said
+        assert f"upgrading the daemon from {OLD} to {NEW}" in said
+        after = parts(lab)
+        assert (after.keeper, after.proxy, after.replicas) == (before.keeper, before.proxy, before.replicas)
+        assert after.daemon != before.daemon
+        assert keeper(lab).status()["version"] == lab.status()["version"] == NEW
+        assert lab.run("up").stderr.count("upgrading") == 0
+        assert parts(lab) == after
+        loads.more(lab)
+        assert echoes(line)
+    loads.judged()
+
+
+def test_another_installation_takes_over_and_the_older_one_knows_its_place(
+    lab: Lab, venvs: tuple[Venv, Venv], wheels: Wheels
+) -> None:
+    old, new = venvs
+    new.install(wheels.new)
+    new.own_envoy()
+    lab.program = old.program
+    shop(lab)
+    lab.atoll("up")
+    before = parts(lab)
+    with Loads(lab.gateway_port) as loads, stream(lab) as line:
+        loads.more(lab)
+        lab.program = new.program
+        assert "replaced by a newer one" in lab.run("up").stderr
+        after = parts(lab)
+        assert (after.keeper, after.replicas) == (before.keeper, before.replicas)
+        assert after.daemon != before.daemon
+        assert after.proxy != before.proxy
+        assert keeper(lab).status()["fixtures"]["proxy"]["older"] == [before.proxy]  # as long as it has the stream
+        loads.more(lab)
+        assert echoes(line)
+        lab.service("orders", env={"VERSION": "v2"})
+        lab.atoll("deploy", "orders")
+        assert echoes(line)
+        lab.program = old.program
+        assert f"Atoll {NEW}, newer than this command's {OLD}" in lab.run("status").stderr
+        assert "it is left as it is" in lab.run("up").stderr
+        lab.program = new.program
+        assert parts(lab)[:3] == after[:3]
+    loads.judged()
+    lab.atoll("down")
+    lab.program = old.program
+    refused = lab.run("up")
+    assert refused.returncode != 0
+    assert "written by a newer Atoll" in refused.stderr
+    back = refused.stderr.partition("`rm ")[2].partition("`")[0]
+    subprocess.run(["/bin/sh", "-c", f"rm {back}"], check=True, timeout=30)
+    lab.atoll("up")
+    assert lab.get("/orders/x")["version"] == "v1"
+    assert lab.status()["version"] == OLD
+
+
+def test_a_killed_keeper_daemon_and_proxy_come_back_as_the_newer_version(
+    lab: Lab, venvs: tuple[Venv, Venv], wheels: Wheels
+) -> None:
+    """Nothing of the older one is remembered where it could be started again."""
+    old, new = venvs
+    new.install(wheels.new)
+    lab.program = old.program
+    shop(lab)
+    lab.atoll("up")
+    lab.program = new.program
+    lab.atoll("up")
+    shutil.rmtree(old.folder)
+    for name in ("keeper", "daemon", "proxy"):
+        killed = lab.pid(name)
+        os.kill(killed, 9)
+        lab.until(lambda name=name, killed=killed: lab.pid(name) not in {0, killed})
+    lab.until(lambda: keeper(lab).status()["version"] == NEW)
+    assert lab.status()["version"] == NEW
+    lab.until(lambda: lab.get("/orders/x")["version"] == "v1")
+
+
+def keeper(lab: Lab) -> KeeperClient:
+    (path,) = (lab.root.parent / "run").glob("*/keeper.sock")
+    return KeeperClient(path.parent)
