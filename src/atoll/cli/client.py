@@ -96,6 +96,12 @@ class Client:
 
         return self._decode(self.raw("/v1/secrets"), list[SecretView])
 
+    def access(self) -> wire.AccessView:
+        """Who may do what, and who asks."""
+        from atoll.model.wire import AccessView
+
+        return self._decode(self.raw("/v1/access"), AccessView)
+
     def doctor(self) -> list[wire.DoctorView]:
         """What the daemon can check of itself."""
         from atoll.model.wire import DoctorView
@@ -223,6 +229,16 @@ class Client:
     def remove_secret(self, name: str) -> None:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
+
+    def make_token(self, name: str, request: wire.Mutation) -> wire.TokenMade:
+        """A token of the read-only API. Never sent twice: a second one of that name is refused."""
+        from atoll.model.wire import TokenMade
+
+        return self._decode(self._change("POST", f"/v1/tokens/{quote(name, safe='')}", request), TokenMade)
+
+    def remove_token(self, name: str) -> None:
+        """It opens nothing any more."""
+        self._send("DELETE", f"/v1/tokens/{quote(name, safe='')}")
 
     def backup(self, request: wire.BackupRequest, write: Callable[[bytes], object]) -> None:
         """Have a backup made; its bytes are given to `write` as they come."""
