@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from atoll.backup.restoring import Wish
     from atoll.cli.hooks import Hooks
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
-    from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
-    from atoll.pipeline.keys import Premises
+    from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.ports import Archivist
@@ -147,6 +147,11 @@ class PretendHooks:
         home = places.socket.parent
         read = self.load(root, "local")
         return Premises(root, home / "artifacts", home / "toolchains", home / "snapshot", "local", lambda _: read)
+
+    def keyed(self, places: Places, root: Path) -> Mapping[str, Keyed | UserError]:
+        from atoll.pipeline.keys import keyed
+
+        return keyed(self.premises(places, root))
 
     def ci_plan(self, places: Places, asked: Asked, say: Callable[[str], None]) -> CiPlan:
         from atoll.model.records import CiPlan, PlannedTask

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.cli.http import Line
     from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
-    from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
-    from atoll.pipeline.keys import Premises
+    from atoll.pipeline.keys import Keyed, Look, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.pipeline.work import Site
@@ -82,6 +82,7 @@ class AppHooks:
     def __init__(self) -> None:
         self._open: list[Kept] = []
         self._built: tuple[Places, CacheSpec] | None = None  # where something was built, or was there
+        self._begun: Look | None = None
 
     def places(self, root: Path, environment: str) -> EnvironmentPlaces:
         """Reads nothing but names."""
@@ -158,12 +159,11 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
-        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say, builds=False)
-        keys = keyed(self.premises(places, places.at.root))
+        keys = self.keyed(places, places.at.root)
         return asyncio.run(ci.plan(lambda: workspace, _site(places, workspace), asked, say, kept, keys))
 
     def ci(self, places: EnvironmentPlaces, asked: Asked, tell: Callable[[Progress], None], say: Say) -> CiResult:
@@ -171,12 +171,11 @@ class AppHooks:
         import asyncio
 
         from atoll.pipeline import ci
-        from atoll.pipeline.keys import keyed
         from atoll.workspace.loader import load
 
         workspace = load(places.at.root, places.environment)
         kept = self._kept(places, workspace, ci.own(asked), say)
-        keys = keyed(self.premises(places, places.at.root))
+        keys = self.keyed(places, places.at.root)
         return asyncio.run(ci.perform(lambda: workspace, _site(places, workspace), asked, tell, say, kept, keys))
 
     def premises(self, places: EnvironmentPlaces, root: Path) -> Premises:
@@ -190,6 +189,29 @@ class AppHooks:
 
         at = places.at
         return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
+
+    def begin(self, argv: Sequence[str]) -> None:
+        """Let others look at the work tree while the command line is still being imported, where it will ask for the keys.
+
+        Guesses which workspace is meant as it is without options. `keyed` joins them when that was right; `finish` ends them.
+        """
+        if argv[:1] not in (["affected"], ["ci"]):
+            return
+        from atoll.pipeline.keys import Look
+        from atoll.workspace.places import workspace_above
+
+        with suppress(Exception):  # whatever is wrong is said by who needs it
+            if (root := workspace_above(Path(os.environ.get("ATOLL_WORKSPACE") or ".").resolve())) is not None:
+                places = self.places(root, os.environ.get("ATOLL_ENV") or "local")
+                self._begun = Look(self.premises(places, root))
+
+    def keyed(self, places: EnvironmentPlaces, root: Path) -> Mapping[str, Keyed | UserError]:
+        """By the look that has begun, if that is one at this."""
+        from atoll.pipeline.keys import keyed
+
+        premises = self.premises(places, root)
+        begun, self._begun = self._begun, None
+        return keyed(premises, begun)
 
     def records(self, places: EnvironmentPlaces) -> Records:
         """What ran in this workspace on this machine."""
@@ -212,6 +234,8 @@ class AppHooks:
 
     def finish(self, *, hurry: bool) -> None:
         """What is still being kept and sent."""
+        if self._begun is not None:
+            self._begun.end()
         while self._open:
             self._open.pop().close(hurry=hurry)
         if self._built is not None and not hurry:

@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "records": "List, export and import records: which tasks ran, with which files, how they ended.",
+        "access": "Show who may do what here, and who you are to it.",
         "secret": "Set, list and remove secrets.",
         "backup": "Write a backup of the environment into one file.",
         "restore": "Make an environment of a backup, or try whether that works.",

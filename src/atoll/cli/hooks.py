@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from atoll.backup.restoring import Wish
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
-    from atoll.model.errors import AtollError, BuildFailed, Problem
+    from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
     from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
-    from atoll.pipeline.keys import Premises
+    from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
     from atoll.ports import Archivist
@@ -107,6 +107,10 @@ class Hooks(Protocol[_Places]):
 
     def premises(self, places: _Places, root: Path) -> Premises:
         """What the keys of all tasks are reckoned from (`pipeline.keys`). Imports nothing heavy."""
+        ...
+
+    def keyed(self, places: _Places, root: Path) -> Mapping[str, Keyed | UserError]:
+        """The key of each task as the files are now, or why it has none. Raises InvalidWorkspace, NotFound."""
         ...
 
     def records(self, places: _Places) -> Records:

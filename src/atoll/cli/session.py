@@ -43,16 +43,15 @@ class Session:
         """The workspace's folder: --workspace, ATOLL_WORKSPACE, else the nearest one above that has an atoll.toml."""
         from pathlib import Path  # 3 ms that `--help` need not pay
 
+        from atoll.workspace.places import workspace_above
+
         given = self.workspace_option or os.environ.get("ATOLL_WORKSPACE")
         start = Path(given or ".").resolve()
         if given:
             start = start.parent if start.name == "atoll.toml" else start
-            candidates = [start]
-        else:
-            candidates = [start, *start.parents]
-        for folder in candidates:
-            if (folder / "atoll.toml").is_file():
-                return folder
+        found = workspace_above(start)
+        if found is not None and (found == start or not given):
+            return found
         where = f"in {start}" if given else f"in {start} or above"
         raise Failed(
             f"there is no atoll.toml {where}",

@@ -7,9 +7,11 @@ when there is nothing more to tell and are closed (`aclose`) as soon as the clie
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from atoll.model.access import Peer
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
+    AccessView,
     BackupKept,
     BackupKeyRequest,
     BackupKeyView,
@@ -40,6 +42,7 @@ from atoll.model.wire import (
     SteerRequest,
     StopRequest,
     StopRunRequest,
+    TokenMade,
     UpRequest,
     UpView,
     WhyView,
@@ -203,6 +206,18 @@ class Control(Protocol):
 
     async def remove_secret(self, name: str, author: Author) -> None:
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
+        ...
+
+    async def access(self, peer: Peer) -> AccessView:
+        """The role of whoever asks, and who holds which."""
+        ...
+
+    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+        """A token of the read-only API, told once. Raises Conflict, UserError."""
+        ...
+
+    async def remove_token(self, name: str, author: Author) -> None:
+        """It opens nothing any more. Raises NotFound."""
         ...
 
     async def remove_store(self, name: str, author: Author) -> None:

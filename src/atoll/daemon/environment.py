@@ -10,12 +10,14 @@ import asyncio
 import secrets
 from pathlib import Path
 
+from atoll.daemon.access_book import AccessBook
 from atoll.daemon.artifact_desk import ArtifactDesk
 from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
 from atoll.daemon.checkup import Checkup
 from atoll.daemon.collector import Collector
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.job_desk import JobDesk
@@ -57,6 +59,7 @@ class Environment:
         archivist: Archivist | None = None,
         depot: Depot | None = None,
         servers: Servers | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         pulse = Pulse()
         first, last = identity.ports
@@ -131,6 +134,9 @@ class Environment:
         where = {"workspace": identity.workspace, "environment": identity.environment}
         folder = Path(identity.state) if identity.state else None
         self._notifier = Notifier(identity.notify, where, store, vault, clock, pulse, folder)
+        accesses = AccessBook(doorkeeper or Doorkeeper(), identity.api, folder, records, clock, pulse)
+        self.access, self.make_token, self.remove_token = accesses.access, accesses.make_token, accesses.remove_token
+        self.holder = accesses.holder
         book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
         self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 

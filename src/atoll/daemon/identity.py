@@ -23,6 +23,7 @@ class Identity(NamedTuple):
     freezes: tuple[Freeze, ...] = ()
     require: tuple[str, ...] = ()  # tasks that must be green of what is deployed
     notify: tuple[Notify, ...] = ()
+    api: str = ""  # where the API is read over TCP, host:port; "" is nowhere
     state: str = ""  # absolute; where what outlives the daemon lies beside the store; "" keeps it in memory
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from atoll.model.machine import MachineFacts, Used
+from atoll.model.spec import ReadApi
 from atoll.model.wire import DoctorView
 
 _MEMORY_LEAST_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB, and the kernel needs room for files
@@ -171,6 +172,16 @@ def encryption(gateway: str, host: str, *, tls: bool) -> Iterator[DoctorView]:
         text = f"{gateway} is reached from other machines and speaks plain HTTP: whoever is between reads along"
         fix = "`tls` of `gateway` in atoll.toml, unless something before it encrypts (docs/howto/tls.md)"
         yield _view("encryption", None, text, fix)
+
+
+def tokens(api: ReadApi | None) -> Iterator[DoctorView]:
+    """A read-only API that others reach; a note for the same reason."""
+    if api is not None and not local(api.host):
+        text = (
+            f"the API on {api} is reached from other machines and encrypts nothing: its tokens can be read on their way"
+        )
+        fix = "`api` on 127.0.0.1, behind something that speaks TLS, or a tunnel (docs/howto/access.md)"
+        yield _view("api", None, text, fix)
 
 
 def local(host: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.access import Role
 from atoll.model.analysis import Verdict
 from atoll.model.errors import AtollError
 from atoll.model.records import TaskRecord
@@ -496,6 +497,33 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: int
     used_by: Mapping[str, int] = {}
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of the read-only API, without its value."""
+
+    name: str
+    made_wall: float
+    by: str  # who made it
+
+
+class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
+    """A new token. It is told here and never again."""
+
+    name: str
+    token: str
+
+
+class AccessView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may do what, and who asks."""
+
+    name: str  # of whoever asks
+    role: Role  # and theirs
+    groups: Mapping[
+        Role, tuple[str, ...]
+    ] = {}  # role -> the groups of the machine that hold it; none: owner and root alone
+    address: str = ""  # of the read-only API, host:port; "" is none
+    tokens: tuple[TokenView, ...] = ()
 
 
 class BackupKeyView(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ import msgspec
 from atoll.daemon.api import Api
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.serve import serve
-from atoll.model.access import Access
+from atoll.model.access import Access, Peer
 from atoll.model.analysis import Finding, Verdict
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.records import TaskRecord
@@ -28,6 +28,7 @@ from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Artifact, Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
+    AccessView,
     BackupKept,
     BackupKeyRequest,
     BackupKeyView,
@@ -63,6 +64,8 @@ from atoll.model.wire import (
     SteppingView,
     StopRequest,
     StopRunRequest,
+    TokenMade,
+    TokenView,
     UpRequest,
     UpView,
     WhyView,
@@ -117,6 +120,7 @@ class FakeControl:
         self.ledger: list[Event] = []
         self.archive = b"this is no backup"
         self.vault: dict[str, int] = {}
+        self.tokens: dict[str, str] = {"old": "ada"}  # its name -> who made it
         self.removed: dict[str, str] = {}  # secret or store -> who removed it
         self.streams = 0  # open ones
         self.note = ""  # of every release
@@ -553,6 +557,25 @@ class FakeControl:
         if view.replicas:
             raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
         del self.services[name]
+        self.removed[name] = author.actor
+
+    async def access(self, peer: Peer) -> AccessView:
+        tokens = tuple(TokenView(name=name, made_wall=1.0, by=by) for name, by in sorted(self.tokens.items()))
+        return AccessView(
+            name=peer.name,
+            role="admin" if peer.credentials else "reader",
+            groups={"reader": ("staff",), "deployer": (), "admin": ("sudo",)},
+            tokens=tokens,
+        )
+
+    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+        self.tokens[name] = request.author.actor
+        return TokenMade(name=name, token=f"atoll_{name}")
+
+    async def remove_token(self, name: str, author: Author) -> None:
+        if name not in self.tokens:
+            raise NotFound(f"there is no token '{name}'", "", did_you_mean(name, self.tokens), id="unknown-token")
+        del self.tokens[name]
         self.removed[name] = author.actor
 
     async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import Any
 
-from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, Root
+from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, ReadApi, Root
 from atoll.workspace.fields_cache import CACHE
 from atoll.workspace.fields_delivery import FREEZES, NOTIFY
 from atoll.workspace.fields_stores import SHARED_STORES
@@ -27,13 +27,23 @@ _PORT = Integer(1, 65_535)
 
 def _gateway(text: str) -> Gateway:
     """The short form: host:port."""
+    host, port = _address(text)
+    return Gateway(host=host, port=port)
+
+
+def _read_api(text: str) -> ReadApi:
+    host, port = _address(text)
+    return ReadApi(host=host, port=port)
+
+
+def _address(text: str) -> tuple[str, int]:
     found = re.fullmatch(rf"({_HOST}):(\d{{1,5}})", text)
     if found is None:
         fix = (
             f'write "127.0.0.1:{text.lstrip(":")}"' if re.fullmatch(r":?\d{1,5}", text) else 'such as "127.0.0.1:8080"'
         )
         raise wrong(f"must be host:port, not {seen(text)}", fix)
-    return Gateway(host=found[1].strip("[]"), port=_PORT.read(int(found[2])))
+    return found[1].strip("[]"), _PORT.read(int(found[2]))
 
 
 def _port_range(ends: tuple[int, ...]) -> tuple[int, ...]:
@@ -99,6 +109,34 @@ GATEWAY = Either(
     table=GATEWAY_TABLE,
     number=Refused("must be host:port", lambda port: f'write "127.0.0.1:{port}"'),
     fix='such as "127.0.0.1:8080"',
+)
+
+READ_API_TABLE = Table(
+    "the read-only API",
+    (
+        Field(
+            "host",
+            Text("address", pattern=r"[0-9A-Fa-f.:]+", must='be an address of this machine such as "127.0.0.1"'),
+            "Where it listens. It encrypts nothing: elsewhere than on the loopback, let something before it speak TLS.",
+            ('"10.0.0.5"',),
+        ),
+        Field("port", Integer(1024, 65_535), "The port.", ("9180",)),
+        Field(
+            "names",
+            ListOf(Text("name", pattern=r"[A-Za-z0-9.-]+", must="be a host's name without a port")),
+            "Names by which it is asked for, besides `localhost` and addresses. Any other is taken for an attack on a browser.",
+            ('["atoll.example.com"]',),
+            default="none",
+        ),
+    ),
+    ReadApi,
+    spec=ReadApi,
+)
+READ_API = Either(
+    text=Mapped(Text(), _read_api, says='`"host:port"`', shape={"pattern": rf"^({_HOST}):\d{{1,5}}$"}),
+    table=READ_API_TABLE,
+    number=Refused("must be host:port", lambda port: f'write "127.0.0.1:{port}"'),
+    fix='such as "127.0.0.1:9180"',
 )
 
 REQUIRED = Text(
@@ -212,6 +250,13 @@ _PLACE_FIELDS = (
         "A port on 127.0.0.1 where Prometheus may scrape `/metrics`.",
         ("9464",),
         default="on the socket of the API only",
+    ),
+    Field(
+        "api",
+        READ_API,
+        "Where the API may be read over TCP, with a token that `atoll access token` makes.",
+        ('"127.0.0.1:9180"', '{ host = "10.0.0.5", port = 9180, names = ["atoll.example.com"] }'),
+        default="on sockets only",
     ),
     Field(
         "ports",

@@ -127,6 +127,11 @@ class Places:
         _refuse_foreign(run)
 
 
+def workspace_above(folder: Path) -> Path | None:
+    """The nearest workspace that an absolute path lies in, if any."""
+    return next((each for each in (folder, *folder.parents) if (each / "atoll.toml").is_file()), None)
+
+
 def artifacts_of(state: Path) -> Path:
     """The artifacts of an environment whose folder of state that is: what its daemon knows of itself."""
     return state.parent.parent / "artifacts"
