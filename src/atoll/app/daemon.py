@@ -120,7 +120,7 @@ async def _run(config: Config) -> None:
             records=records,
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
             archivist=StateArchivist(source_of(config)),
-            depot=depot(state),
+            depot=depot(state, config.environment),
             servers=ServersHere(config.environment),
         )
         newest = await store.events(limit=1, newest=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _MISSED_LINES = 100_000  # of one service, while its lines did not come through
 _BACKUP_S = 600.0  # for the first byte: every artifact is read before
-_COPIED_S = 600.0  # an artifact of gigabytes, put together on a slow disk
+_COPIED_S = 960.0  # an artifact of gigabytes, put together on a slow disk; an image, pulled
 _SENT_S = 600.0  # a request of contents, over a line of 10 kB/s
 _PULLED_S = 900.0  # images of stores
 _MISSED_S = 60.0  # how far apart lines of two services may come
