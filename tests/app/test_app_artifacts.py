@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +33,14 @@ ALL = CacheSpec(max_age_s=3600.0)
 
 
 @pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     monkeypatch.setenv("ATOLL_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ATOLL_RUN", str(tmp_path / "run"))
     (tmp_path / "ws").mkdir()
     places = Places(tmp_path / "ws", "local")
-    places.create()
-    return places
+    with tempfile.TemporaryDirectory(prefix="atl-") as run:  # short: sockets would lie in it
+        monkeypatch.setenv("ATOLL_RUN", run)
+        places.create()
+        yield places
 
 
 async def built(at: Places, *names: str) -> dict[str, str]:
