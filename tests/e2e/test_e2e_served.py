@@ -57,7 +57,7 @@ class Served:
 
     def parts(self) -> dict[str, int]:
         """The pids of keeper, daemon and proxy, by the daemon's own word."""
-        body = Line(self.places.daemon_socket, lambda: True, WITHIN_S).request("GET", "/v1/status").body
+        body = Line(self.places.daemon_socket, lambda _: True, WITHIN_S).request("GET", "/v1/status").body
         return {part["name"]: part["pid"] for part in json.loads(body)["parts"]}
 
     def until(self, what: Callable[[], Any]) -> Any:

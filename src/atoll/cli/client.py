@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _MISSED_LINES = 100_000  # of one service, while its lines did not come through
 _BACKUP_S = 600.0  # for the first byte: every artifact is read before
-_COPIED_S = 600.0  # an artifact of gigabytes, put together on a slow disk
+_COPIED_S = 960.0  # an artifact of gigabytes, put together on a slow disk; an image, pulled
 _SENT_S = 600.0  # a request of contents, over a line of 10 kB/s
 _PULLED_S = 900.0  # images of stores
 _MISSED_S = 60.0  # how far apart lines of two services may come
@@ -89,6 +89,12 @@ class Client:
         return self._decode(
             self.raw("/v1/records" + (f"?{urlencode({'service': service})}" if service else "")), list[TaskRecord]
         )
+
+    def environment(self) -> wire.EnvironmentView:
+        """What the daemon runs with."""
+        from atoll.model.wire import EnvironmentView
+
+        return self._decode(self.raw("/v1/environment"), EnvironmentView)
 
     def secrets(self) -> list[wire.SecretView]:
         """Names and versions."""
@@ -188,6 +194,12 @@ class Client:
         from atoll.model.wire import JobRunView
 
         return self._decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
+
+    def set_environment(self, request: wire.EnvironmentRequest) -> wire.EnvironmentView:
+        """Have it run with that; its successor answers in a moment."""
+        from atoll.model.wire import EnvironmentView
+
+        return self._decode(self._change("PUT", "/v1/environment", request), EnvironmentView)
 
     def set_secret(self, name: str, request: wire.SecretRequest) -> wire.SecretView:
         """Store a new version."""

@@ -565,6 +565,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
     name: str = "local"
+    host: str | None = None  # the URL of the machine that it runs on (`model.host`); None is this one
     engine: Literal["process", "docker"] = "process"
     docker: DockerSpec = DockerSpec()
     gateway: Gateway = Gateway()

@@ -83,7 +83,7 @@ def command(
 def _told(session: Session, view: RestoreView) -> None:
     click.echo(f"{view.environment} of {view.workspace}, made {clock(view.made_wall)} ({age(view.made_wall)} ago)")
     click.echo(
-        f"{counted(view.releases, 'release')} of {', '.join(view.services) or 'nothing'}, events up to {view.events}"
+        f"{counted(view.releases, 'release')} of {', '.join(view.services) or 'no service'}, events up to {view.events}"
     )
     click.echo(f"{counted(view.artifacts, 'artifact')}, {size(view.artifacts_bytes)}")
     if view.signed:
