@@ -47,7 +47,7 @@ class Places:
         self.environment = environment
         self.socket = Path(os.environ["ATOLL_PRETEND_SOCKET"])
 
-        self.machine = ""
+        self.machine = os.environ.get("ATOLL_PRETEND_MACHINE", "")
 
     @cached_property
     def line(self) -> Line:

@@ -141,6 +141,13 @@ def test_replacing_what_others_use_asks_for_its_name(atoll, made: Made, tmp_path
     assert atoll("restore", str(file), "--replace", "--env", "production", "--yes").returncode == 0
 
 
+def test_an_environment_on_another_machine_is_restored_there(atoll, made: Made, tmp_path: Path) -> None:
+    file = made.backup(tmp_path / "b.backup")
+    done = atoll("restore", str(file), "--replace", ATOLL_PRETEND_MACHINE="deploy@vm1")
+    assert (done.returncode, "deploy@vm1" in done.stderr, "--served" in done.stderr) == (4, True, True)
+    assert atoll("restore", str(file), "--check", ATOLL_PRETEND_MACHINE="deploy@vm1").returncode == 0
+
+
 def test_a_full_disk_leaves_no_file(atoll, daemon: Served, made: Made, shop: Path) -> None:
     daemon.control.archive = made.backup(made.root / "b").read_bytes() + os.urandom(200_000)
     small = shop / "small"

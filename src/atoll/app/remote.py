@@ -114,22 +114,18 @@ class RemotePlaces(EnvironmentPlaces):
 
         from atoll.cli.ssh import Down
 
-        deadline, told = time.monotonic() + LOST_S, False
+        deadline = time.monotonic() + LOST_S
+        text = f"the connection to {self.host.place} is lost; what was begun there goes on; trying again"
+        click.echo(text, err=True)
         while True:
             try:
                 self._ssh.open(ask=False)
+                break
             except Down:
                 if time.monotonic() > deadline:
                     raise
-                if not told:
-                    text = f"the connection to {self.host.place} is lost; what was begun there goes on; trying again"
-                    click.echo(text, err=True)
-                    told = True
                 time.sleep(AGAIN_S)
-            else:
-                if told:
-                    click.echo(f"connected to {self.host.place} again", err=True)
-                return
+        click.echo(f"connected to {self.host.place} again", err=True)
 
     def _trouble(self) -> Callable[[], Failed] | None:
         """What to say of a way that is open and leads to nobody."""

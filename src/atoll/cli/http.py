@@ -242,13 +242,14 @@ class _Connection:
 
 
 class _Patience:
-    """Waits a little between attempts, as long as it makes sense."""
+    """Waits a little between attempts, as long as it makes sense; that begins with the first that failed."""
 
     def __init__(self, wait_s: float, alive: Callable[[], bool]) -> None:
-        self._until, self._alive, self._wait_s = time.monotonic() + wait_s, alive, wait_s
+        self._until, self._alive, self._wait_s = 0.0, alive, wait_s
 
     def pause(self, why: str, seconds: float = 0.0) -> None:
         asked = time.monotonic()
+        self._until = self._until or asked + self._wait_s
         if not self._alive():
             raise Silent("")
         self._until += time.monotonic() - asked  # it may have brought the way back, which says nothing of the daemon

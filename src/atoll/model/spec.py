@@ -558,7 +558,7 @@ class ReadApi(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """`host:port`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -87,7 +87,9 @@ def command(
         names = delivered(session, workspace, names, services, seen)
     storeless = {} if plan else started(session, workspace, names, seen)
     names = [name for name in names if name not in storeless]
-    drafts = evident(session, workspace, build(session, workspace, names), overridden=bool(override_gate))
+    drafts = evident(
+        session, workspace, build(session, workspace, names, send=not plan), overridden=bool(override_gate)
+    )
     words = {
         "note": note, "force": force, "override_freeze": override_freeze, "override_gate": override_gate,
     }  # fmt: skip

@@ -85,10 +85,12 @@ def _asked(workspace: WorkspaceSpec, named: Sequence[str]) -> tuple[list[str], l
     return names, sorted(stores)
 
 
-def _drafts(session: Session, workspace: WorkspaceSpec, names: Sequence[str], stores: Sequence[str]) -> Drafts:
+def _drafts(
+    session: Session, workspace: WorkspaceSpec, names: Sequence[str], stores: Sequence[str], *, send: bool = True
+) -> Drafts:
     """The stores come first: each finds its services waiting for it."""
     first = drafts_of(session, workspace, stores)
-    return without_stores(workspace, evident(session, workspace, build(session, workspace, names)), first)
+    return without_stores(workspace, evident(session, workspace, build(session, workspace, names, send=send)), first)
 
 
 def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
@@ -105,7 +107,7 @@ def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str], stor
     """Builds, since only that tells what would run; starts nothing, not even the environment."""
     from atoll.model.wire import PlanView, UpRequest
 
-    drafts = _drafts(session, workspace, names, stores)
+    drafts = _drafts(session, workspace, names, stores, send=False)
     if session.places.keeper_alive():
         if session.places.machine and (changed := unsettled(session, workspace)):
             session.say(f"{session.places.machine} would take over from atoll.toml: {', '.join(changed)}")

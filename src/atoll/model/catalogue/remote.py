@@ -57,7 +57,7 @@ CHAPTER = Chapter(
             "error[no-daemon-there]: no daemon answers on deploy@vm1",
             "ssh got to the machine, and nobody answers at the socket of the environment's API.",
             (
-                "Nothing is installed there, or its unit does not run: `systemctl status 'atoll-*'` on that machine.",
+                "Nothing is installed there (`atoll install`), or its unit does not run: `systemctl status 'atoll-*'` on that machine.",
                 "It is another socket: name it in `host`, such as `ssh://deploy@vm1/run/atoll/shop.production.sock`.",
                 "The user is in none of the groups that may use the socket; `id` there shows them.",
             ),
