@@ -44,6 +44,7 @@ COMMAND_S = 120
 CANARY_S = 400  # a canary takes the longer the fewer requests there are
 RECOVER_S = 30.0
 DEADLINE_S = 30.0  # within which an answer counts; nobody waits longer
+CONNECTIONS = 900  # that may wait for an answer: a small machine that pauses for seconds fails nobody by that
 FLUENT_MS = 250.0  # a machine that needs longer for its slower answers is given less to do
 LEAST_RATE = 20.0
 OPTIONAL = frozenset({"payments", "recommendations", "shipping"})  # the shop does without what cannot be built here
@@ -218,7 +219,7 @@ class Play:
         say(f"  the shop is open at {self.url}, {time.monotonic() - began:.1f} s after `atoll up`")
         await self.pipeline([name for name in TESTED if name not in lacking and name not in self.engine.untested()])
         await self.settle_rate()
-        self.load = Load(self.url, self.rate, shop(), deadline_s=DEADLINE_S)
+        self.load = Load(self.url, self.rate, shop(), deadline_s=DEADLINE_S, connections=CONNECTIONS)
         self.load.start("start")
         try:
             await self.steady()

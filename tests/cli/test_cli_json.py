@@ -66,6 +66,10 @@ CALLS: dict[str, tuple[str, ...]] = {
     "store-apply": ("store", "apply", "ledger-db"),
     "store-plan": ("store", "remove", "ledger-db", "--plan"),
     "store-remove": ("store", "remove", "ledger-db", "--yes"),
+    "access": ("access",),
+    "access-token": ("access", "token", "grafana"),
+    "access-plan": ("access", "token", "grafana", "--plan"),
+    "access-revoke": ("access", "revoke", "old"),
     "cache": ("cache",),
     "cache-gc": ("cache", "gc"),
     "cache-verify": ("cache", "verify"),
@@ -159,6 +163,7 @@ def test_every_command_that_prints_json_has_its_shape_and_a_call_above() -> None
     shapes = {name.replace("-", " ") for name in OUTPUTS} - {
         "plan",
         "ci plan",
+        "access plan",
         "secret plan",
         "backup key",
         "store plan",

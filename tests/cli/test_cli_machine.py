@@ -1,9 +1,10 @@
-"""What `atoll doctor` finds of stores: real connections to loopback."""
+"""What `atoll doctor` finds of the machine and of what the workspace says: real connections to loopback."""
 
 import socket
 from pathlib import Path
 
 from atoll.cli.machine import checks_of
+from atoll.model.spec import EnvironmentSpec, ReadApi, WorkspaceSpec
 from atoll.workspace.loader import load
 
 
@@ -25,3 +26,14 @@ stores.file.url = "sqlite:x.db"
     assert found["store bad"].text == f"127.0.0.1:{away} cannot be reached: Connection refused"
     assert found["store bad"].fix
     assert "hunter2" not in str(found)
+
+
+def test_an_api_that_others_reach_is_a_note(tmp_path: Path) -> None:
+    """Its tokens could be read on their way."""
+
+    def notes(api: ReadApi | None) -> list[str]:
+        spec = WorkspaceSpec(name="shop", root=str(tmp_path), environment=EnvironmentSpec(api=api))
+        return [view.text for view in checks_of(spec, running=True) if view.check == "api"]
+
+    assert notes(None) == notes(ReadApi()) == notes(ReadApi(host="::1")) == []
+    assert notes(ReadApi(host="10.0.0.5"))[0].startswith("the API on 10.0.0.5:9180 is reached from other machines")

@@ -38,8 +38,13 @@ async def _output(argv: list[str]) -> str:
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    async with asyncio.timeout(60):
-        text = (await process.communicate())[0].decode().strip()
+    try:
+        async with asyncio.timeout(60):
+            text = (await process.communicate())[0].decode().strip()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return text.splitlines()[-1] if process.returncode else text
 
 

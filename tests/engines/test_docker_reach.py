@@ -122,6 +122,7 @@ async def test_a_declared_call_works_whatever_it_speaks(island: Island) -> None:
     assert await orders.python(LINE, reach.edges, 20002, "over tcp") == "OVER TCP"
     await eventually(lambda: _says(orders, f"{reach.edges}:20003"))
     speaker.cancel()
+    await asyncio.wait([speaker])
 
 
 async def _says(caller: Container, where: str) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from keyring import Keyring
 
-from atoll.pipeline.keys import Keyed
-from atoll.pipeline.snapshot import recall, remember
+from atoll.pipeline.keys import Keyed, Look, keyed
+from atoll.pipeline.snapshot import Snapshot
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MONOREPOS = Path(__file__).parents[1] / "builders" / "monorepos"
@@ -174,6 +174,100 @@ def test_a_damaged_snapshot_is_ignored(ring: Keyring, damage: str) -> None:
     assert ring.loads == 2
 
 
+def many(ring: Keyring) -> Path:
+    """A workspace of which an edit is a small part; its snapshot."""
+    for number in range(40):
+        ring.service(f"s{number}", SUMS, a_txt="a")
+    ring.keys()
+    return ring.home / "snapshot"
+
+
+def test_an_edit_is_kept_beside_the_snapshot(ring: Keyring) -> None:
+    file = many(ring)
+    first, size = file.stat(), file.stat().st_size
+    for text in ("b", "c"):
+        ring.tick()
+        ring.write("s1/a.txt", text)
+        ring.write("s2/new.txt", text)
+        ring.keys()
+    edits = ring.home / "snapshot.edits"
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    assert edits.stat().st_size < size / 8
+    assert edits.stat().st_mode & 0o777 == 0o600
+    (ring.root / "s2/new.txt").unlink()
+    assert ring.keys() == ring.cold()
+    kept = edits.stat().st_mtime_ns
+    shutil.rmtree(ring.home / "artifacts")  # nothing is to be reckoned now
+    assert ring.keys() == ring.keys()
+    assert not (ring.home / "artifacts").exists()
+    assert edits.stat().st_mtime_ns == kept
+    assert ring.loads == 2  # and one of them cold
+
+
+def test_many_edits_are_a_new_snapshot(ring: Keyring) -> None:
+    file = many(ring)
+    first = file.stat().st_ino, file.stat().st_mtime_ns
+    ring.tick()
+    ring.write("s0/a.txt", "b")
+    ring.keys()
+    assert (ring.home / "snapshot.edits").exists()
+    ring.tick()
+    for number in range(40):
+        ring.write(f"s{number}/a.txt", "c")
+    assert ring.keys() == ring.cold()
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) != first
+    assert not (ring.home / "snapshot.edits").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "of another snapshot", "gone"])
+def test_edits_that_are_not_of_the_snapshot_are_ignored(ring: Keyring, damage: str) -> None:
+    file, edits = many(ring), ring.home / "snapshot.edits"
+    ring.tick()
+    ring.write("s1/a.txt", "b")
+    now = ring.keys()
+    data = edits.read_bytes()
+    if damage == "of another snapshot":
+        whole = file.read_bytes()
+        file.unlink()
+        file.write_bytes(whole)
+    elif damage == "gone":
+        edits.unlink()
+    else:
+        edits.write_bytes(data[:-1] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    assert ring.keys() == now
+    assert ring.loads == 1
+
+
+def test_a_look_may_begin_long_before_it_is_asked_for(ring: Keyring) -> None:
+    many(ring)
+    for path, text in (("s1/a.txt", "b"), ("s1/new/b.txt", "b"), ("s2/.gitignore", "a.txt\n")):
+        begun = Look(ring.premises())
+        ring.tick()
+        ring.write(path, text)
+        found = keyed(ring.premises(), begun)
+        assert set(found) == set(ring.keys())  # as it was or as it is; the next one sees it in any case
+        assert ring.keys() == ring.cold()
+
+
+def test_a_look_at_another_workspace_is_not_gone_on_with(ring: Keyring) -> None:
+    other = Keyring(ring.root.parent / "other", ring.root.parent / "other-home")
+    other.service("x", SUMS, a_txt="x")
+    other.keys()
+    ring.service("a", SUMS, a_txt="a")
+    assert set(keyed(ring.premises(), Look(other.premises()))) == {"a.build"}
+
+
+def test_a_folder_comes_and_goes(ring: Keyring) -> None:
+    many(ring)
+    ring.write("s1/more/b.txt", "b")
+    before = ring.agreed()
+    shutil.move(ring.root / "s1/more", ring.home / "more")
+    gone = ring.agreed()
+    assert gone["s1.build"] != before["s1.build"]
+    shutil.move(ring.home / "more", ring.root / "s1/more")
+    assert ring.agreed() == before
+
+
 def test_a_snapshot_that_cannot_be_written_costs_time_only(ring: Keyring) -> None:
     ring.service("a", SUMS, a_txt="a")
     (ring.home / "snapshot").mkdir()
@@ -262,10 +356,11 @@ def test_a_version_that_a_file_above_asks_for_counts(ring: Keyring, tmp_path: Pa
 
 def test_nobody_else_may_read_what_is_remembered(tmp_path: Path) -> None:
     """Definitions have the plain environment values of services in them."""
-    remember(tmp_path / "snapshot", {"definitions": {}, "surroundings": ("/ws",)})
-    assert (tmp_path / "snapshot").stat().st_mode & 0o777 == 0o600
-    assert recall(tmp_path / "snapshot", ("/ws",))["definitions"] == {}
-    assert recall(tmp_path / "snapshot", ("/elsewhere",)) == {}
+    file = tmp_path / "snapshot"
+    Snapshot(file, ("/ws",)).keep({"definitions": {}, "surroundings": ("/ws",)}, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Snapshot(file, ("/ws",)).known["definitions"] == {}
+    assert Snapshot(file, ("/elsewhere",)).known == {}
 
 
 # --- images -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Images that one machine makes and another one takes, by a real registry and with Docker's own credentials."""
 
+import asyncio
 import base64
 import json
 import os
@@ -13,10 +14,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from tests.pipeline.conftest import Yard
 
+from atoll.model.errors import Refused
 from atoll.model.state import Artifact
+from atoll.model.wire_artifacts import ArtifactOffer
+from atoll.pipeline.artifacts import Artifacts
+from atoll.pipeline.collect import collect
+from atoll.pipeline.ship.depot import Depot
 from dockerd import Dockerd
 
 HTPASSWD = "ada:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"  # her password is "secret"
@@ -115,6 +122,31 @@ def test_an_image_is_pushed_once_and_taken_by_another_machine(yard: Yard, other:
     assert not other.half_made()
     names = yard.daemon.docker("image", "ls", "--format", "{{.Repository}}", "--filter", "label=dev.atoll.image=orders")
     assert f"{registry.address}/shop/orders" not in names.split()
+
+
+def test_a_depot_takes_the_image_that_its_dockerd_has_or_pulls(yard: Yard, registry: Registry, tmp_path: Path) -> None:
+    fill(yard, registry)
+    made = yard.one(yard.image("orders", dockerfile(yard)))
+    assert made.image is not None
+    theirs = tmp_path / "machine"
+    depot = Depot(theirs, lambda *_: None, yard.site.docker)
+    offer = ArtifactOffer(service="orders", artifact=made)
+    forget(yard, made)
+    with pytest.raises(Refused) as raised:
+        asyncio.run(depot.take(offer))
+    assert raised.value.id == "image-unavailable"
+    name = Artifacts(yard.artifacts).pushed_path(made.key).read_text()
+    taken = asyncio.run(depot.take(msgspec.structs.replace(offer, image_name=name))).artifact
+    assert taken == msgspec.structs.replace(made, path=str(theirs / made.key))
+    assert yard.run(taken, "python3", "/app.py") == "orders"
+    assert asyncio.run(depot.held([made.key])) == [taken]
+    forget(yard, made)
+    assert asyncio.run(depot.held([made.key])) == []  # somebody pruned it: it is asked for again
+    old = time.time() - 86_400
+    os.utime(theirs / ".records" / made.key, (old, old))
+    assert asyncio.run(depot.take(msgspec.structs.replace(offer, image_name=name))).artifact == taken
+    assert collect(theirs, frozenset(), 0.0, 0, 0.0).removed == (made.key,)
+    assert made.image.id not in yard.daemon.docker("image", "ls", "--quiet", "--no-trunc").split()
 
 
 def test_a_pull_request_pushes_beside_what_is_trusted(

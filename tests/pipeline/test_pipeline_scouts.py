@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from atoll.pipeline import scouts
-from atoll.pipeline.scouts import scout, scouts_for
+from atoll.pipeline.scouts import Scouts, scouts_for
 
 OURS = os.getpid()
 
@@ -25,6 +26,11 @@ def nothing_left() -> Iterator[None]:
 
 def quiet() -> None:
     """Nobody needs to know."""
+
+
+def scout(count: int, look: Callable[[int], Any], others: int, stirred: Callable[[], None]) -> dict[int, Any]:
+    """Sent, and joined at once."""
+    return Scouts(count, look, others).report(stirred)
 
 
 def in_a_scout(do: Callable[[], object]) -> Callable[[int], int]:
@@ -50,6 +56,20 @@ def test_everything_is_seen_once(count: int, others: int) -> None:
 
     expected = {at: f"\udce9{at}" * 100 if at % 5 else None for at in range(count) if at % 7 != 3}
     assert scout(count, look, others, quiet) == expected
+
+
+def test_they_look_while_the_caller_does_something_else() -> None:
+    sent = Scouts(300, lambda _: os.getpid(), 1)
+    time.sleep(0.3)
+    seen = sent.report(quiet)
+    assert len(seen) == 300
+    assert OURS not in seen.values()
+
+
+def test_nothing_is_left_of_those_whom_nobody_asks() -> None:
+    sent = Scouts(1000, lambda _: time.sleep(60), 2)
+    sent.end()
+    sent.end()
 
 
 def test_the_work_is_shared() -> None:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from atoll.model.command import Command
 from atoll.model.errors import Refused, UserError
-from atoll.model.state import Artifact
+from atoll.model.spec import DockerSpec
+from atoll.model.state import Artifact, Image
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, Need
 from atoll.pipeline.artifacts import remove_tree, seal
 from atoll.pipeline.cache.contents import LEVEL
@@ -280,6 +281,22 @@ def test_a_list_of_files_that_leaves_its_folder_is_refused(route: Route, entry: 
     assert raised.value.id == "artifact-damaged"
 
 
+@pytest.mark.parametrize(
+    ("key", "id", "name"),
+    [
+        ("../../../etc", f"sha256:{'0' * 64}", ""),
+        (KEYS[0], "--help", ""),
+        (KEYS[0], f"sha256:{'0' * 64}", "--privileged"),
+    ],
+)
+def test_an_image_that_is_no_name_never_comes_to_docker(route: Route, key: str, id: str, name: str) -> None:
+    made = msgspec.structs.replace(artifact(), key=key, image=Image(id=id))
+    route.depot = Depot(route.theirs, lambda *_: None, DockerSpec(socket="/nowhere"))
+    with pytest.raises(UserError) as raised:
+        asyncio.run(route.depot.take(ArtifactOffer(service="orders", artifact=made, image_name=name)))
+    assert raised.value.id == "artifact-damaged"
+
+
 @pytest.mark.parametrize("change", [{"digest": "0" * 64}, {"key": "../../etc"}, {"key": "A" * 40}, {"path": "here"}])
 def test_an_offer_that_is_not_what_it_says_is_refused(route: Route, change: dict[str, str]) -> None:
     offer = route.offer(route.made(KEYS[0], FILES))
@@ -374,6 +391,24 @@ def artifact(platform: str = "linux-x86_64-glibc2.36", **fields: object) -> Arti
     return Artifact(key=KEYS[0], digest="", builder="go", platform=platform, path="/here", **fields)  # type: ignore[arg-type]
 
 
+def test_nothing_that_was_sent_is_run_to_be_asked_for_its_version(tmp_path: Path) -> None:
+    (tmp_path / "artifacts/bin").mkdir(parents=True)
+    open_to_all = tmp_path / "everybodys"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    for folder in (tmp_path / "artifacts/bin", open_to_all):
+        program = folder / "python3"
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\necho Python 3.98.1\n")
+        program.chmod(0o755)
+        needs = [
+            Need(kind="python", what=str(program), by=".venv/bin/python", version="3.98"),
+            Need(kind="program", what=str(program), by="run", version="3.98"),
+        ]
+        with pytest.raises(Refused):
+            footing("orders", artifact(), needs, tmp_path / "artifacts")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("built_on", "needs", "machine", "id"),
     [
@@ -391,10 +426,10 @@ def artifact(platform: str = "linux-x86_64-glibc2.36", **fields: object) -> Arti
     ],
 )  # fmt: skip
 def test_a_machine_must_have_what_an_artifact_needs(
-    built_on: str, needs: list[Need], machine: str, id: str | None
+    built_on: str, needs: list[Need], machine: str, id: str | None, tmp_path: Path
 ) -> None:
     with nullcontext() if id is None else pytest.raises(Refused) as raised:
-        footing("orders", artifact(built_on), needs, machine)
+        footing("orders", artifact(built_on), needs, tmp_path, machine)
     assert (raised.value.id if raised else None) == id
 
 
@@ -414,7 +449,29 @@ def test_a_survey_finds_native_code_its_glibc_and_what_leads_outside(route: Rout
     }  # fmt: skip
     (glibc,) = (need for need in needs if need.kind == "glibc")
     assert glibc.what.startswith("2.")
-    footing("orders", made, [need for need in needs if need.kind in {"native", "glibc"}])  # it does run here
+    here = [need for need in needs if need.kind in {"native", "glibc"}]
+    footing("orders", made, here, route.theirs)  # it does run here
+
+
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        ("sh serve.sh {port}", "sh"),
+        ("exec sh -c 'x y'", "sh"),
+        ("/bin/sh x > log", None),
+        ("cd x && sh y", None),
+        ("LANG=C sh y", None),
+        ("cd x", None),
+        ("{tool} x", None),
+        ("sh a || sh b", None),
+    ],
+)
+def test_the_program_of_a_line_is_a_need_where_the_line_is_one_command(
+    route: Route, line: str, program: str | None
+) -> None:
+    made = route.made(KEYS[0], {"x": b""})
+    needs = survey(made, Command(shell=line), threading.Event()).needs
+    assert [need.what for need in needs] == ([program] if program else [])
 
 
 def test_a_program_of_the_artifact_itself_is_no_need(route: Route) -> None:

@@ -66,5 +66,5 @@ def write(state: Path, access: Access) -> bool:
 
 
 def _unusable(path: Path, why: str) -> UserError:
-    fix = "as root, write it anew"
+    fix = "as root, write it anew: `atoll install` with --readers, --deployers and --admins"
     return UserError(f"{path} cannot be used", why, fix, id="access-unusable")

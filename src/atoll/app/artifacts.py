@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from atoll.model.cache import CacheSpec
+    from atoll.model.spec import EnvironmentSpec
     from atoll.pipeline.ship.depot import Depot
     from atoll.workspace.places import Places
 
@@ -47,8 +48,9 @@ def tidy_artifacts(at: Places, spec: CacheSpec) -> None:
             collect_artifacts(at, spec)
 
 
-def depot(state: Path) -> Depot:
+def depot(state: Path, environment: EnvironmentSpec) -> Depot:
     """Where an environment with that folder of state keeps artifacts that were built elsewhere."""
+    from atoll.app.containers import settled
     from atoll.model.cache import CacheSpec
     from atoll.pipeline.ship.depot import Depot
     from atoll.workspace.places import artifacts_of
@@ -60,4 +62,4 @@ def depot(state: Path) -> Depot:
             with suppress(UserError, Retryable, OSError):
                 _collected(artifacts, state.parent, CacheSpec(max_age_s=max_age_s, max_bytes=max_bytes))
 
-    return Depot(artifacts, tidy)
+    return Depot(artifacts, tidy, settled(environment).docker if environment.engine == "docker" else None)

@@ -21,6 +21,7 @@ from atoll.app.artifacts import depot
 from atoll.app.backups import source_of
 from atoll.app.config import Config, read
 from atoll.app.journal import SOCKET, Journal
+from atoll.app.settings import settings
 from atoll.app.stores import ServersHere
 from atoll.backup.archivist import StateArchivist
 from atoll.backup.restoring import refuse_unfinished
@@ -30,6 +31,7 @@ from atoll.daemon.clock import SystemClock
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.outside import serve_outside
 from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
@@ -105,6 +107,8 @@ async def _run(config: Config) -> None:
         what = (__version__, os.getpid(), config.environment.name, config.workspace, epoch, known)
         _log.info("atoll %s, pid %d, leads '%s' of workspace '%s' (epoch %d, %d services known)", *what)
         clock = SystemClock()
+        # Without a public socket nobody else gets here, and there is no file of access to look at.
+        doorkeeper = Doorkeeper(partial(access.read, state) if config.socket else None)
         environment = Environment(
             identity=_identity(config),
             host=host,
@@ -115,9 +119,10 @@ async def _run(config: Config) -> None:
             clock=clock,
             machine=_machine(config, keeper),
             records=records,
+            settings=settings(config),
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
             archivist=StateArchivist(source_of(config)),
-            depot=depot(state),
+            depot=depot(state, config.environment),
             servers=ServersHere(config.environment),
         )
         newest = await store.events(limit=1, newest=True)
@@ -127,10 +132,10 @@ async def _run(config: Config) -> None:
                 group.create_task(
                     journal.follow(environment.events(after=newest[-1].seq if newest else 0, follow=True))
                 )
-            # Without a public socket nobody else gets here, and there is no file of access to look at.
-            doorkeeper = Doorkeeper(partial(access.read, state) if config.socket else None)
             group.create_task(doorkeeper.run())
             api = Api(environment, doorkeeper)
+            if config.environment.api is not None:
+                group.create_task(serve_outside(api, config.environment.api, environment.holder))
             group.create_task(_serve(api, config, proxy))
             if config.environment.metrics is not None:
                 group.create_task(serve_metrics(api, config.environment.metrics))
@@ -231,6 +236,7 @@ def _identity(config: Config) -> Identity:
         notify=spec.notify,
         faults=spec.name == "local" if spec.faults is None else spec.faults,
         dev=spec.for_development,
+        api=str(spec.api or ""),
         state=config.state,
     )
 

@@ -5,7 +5,7 @@ It writes into the folder that it is given, and nowhere else. Blocking; it runs 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,7 +45,7 @@ def checked(file: Path, key: bytes | None) -> RestoreView:
         staging = Path(folder)
         unpacked(archive, key, staging, nowhere)
         view = view_of(archive, asyncio.run(opened(staging, secrets=key is not None)), signed=key is not None)
-        return msgspec.structs.replace(view, lacking=standing(archive.manifest)[1])
+        return msgspec.structs.replace(view, lacking=standing(archive.manifest, staging)[1])
 
 
 def unpacked(archive: Archive, key: bytes | None, staging: Path, content: Place, *, keep_dumps: bool = False) -> None:
@@ -130,14 +130,24 @@ def without_secrets(staging: Path, archive: Archive, *, allowed: bool) -> tuple[
     return names
 
 
-def standing(manifest: m.Manifest) -> tuple[list[tuple[m.ArtifactIn, dict[str, str]]], tuple[str, ...]]:
-    """The artifacts that run on this machine, each with its interpreters; and of the others why they do not."""
-    stands: list[tuple[m.ArtifactIn, dict[str, str]]] = []
+def standing(
+    manifest: m.Manifest, artifacts: Path
+) -> tuple[list[tuple[m.ArtifactIn, Mapping[str, str]]], tuple[str, ...]]:
+    """The artifacts that run on this machine, each with its interpreters; and of the others why they do not.
+
+    Of `artifacts`, where they shall lie, nothing is run to be asked for its version.
+    """
+    stands: list[tuple[m.ArtifactIn, Mapping[str, str]]] = []
     lacking: list[str] = []
     for each in manifest.artifacts:
         record = each.record
         try:
-            stands.append((each, footing(record.service, record.artifact, each.needs).pythons))
+            pythons = footing(record.service, record.artifact, each.needs, artifacts).pythons
+            if record.artifact.path == os.fspath(artifacts / record.artifact.key):  # it stays what it was, where it can
+                places = {need.by: need.what for need in each.needs if need.kind == "python"}
+                own = {link: place for link, place in places.items() if os.access(place, os.X_OK)}
+                pythons = {**pythons, **own}
+            stands.append((each, pythons))
         except Refused as exc:
             lacking.append(f"{record.service}, artifact {record.artifact.key[:10]}: {exc.what}: {exc.why}")
     return stands, tuple(lacking)

@@ -103,7 +103,7 @@ def restored(file: Path, key: bytes | None, target: Target, wish: Wish, settle: 
         if key is None or (state / m.ACCESS).exists():
             # Who may do what is the machine's to say; what anybody may have written into a backup says it nowhere.
             (staging / m.ACCESS).unlink(missing_ok=True)
-        stands, lacking = standing(archive.manifest)
+        stands, lacking = standing(archive.manifest, place.root)
         there = {
             each.record.artifact.key: _put(
                 place, each, archive.trees[each.record.artifact.key], pythons, stage.temporary
@@ -200,7 +200,7 @@ def _refuse_a_full_disk(manifest: m.Manifest, place: Artifacts, staging: Path) -
             )
 
 
-def _put(place: Artifacts, given: m.ArtifactIn, tree: Tree, pythons: dict[str, str], contents: Path) -> Artifact:
+def _put(place: Artifacts, given: m.ArtifactIn, tree: Tree, pythons: Mapping[str, str], contents: Path) -> Artifact:
     """Make the artifact complete, unless the same is there; it is made to fit another folder than that of its build."""
     record = given.record
     key, folder = record.artifact.key, place.folder(record.artifact.key)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _MISSED_LINES = 100_000  # of one service, while its lines did not come through
 _BACKUP_S = 600.0  # for the first byte: every artifact is read before
-_COPIED_S = 600.0  # an artifact of gigabytes, put together on a slow disk
+_COPIED_S = 960.0  # an artifact of gigabytes, put together on a slow disk; an image, pulled
 _SENT_S = 600.0  # a request of contents, over a line of 10 kB/s
 _PULLED_S = 900.0  # images of stores
 _MISSED_S = 60.0  # how far apart lines of two services may come
@@ -90,11 +90,23 @@ class Client:
             self.raw("/v1/records" + (f"?{urlencode({'service': service})}" if service else "")), list[TaskRecord]
         )
 
+    def environment(self) -> wire.EnvironmentView:
+        """What the daemon runs with."""
+        from atoll.model.wire import EnvironmentView
+
+        return self._decode(self.raw("/v1/environment"), EnvironmentView)
+
     def secrets(self) -> list[wire.SecretView]:
         """Names and versions."""
         from atoll.model.wire import SecretView
 
         return self._decode(self.raw("/v1/secrets"), list[SecretView])
+
+    def access(self) -> wire.AccessView:
+        """Who may do what, and who asks."""
+        from atoll.model.wire import AccessView
+
+        return self._decode(self.raw("/v1/access"), AccessView)
 
     def doctor(self) -> list[wire.DoctorView]:
         """What the daemon can check of itself."""
@@ -183,6 +195,12 @@ class Client:
 
         return self._decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
 
+    def set_environment(self, request: wire.EnvironmentRequest) -> wire.EnvironmentView:
+        """Have it run with that; its successor answers in a moment."""
+        from atoll.model.wire import EnvironmentView
+
+        return self._decode(self._change("PUT", "/v1/environment", request), EnvironmentView)
+
     def set_secret(self, name: str, request: wire.SecretRequest) -> wire.SecretView:
         """Store a new version."""
         from atoll.model.wire import SecretView
@@ -223,6 +241,16 @@ class Client:
     def remove_secret(self, name: str) -> None:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
+
+    def make_token(self, name: str, request: wire.Mutation) -> wire.TokenMade:
+        """A token of the read-only API. Never sent twice: a second one of that name is refused."""
+        from atoll.model.wire import TokenMade
+
+        return self._decode(self._change("POST", f"/v1/tokens/{quote(name, safe='')}", request), TokenMade)
+
+    def remove_token(self, name: str) -> None:
+        """It opens nothing any more."""
+        self._send("DELETE", f"/v1/tokens/{quote(name, safe='')}")
 
     def backup(self, request: wire.BackupRequest, write: Callable[[bytes], object]) -> None:
         """Have a backup made; its bytes are given to `write` as they come."""

@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "fault": "Break something on purpose, for a while.",
         "exec": "Run a command in a replica's surroundings.",
         "records": "List, export and import records: which tasks ran, with which files, how they ended.",
+        "access": "Show who may do what here, and who you are to it.",
         "secret": "Set, list and remove secrets.",
         "backup": "Write a backup of the environment into one file.",
         "restore": "Make an environment of a backup, or try whether that works.",
@@ -159,7 +160,7 @@ class _Page:
 
     def __call__(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         _write(formatter, "Exit codes", list(exits(self._name)))
-        _write(formatter, "Variables", list(VARIABLES.items())[:4])
+        _write(formatter, "Variables", list(VARIABLES.items())[:5])
         others = [(f"atoll {name}", COMMANDS[name]) for name in related(self._name)]
         _write(formatter, "See also", others)
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from atoll.decide.production import encryption, leases
+from atoll.decide.production import encryption, leases, tokens
 from atoll.model.wire import DoctorView
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
             yield _gateway(workspace)
         gateway = workspace.environment.gateway
         yield from encryption(str(gateway), gateway.host, tls=gateway.tls is not None)
+        yield from tokens(str(workspace.environment.api or ""))
         yield from _stores(workspace)
 
 

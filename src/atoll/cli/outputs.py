@@ -28,6 +28,7 @@ from atoll.model.install import InstallView
 from atoll.model.records import CiPlan, CiResult, TaskRecord
 from atoll.model.state import Event
 from atoll.model.wire import (
+    AccessView,
     DoctorView,
     ErrorView,
     ExecView,
@@ -42,6 +43,7 @@ from atoll.model.wire import (
     SecretView,
     ServiceView,
     StatusView,
+    TokenMade,
     ToolchainHome,
     ToolchainView,
     WhyView,
@@ -162,6 +164,13 @@ class SecretPlanOutput(msgspec.Struct, frozen=True, kw_only=True):
     used_by: Mapping[str, int] = {}  # service -> the version that it runs with
 
 
+class TokenPlanOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What would come of making or revoking a token."""
+
+    name: str
+    what: str  # in a sentence
+
+
 class UpOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What `up` began and how it ended, and what it left alone."""
 
@@ -234,6 +243,10 @@ OUTPUTS: Mapping[str, Output] = {
     "store-apply": _OPERATIONS,
     "store-plan": Output(StorePlanOutput, "`store remove` with --plan."),
     "store-remove": Output(RemovedOutput, "The store that was erased."),
+    "access": Output(AccessView, "Who may do what, and who asks."),
+    "access-token": Output(TokenMade, "The token, for the only time."),
+    "access-plan": Output(TokenPlanOutput, "`access token` and `access revoke` with --plan."),
+    "access-revoke": Output(RemovedOutput, "The token that opens nothing any more."),
     "cache": Output(CacheView, "Of this machine; a remote one is not counted."),
     "cache-gc": Output(CacheSwept, "What was removed; with --plan what would be."),
     "cache-verify": Output(CacheChecked, "The exit code is 1 when something was damaged."),
@@ -258,6 +271,7 @@ def schema(name: str) -> dict[str, Any]:
         _always_there(component, known[key])
     title = {
         "plan": "atoll COMMAND --plan --json",
+        "access-plan": "atoll access COMMAND --plan --json",
         "backup-key": "atoll backup --key FILE --json",
         "secret-plan": "atoll secret COMMAND --plan --json",
         "store-plan": "atoll store remove --plan --json",

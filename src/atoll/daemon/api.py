@@ -105,10 +105,12 @@ class Api:
         self.doorkeeper = doorkeeper or Doorkeeper()
         self.closing = asyncio.Event()
         routes = [Route(end.path, self._handler(end), methods=[end.method]) for end in ENDPOINTS]
+        reading = [Route(end.path, self._handler(end), methods=["GET"]) for end in ENDPOINTS if _only_reads(end)]
         metrics = Route("/metrics", self._metrics)
-        routes += [Route("/v1/health", self._health), Route("/openapi.json", self._document), metrics]
+        around = [Route("/v1/health", self._health), Route("/openapi.json", self._document), metrics]
         handlers = {HTTPException: _no_such_address}
-        self.app = Starlette(routes=routes, exception_handlers=handlers)
+        self.app = Starlette(routes=routes + around, exception_handlers=handlers)
+        self.reading_app = Starlette(routes=reading + around, exception_handlers=handlers)  # for `daemon.outside`
         # For a port that anybody on this machine may ask: nothing but numbers, and no page of a browser that calls itself
         # by another name (DNS rebinding).
         guard = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
@@ -161,6 +163,10 @@ class Api:
 
     async def _document(self, _: Request) -> Response:
         return _json(document(ENDPOINTS, __version__))
+
+
+def _only_reads(endpoint: Endpoint) -> bool:
+    return endpoint.method == "GET" and endpoint.role == "reader"
 
 
 async def _no_such_address(request: Request, exc: Exception) -> Response:

@@ -7,9 +7,11 @@ when there is nothing more to tell and are closed (`aclose`) as soon as the clie
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from atoll.model.access import Peer
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
+    AccessView,
     BackupKept,
     BackupKeyRequest,
     BackupKeyView,
@@ -17,6 +19,8 @@ from atoll.model.wire import (
     BackupView,
     DeployRequest,
     DoctorView,
+    EnvironmentRequest,
+    EnvironmentView,
     ExecRequest,
     ExecView,
     FaultRequest,
@@ -40,6 +44,7 @@ from atoll.model.wire import (
     SteerRequest,
     StopRequest,
     StopRunRequest,
+    TokenMade,
     UpRequest,
     UpView,
     WhyView,
@@ -174,6 +179,17 @@ class Control(Protocol):
         """Hold further ones. Nothing new changes nothing."""
         ...
 
+    async def environment(self) -> EnvironmentView:
+        """What atoll.toml said of the environment when the daemon was started."""
+        ...
+
+    async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        """What it says now: kept, and taken up by a restart of the daemon a moment after the answer.
+
+        Raises Conflict (it is another environment's), UserError (the machine cannot give it).
+        """
+        ...
+
     async def artifacts(self, keys: Sequence[str]) -> Sequence[Artifact]:
         """Those of the keys that are complete on this machine, as they lie here."""
         ...
@@ -203,6 +219,18 @@ class Control(Protocol):
 
     async def remove_secret(self, name: str, author: Author) -> None:
         """Forget all versions. Raises NotFound, Conflict (a live release uses it)."""
+        ...
+
+    async def access(self, peer: Peer) -> AccessView:
+        """The role of whoever asks, and who holds which."""
+        ...
+
+    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+        """A token of the read-only API, told once. Raises Conflict, UserError."""
+        ...
+
+    async def remove_token(self, name: str, author: Author) -> None:
+        """It opens nothing any more. Raises NotFound."""
         ...
 
     async def remove_store(self, name: str, author: Author) -> None:

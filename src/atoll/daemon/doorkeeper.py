@@ -51,13 +51,17 @@ class Doorkeeper:
         """What somebody holds now; None: a stranger."""
         return role_of(credentials, self._owner_uid, self._members)
 
+    def role_of(self, peer: Peer) -> Role | None:
+        """The same of whoever was let in."""
+        return "reader" if peer.credentials is None else self.role(peer.credentials)
+
     def is_owner(self, credentials: Credentials) -> bool:
         """Whether it is root or the environment's own user, whom nothing here can keep from anything."""
         return role_of(credentials, self._owner_uid, {}) is not None
 
     def admit(self, peer: Peer, needed: Role, what: str) -> None:
         """Raises Forbidden unless `peer` may do `what`."""
-        role = self.role(peer.credentials)
+        role = self.role_of(peer)
         if not covers(role, needed):
             raise refusal(peer.name, role, needed, what, self.access)
 

@@ -76,6 +76,10 @@ def _artifacts(control: Control, _: None, request: Request) -> Any:
     return control.artifacts(request.query_params.getlist(_KEYS.name))
 
 
+def _access(control: Control, _: None, request: Request) -> Any:
+    return control.access(request.state.peer)
+
+
 def same_service(named: str, body: Any) -> Any:
     """The body, when a draft in it is of the service that the address names."""
     if isinstance(body, wire.DeployRequest) and body.spec.name != named:
@@ -339,6 +343,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "GET",
+        "/v1/environment",
+        "deployer",  # it holds URLs of webhooks, of which some are as good as a password
+        "environment",
+        "What atoll.toml says of the environment, as it runs.",
+        wire.EnvironmentView,
+        _direct("environment"),
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/environment",
+        "admin",
+        "set_environment",
+        "Run with what atoll.toml says now; where it differs, the daemon starts anew.",
+        wire.EnvironmentView,
+        _direct("set_environment"),
+        body=wire.EnvironmentRequest,
+    ),
+    Endpoint(
+        "GET",
         "/v1/artifacts",
         "reader",
         "artifacts",
@@ -405,6 +428,26 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Erase a store that Atoll ran, with all its data.",
         None,
         _removal("remove_store"),
+        status=204,
+    ),
+    Endpoint("GET", "/v1/access", "reader", "access", "Who may do what, and who asks.", wire.AccessView, _access),
+    _post(
+        "/v1/tokens/{name}",
+        "admin",
+        "make_token",
+        "Make a token of the read-only API; it is told once.",
+        wire.Mutation,
+        wire.TokenMade,
+        plans=False,
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/tokens/{name}",
+        "admin",
+        "remove_token",
+        "Let a token open nothing any more.",
+        None,
+        _removal("remove_token"),
         status=204,
     ),
     _post("/v1/backup", "admin", "backup", "A backup, as one file.", wire.BackupRequest, bytes, plans=False),

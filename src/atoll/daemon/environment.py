@@ -10,14 +10,16 @@ import asyncio
 import secrets
 from pathlib import Path
 
+from atoll.daemon.access_book import AccessBook
 from atoll.daemon.artifact_desk import ArtifactDesk
 from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.candidates import Candidates
 from atoll.daemon.certificates import Certificates, Parts
 from atoll.daemon.checkup import Checkup
 from atoll.daemon.collector import Collector
+from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.fault_book import FaultBook
-from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
@@ -28,6 +30,7 @@ from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.record_book import RecordBook
 from atoll.daemon.secret_book import SecretBook
+from atoll.daemon.settings_book import SettingsBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
 from atoll.model.spec import Tls
@@ -52,11 +55,13 @@ class Environment:
         clock: Clock,
         machine: Machine,
         records: Records,
+        settings: Settings,
         ask: Ask = ask,
         certificates: tuple[Tls, Parts] | None = None,
         archivist: Archivist | None = None,
         depot: Depot | None = None,
         servers: Servers | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         pulse = Pulse()
         first, last = identity.ports
@@ -74,6 +79,9 @@ class Environment:
 
         book = SecretBook(loops, records, vault, clock, pulse)
         self.secrets, self.set_secret, self.remove_secret = book.secrets, book.set_secret, book.remove_secret
+
+        settings_book = SettingsBook(identity.workspace, settings, records, clock, pulse)
+        self.environment, self.set_environment = settings_book.environment, settings_book.set_environment
 
         measured = SignalBook((identity.workspace, identity.environment), loops, engine, signals, collector, clock)
         self.signals, self.series, self.totals = measured.signals, measured.series, measured.totals
@@ -131,6 +139,9 @@ class Environment:
         where = {"workspace": identity.workspace, "environment": identity.environment}
         folder = Path(identity.state) if identity.state else None
         self._notifier = Notifier(identity.notify, where, store, vault, clock, pulse, folder)
+        accesses = AccessBook(doorkeeper or Doorkeeper(), identity.api, folder, records, clock, pulse)
+        self.access, self.make_token, self.remove_token = accesses.access, accesses.make_token, accesses.remove_token
+        self.holder = accesses.holder
         book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
         self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 

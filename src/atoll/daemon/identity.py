@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from atoll.daemon.store_reach import Dial, dial
 from atoll.model.machine import MachineFacts
-from atoll.model.spec import Freeze, Notify
+from atoll.model.spec import EnvironmentSpec, Freeze, Notify
 from atoll.model.state import Address
 
 
@@ -23,12 +23,21 @@ class Identity(NamedTuple):
     freezes: tuple[Freeze, ...] = ()
     require: tuple[str, ...] = ()  # tasks that must be green of what is deployed
     notify: tuple[Notify, ...] = ()
+    api: str = ""  # where the API is read over TCP, host:port; "" is nowhere
     state: str = ""  # absolute; where what outlives the daemon lies beside the store; "" keeps it in memory
 
     @property
     def url(self) -> str:
         """The gateway's address, `http://127.0.0.1:8080`."""
         return f"{'https' if self.tls else 'http'}://{self.gateway}"
+
+
+class Settings(NamedTuple):
+    """What the daemon was started with, and how it gets others; the functions block."""
+
+    environment: EnvironmentSpec
+    keep: Callable[[EnvironmentSpec], None]  # for the next start; raises UserError for what this machine cannot give
+    restart: Callable[[], None]  # have the keeper start the daemon anew
 
 
 class Machine(NamedTuple):

@@ -43,7 +43,7 @@ _AWAY_BYTES = 64 * 2**10  # of what a stranger sends meanwhile
 async def serve(api: Api, path: Path, public: Path | None = None) -> None:
     """Serve until cancelled. Raises UserError when a path cannot be a socket's, Permanent when the server dies."""
     wanted = {path: _OWNERS, **({public: _EVERYBODYS} if public else {})}
-    server = _Server(_config(api.app, http=partial(_Protocol, _Hall(api.doorkeeper)), headers=[(HEADER, __version__)]))
+    server = server_of(api.app, http=partial(_Protocol, _Hall(api.doorkeeper)), headers=[(HEADER, __version__)])
     await api.doorkeeper.look()
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(contextlib.closing(listen(each, mode))) for each, mode in wanted.items()]
@@ -56,10 +56,10 @@ async def serve(api: Api, path: Path, public: Path | None = None) -> None:
                     if each.stat().st_ino == inode:  # not our successor's
                         each.unlink()
 
-        await _until_cancelled(server, listeners, "the API's server", closing)
+        await until_cancelled(server, listeners, "the API's server", closing)
 
 
-async def _until_cancelled(
+async def until_cancelled(
     server: uvicorn.Server, listeners: list[socket.socket], name: str, closing: Callable[[], None] = lambda: None
 ) -> None:
     """Run it; when cancelled call `closing`, then end gracefully. Raises Permanent when it ends by itself."""
@@ -74,8 +74,9 @@ async def _until_cancelled(
         running.cancel()
 
 
-def _config(app: ASGIApp, **fields: Any) -> uvicorn.Config:
-    return uvicorn.Config(
+def server_of(app: ASGIApp, **fields: Any) -> uvicorn.Server:
+    """A server as all of ours are; `fields` are uvicorn's, such as `http`, a protocol."""
+    config = uvicorn.Config(
         app,
         ws="none",
         lifespan="off",
@@ -86,6 +87,7 @@ def _config(app: ASGIApp, **fields: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=int(CLOSE_S),
         **fields,
     )
+    return _Server(config)
 
 
 async def serve_metrics(api: Api, port: int) -> None:
@@ -98,7 +100,7 @@ async def serve_metrics(api: Api, port: int) -> None:
             await asyncio.sleep(METRICS_AGAIN_S)
             continue
         with contextlib.closing(listener):
-            await _until_cancelled(_Server(_config(api.metrics_app)), [listener], "the server of metrics")
+            await until_cancelled(server_of(api.metrics_app), [listener], "the server of metrics")
 
 
 def listen(path: Path, mode: int = _OWNERS) -> socket.socket:

@@ -43,6 +43,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[int, int]
     faults: bool  # whether some may be injected
     notifies: bool  # whether anybody is told of what goes wrong
+    api: str = ""  # HOST:PORT where it may be read over TCP; "" is nowhere
 
 
 def machine(facts: MachineFacts) -> Iterator[DoctorView]:
@@ -67,6 +68,7 @@ def environment(setting: Setting, running: Sequence[Running], facts: MachineFact
     """What runs, and how."""
     yield leases(setting.ports, facts.ephemeral)
     yield from encryption(setting.gateway, setting.host, tls=setting.tls)
+    yield from tokens(setting.api)
     yield from _exposed(running, setting.ports)
     yield from _limits(running)
     yield from _promised(running, facts)
@@ -171,6 +173,16 @@ def encryption(gateway: str, host: str, *, tls: bool) -> Iterator[DoctorView]:
         text = f"{gateway} is reached from other machines and speaks plain HTTP: whoever is between reads along"
         fix = "`tls` of `gateway` in atoll.toml, unless something before it encrypts (docs/howto/tls.md)"
         yield _view("encryption", None, text, fix)
+
+
+def tokens(api: str) -> Iterator[DoctorView]:
+    """A read-only API (HOST:PORT; "" is none) that others reach; a note for the same reason."""
+    if api and not local(api.rpartition(":")[0].strip("[]")):
+        text = (
+            f"the API on {api} is reached from other machines and encrypts nothing: its tokens can be read on their way"
+        )
+        fix = "`api` on 127.0.0.1, behind something that speaks TLS, or a tunnel (docs/howto/access.md)"
+        yield _view("api", None, text, fix)
 
 
 def local(host: str) -> bool:

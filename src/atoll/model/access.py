@@ -42,4 +42,4 @@ class Peer(NamedTuple):
     """Who is at the other end of a connection. `name` becomes the actor in the ledger."""
 
     name: str
-    credentials: Credentials
+    credentials: Credentials | None  # None: of the read-only API, with a token, and so a reader

@@ -549,10 +549,23 @@ class DockerSpec(msgspec.Struct, frozen=True, kw_only=True):
     bases: Mapping[str, str] = {}  # name of a technology -> the image to start from instead of the usual one
 
 
+class ReadApi(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the API may be read over TCP, with a token."""
+
+    host: str = "127.0.0.1"
+    port: int = 9180
+    names: tuple[str, ...] = ()  # of the machine, besides localhost and its addresses: what a Host header may say
+
+    def __str__(self) -> str:
+        """`host:port`."""
+        return host_port(self.host, self.port)
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
     name: str = "local"
+    host: str | None = None  # the URL of the machine that it runs on (`model.host`); None is this one
     engine: Literal["process", "docker"] = "process"
     docker: DockerSpec = DockerSpec()
     gateway: Gateway = Gateway()
@@ -563,6 +576,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     faults: bool | None = None  # whether faults may be injected; None is in `local` only
     dev: bool | None = None  # whether `atoll dev` may move services without watching them; None is in `local` only
     metrics: int | None = None  # a port on 127.0.0.1 for Prometheus; None: on the API's socket only
+    api: ReadApi | None = None  # None: on sockets only
     ports: tuple[int, int] = (20000, 29999)  # leased to replicas and edges; outside Linux's ephemeral 32768-60999
 
     @property

@@ -10,10 +10,11 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.access import Role
 from atoll.model.analysis import Verdict
 from atoll.model.errors import AtollError
 from atoll.model.records import TaskRecord
-from atoll.model.spec import ServiceSpec
+from atoll.model.spec import EnvironmentSpec, ServiceSpec
 from atoll.model.state import (
     Artifact,
     Author,
@@ -155,6 +156,14 @@ class SecretRequest(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class EnvironmentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What atoll.toml says of the environment, from a machine that has the file. `host` in it means nothing here."""
+
+    environment: EnvironmentSpec
+    author: Author = Author()
+    key: str = ""
+
+
 class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Send a backup: the bytes of one file. `signals`: with the golden signals of the last month."""
 
@@ -281,6 +290,13 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[ServiceView, ...] = ()
     last_event: int = 0  # where to start following events
     wall: float = 0.0
+
+
+class EnvironmentView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon runs with. After a change it goes on with the old until its successor answers, in a moment."""
+
+    workspace: str
+    environment: EnvironmentSpec
 
 
 # --- operations ---------------------------------------------------------------------------------------------------
@@ -496,6 +512,33 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: int
     used_by: Mapping[str, int] = {}
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of the read-only API, without its value."""
+
+    name: str
+    made_wall: float
+    by: str  # who made it
+
+
+class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
+    """A new token. It is told here and never again."""
+
+    name: str
+    token: str
+
+
+class AccessView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may do what, and who asks."""
+
+    name: str  # of whoever asks
+    role: Role  # and theirs
+    groups: Mapping[
+        Role, tuple[str, ...]
+    ] = {}  # role -> the groups of the machine that hold it; none: owner and root alone
+    address: str = ""  # of the read-only API, host:port; "" is none
+    tokens: tuple[TokenView, ...] = ()
 
 
 class BackupKeyView(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,10 @@ class ArtifactOffer(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     artifact: Artifact  # as it lies where it was built
-    tree: bytes  # everything that is in it (`pipeline.cache.tree`), as JSON compressed by zstd
+    tree: bytes = (
+        b""  # everything that is in it (`pipeline.cache.tree`), as JSON compressed by zstd; of an image nothing
+    )
+    image_name: str = ""  # under which a registry has its image
     needs: tuple[Need, ...] = ()
     max_age_s: float = CacheSpec().max_age_s  # what of the machine's artifacts no release needs goes after so long
     max_bytes: int = CacheSpec().max_bytes  # or beyond so much in all

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from atoll.pipeline.keys import Keyed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from atoll.model.errors import UserError
     from atoll.pipeline.records import Records
@@ -52,9 +52,8 @@ def why(each: Affected, keys: Mapping[str, Keyed | UserError], records: Records)
     return differences(before, keyed.manifest) if before else ("what it was made of the last time is not known",)
 
 
-def nothing_to_do(keys: Mapping[str, Keyed | UserError], records: Records, namespaces: Collection[str]) -> float | None:
+def nothing_to_do(keys: Mapping[str, Keyed | UserError], green: Mapping[str, tuple[str, float]]) -> float | None:
     """When every task passed with its very key: how many seconds all of them took; else None."""
-    green = records.green_keys(namespaces)
     if next(affected(keys, green), None) is not None:
         return None
     return sum(green[id][1] for id in keys)

@@ -3,30 +3,70 @@
 Called by `build`. The only place that knows the builders.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from atoll.builders.command import CommandBuilder
-from atoll.builders.go import GoBuilder
-from atoll.builders.java import GradleBuilder, JavaBuilder, MavenBuilder
-from atoll.builders.node import NodeBuilder
-from atoll.builders.python import PythonBuilder
-from atoll.builders.rust import RustBuilder
 from atoll.builders.workspaces import member_of
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.ports import Builder, Step, Tool, Toolchain
 
+T = TypeVar("T")
+
 COMMAND = CommandBuilder()
-_ALL: tuple[Builder, ...] = (
-    *(PythonBuilder(), NodeBuilder(), GoBuilder(), RustBuilder()),
-    *(MavenBuilder(), GradleBuilder(), JavaBuilder(), COMMAND),
-)
-BUILDERS: Mapping[str, Builder] = {each.name: each for each in _ALL}
-TOOLCHAINS: Mapping[str, Toolchain] = {each.toolchain.name: each.toolchain for each in _ALL if each.toolchain}
+# Name -> its package in `atoll.builders` and its class there, in the order in which they are tried.
+_CLASSES = {
+    "python": ("python", "PythonBuilder"),
+    "node": ("node", "NodeBuilder"),
+    "go": ("go", "GoBuilder"),
+    "rust": ("rust", "RustBuilder"),
+    "maven": ("java", "MavenBuilder"),
+    "gradle": ("java", "GradleBuilder"),
+    "java": ("java", "JavaBuilder"),
+}
+
+
+class _Made(Mapping[str, T]):
+    """Things by their names, each made when it is first asked for: a language that nobody names is not imported."""
+
+    def __init__(self, names: Sequence[str], make: Callable[[str], T]) -> None:
+        self._make = make
+        self._made: dict[str, T | None] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> T:
+        if (made := self._made[name]) is None:
+            made = self._made[name] = self._make(name)
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
+def _builder(name: str) -> Builder:
+    if name == COMMAND.name:
+        return COMMAND
+    package, of = _CLASSES[name]
+    made: Builder = getattr(import_module(f"atoll.builders.{package}"), of)()
+    return made
+
+
+def _toolchain(language: str) -> Toolchain:
+    made = BUILDERS[language].toolchain
+    assert made is not None
+    return made
+
+
+BUILDERS: Mapping[str, Builder] = _Made((*_CLASSES, COMMAND.name), _builder)
+TOOLCHAINS: Mapping[str, Toolchain] = _Made(tuple(dict.fromkeys(at for at, _ in _CLASSES.values())), _toolchain)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

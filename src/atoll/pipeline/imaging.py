@@ -82,7 +82,10 @@ class ImageMaking(Making):
             if not docker.pulled(name, self.stop):
                 continue
             said = docker.inspect(name, images.FORMAT)
-            ours = images.built(said.encode()).key == ordered.key
+            try:
+                ours = images.built(said.encode()).key == ordered.key
+            except msgspec.MsgspecError:  # somebody else's, under our name
+                ours = False
             if ours:
                 docker.tag(name, self.tag(ordered))
             docker.remove(name)

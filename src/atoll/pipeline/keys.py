@@ -18,10 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atoll.model.task import IMAGE
-from atoll.pipeline.snapshot import recall, remember, surroundings
+from atoll.pipeline.snapshot import Snapshot, surroundings
 from atoll.pipeline.stamps import changed, settled_before, stamps
-from atoll.pipeline.tree import Base, Ground, ground_of, ways
+from atoll.pipeline.tree import Advance, Ground
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -32,8 +31,10 @@ if TYPE_CHECKING:
     from atoll.pipeline.key import Manifest
     from atoll.pipeline.order import Work
     from atoll.pipeline.reckon import Reckoning, Taken
+    from atoll.pipeline.tree import Base
 
 BELIEVED_S = 3600.0  # what tools said of themselves, as `tools.REMEMBERED_S`
+_IMAGE = "image"  # as `model.task.IMAGE`, whose import takes longer than all of ours
 
 
 class Premises(NamedTuple):
@@ -48,22 +49,31 @@ class Premises(NamedTuple):
     caller: Mapping[str, str] = os.environ
     now_ns: Callable[[], int] = time.time_ns
 
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What looks at the same workspace have in common."""
+        return self[:5]
+
 
 class Keyed:
     """A task and its key."""
 
-    __slots__ = ("_manifest", "id", "key", "needs", "service", "task")
+    __slots__ = ("_look", "_outline", "id", "key", "service", "task")
 
-    def __init__(self, outline: Outline, key: str, needs: Mapping[str, str], manifest: Callable[[], Manifest]) -> None:
+    def __init__(self, look: Look, outline: Outline, key: str) -> None:
+        self._look, self._outline = look, outline
         self.id, self.service, self.task = outline.id, outline.service, outline.task
         self.key = key
-        self.needs = needs  # id -> key, of what it needs
-        self._manifest = manifest
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """Id -> key, of what it needs."""
+        return {need: self._look.keys[need] for need in self._outline.needs}
 
     @property
     def manifest(self) -> Manifest:
         """What the key stands for. Made when it is asked for, which takes a while. Raises UserError when the files change."""
-        return self._manifest()
+        return self._look.manifest(self.id, self.needs)
 
 
 class Outline(NamedTuple):
@@ -78,16 +88,26 @@ class Outline(NamedTuple):
     inherit: tuple[str, ...]  # variables whose values count
 
 
-def keyed(premises: Premises) -> dict[str, Keyed | UserError]:
-    """The key of each task by its id, or why it has none.
+def keyed(premises: Premises, begun: Look | None = None) -> dict[str, Keyed | UserError]:
+    """The key of each task by its id, or why it has none. A look that has `begun` is gone on with, or else ended.
 
     Raises InvalidWorkspace for definitions with mistakes, NotFound for an environment that was not declared.
     """
-    return _Look(premises).keyed()
+    if begun is not None and begun.premises.place != premises.place:
+        begun.end()
+        begun = None
+    look = begun or Look(premises)
+    try:
+        return look.keyed()
+    finally:
+        look.end()
 
 
-class _Look:
-    """One look at everything."""
+class Look:
+    """One look at everything. It begins when it is made, in other processes where there is much to see: `end` it.
+
+    What it says is true of some time between then and the end of `keyed`.
+    """
 
     def __init__(self, premises: Premises) -> None:
         self.premises = premises
@@ -95,13 +115,20 @@ class _Look:
         self.now, self.settled_ns = now_ns / 1e9, settled_before(now_ns)
         # Where services are images, there are other tasks than elsewhere, and the environment is part of their keys.
         self.own = premises.snapshot.with_name(f"{premises.snapshot.name}-{premises.environment}")
-        self.file = self.own if self.own.exists() else premises.snapshot
         # The snapshot to be. What surrounds us is told first: what is edited from now on will differ the next time.
         self.found: dict[str, Any] = {"surroundings": surroundings(os.fspath(premises.root))}
-        self.known = recall(self.file, self.found["surroundings"])
+        file = self.own if self.own.exists() else premises.snapshot
+        self.snapshot = Snapshot(file, self.found["surroundings"])
+        self.known = self.snapshot.known
+        self.walked = {place: self.ground_at(place) for place in self.known.get("tree", ())}
+        self.advance = Advance(self.walked.values())
         self.keys: dict[str, str] = {}
         self.errors: dict[str, UserError] = {}
         self.results: dict[str, tuple[Any, ...]] = {}  # `Reckoned`, as plain tuples
+
+    def end(self) -> None:
+        """Nobody looks any more."""
+        self.advance.end()
 
     def keyed(self) -> dict[str, Keyed | UserError]:
         """Definitions, files, then the keys of what changed and of what needs it."""
@@ -112,13 +139,10 @@ class _Look:
         for id in self.outlines:
             self.settle(id, touched)
         self.keep()
-        return {id: self.errors[id] if id in self.errors else self.answer(id) for id in self.outlines}
-
-    def answer(self, id: str) -> Keyed:
-        """A key with what it is made of."""
-        outline = self.outlines[id]
-        needs = {need: self.keys[need] for need in outline.needs}
-        return Keyed(outline, self.keys[id], needs, lambda: self.manifest(id, needs))
+        return {
+            id: self.errors[id] if id in self.errors else Keyed(self, outline, self.keys[id])
+            for id, outline in self.outlines.items()
+        }
 
     def manifest(self, id: str, needs: Mapping[str, str]) -> Manifest:
         """What a key stands for."""
@@ -135,7 +159,8 @@ class _Look:
             self.found |= {name: known[name] for name in ("environments", "looked", "definitions", "outlines")}
         else:
             self.load(known["environments"] if same else ())
-        self.outlines = {row[0]: _outlined(row) for row in self.found["outlines"]}
+        self.outlines = {row[0]: Outline._make(row) for row in self.found["outlines"]}
+        self.redefined = self.found["outlines"] != known.get("outlines")
 
     def load(self, environments: Collection[str]) -> None:
         """Read them. They are the same in each environment without images; `environments` are those known to be declared."""
@@ -154,7 +179,7 @@ class _Look:
                 name: (encode(spec), encode(workspace.tasks.get(name, ())))
                 for name, spec in workspace.worked_on.items()
             },
-            "outlines": [_outline(work, self.premises.root) for work in works.values()],
+            "outlines": [tuple(_outline(work, self.premises.root)) for work in works.values()],
         }
 
     def work(self, id: str) -> Work:
@@ -162,7 +187,7 @@ class _Look:
         import msgspec
 
         from atoll.model.spec import ServiceSpec
-        from atoll.model.task import BUILD, Task
+        from atoll.model.task import BUILD, IMAGE, Task
         from atoll.pipeline.order import build_of, image_of, task_of
 
         outline = self.outlines[id]
@@ -186,31 +211,40 @@ class _Look:
     def walk(self) -> None:
         """Look at all files that may be inputs."""
         known, settled = self.known, self.settled_ns
-        same = self.found["outlines"] == known.get("outlines") and not changed(known["ignores"])
+        self.advance.report(_prepare)
+        same = not self.redefined and not changed(known["ignores"])
         if same and all(os.path.exists(git) == there for git, there in known["gits"].items()):
             self.found |= {name: known[name] for name in ("gits", "ignores", "grounds")}
-            self.look()
-            if all(base.folder in self.ground(base).kept[0] or self.ground(base).closed for base in self.bases):
+            if not all(ground.stands() for ground in self.walked.values()):
+                self.look()
+            if all(base[0] in self.ground(base).kept[0] or self.ground(base).closed for base in self.bases):
                 return
+        from atoll.pipeline.grounds import ground_of, ways
+
         gits, ignores = ways(self.bases)  # where rules begin is no longer known, or a folder became a link
         rules: dict[tuple[str, str], Ignore] = {}
         self.found |= {
             "gits": gits,
             "ignores": stamps(ignores, settled),
-            "grounds": {tuple(base): ground_of(base, rules) for base in self.bases},
+            "grounds": {base: ground_of(base, rules) for base in self.bases},
         }
         self.look()
 
     def look(self) -> None:
-        """Walk every ground once."""
+        """Walk every ground."""
         reach: dict[tuple[str, str], set[str]] = {}
         for outline in self.outlines.values():
-            reach.setdefault(self.found["grounds"][tuple(outline.base)], set()).update(outline.reach)
-        self.walked = {}
-        for (top, root), paths in reach.items():
-            kept = self.known.get("tree", {}).get((top, root), ({}, {}))
-            self.walked[top, root] = Ground(top, Path(root), os.fspath(self.premises.artifacts), kept, self.settled_ns)
-            self.walked[top, root].walk(paths, _prepare)
+            reach.setdefault(self.found["grounds"][outline.base], set()).update(outline.reach)
+        before, self.walked = self.walked, {}
+        for place, paths in reach.items():
+            self.walked[place] = before.get(place) or self.ground_at(place)
+            self.walked[place].walk(paths)
+
+    def ground_at(self, place: tuple[str, str]) -> Ground:
+        """A ground that nobody looked at yet."""
+        top, root = place
+        kept = tuple(self.known.get(name, {}).get(place, {}) for name in ("tree", "contents"))
+        return Ground(top, Path(root), os.fspath(self.premises.artifacts), kept, self.settled_ns)
 
     @cached_property
     def bases(self) -> set[Base]:
@@ -219,56 +253,55 @@ class _Look:
 
     def ground(self, base: Base) -> Ground:
         """Where its files were found."""
-        return self.walked[self.found["grounds"][tuple(base)]]
+        return self.walked[self.found["grounds"][base]]
 
     # --- what changed ---------------------------------------------------------------------------------------------
 
     def touched(self) -> dict[str, bool]:
         """The tasks whose key may not stand -> whether that is for more than their files."""
         from_files = dict.fromkeys(self.by_files(), False)
-        known, defined = self.known, self.found["definitions"]
+        known = self.known
         names, value = _variables(self.premises.caller, known.get("variables", ({}, ""))[0])
         self.found["variables"] = (names, value)
-        before = {row[0]: row for row in known.get("outlines", ())}
         fresh = bool(known) and known["variables"][1] == value and known["asked"] <= self.now < known["expires"]
         if not fresh or changed(known["equipment"]):
             self.found |= {"equipment": {}, "asked": self.now, "expires": self.now + BELIEVED_S}
             return dict.fromkeys(self.outlines, True)
         self.found |= {name: known[name] for name in ("equipment", "asked", "expires")}
+        return from_files | dict.fromkeys(self.by_rest(), True)
+
+    def by_rest(self) -> Iterator[str]:
+        """The tasks of which something else than a file changed that may decide the key."""
+        known, defined = self.known, self.found["definitions"]
+        before = {row[0]: row for row in known["outlines"]} if self.redefined else {}
+        same = known["definitions"] is defined
         pins = set(changed(known["pins"]))
         inherited = _values(self.premises.caller, self.outlines.values())
         unequal = {name for name, each in inherited.items() if known["inherited"].get(name) != each}
-        for outline in self.outlines.values():
-            result = known["results"].get(outline.id)
+        for id, outline in self.outlines.items():
+            result = known["results"].get(id)
             if (
                 result is None
-                or before.get(outline.id) != _row(outline)
-                or known["definitions"].get(outline.service) != defined[outline.service]
-                or not pins.isdisjoint(result[3])
-                or not unequal.isdisjoint(outline.inherit)
+                or (self.redefined and before.get(id) != outline)
+                or not (same or known["definitions"].get(outline.service) == defined[outline.service])
+                or not (pins.isdisjoint(result[3]) and unequal.isdisjoint(outline.inherit))
                 or not self.sound(outline, result[2])
             ):
-                from_files[outline.id] = True
-        return from_files
+                yield id
 
-    def by_files(self) -> set[str]:
+    def by_files(self) -> Iterator[str]:
         """The tasks of which a file changed that may be an input."""
-        edited = [path for ground in self.walked.values() for path in ground.edited]
-        named = [path for ground in self.walked.values() for path in ground.named]
+        edited = {each for ground in self.walked.values() for path in ground.edited for each in _upwards(path)}
+        named = {each for ground in self.walked.values() for path in ground.named for each in _upwards(path)}
         if not self.known or not (edited or named):
-            return set()
-        contents: dict[str, list[str]] = {}
-        names: dict[str, list[str]] = {}
-        for outline in self.outlines.values():
-            result = self.known["results"].get(outline.id)
-            watched = result[4] if result else None
-            for place in outline.reach:
-                names.setdefault(place, []).append(outline.id)
-            for place in outline.reach if watched is None else watched:
-                contents.setdefault(place, []).append(outline.id)
-        return {id for path in edited for id in _over(path, contents)} | {
-            id for path in named for id in _over(path, names)
-        }
+            return
+        results = self.known["results"]
+        for id, outline in self.outlines.items():
+            watched = results[id][4] if id in results else None
+            if not named.isdisjoint(outline.reach) or not edited.isdisjoint(
+                outline.reach if watched is None else watched
+            ):
+                yield id
 
     def sound(self, outline: Outline, links: Iterable[str]) -> bool:
         """Whether all links among the inputs still lead to where they may."""
@@ -279,7 +312,7 @@ class _Look:
 
         try:
             for link in links:
-                check_link(outline.base.folder, link)
+                check_link(outline.base[0], link)
         except (UserError, OSError):
             return False
         return True
@@ -290,10 +323,10 @@ class _Look:
         """Have the key of a task, after those of what it needs; returns whether it is another one than the last time."""
         if id in self.moved:
             return self.moved[id]
-        outline = self.outlines[id]
+        needs = self.outlines[id].needs
         self.moved[id] = False
-        moved = [need for need in outline.needs if self.settle(need, touched)]
-        lacking = next((need for need in outline.needs if need in self.errors), None)
+        moved = [need for need in needs if self.settle(need, touched)] if needs else ()
+        lacking = next((need for need in needs if need in self.errors), None) if needs else None
         before = self.results.get(id)
         if lacking is not None:
             self.fail(id, _lacks(lacking, self.errors[lacking]))
@@ -357,10 +390,10 @@ class _Look:
         found["results"] = self.results
         found["inherited"] = _values(self.premises.caller, self.outlines.values())
         found["pins"] = stamps({pin for result in self.results.values() for pin in result[3]}, self.settled_ns)
-        found["tree"] = {place: ground.kept for place, ground in self.walked.items()}
-        if found != self.known:
-            of_images = any(outline.task == IMAGE for outline in self.outlines.values())
-            remember(self.own if of_images else self.file, found)
+        found["tree"] = {place: ground.kept[0] for place, ground in self.walked.items()}
+        found["contents"] = {place: ground.kept[1] for place, ground in self.walked.items()}
+        of_images = any(outline.task == _IMAGE for outline in self.outlines.values())
+        self.snapshot.keep(found, self.own if of_images else self.snapshot.path)
 
 
 def _prepare() -> None:
@@ -368,33 +401,21 @@ def _prepare() -> None:
     import atoll.pipeline.reckon  # noqa: F401
 
 
-def _outline(work: Work, root: Path) -> tuple[Any, ...]:
+def _outline(work: Work, root: Path) -> Outline:
     from atoll.pipeline.globs import bases
     from atoll.pipeline.order import folder_of, patterns_of
 
     folder = os.fspath(folder_of(work, root))
     top = folder.rstrip("/")
-    return _row(
-        Outline(
-            id=work.id,
-            service=work.spec.name,
-            task=work.task.name,
-            base=Base(folder, os.path.normpath(root / work.spec.root)),
-            reach=tuple(f"{top}/{each}" if each else top for each in bases(patterns_of(work))),
-            needs=tuple(work.needs.values()),
-            inherit=work.task.inherit,
-        )
+    return Outline(
+        id=work.id,
+        service=work.spec.name,
+        task=work.task.name,
+        base=(folder, os.path.normpath(root / work.spec.root)),
+        reach=tuple(f"{top}/{each}" if each else top for each in bases(patterns_of(work))),
+        needs=tuple(work.needs.values()),
+        inherit=work.task.inherit,
     )
-
-
-def _outlined(row: tuple[Any, ...]) -> Outline:
-    id, service, task, base, *rest = row
-    return Outline(id, service, task, Base(*base), *rest)
-
-
-def _row(outline: Outline) -> tuple[Any, ...]:
-    """As marshal takes it."""
-    return (*outline[:3], tuple(outline.base), *outline[4:])
 
 
 def _variables(caller: Mapping[str, str], known: Mapping[str, bool]) -> tuple[dict[str, bool], str]:
@@ -408,10 +429,10 @@ def _variables(caller: Mapping[str, str], known: Mapping[str, bool]) -> tuple[di
     return names, hashlib.sha256(repr(passed).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _over(path: str, index: Mapping[str, list[str]]) -> Iterator[str]:
-    """What stands at a path and at the folders that it lies in."""
+def _upwards(path: str) -> Iterator[str]:
+    """A path and the folders that it lies in."""
     while path:
-        yield from index.get(path, ())
+        yield path
         path = path.rpartition("/")[0]
 
 

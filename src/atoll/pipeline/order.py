@@ -15,7 +15,6 @@ from atoll.decide.tasks import has_build, image_needs, need_id
 from atoll.model.errors import UserError
 from atoll.model.spec import ImageSpec, ServiceSpec, WorkspaceSpec
 from atoll.model.task import BUILD, IMAGE, Task, task_id
-from atoll.pipeline import images
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
@@ -139,6 +138,8 @@ def task_of(spec: ServiceSpec, task: Task) -> Work:
 
 def image_of(spec: ServiceSpec, image: ImageSpec) -> Work:
     """The image of a service, as a task. What its build is told (variables, time limit), holds for it, too."""
+    from atoll.pipeline import images  # few services are images, and whoever has none shall not wait for it
+
     build = spec.build
     task = Task(
         name=IMAGE,
@@ -214,6 +215,8 @@ def narrowed(work: Work, found: list[Entry], folder: Path, names: frozenset[str]
 
 def _for_image(work: Work, image: ImageSpec, found: list[Entry], folder: Path) -> Scoped:
     """What Docker gets to see: for a Dockerfile of one's own all of the context, for a generated one what the build gets."""
+    from atoll.pipeline import images
+
     if image.ref:
         return Scoped([])
     own = images.dockerfile_in(work.service, image, {entry.path for entry in found})
@@ -301,6 +304,8 @@ def _image_order(
     work: Work, image: ImageSpec, taken: tuple[Input, ...], folder: Path, *, needs: Mapping[str, str], kit: Kit
 ) -> Order:
     """The order of an image. What compiles is in an image, too: no tool of this machine counts."""
+    from atoll.pipeline import images
+
     files = frozenset(item.path for item in taken)
     planned = images.plan_image(work.service, image, files, folder, needs=tuple(work.needs), root=kit.root)
     manifest = Manifest(

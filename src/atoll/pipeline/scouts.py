@@ -2,8 +2,9 @@
 
 Called by `tree`. Such a walk is system calls and little work between them, so two processes need half the time, and threads
 more than one: they hand the interpreter's lock to and fro at each call. The scouts are forked, so that they know all that the
-caller knows, take the next chunk of the work from one queue, and say only what they found. What is not said, because a
-scout was killed or could not be started, the caller looks at itself: that costs time and no truth.
+caller knows, and look while it does something else; then it joins them. Each takes the next chunk of the work from one queue,
+and says only what it found. What is not said, because a scout was killed or could not be started, the caller looks at
+itself: that costs time and no truth.
 """
 
 import marshal
@@ -31,34 +32,56 @@ def scouts_for(count: int) -> int:
     return min(len(os.sched_getaffinity(0)) - 1, count // _EACH, _MOST)
 
 
-def scout(count: int, look: Callable[[int], Any], others: int, stirred: Callable[[], None]) -> dict[int, Any]:
-    """What `look` returns for 0, 1 ... `count - 1`; those that raised OSError, or were looked at by nobody, are left out.
+class Scouts:
+    """Processes that look at 0 ... `count - 1` from now on; `report` joins them.
+
+    Whoever makes one must `end` it, also when it never asks for the report.
 
     Args:
         count: how many there are.
         look: returns None for "nothing to say", else something that marshal knows. It is called in whichever process.
         others: processes beside this one.
-        stirred: called here, once, as soon as anybody found something to say; the others go on looking meanwhile.
     """
-    seen: dict[int, Any] = {}
-    scouts: list[_Scout] = []
-    queue = _queue(min(count, _CHUNKS))
-    try:
-        with suppress(OSError):  # no process or descriptor is to be had: we look alone
-            scouts.extend(_forked(queue, count, look) for _ in range(others))
+
+    def __init__(self, count: int, look: Callable[[int], Any], others: int) -> None:
+        self._count, self._look = count, look
+        self._queue = _queue(min(count, _CHUNKS))
+        self._sent: list[_Scout] = []
+        try:
+            for _ in range(others):
+                self._sent.append(_forked(self._queue, count, look))
+        except OSError:
+            pass  # no process or descriptor is to be had: we look alone
+        except BaseException:
+            self.end()
+            raise
+
+    def report(self, stirred: Callable[[], None]) -> dict[int, Any]:
+        """What `look` returns for each; those that raised OSError, or were looked at by nobody, are left out. Ends them.
+
+        `stirred` is called here, once, as soon as anybody found something to say; the others go on looking meanwhile.
+        """
+        seen: dict[int, Any] = {}
         quiet = True
-        for chunk in _taken(queue, count):
-            said = _look(chunk, look, seen)
-            if quiet and (said or any(each.knocked() for each in scouts)):
-                quiet = False
-                stirred()
-        for each in scouts:
-            seen |= each.report()
-        return seen
-    finally:
-        os.close(queue)
-        for each in scouts:
-            each.end()
+        try:
+            for chunk in _taken(self._queue, self._count):
+                said = _look(chunk, self._look, seen)
+                if quiet and (said or any(each.knocked() for each in self._sent)):
+                    quiet = False
+                    stirred()
+            for each in self._sent:
+                seen |= each.report()
+            return seen
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """End them, whatever they do. Done twice it does nothing."""
+        if self._queue >= 0:
+            os.close(self._queue)
+            self._queue = -1
+        while self._sent:
+            self._sent.pop().end()
 
 
 class _Scout:

@@ -1,9 +1,10 @@
-"""What `keys` found the last time, in one file: only a cache, which any process may replace at any time.
+"""What `keys` found the last time, in two files: only a cache, which any process may replace at any time.
 
-It is written whole and put in place at once, so that each reader sees what one process found at one time; two that write
-at once lose one of two true answers. A file that is damaged, or of another workspace, machine, Python or version of
-Atoll, does not exist. marshal reads 20,000 files in 2 ms, and pickle, msgspec and SQLite in 6 to 40; it is only
-given what this user wrote, behind a checksum.
+The snapshot is written whole and put in place at once, so that each reader sees what one process found at one time; two that
+write at once lose one of two true answers. What differs from it after an edit, a few of thousands of entries, goes into a
+small file beside it (docs/adr/0036), which says which snapshot it is about. A file that is damaged, or of another workspace,
+machine, Python or version of Atoll, does not exist. marshal reads 20,000 files in 2 ms, and pickle, msgspec and SQLite in 6
+to 40; it is only given what this user wrote, behind a checksum.
 """
 
 import marshal
@@ -11,38 +12,110 @@ import os
 import sys
 import threading
 import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-MAGIC = b"atoll snapshot 1\n"  # raised when something in it comes to mean something else
+MAGIC = b"atoll snapshot 2\n"  # raised when something in it comes to mean something else
 _CHECK_BYTES = 4
+_FEW = 8  # edits take at most this part of the snapshot, or it is written anew
 
 _CODE = ("pipeline", "builders", "workspace", "model", "decide", "ports.py")  # may each decide a key
 
+_Path = tuple[Any, ...]  # the names under which something lies, from the outermost mapping on
+_Which = tuple[int, int, bytes]  # a file as it was written once: inode, mtime, checksum
+_NONE: _Which = (0, 0, b"")
+_GONE = ...  # in the place of a value; marshal knows it, and nothing that is found is it
 
-def recall(path: Path, around: tuple[object, ...]) -> dict[str, Any]:
-    """What was remembered in the same surroundings; {} when nothing was."""
+
+class Snapshot:
+    """What was found the last time in the same surroundings, `known`; {} when nothing was."""
+
+    def __init__(self, path: Path, around: tuple[object, ...]) -> None:
+        self.path = path
+        self.known: dict[str, Any] = {}
+        self._edits: dict[_Path, Any] = {}  # how `known` differs from the file
+        self._which, self._bytes = _NONE, 0
+        found, which, size = _read(path)
+        if isinstance(found, dict) and found.get("surroundings") == around:
+            self.known, self._which, self._bytes = found, which, size
+            edits = _read(_beside(path))[0]
+            if isinstance(edits, tuple) and edits[0] == which:
+                self._edits = edits[1]
+                _apply(self._edits, found)
+
+    def keep(self, found: dict[str, Any], path: Path) -> None:
+        """Remember what is not as it was remembered, at `path`.
+
+        A disk that is full, or closed to us, costs the next one some time and nothing else. `found["surroundings"]` must
+        be what they were before anything was looked at.
+        """
+        edits = dict(_differences(self.known, found)) if self.known and path == self.path else None
+        if edits == {}:
+            return
+        with suppress(OSError):
+            if edits is not None:
+                earlier = {
+                    at: value for at, value in self._edits.items() if at not in edits
+                }  # the later ones stand last
+                body = marshal.dumps((self._which, earlier | edits))
+                if len(body) * _FEW <= self._bytes:
+                    _write(_beside(path), body)
+                    return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, marshal.dumps(found))
+            _beside(path).unlink(missing_ok=True)
+
+
+def _differences(before: Mapping[Any, Any], now: Mapping[Any, Any], at: _Path = ()) -> Iterator[tuple[_Path, Any]]:
+    """The fewest values that make of one the other."""
+    for name, value in now.items():
+        known = before.get(name, _GONE)
+        if known is value:
+            continue
+        if isinstance(known, dict) and isinstance(value, dict):
+            yield from _differences(known, value, (*at, name))
+        elif known != value:
+            yield (*at, name), value
+    for name in before.keys() - now.keys():
+        yield (*at, name), _GONE
+
+
+def _apply(edits: Mapping[_Path, Any], to: dict[Any, Any]) -> None:
+    for (*way, name), value in edits.items():
+        place = to
+        for each in way:
+            place = place[each]
+        if value is _GONE:
+            place.pop(name, None)
+        else:
+            place[name] = value
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.edits")
+
+
+def _read(path: Path) -> tuple[Any, _Which, int]:
+    """What was written there, which writing of it this is, and its size; None when it is not to be believed."""
     try:
-        data = memoryview(path.read_bytes())  # megabytes: no slice shall copy them
+        with path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            data = memoryview(file.read())  # megabytes: no slice shall copy them
         head = len(MAGIC) + _CHECK_BYTES
         if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _check(data[head:]):
-            return {}
-        known = marshal.loads(data[head:])  # noqa: S302 (our own, checked)
+            return None, _NONE, 0
+        found = marshal.loads(data[head:])  # noqa: S302 (our own, checked)
     except (OSError, EOFError, ValueError, TypeError):
-        return {}
-    return known if isinstance(known, dict) and known.get("surroundings") == around else {}
+        return None, _NONE, 0
+    return found, (status.st_ino, status.st_mtime_ns, bytes(data[len(MAGIC) : head])), len(data)
 
 
-def remember(path: Path, found: dict[str, Any]) -> None:
-    """Keep it for the next time. A disk that is full, or closed to us, costs the next one some time and nothing else.
-
-    `found["surroundings"]` must be what they were before anything was looked at.
-    """
-    body = marshal.dumps(found)
+def _write(path: Path, body: bytes) -> None:
+    """Put a file in place at once. Raises OSError."""
     swap = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # It holds what services say of themselves, with plain environment values: nobody else's business, as in state.db.
         with open(swap, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.writelines((MAGIC, _check(body), body))
@@ -50,6 +123,7 @@ def remember(path: Path, found: dict[str, Any]) -> None:
     except OSError:
         with suppress(OSError):
             swap.unlink(missing_ok=True)
+        raise
 
 
 def surroundings(root: str) -> tuple[object, ...]:

@@ -8,7 +8,6 @@ import hashlib
 import math
 import os
 import platform
-import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -120,6 +119,8 @@ class Tools:
 
 def find_program(name: str, path: str | None) -> str | None:
     """The absolute path of a program on the PATH `path`; uv is also found in its wheel, beside Atoll itself."""
+    import shutil  # takes longer than to remember what was found
+
     found = shutil.which(name, path=path)
     if found is None and name == "uv":
         from uv import find_uv_bin

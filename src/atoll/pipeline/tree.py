@@ -13,20 +13,23 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from atoll.pipeline.ignore import NEVER, Ignore, above, top_of
-from atoll.pipeline.scouts import scout, scouts_for
+from atoll.pipeline.ignore import NEVER, Ignore, above
+from atoll.pipeline.scouts import Scouts, scouts_for
 
 if TYPE_CHECKING:
     from atoll.pipeline.inputs import Kind
 
 # A folder as it was last listed; of plain types, since marshal knows no others: names of files and, five numbers each, their
-# stats; names of the folders that were entered; names that are ignored, folders' with a slash; .gitignore's stat.
-# Names are joined by NUL.
-Listing = tuple[str, bytes, str, str, bytes]
+# stats; names of the folders that were entered; names that are ignored, folders' with a slash; .gitignore's stat; the names
+# that were looked for, where all of it was not asked for. Names are joined by NUL.
+Listing = tuple[str, bytes, str, str, bytes, str | None]
 # Of one ground: folder -> listing; folder -> the SHA-256 of its files, 32 bytes each, zeros where nobody asked.
 Kept = tuple[dict[str, Listing], dict[str, bytes | bytearray]]
+
+# A folder whose files go into tasks, and the folder where .gitignore files begin when there is no git; absolute.
+Base = tuple[str, str]
 
 NUL = "\0"
 _NUMBERS = 5  # of a file: mode, size, mtime, ctime, inode
@@ -60,17 +63,43 @@ class Ground:
         self._contents: dict[str, bytes | bytearray] = {}
         self._rules: dict[str, Ignore] = {}
         self._places: dict[str, dict[str, int]] = {}  # of files within their listings, where somebody asked
+        self.ahead: dict[str, Listing | None] = {}  # folder -> what `look_again` said before anybody walked
+
+    @property
+    def remembered(self) -> Iterable[str]:
+        """The folders that were there the last time."""
+        return self._old
 
     @property
     def kept(self) -> Kept:
         """What to remember for the next time."""
         return self._now, self._contents
 
-    def walk(self, reach: Iterable[str], stirred: Callable[[], None] = lambda: None) -> None:
-        """Look at all that lies at or below the paths of `reach`, which lie in `top`.
+    def look_again(self, folder: str) -> Listing | None:
+        """At a folder that was there the last time: as it is now, or None when that is the same. Raises OSError."""
+        before = self._old[folder]
+        listing = self._listing(folder, before[5], _split(before[3]))
+        return None if listing == before else listing
 
-        `stirred` is called when something was found to have changed while others still look, and there is time for more.
+    def stands(self) -> bool:
+        """Take over what is `ahead`, asked for as the last time. False where that does not do, and it must be walked.
+
+        It does while all folders are those of the last time, and so are the rules; files may come and go.
         """
+        old = self._old
+        entered = sum(listing[2].count(NUL) + 1 for listing in old.values() if listing[2])
+        if not old or len(old) <= entered or len(self.ahead) < len(old):  # one was closed to us, or is now
+            return False
+        changed = {folder: listing for folder, listing in self.ahead.items() if listing is not None}
+        if any(listing[2] != old[folder][2] or listing[4] != old[folder][4] for folder, listing in changed.items()):
+            return False
+        self._now, self._contents = old.copy(), self._old_contents.copy()
+        for folder, listing in changed.items():
+            self._now[folder] = self._sift(folder, listing, old[folder], trusting=True)
+        return True
+
+    def walk(self, reach: Iterable[str]) -> None:
+        """Look at all that lies at or below the paths of `reach`, which lie in `top`."""
         whole, ways = set(reach), dict[str, set[str]]()
         for path in whole:
             while path != self.top:
@@ -80,50 +109,30 @@ class Ground:
                     break
                 names.add(name)
                 path = above_it
-        if not self._walk(whole, ways, self._ahead(whole, ways, stirred)):
-            self._walk(whole, ways, None)
+        wanted = {folder: NUL.join(sorted(names)) for folder, names in ways.items()}
+        if not self._walk(whole, wanted, trusting=True):
+            self._walk(whole, wanted, trusting=False)
         for gone in self._old.keys() - self._now.keys():
             self.named.update(f"{gone}/{name}" for name in _split(self._old[gone][0]))
 
-    def _ahead(
-        self, whole: set[str], ways: Mapping[str, set[str]], stirred: Callable[[], None]
-    ) -> Mapping[str, Listing]:
-        """Listings of folders that were there the last time, made by several processes; {} where one is as fast."""
-        others = scouts_for(len(self._old))
-        if not others:
-            return {}
-        todo, known = [(self.top, self.top in whole)], list[tuple[str, bool]]()
-        while todo:
-            folder, all_of_it = todo.pop()
-            if before := self._old.get(folder):
-                known.append((folder, all_of_it))
-                todo += ((path := f"{folder}/{name}", all_of_it or path in whole) for name in _split(before[2]))
+    def _walk(self, whole: set[str], wanted: Mapping[str, str], *, trusting: bool) -> bool:
+        """Walk once. Trusting: what was ignored or not still is, and what is `ahead` is so.
 
-        def look(at: int) -> Listing | None:
-            folder, all_of_it = known[at]
-            before = self._old[folder]
-            listing = self._listing(folder, None if all_of_it else ways.get(folder, ()), _split(before[3]))
-            return None if listing == before else listing
-
-        seen = scout(len(known), look, others, stirred)
-        return {known[at][0]: self._old[known[at][0]] if each is None else each for at, each in seen.items()}
-
-    def _walk(self, whole: set[str], ways: Mapping[str, set[str]], ahead: Mapping[str, Listing] | None) -> bool:
-        """Walk once, from the listings that are there `ahead`: all that was ignored or not still is.
-
-        Returns False as soon as a .gitignore says otherwise; then None is ahead, and every name is looked at anew.
+        Returns False as soon as a .gitignore says otherwise: then every name is to be looked at anew.
         """
         self._now, self._contents, self.closed = {}, {}, {}
         self.edited, self.named = set(), set()
-        old, now, trusting = self._old, self._now, ahead is not None
+        old, now = self._old, self._now
         todo = [(self.top, self.top in whole)]
         while todo:
             folder, all_of_it = todo.pop()
             before = old.get(folder)
-            skipped = _split(before[3]) if before and trusting else ()
+            names = None if all_of_it else wanted[folder]
             try:
-                if not ahead or (listing := ahead.get(folder)) is None:
-                    listing = self._listing(folder, None if all_of_it else ways[folder], skipped)
+                if trusting and before is not None and before[5] == names and folder in self.ahead:
+                    listing = self.ahead[folder] or before
+                else:
+                    listing = self._listing(folder, names, _split(before[3]) if before and trusting else ())
             except (FileNotFoundError, NotADirectoryError):
                 continue  # it vanished; or the service's folder was never there
             except OSError as exc:
@@ -142,7 +151,7 @@ class Ground:
                     todo.append((path, all_of_it or path in whole))
         return True
 
-    def _listing(self, folder: str, wanted: Iterable[str] | None, skipped: tuple[str, ...]) -> Listing:
+    def _listing(self, folder: str, wanted: str | None, skipped: tuple[str, ...]) -> Listing:
         """A folder's, less what was ignored before; only what is wanted of it, if that is not None. Raises OSError."""
         return self._list(folder, skipped) if wanted is None else self._look_for(folder, wanted, skipped)
 
@@ -179,14 +188,14 @@ class Ground:
                         numbers += (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         finally:
             os.close(at)
-        return NUL.join(names), _packed(numbers), NUL.join(folders), NUL.join(still), rules
+        return NUL.join(names), _packed(numbers), NUL.join(folders), NUL.join(still), rules, None
 
-    def _look_for(self, folder: str, wanted: Iterable[str], skipped: tuple[str, ...]) -> Listing:
+    def _look_for(self, folder: str, wanted: str, skipped: tuple[str, ...]) -> Listing:
         """Those of the wanted names that are there: a folder on the way to where inputs lie may be a large one."""
         names: list[str] = []
         folders: list[str] = []
         numbers: list[int] = []
-        for name in sorted(wanted):
+        for name in _split(wanted):
             try:
                 found = os.lstat(f"{folder}/{name}")
             except (FileNotFoundError, NotADirectoryError):
@@ -200,7 +209,7 @@ class Ground:
                 names.append(name)
                 numbers += (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         rules = self._rules_stamp(f"{folder}/.gitignore")
-        return NUL.join(names), _packed(numbers), NUL.join(folders), NUL.join(skipped), rules
+        return NUL.join(names), _packed(numbers), NUL.join(folders), NUL.join(skipped), rules, wanted
 
     def _rules_stamp(self, path: str) -> bytes:
         try:
@@ -213,7 +222,7 @@ class Ground:
 
     def _sift(self, folder: str, listing: Listing, before: Listing | None, *, trusting: bool) -> Listing:
         """A listing that is not as before, less what is ignored; notes what changed, and keeps the hashes of what did not."""
-        names, numbers, folders, skipped, rules = listing
+        names, numbers, folders, skipped, rules, wanted = listing
         known = set(_split(before[2])) if before else set[str]()
         looked = {} if before is None else _files(before)
         hashes = self._old_contents.get(folder, b"")
@@ -239,7 +248,7 @@ class Ground:
             else:
                 entered.append(name)
         self._contents[folder] = b"".join(kept_hashes)
-        return NUL.join(kept_names), b"".join(kept_numbers), NUL.join(entered), NUL.join(ignored), rules
+        return NUL.join(kept_names), b"".join(kept_numbers), NUL.join(entered), NUL.join(ignored), rules, wanted
 
     def _is_settled(self, numbers: bytes) -> bool:
         _, _, mtime_ns, ctime_ns, _ = array("q", numbers)
@@ -301,46 +310,31 @@ class Ground:
         return content
 
 
-class Base(NamedTuple):
-    """A folder whose files go into tasks, and the folder where .gitignore files begin when there is no git; absolute."""
+class Advance:
+    """Looks again at all that was remembered of some grounds, in several processes, while the caller does something else.
 
-    folder: str
-    root: str
-
-
-def ground_of(base: Base, rules: dict[tuple[str, str], Ignore]) -> tuple[str, str]:
-    """The top of the ground that a folder belongs to, and the root that says where its rules begin.
-
-    One that is ignored, is reached by a link, or lies within what is never entered is a ground of its own: whoever walks
-    past it does not see it. `rules` are kept from one call to the next.
+    Whoever makes one must `end` it.
     """
-    top = os.fspath(top_of(Path(base.folder), Path(base.root)))
-    place = top
-    if (top, top) not in rules:
-        rules[top, top] = above(Path(top), Path(base.root))
-    for part in Path(base.folder).relative_to(top).parts:
-        inner = os.path.join(place, part)
-        if part in NEVER or os.path.islink(inner) or rules[top, place].ignores(inner, folder=True):
-            return base.folder, base.root
-        if (top, inner) not in rules:
-            rules[top, inner] = rules[top, place].within(inner)
-        place = inner
-    return top, top if os.path.exists(f"{top}/.git") else base.root
 
+    def __init__(self, grounds: Iterable[Ground]) -> None:
+        self._known = [(ground, folder) for ground in grounds for folder in ground.remembered]
+        self._scouts = Scouts(len(self._known), self._look, scouts_for(len(self._known)))
 
-def ways(bases: Iterable[Base]) -> tuple[dict[str, bool], set[str]]:
-    """What `ground_of` depends on: each path at which a `.git` counts, with whether there is one, and .gitignore files."""
-    gits: dict[str, bool] = {}
-    ignores: set[str] = set()
-    for base in bases:
-        place = base.folder
-        while (git := f"{place.rstrip('/')}/.git") not in gits:
-            gits[git] = os.path.exists(git)
-            if gits[git] or place == "/":
-                break
-            place = os.path.dirname(place)
-            ignores.add(f"{place.rstrip('/')}/.gitignore")
-    return gits, ignores
+    def report(self, stirred: Callable[[], None]) -> None:
+        """Help them, and tell each ground what is `ahead` of it. `stirred` is called when something was found to have changed
+        while others still look, and there is time for more.
+        """
+        for at, listing in self._scouts.report(stirred).items():
+            ground, folder = self._known[at]
+            ground.ahead[folder] = listing
+
+    def end(self) -> None:
+        """End them without a report. After one it does nothing."""
+        self._scouts.end()
+
+    def _look(self, at: int) -> Listing | None:
+        ground, folder = self._known[at]
+        return ground.look_again(folder)
 
 
 def _parted(path: str) -> tuple[str, str]:

@@ -19,15 +19,17 @@ import msgspec
 from atoll.daemon.api import Api
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.serve import serve
-from atoll.model.access import Access
+from atoll.decide.environment import kept_there
+from atoll.model.access import Access, Peer
 from atoll.model.analysis import Finding, Verdict
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
-from atoll.model.spec import Command, ServiceSpec
+from atoll.model.spec import Command, EnvironmentSpec, ServiceSpec
 from atoll.model.state import Artifact, Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
+    AccessView,
     BackupKept,
     BackupKeyRequest,
     BackupKeyView,
@@ -35,6 +37,8 @@ from atoll.model.wire import (
     BackupView,
     DeployRequest,
     DoctorView,
+    EnvironmentRequest,
+    EnvironmentView,
     ErrorView,
     ExecRequest,
     ExecView,
@@ -63,6 +67,8 @@ from atoll.model.wire import (
     SteppingView,
     StopRequest,
     StopRunRequest,
+    TokenMade,
+    TokenView,
     UpRequest,
     UpView,
     WhyView,
@@ -117,6 +123,8 @@ class FakeControl:
         self.ledger: list[Event] = []
         self.archive = b"this is no backup"
         self.vault: dict[str, int] = {}
+        self.settings = EnvironmentSpec()
+        self.tokens: dict[str, str] = {"old": "ada"}  # its name -> who made it
         self.removed: dict[str, str] = {}  # secret or store -> who removed it
         self.streams = 0  # open ones
         self.note = ""  # of every release
@@ -337,6 +345,9 @@ class FakeControl:
     async def secrets(self) -> Sequence[SecretView]:
         return [SecretView(name=name, version=version) for name, version in sorted(self.vault.items())]
 
+    async def environment(self) -> EnvironmentView:
+        return EnvironmentView(workspace="shop", environment=self.settings)
+
     async def doctor(self) -> Sequence[DoctorView]:
         return [DoctorView(check="store", ok=True, text="writable")]
 
@@ -533,6 +544,11 @@ class FakeControl:
             await self.record("job.stopped", view.service, f"{view.job} was stopped")
         return view
 
+    async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        self.requests.append(request)
+        self.settings = kept_there(request.environment, self.settings)
+        return await self.environment()
+
     async def set_secret(self, name: str, request: SecretRequest) -> SecretView:
         self.requests.append(request)
         self.vault[name] = self.vault.get(name, 0) + 1
@@ -553,6 +569,25 @@ class FakeControl:
         if view.replicas:
             raise Conflict(f"the store {name} runs", "", f"`atoll down {name}` first", id="store-in-use")
         del self.services[name]
+        self.removed[name] = author.actor
+
+    async def access(self, peer: Peer) -> AccessView:
+        tokens = tuple(TokenView(name=name, made_wall=1.0, by=by) for name, by in sorted(self.tokens.items()))
+        return AccessView(
+            name=peer.name,
+            role="admin" if peer.credentials else "reader",
+            groups={"reader": ("staff",), "deployer": (), "admin": ("sudo",)},
+            tokens=tokens,
+        )
+
+    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+        self.tokens[name] = request.author.actor
+        return TokenMade(name=name, token=f"atoll_{name}")
+
+    async def remove_token(self, name: str, author: Author) -> None:
+        if name not in self.tokens:
+            raise NotFound(f"there is no token '{name}'", "", did_you_mean(name, self.tokens), id="unknown-token")
+        del self.tokens[name]
         self.removed[name] = author.actor
 
     async def backup(self, request: BackupRequest) -> AsyncIterator[bytes]:

@@ -4,7 +4,8 @@ import ipaddress
 import re
 from typing import Any
 
-from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, Root
+from atoll.model.host import SHAPE, parse
+from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, ReadApi, Root
 from atoll.workspace.fields_cache import CACHE
 from atoll.workspace.fields_delivery import FREEZES, NOTIFY
 from atoll.workspace.fields_stores import SHARED_STORES
@@ -27,13 +28,23 @@ _PORT = Integer(1, 65_535)
 
 def _gateway(text: str) -> Gateway:
     """The short form: host:port."""
+    host, port = _address(text)
+    return Gateway(host=host, port=port)
+
+
+def _read_api(text: str) -> ReadApi:
+    host, port = _address(text)
+    return ReadApi(host=host, port=port)
+
+
+def _address(text: str) -> tuple[str, int]:
     found = re.fullmatch(rf"({_HOST}):(\d{{1,5}})", text)
     if found is None:
         fix = (
             f'write "127.0.0.1:{text.lstrip(":")}"' if re.fullmatch(r":?\d{1,5}", text) else 'such as "127.0.0.1:8080"'
         )
         raise wrong(f"must be host:port, not {seen(text)}", fix)
-    return Gateway(host=found[1].strip("[]"), port=_PORT.read(int(found[2])))
+    return found[1].strip("[]"), _PORT.read(int(found[2]))
 
 
 def _port_range(ends: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,6 +60,15 @@ def _port_range_text(text: str) -> tuple[int, ...]:
         raise wrong(f"must be a range of ports, not {seen(text)}", 'such as "20000-29999"')
     low = Integer(1024, 65_535)
     return _port_range((low.read(int(found[1])), low.read(int(found[2]))))
+
+
+def _host(text: str) -> str:
+    """The URL as it is always written."""
+    try:
+        return str(parse(text))
+    except ValueError as exc:
+        fix = f'write "ssh://{text}"' if re.fullmatch(r"[\w.-]+@[\w.-]+", text) else 'such as "ssh://deploy@vm1"'
+        raise wrong(f"{exc}, not {seen(text)}", fix) from exc
 
 
 def _private(text: str) -> str:
@@ -99,6 +119,34 @@ GATEWAY = Either(
     table=GATEWAY_TABLE,
     number=Refused("must be host:port", lambda port: f'write "127.0.0.1:{port}"'),
     fix='such as "127.0.0.1:8080"',
+)
+
+READ_API_TABLE = Table(
+    "the read-only API",
+    (
+        Field(
+            "host",
+            Text("address", pattern=r"[0-9A-Fa-f.:]+", must='be an address of this machine such as "127.0.0.1"'),
+            "Where it listens. It encrypts nothing: elsewhere than on the loopback, let something before it speak TLS.",
+            ('"10.0.0.5"',),
+        ),
+        Field("port", Integer(1024, 65_535), "The port.", ("9180",)),
+        Field(
+            "names",
+            ListOf(Text("name", pattern=r"[A-Za-z0-9.-]+", must="be a host's name without a port")),
+            "Names by which it is asked for, besides `localhost` and addresses. Any other is taken for an attack on a browser.",
+            ('["atoll.example.com"]',),
+            default="none",
+        ),
+    ),
+    ReadApi,
+    spec=ReadApi,
+)
+READ_API = Either(
+    text=Mapped(Text(), _read_api, says='`"host:port"`', shape={"pattern": rf"^({_HOST}):\d{{1,5}}$"}),
+    table=READ_API_TABLE,
+    number=Refused("must be host:port", lambda port: f'write "127.0.0.1:{port}"'),
+    fix='such as "127.0.0.1:9180"',
 )
 
 REQUIRED = Text(
@@ -214,6 +262,13 @@ _PLACE_FIELDS = (
         default="on the socket of the API only",
     ),
     Field(
+        "api",
+        READ_API,
+        "Where the API may be read over TCP, with a token that `atoll access token` makes.",
+        ('"127.0.0.1:9180"', '{ host = "10.0.0.5", port = 9180, names = ["atoll.example.com"] }'),
+        default="on sockets only",
+    ),
+    Field(
         "ports",
         _PortRange(
             text=Mapped(Text(), _port_range_text, says='`"first-last"`', shape={"pattern": r"^\d{1,5}\s*-\s*\d{1,5}$"}),
@@ -232,6 +287,15 @@ _PLACE_FIELDS = (
 ENVIRONMENT = Table(
     "an environment",
     (
+        Field(
+            "host",
+            Mapped(Text(), _host, says="URL", shape={"pattern": SHAPE}),
+            "The machine that it runs on, when that is another one (see howto/remote.md): `ssh://[USER@]MACHINE[:PORT][/PATH]`, or "
+            "`unix:///PATH` on that machine itself. PATH is the socket of its API; without one it is `/run/atoll/WORKSPACE.ENVIRONMENT.sock`. "
+            "Files named in the environment's table are then that machine's.",
+            ('"ssh://deploy@vm1"', '"ssh://deploy@vm1:2222/run/atoll/shop.production.sock"'),
+            default="this machine",
+        ),
         *_PLACE_FIELDS,
         Field(
             "env",
@@ -243,6 +307,7 @@ ENVIRONMENT = Table(
     ),
     dict,
     spec=EnvironmentSpec,
+    hints=dict.fromkeys(("ssh", "remote", "server", "machine"), 'it is called `host`, such as "ssh://deploy@vm1"'),
 )
 
 
@@ -347,5 +412,6 @@ WORKSPACE = Table(
         "service": "each service has its own service.toml; `services` says in which folders they lie",
         "environment": "it is called `environments`",
         "port": "the gateway's is in `gateway`; those of replicas are `ports`",
+        "host": "an environment on another machine has it, such as [environments.production]; that of the gateway is in `gateway`",
     },
 )

@@ -67,19 +67,19 @@ class _Task(NamedTuple):
 def _now(session: Session, tasks: Sequence[str], *, say_why: bool) -> dict[str, list[_Task]]:
     """Every service -> its tasks whose key is not the last one that passed."""
     from atoll.pipeline.affected import affected, why
-    from atoll.pipeline.keys import keyed
     from atoll.pipeline.namespace import namespace, readable
 
-    keys = keyed(session.hooks.premises(session.places, session.root))
-    known = {id.partition(".")[2] for id in keys}
-    for task in tasks:
-        if task not in known:
-            from atoll.model.suggest import did_you_mean
-
-            raise Failed(f"no service has a task '{task}'", "", did_you_mean(task, known), id="unknown-task")
-    found: dict[str, list[_Task]] = {id.partition(".")[0]: [] for id in keys}
     with session.hooks.records(session.places) as records:
-        for each in affected(keys, records.green_keys(readable(namespace(os.environ)))):
+        green = records.green_keys(readable(namespace(os.environ)))  # first: others look at the files meanwhile
+        keys = session.hooks.keyed(session.places, session.root)
+        known = {id.partition(".")[2] for id in keys}
+        for task in tasks:
+            if task not in known:
+                from atoll.model.suggest import did_you_mean
+
+                raise Failed(f"no service has a task '{task}'", "", did_you_mean(task, known), id="unknown-task")
+        found: dict[str, list[_Task]] = {id.partition(".")[0]: [] for id in keys}
+        for each in affected(keys, green):
             said = why(each, keys, records) if say_why and (not tasks or each.task in tasks) else ()
             found[each.service].append(_Task(each.task, said, each.key, each.passed))
     return found

@@ -122,15 +122,15 @@ def _nothing_to_do(session: Session, given: str) -> CiResult | None:
     import time
 
     from atoll.pipeline.affected import nothing_to_do
-    from atoll.pipeline.keys import keyed
     from atoll.pipeline.namespace import namespace, readable
 
     began = time.monotonic()
     own = namespace(os.environ, given)
-    keys = keyed(session.hooks.premises(session.places, session.root))
     with session.hooks.records(session.places) as records:
-        if (saved_s := nothing_to_do(keys, records, readable(own))) is None:
-            return None
+        green = records.green_keys(readable(own))  # first: others look at the files meanwhile
+    keys = session.hooks.keyed(session.places, session.root)
+    if (saved_s := nothing_to_do(keys, green)) is None:
+        return None
     from atoll.model.records import ci_result
 
     services = {id.partition(".")[0] for id in keys}

@@ -59,10 +59,9 @@ def _task(session: Session, task: str) -> None:
     import os
 
     from atoll.pipeline.explain import explain
-    from atoll.pipeline.keys import keyed
     from atoll.pipeline.namespace import namespace, readable
 
-    keys = keyed(session.hooks.premises(session.places, session.root))
+    keys = session.hooks.keyed(session.places, session.root)
     with session.hooks.records(session.places) as records:
         view = explain(task, keys, records, readable(namespace(os.environ)))
     if session.json:
@@ -117,12 +116,12 @@ def _show_edits(session: Session, service: str) -> None:
     from atoll.model.task import BUILD, IMAGE, task_id
     from atoll.pipeline.artifacts import Artifacts
     from atoll.pipeline.key import differences
-    from atoll.pipeline.keys import Keyed, keyed
+    from atoll.pipeline.keys import Keyed
 
     try:
         running = next((each for each in session.client.releases(service) if each.state == "current"), None)
         premises = session.hooks.premises(session.places, session.root)
-        keys = keyed(premises)
+        keys = session.hooks.keyed(session.places, session.root)
         made = keys.get(task_id(service, IMAGE)) or keys.get(task_id(service, BUILD))
         if running is None or not isinstance(made, Keyed) or made.key == running.artifact:
             return

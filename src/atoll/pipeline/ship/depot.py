@@ -15,22 +15,28 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from atoll.model.errors import Conflict, Refused, UserError
+from atoll.model.spec import DockerSpec
 from atoll.model.state import Artifact
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble, remove_tree
 from atoll.pipeline.cache.contents import write_all
 from atoll.pipeline.cache.tree import Entry, Tree, Unusable, decoded, write
 from atoll.pipeline.cache.zstd import ZstdDecompressor, ZstdError
+from atoll.pipeline.docker import Docker
+from atoll.pipeline.images import tag_of
+from atoll.pipeline.imaging import there
 from atoll.pipeline.inputs import CHUNK_BYTES
 from atoll.pipeline.key import KEY_LENGTH, Manifest
 from atoll.pipeline.lock import lock
+from atoll.pipeline.run import settle
 from atoll.pipeline.ship.arrivals import Arrivals
 from atoll.pipeline.ship.footing import footing
 from atoll.pipeline.ship.frames import unpacked
@@ -40,6 +46,8 @@ SPARE_BYTES = 256 << 20  # of the disk stay free: logs and databases of what run
 OTHERS_S = 120.0  # that another offer of the same artifact may take
 _MOST_TREE_BYTES = 512 << 20  # of two million long paths
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+_IMAGE = re.compile(r"(?:[a-z0-9][\w.:/-]*@)?sha256:[0-9a-f]{64}")
+_NAME = re.compile(r"(?:[a-z0-9][\w.:/-]*)?")
 
 # Removes what no release needs, by limits of age in seconds and of bytes in all: when that is due, or now.
 Collect = Callable[[float, int, bool], None]
@@ -48,7 +56,9 @@ Collect = Callable[[float, int, bool], None]
 class Depot:
     """One folder of artifacts. Its daemon alone calls it."""
 
-    def __init__(self, artifacts: Path, collect: Collect) -> None:
+    def __init__(self, artifacts: Path, collect: Collect, docker: DockerSpec | None = None) -> None:
+        """`docker`: where images are, on an engine of containers."""
+        self._docker = docker
         self._place = Artifacts(artifacts.resolve())
         self._arrivals = Arrivals(self._place.root / ".arrivals")
         self._collect = collect
@@ -66,7 +76,7 @@ class Depot:
     async def take(self, offer: ArtifactOffer) -> ArtifactView:
         """Complete it, or say what is missing. Raises Refused (it would not run here, no room), UserError, Conflict."""
         tree = await asyncio.to_thread(self._understood, offer)
-        stands = await asyncio.to_thread(footing, offer.service, offer.artifact, offer.needs)
+        stands = await asyncio.to_thread(footing, offer.service, offer.artifact, offer.needs, self._place.root)
         key = offer.artifact.key
         try:
             await asyncio.to_thread(self._prepare)
@@ -81,7 +91,12 @@ class Depot:
         except OSError as exc:
             raise disk_trouble(exc, self._place.root) from exc
         with held:
-            view = await asyncio.to_thread(self._taken, offer, tree, stands.pythons)
+            stop = threading.Event()
+            work = partial(self._taken, offer, tree, stands.pythons, stop)
+            if offer.artifact.image is not None:
+                work = partial(self._taken_image, offer, stop)
+            # Never left behind: the lock is let go when nothing is written any more.
+            view = await settle(asyncio.get_running_loop().run_in_executor(None, work), stop.set)
         if view.artifact is not None:
             await asyncio.to_thread(self._collect, offer.max_age_s, offer.max_bytes, False)
         return msgspec.structs.replace(view, warnings=stands.warnings)
@@ -94,7 +109,12 @@ class Depot:
 
     def _held(self, keys: Sequence[str]) -> list[Artifact]:
         found = (self._place.find(key) for key in keys if _KEY.fullmatch(key))
-        return [record.artifact for record in found if record is not None]
+        docker = Docker(self._docker) if self._docker is not None else None
+        return [
+            record.artifact
+            for record in found
+            if record is not None and (docker is None or there(record, docker) is not None)
+        ]
 
     def _keep(self, body: bytes) -> ContentsView:
         try:
@@ -113,13 +133,18 @@ class Depot:
         return ContentsView(kept=kept, begun=begun)
 
     def _understood(self, offer: ArtifactOffer) -> Tree:
-        """Its tree, which is what the artifact's digest says. Raises UserError."""
+        """Its tree, which is what the artifact's digest says; an image has none. Raises UserError."""
+        artifact, image = offer.artifact, offer.artifact.image
         try:
-            if not _KEY.fullmatch(offer.artifact.key) or not offer.artifact.path.startswith("/"):
+            if not _KEY.fullmatch(artifact.key) or not artifact.path.startswith("/"):
                 raise Unusable("its key or its folder is none")
+            if image is not None:
+                if not _IMAGE.fullmatch(image.id) or not _NAME.fullmatch(offer.image_name):
+                    raise Unusable("the name of its image is none")
+                return Tree(())
             unpacking = ZstdDecompressor()
             tree = decoded(unpacking.decompress(offer.tree, max_length=_MOST_TREE_BYTES))
-            if not unpacking.eof or tree.digest != offer.artifact.digest:
+            if not unpacking.eof or tree.digest != artifact.digest:
                 raise Unusable("its list of files is not that of its digest")
         except (Unusable, ZstdError) as exc:
             raise UserError(
@@ -130,7 +155,9 @@ class Depot:
             ) from exc
         return tree
 
-    def _taken(self, offer: ArtifactOffer, tree: Tree, pythons: dict[str, str]) -> ArtifactView:
+    def _taken(
+        self, offer: ArtifactOffer, tree: Tree, pythons: Mapping[str, str], stop: threading.Event
+    ) -> ArtifactView:
         """The key is locked."""
         key = offer.artifact.key
         if (record := self._place.find(key)) is not None:
@@ -142,12 +169,45 @@ class Depot:
                 self._room(tree.size_bytes + sum(sizes.values()), offer)
                 return ArtifactView(missing=tuple(sizes), begun=self._arrivals.begun(sizes))
             self._room(tree.size_bytes, offer)
-            artifact = self._placed(offer, tree, pythons, sources)
+            artifact = self._placed(offer, tree, pythons, sources, stop)
             self._arrivals.drop({entry.content for entry in tree.files})
         except _Gone as exc:  # it was there a moment ago, and is not what it was: it is asked for like the rest
             return ArtifactView(missing=(exc.digest,))
         except OSError as exc:
             raise disk_trouble(exc, self._place.root) from exc
+        return ArtifactView(artifact=artifact)
+
+    def _taken_image(self, offer: ArtifactOffer, stop: threading.Event) -> ArtifactView:
+        """One that dockerd has, or gets from the registry; the key is locked."""
+        key, image, began = offer.artifact.key, offer.artifact.image, time.time()
+        assert image is not None
+        if self._docker is None:
+            raise Refused(
+                f"what was built of {offer.service} is an image, and this environment runs processes",
+                "",
+                "let its `engine` in atoll.toml be the same as the machine's",
+                id="not-possible-here",
+            )
+        docker = Docker(self._docker)
+        name = offer.image_name or (image.id if "@" in image.id else "")
+        pulled = not docker.present(image.id) and bool(name) and docker.pulled(name, stop)
+        if not Docker(self._docker).present(image.id):
+            how = f"its registry does not give it as {name}" if name else "it was pushed to no registry"
+            raise Refused(
+                f"the image of {offer.service} is not in the machine's dockerd",
+                f"it is {image.id[:19]}, and {how}",
+                "let both machines use one: `docker.registry` of the environment; or run `atoll deploy` on the machine itself",
+                id="image-unavailable",
+            )
+        docker.tag(image.id, tag_of(offer.service, key, self._place.root))
+        if pulled and "@" not in name:
+            docker.remove(name)
+        docker.remember(self._place.cache)
+        folder = self._place.folder(key)
+        remove_tree(folder)
+        folder.mkdir(mode=0o755)
+        artifact = msgspec.structs.replace(offer.artifact, path=os.fspath(folder))
+        self._place.finish(_record(offer, artifact, int(docker.inspect(image.id, "{{.Size}}")), began))
         return ArtifactView(artifact=artifact)
 
     def _sources(self, tree: Tree) -> dict[str, str]:
@@ -165,8 +225,15 @@ class Depot:
                         found[entry.content] = f"{folder}/{entry.path}"
         return found
 
-    def _placed(self, offer: ArtifactOffer, tree: Tree, pythons: dict[str, str], sources: dict[str, str]) -> Artifact:
-        """In its folder, sealed and recorded. Raises _Gone, OSError."""
+    def _placed(
+        self,
+        offer: ArtifactOffer,
+        tree: Tree,
+        pythons: Mapping[str, str],
+        sources: Mapping[str, str],
+        stop: threading.Event,
+    ) -> Artifact:
+        """In its folder, sealed and recorded. Raises _Gone, Stopped, OSError."""
         key, began = offer.artifact.key, time.time()
         folder = self._place.folder(key)
 
@@ -178,34 +245,16 @@ class Depot:
         home = rehomed(tree, offer.artifact.path, os.fspath(folder), pythons, original)
         remove_tree(folder)
         try:
-            write(home.tree, folder, lambda entry, to: self._fill(entry, to, home, sources), threading.Event())
+            write(home.tree, folder, lambda entry, to: self._fill(entry, to, home, sources), stop)
             self._place.tree_path(key).write_bytes(home.tree.encoded())
         except BaseException:
             remove_tree(folder)
             raise
         artifact = moved(offer.artifact, os.fspath(folder), home.tree.digest)
-        manifest = Manifest(
-            builder=artifact.builder,
-            recipe=0,
-            steps=(),
-            outputs=(),
-            env={},
-            tools={},
-            platform=artifact.platform,
-            inputs=(),
-        )
-        record = Record(
-            artifact=artifact,
-            manifest=manifest,
-            service=offer.service,
-            size_bytes=tree.size_bytes,
-            seconds=time.time() - began,
-            wall=time.time(),
-        )
-        self._place.finish(record)
+        self._place.finish(_record(offer, artifact, tree.size_bytes, began))
         return artifact
 
-    def _fill(self, entry: Entry, to: int, home: Rehomed, sources: dict[str, str]) -> None:
+    def _fill(self, entry: Entry, to: int, home: Rehomed, sources: Mapping[str, str]) -> None:
         if (own := home.contents.get(entry.path)) is not None:
             write_all(to, own)
         else:
@@ -254,6 +303,29 @@ class _Gone(Exception):
     def __init__(self, digest: str) -> None:
         super().__init__(digest)
         self.digest = digest
+
+
+def _record(offer: ArtifactOffer, artifact: Artifact, size_bytes: int, began: float) -> Record:
+    """What it was built of is known where it was built."""
+    nothing = Manifest(
+        builder=artifact.builder,
+        recipe=0,
+        steps=(),
+        outputs=(),
+        env={},
+        tools={},
+        platform=artifact.platform,
+        inputs=(),
+    )
+    now = time.time()
+    return Record(
+        artifact=artifact,
+        manifest=nothing,
+        service=offer.service,
+        size_bytes=size_bytes,
+        seconds=now - began,
+        wall=now,
+    )
 
 
 def _mib(size_bytes: int) -> str:

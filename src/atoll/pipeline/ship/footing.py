@@ -2,8 +2,10 @@
 
 import os
 import posixpath
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +14,19 @@ from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import Refused
 from atoll.model.state import Artifact
 from atoll.model.wire_artifacts import Need
-from atoll.pipeline.ship.survey import numbers, same_enough, says
+from atoll.pipeline.ship.survey import numbers, same_enough, says, within
 from atoll.pipeline.tools import this_platform
 
 WAYS_OUT = (
     "build it on such a machine: in CI, with a remote cache that both read; or run `atoll deploy` on the machine itself"
 )
+_VERSION = re.compile(r"\d+(?:\.\d+)*")
 
 
 class Footing(NamedTuple):
     """What was found."""
 
-    pythons: dict[str, str]  # link in a virtual environment -> the interpreter that it leads to here
+    pythons: Mapping[str, str]  # link in a virtual environment -> the interpreter that it leads to here
     warnings: tuple[str, ...]
 
 
@@ -32,54 +35,105 @@ class _Lack(NamedTuple):
     fix: str
 
 
-def footing(service: str, artifact: Artifact, needs: Sequence[Need], here: str | None = None) -> Footing:
+def footing(
+    service: str, artifact: Artifact, needs: Sequence[Need], artifacts: Path, here: str | None = None
+) -> Footing:
     """What of the needs is met, and how.
 
     Args:
         service: whose artifact it is.
         artifact: as it was built.
         needs: as `survey` found them.
+        artifacts: the folder of artifacts: nothing in it is run to be asked for its version.
         here: the platform of this machine; None looks.
 
     Raises:
         Refused: it would not run here.
     """
-    here = here or this_platform()
-    pythons: dict[str, str] = {}
-    lacks: list[_Lack] = []
-    warnings: list[str] = []
-    lacks += _platform(artifact, needs, here)
-    for need in needs if not lacks else ():  # of another machine everything else is another's, too
-        if need.kind == "python":
-            if found := _python(need):
-                pythons[need.by] = found
-            else:
-                lacks.append(
-                    _Lack(
-                        f"{need.by} leads to Python {need.version or need.what}, and there is none",
-                        f"install python{need.version} there; or let {service} be built with a version that is there: "
-                        '[build] tool = "python@…"',
-                    )
-                )
-        elif need.kind == "folder" and not Path(need.what).is_dir():
-            lacks.append(
-                _Lack(
-                    f"{need.by} of {service} has {need.what}, which is not there",
+    look = _Look(service, artifact, artifacts)
+    look.lacks += _platform(artifact, needs, here or this_platform())
+    for need in needs if not look.lacks else ():  # of another machine everything else is another's, too
+        look.at(need)
+    if look.lacks:
+        first, *rest = look.lacks
+        more = f"; and {'; '.join(lack.what for lack in rest)}" if rest else ""
+        id: ErrorId = "other-platform" if first.fix == WAYS_OUT else "missing-on-machine"
+        what = f"{service} would not run there: {first.what}{more}"
+        raise Refused(what, "nothing was sent, and nothing was changed", first.fix, id=id)
+    return Footing(look.pythons, tuple(look.warnings))
+
+
+class _Look:
+    """One look around the machine, for one artifact."""
+
+    def __init__(self, service: str, artifact: Artifact, artifacts: Path) -> None:
+        self._service, self._artifact, self._artifacts = service, artifact, os.fspath(artifacts.resolve())
+        self.pythons: dict[str, str] = {}
+        self.lacks: list[_Lack] = []
+        self.warnings: list[str] = []
+
+    def at(self, need: Need) -> None:
+        """Whether this one is met."""
+        match need.kind:
+            case "python":
+                self._python(need)
+            case "program":
+                self._program(need)
+            case "folder" if not Path(need.what).is_dir():
+                self._lacks(
+                    f"{need.by} of {self._service} has {need.what}, which is not there",
                     "install the same toolchain at that place; or leave [build] tool away, so that the one on the PATH is taken",
                 )
+            case "link" if not os.path.lexists(need.what):
+                self.warnings.append(f"{self._service}: {need.by} leads to {need.what}, which is not there")
+
+    def _lacks(self, what: str, fix: str) -> None:
+        self.lacks.append(_Lack(what, fix))
+
+    def _python(self, need: Need) -> None:
+        """The interpreter at its place, else one of the same version on the PATH.
+
+        One that only we can reach, in somebody's home, comes last: services run under users of their own.
+        """
+        version = need.version if _VERSION.fullmatch(need.version) else ""
+        places = (need.what, *_on_path(f"python{version}"), *_on_path("python3"))
+        fit = [
+            path
+            for path in dict.fromkeys(places)
+            if os.access(path, os.X_OK) and (not version or self._says(path).startswith(f"{version}."))
+        ]
+        if not fit:
+            self._lacks(
+                f"{need.by} leads to Python {version or need.what}, and there is none",
+                f"install python{version} there; or let {self._service} be built with a version that is there: "
+                '[build] tool = "python@…"',
             )
-        elif need.kind == "program":
-            lack, warning = _program(service, artifact, need)
-            lacks += [lack] if lack else []
-            warnings += [warning] if warning else []
-        elif need.kind == "link" and not os.path.lexists(need.what):
-            warnings.append(f"{service}: {need.by} leads to {need.what}, which is not there")
-    if lacks:
-        what = f"{service} would not run there: {lacks[0].what}"
-        more = f"; and {'; '.join(lack.what for lack in lacks[1:])}" if lacks[1:] else ""
-        id: ErrorId = "other-platform" if lacks[0].fix == WAYS_OUT else "missing-on-machine"
-        raise Refused(what + more, "nothing was sent, and nothing was changed", lacks[0].fix, id=id)
-    return Footing(pythons, tuple(warnings))
+            return
+        self.pythons[need.by] = next((path for path in fit if _open_to_all(path)), fit[0])
+
+    def _program(self, need: Need) -> None:
+        own = self._artifact.command_env.get("PATH+", "")
+        found = need.what if need.what.startswith("/") else shutil.which(need.what, path=f"{own}:{DEFAULT_PATH}")
+        if found is None or not os.access(found, os.X_OK):
+            where = "is not there" if need.what.startswith("/") else f"is not on the PATH there ({DEFAULT_PATH})"
+            fix = f"install {posixpath.basename(need.what)} there"
+            self._lacks(f"it is run by {need.what}, which {where}", fix)
+        elif need.version and not same_enough(need.what, need.version, have := self._says(found)):
+            self.warnings.append(
+                f"{self._service} was built with {need.what} {need.version}, and the machine runs it with {have}"
+            )
+
+    def _says(self, program: str) -> str:
+        """Its version; "" of one that is not the machine's own. Whoever deploys must not have us run what they sent."""
+        real = Path(program).resolve()
+        if within(os.fspath(real), self._artifacts):
+            return ""
+        for each in (real, *real.parents):
+            status = each.stat()
+            foreign = status.st_uid not in {0, os.geteuid()}
+            if foreign or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
+                return ""
+        return says(program)
 
 
 def _platform(artifact: Artifact, needs: Sequence[Need], here: str) -> Iterator[_Lack]:
@@ -87,9 +141,8 @@ def _platform(artifact: Artifact, needs: Sequence[Need], here: str) -> Iterator[
     native = next((need for need in needs if need.kind == "native"), None)
     if native is None:
         return
-    system, machine, libc = artifact.platform.split("-", 2)
-    own_system, own_machine, own_libc = here.split("-", 2)
-    if (system, machine, libc.rstrip("0123456789.")) != (own_system, own_machine, own_libc.rstrip("0123456789.")):
+    own_libc = here.rpartition("-")[2]
+    if artifact.platform.rstrip("0123456789.") != here.rstrip("0123456789."):
         yield _Lack(f"{native.what} is native code for {artifact.platform}, and the machine is {here}", WAYS_OUT)
         return
     asked = next((need for need in needs if need.kind == "glibc"), None)
@@ -97,23 +150,9 @@ def _platform(artifact: Artifact, needs: Sequence[Need], here: str) -> Iterator[
         yield _Lack(f"{asked.by} asks for glibc {asked.what}, and the machine has {own_libc}", WAYS_OUT)
 
 
-def _python(need: Need) -> str:
-    """The interpreter at its place, else one of the same version on the PATH; "" is none."""
-    for path in (need.what, *_on_path(f"python{need.version}"), *_on_path("python3")):
-        if os.access(path, os.X_OK) and (not need.version or says(path).startswith(f"{need.version}.")):
-            return path
-    return ""
-
-
-def _program(service: str, artifact: Artifact, need: Need) -> tuple[_Lack | None, str]:
-    own = artifact.command_env.get("PATH+", "")
-    found = need.what if need.what.startswith("/") else shutil.which(need.what, path=f"{own}:{DEFAULT_PATH}")
-    if found is None or not os.access(found, os.X_OK):
-        where = "is not there" if need.what.startswith("/") else f"is not on the PATH there ({DEFAULT_PATH})"
-        return _Lack(f"it is run by {need.what}, which {where}", f"install {posixpath.basename(need.what)} there"), ""
-    if need.version and not same_enough(need.what, need.version, have := says(found)):
-        return None, f"{service} was built with {need.what} {need.version}, and the machine runs it with {have}"
-    return None, ""
+def _open_to_all(path: str) -> bool:
+    real = Path(path).resolve()
+    return all(each.stat().st_mode & 0o001 for each in (real, *real.parents))
 
 
 def _on_path(name: str) -> list[str]:

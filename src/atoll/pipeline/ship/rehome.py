@@ -37,7 +37,11 @@ def rehomed(tree: Tree, old: str, new: str, pythons: Mapping[str, str], content:
         content: the content of a file of the tree.
     """
     venvs = scripts(tree)
-    homes = {venvs[posixpath.dirname(link)]: posixpath.dirname(python) for link, python in pythons.items()}
+    homes = {
+        venvs[folder]: posixpath.dirname(python)
+        for link, python in pythons.items()
+        if (folder := posixpath.dirname(link)) in venvs
+    }
     entries: list[Entry] = []
     changed: dict[str, bytes] = {}
     for entry in tree.entries:

@@ -37,6 +37,12 @@ _MACHINES = {
 }  # e_machine
 _GLIBC = re.compile(rb"\0GLIBC_(\d+(?:\.\d+)+)(?=\0)")  # in the table of strings of whatever asks for that version
 _LONGEST = 32  # bytes of a match
+_SIMPLE = re.compile(
+    r"\s*(?:exec\s+)?([\w./+-]+)(?:\s[^;&|()<>\n]*)?"
+)  # a line that is one command, and no assignment before it
+_OF_THE_SHELL = frozenset(
+    {"cd", "eval", "export", "set", "test", "trap", "ulimit", "umask", "while", "until", "for", "if", "case"}
+)
 _VERSION = re.compile(r"\d+(?:\.\d+)+|\d+")
 _MACH_O = frozenset({b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe"})
 
@@ -166,10 +172,12 @@ def _variables(artifact: Artifact) -> Iterable[Need]:
 
 
 def _program(run: Command, artifact: Artifact) -> Need | None:
-    """What the run command begins with, where it is no part of the artifact; of a line for a shell nobody can tell."""
-    if not run.argv or "{" in run.argv[0]:
+    """What the run command begins with, where it is no part of the artifact; of a line with words for a shell nobody can tell."""
+    name = run.argv[0] if run.argv else ""
+    if run.shell is not None and (simple := _SIMPLE.fullmatch(run.shell)) is not None:
+        name = simple[1]
+    if not name or "{" in name or name in _OF_THE_SHELL:
         return None
-    name = run.argv[0]
     own = artifact.command_env.get("PATH+", "")
     found = shutil.which(name, path=f"{own}:{os.environ.get('PATH', os.defpath)}") if "/" not in name else name
     if found is None or ("/" in name and not name.startswith("/")) or within(found, artifact.path):

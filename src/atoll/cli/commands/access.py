@@ -1,0 +1,119 @@
+"""`atoll access`, `atoll access token | revoke`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from atoll.cli.output import age, console, print_json, print_screen, table
+from atoll.cli.plans import plan_option
+from atoll.cli.session import Session, common_options, json_option, takes_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from atoll.model.access import Role
+
+_MAY: Mapping[Role, str] = {
+    "reader": "see everything but the values of secrets, and plan",
+    "deployer": "also move releases, replicas and jobs",
+    "admin": "also secrets, exec, data, faults and tokens",
+}
+
+
+@click.group(invoke_without_command=True)
+@common_options
+@json_option
+@takes_session
+def command(session: Session) -> None:
+    """Show who may do what here, and who you are to it.
+
+    A role comes from a Unix group of the machine that runs the environment; root and the environment's own user are
+    admins. Tokens read the API over TCP where `api` of atoll.toml says so.
+
+    Example:
+      atoll access
+      atoll access token grafana
+    """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    if session.json:
+        print_json(session.client.raw("/v1/access"))
+        return
+    view = session.client.access()
+    out = console()
+    out.print(f"you are {view.name}: {view.role}", markup=False, highlight=False)
+    held = [(str(role), ", ".join(names) or "none", _MAY[role]) for role, names in view.groups.items()]
+    print_screen(table(("role", "groups", "may"), held))
+    if view.tokens:
+        rows = [(token.name, age(token.made_wall), token.by) for token in view.tokens]
+        print_screen(table(("token", "made", "by"), rows))
+    if view.address:
+        out.print(f"the API is read on {view.address}, with a token", markup=False, highlight=False)
+
+
+@command.command("token")
+@click.argument("name", metavar="NAME")
+@plan_option
+@common_options
+@json_option
+@takes_session
+def token(session: Session, name: str, plan: bool) -> None:
+    """Make a token that reads the API over TCP, and print it.
+
+    It is printed here and never again; the environment keeps only its digest. Takes an admin.
+
+    Example:
+      atoll access token grafana > grafana.token
+    """
+    view = session.client.access()
+    if plan:
+        there = any(one.name == name for one in view.tokens)
+        _plan(session, name, "refused: there is one of that name" if there else "a token would be made")
+        return
+    from atoll.model.wire import Mutation
+    from atoll.pipeline.provenance import author
+
+    made = session.client.make_token(name, Mutation(author=author(session.root)))
+    if session.json:
+        print_json(made)
+    else:
+        click.echo(made.token)
+    if not view.address:
+        session.warn('nothing listens for it: set `api = "127.0.0.1:9180"` in atoll.toml, and run `atoll up`')
+
+
+@command.command("revoke")
+@click.argument("name", metavar="NAME")
+@plan_option
+@common_options
+@json_option
+@takes_session
+def revoke(session: Session, name: str, plan: bool) -> None:
+    """Let a token open nothing any more. A stream that it opened goes on to its end. Takes an admin.
+
+    Example:
+      atoll access revoke grafana
+    """
+    if plan:
+        known = any(one.name == name for one in session.client.access().tokens)
+        _plan(session, name, "the token would open nothing any more" if known else "refused: there is no such token")
+        return
+    session.client.remove_token(name)
+    if session.json:
+        from atoll.cli.outputs import RemovedOutput
+
+        print_json(RemovedOutput(name=name))
+        return
+    session.say(f"{name}: revoked")
+
+
+def _plan(session: Session, name: str, what: str) -> None:
+    if session.json:
+        from atoll.cli.outputs import TokenPlanOutput
+
+        print_json(TokenPlanOutput(name=name, what=what))
+        return
+    click.echo(f"{name}: {what}")
+    session.say("this is a plan: nothing was changed")

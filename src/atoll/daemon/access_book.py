@@ -1,0 +1,142 @@
+"""Who may do what here, as people see it; and the tokens of the read-only API. Part of `Environment`.
+
+A token is 256 random bits: its SHA-256 is kept, and it is told once. It reads, whatever the groups of its holder are.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from atoll.daemon.doorkeeper import Doorkeeper
+from atoll.daemon.pulse import Pulse
+from atoll.model.access import ROLES, Peer
+from atoll.model.errors import Conflict, NotFound, UserError
+from atoll.model.state import Author, Event
+from atoll.model.suggest import did_you_mean
+from atoll.model.wire import AccessView, Mutation, TokenMade, TokenView
+from atoll.ports import Change, Clock
+from atoll.realise.records import Records
+
+_log = logging.getLogger("atoll.access")
+PREFIX: Final = "atoll_"  # for whoever looks for lost ones in repositories and logs
+_BYTES = 32
+_FILE = "tokens.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class _Token(msgspec.Struct, frozen=True, kw_only=True):
+    """One token at rest."""
+
+    sha256: str
+    made_wall: float
+    by: str
+
+
+class AccessBook:
+    """Keeps the tokens in `folder`; without one in memory."""
+
+    def __init__(
+        self, doorkeeper: Doorkeeper, address: str, folder: Path | None, records: Records, clock: Clock, pulse: Pulse
+    ) -> None:
+        self._doorkeeper, self._address, self._folder = doorkeeper, address, folder
+        self._records, self._clock, self._pulse = records, clock, pulse
+        self._lock = asyncio.Lock()
+        self._tokens = _read(folder)
+
+    async def access(self, peer: Peer) -> AccessView:
+        """The role of whoever asks, who holds which, and the tokens there are."""
+        told = self._doorkeeper.access
+        return AccessView(
+            name=peer.name,
+            role=self._doorkeeper.role_of(peer) or "reader",  # who lost it since the connection was made
+            groups={role: told.groups(role) for role in ROLES},
+            address=self._address,
+            tokens=tuple(
+                TokenView(name=name, made_wall=token.made_wall, by=token.by)
+                for name, token in sorted(self._tokens.items())
+            ),
+        )
+
+    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+        """A new one. Raises Conflict when there is one of that name, UserError for a name that cannot be."""
+        if not _NAME.fullmatch(name):
+            raise UserError(
+                f"'{name}' cannot be a token's name",
+                "it may have small letters, digits, dots, hyphens and underscores, at most 63",
+                "such as grafana",
+                id="bad-request",
+            )
+        async with self._lock:
+            if name in self._tokens:
+                why = "what was told once is told to nobody again"
+                raise Conflict(
+                    f"there is a token '{name}'", why, f"`atoll access revoke {name}` first", id="token-taken"
+                )
+            value = PREFIX + secrets.token_urlsafe(_BYTES)
+            now = self._clock.now().wall
+            token = _Token(sha256=_digest(value), made_wall=now, by=request.author.actor)
+            await self._keep({**self._tokens, name: token})
+            await self._tell("access.token-made", f"a token '{name}' reads the API", request.author)
+        return TokenMade(name=name, token=value)
+
+    async def remove_token(self, name: str, author: Author) -> None:
+        """From now on it opens nothing; a stream that it opened goes on to its end. Raises NotFound."""
+        async with self._lock:
+            if name not in self._tokens:
+                raise NotFound(f"there is no token '{name}'", "", did_you_mean(name, self._tokens), id="unknown-token")
+            await self._keep({key: token for key, token in self._tokens.items() if key != name})
+            await self._tell("access.token-removed", f"the token '{name}' reads no more", author)
+
+    def holder(self, value: str) -> str | None:
+        """The name of a token; None for one that is none."""
+        asked, found = _digest(value), None
+        for name, token in self._tokens.items():  # all of them, whichever fits
+            if hmac.compare_digest(asked, token.sha256):
+                found = name
+        return found
+
+    async def _keep(self, tokens: Mapping[str, _Token]) -> None:
+        if self._folder is not None:
+            await asyncio.to_thread(_write, self._folder, tokens)
+        self._tokens = tokens
+
+    async def _tell(self, kind: str, message: str, author: Author) -> None:
+        event = Event(kind=kind, message=message, author=author, wall=self._clock.now().wall)
+        await self._records.commit(Change(events=(event,)))
+        self._pulse.beat()
+
+
+def _digest(value: str) -> str:
+    """Plain SHA-256: nobody guesses 256 bits, so nothing is gained by making it slow."""
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def _read(folder: Path | None) -> Mapping[str, _Token]:
+    if folder is None:
+        return {}
+    try:
+        return msgspec.json.decode((folder / _FILE).read_bytes(), type=dict[str, _Token])
+    except FileNotFoundError:
+        return {}
+    except msgspec.MsgspecError as exc:  # a daemon that does not start would be worse, and nobody gets in by it
+        _log.error("%s cannot be read, so no token opens anything; make them anew: %s", folder / _FILE, exc)
+        return {}
+
+
+def _write(folder: Path, tokens: Mapping[str, _Token]) -> None:
+    fresh = folder / f"{_FILE}~"
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(tokens)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(folder / _FILE)
