@@ -1,18 +1,28 @@
 """Artifacts that no release needs are removed; what any environment's releases need stays, whether its daemon runs or not."""
 
+import asyncio
 import os
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from atoll.app.artifacts import collect_artifacts, tidy_artifacts
+from atoll.app.artifacts import collect_artifacts, depot, tidy_artifacts
 from atoll.model.cache import CacheSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import ServiceSpec
-from atoll.pipeline.artifacts import Artifacts
+from atoll.model.spec import EnvironmentSpec, ServiceSpec
+from atoll.model.state import Artifact
+from atoll.model.wire_artifacts import ArtifactOffer
+from atoll.pipeline.artifacts import Artifacts, seal
 from atoll.pipeline.build import build_all
+from atoll.pipeline.cache.zstd import compress
+from atoll.pipeline.ship.sending import Sending
+from atoll.pipeline.ship.survey import survey
+from atoll.pipeline.tools import this_platform
 from atoll.pipeline.work import Site
 from atoll.ports import Change
 from atoll.store.sqlite import FILE, SqliteStore
@@ -23,13 +33,14 @@ ALL = CacheSpec(max_age_s=3600.0)
 
 
 @pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     monkeypatch.setenv("ATOLL_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ATOLL_RUN", str(tmp_path / "run"))
     (tmp_path / "ws").mkdir()
     places = Places(tmp_path / "ws", "local")
-    places.create()
-    return places
+    with tempfile.TemporaryDirectory(prefix="atl-") as run:  # short: sockets would lie in it
+        monkeypatch.setenv("ATOLL_RUN", run)
+        places.create()
+        yield places
 
 
 async def built(at: Places, *names: str) -> dict[str, str]:
@@ -87,3 +98,27 @@ async def test_an_environment_whose_first_daemon_was_killed_at_its_start_needs_n
     keys = await built(at, "left")
     (at.state / FILE).touch()
     assert collect_artifacts(at, ALL).removed == (keys["left"],)
+
+
+async def test_a_daemon_that_takes_an_artifact_removes_what_no_release_needs(at: Places, tmp_path: Path) -> None:
+    keys = await built(at, "used", "left")
+    store = SqliteStore(at.state)
+    await store.lead()
+    release = a_release("used")
+    await store.commit(Change(puts=(replace(release, artifact=replace(release.artifact, key=keys["used"])),)))
+    await store.close()
+    folder = tmp_path / "elsewhere" / ("a" * 40)
+    folder.mkdir(parents=True)
+    (folder / "program").write_text("print()")
+    digest, _ = seal(folder, lambda _: True, threading.Event())
+    made = Artifact(key=folder.name, digest=digest, builder="command", platform=this_platform(), path=str(folder))
+    surveyed = survey(made, None, threading.Event())
+    offer = ArtifactOffer(
+        service="new", artifact=made, tree=compress(surveyed.tree.encoded()), max_age_s=3600.0, max_bytes=1 << 30
+    )
+    there = depot(at.state, EnvironmentSpec())
+    view = await there.take(offer)
+    Sending(surveyed.files, lambda body: asyncio.run(there.keep(body)), lambda *_: None).send(view.missing, view.begun)
+    assert (await there.take(offer)).artifact is not None
+    kept = Artifacts(at.artifacts).keys()
+    assert kept == {keys["used"], folder.name}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from atoll.backup.restoring import Wish
     from atoll.cli.hooks import Hooks
+    from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
@@ -45,15 +47,25 @@ class Places:
         self.environment = environment
         self.socket = Path(os.environ["ATOLL_PRETEND_SOCKET"])
 
+        self.machine = os.environ.get("ATOLL_PRETEND_MACHINE", "")
+
+    @cached_property
+    def line(self) -> Line:
+        from atoll.cli.http import Line
+
+        return Line(self.socket, self.will_answer)
+
     def keeper_alive(self) -> bool:
         return os.environ.get("ATOLL_PRETEND_ALIVE") == "1"
 
-    def will_answer(self) -> bool:
+    def will_answer(self, met: bool = False) -> bool:
         return self.keeper_alive()
+
+    answers_now = will_answer
 
 
 class PretendHooks:
-    def places(self, root: Path, environment: str) -> Places:
+    def places(self, root: Path, environment: str, host: str = "") -> Places:
         return Places(environment)
 
     def load(self, root: Path, environment: str) -> WorkspaceSpec:

@@ -89,6 +89,19 @@ def test_standard_output_gets_the_bytes_and_nothing_else(
     assert daemon.control.requests[-1].size_bytes == len(daemon.control.archive)
 
 
+def test_a_reader_that_goes_ends_it_as_it_ends_any_program(
+    daemon: Served, made: Made, shop: Path, environ: dict[str, str]
+) -> None:
+    daemon.control.archive = os.urandom(2**22)
+    program = Path(__file__).with_name("pretend_atoll.py")
+    line = f"{sys.executable} {program} backup - | head -c 10 > out; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=shop, env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("141\n", "")
+    assert len(daemon.control.requests) == 1  # nobody said that it is kept
+
+
 def test_the_passphrase_goes_to_the_daemon_and_nowhere_else(atoll, daemon: Served, shop: Path) -> None:
     done = atoll("backup", "--key", "shop.key", stdin=f"{PASSPHRASE}\nmore\n")
     assert (done.returncode, done.stdout) == (0, "shop.key\n")
@@ -126,6 +139,13 @@ def test_replacing_what_others_use_asks_for_its_name(atoll, made: Made, tmp_path
     done = atoll("restore", str(file), "--replace", "--env", "production")
     assert (done.returncode, "error[not-confirmed]" in done.stderr) == (4, True)
     assert atoll("restore", str(file), "--replace", "--env", "production", "--yes").returncode == 0
+
+
+def test_an_environment_on_another_machine_is_restored_there(atoll, made: Made, tmp_path: Path) -> None:
+    file = made.backup(tmp_path / "b.backup")
+    done = atoll("restore", str(file), "--replace", ATOLL_PRETEND_MACHINE="deploy@vm1")
+    assert (done.returncode, "deploy@vm1" in done.stderr, "--served" in done.stderr) == (4, True, True)
+    assert atoll("restore", str(file), "--check", ATOLL_PRETEND_MACHINE="deploy@vm1").returncode == 0
 
 
 def test_a_full_disk_leaves_no_file(atoll, daemon: Served, made: Made, shop: Path) -> None:

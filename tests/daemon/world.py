@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from atoll.daemon.environment import Environment
-from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.model.machine import MachineFacts
-from atoll.model.spec import Command, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
+from atoll.model.spec import Command, EnvironmentSpec, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
 from atoll.model.wire import DeployRequest, OperationView, ServiceView
 from atoll.ports import Archivist, Host, Launch
@@ -55,6 +55,8 @@ class World:
         self.freezes: tuple[Freeze, ...] = ()
         self.require: tuple[str, ...] = ()
         self.dev = True
+        self.kept: list[EnvironmentSpec] = []  # for the next start
+        self.restarts: list[float] = []  # when the daemon asked for one
         self.archivist: Archivist | None = None
         self.unreachable: dict[str, str] = {}  # host -> what it does
         self.facts = MachineFacts()
@@ -102,6 +104,7 @@ class World:
                 exposed=lambda _: self.exposed,
             ),
             records=records,
+            settings=Settings(EnvironmentSpec(), self.kept.append, lambda: self.restarts.append(self.clock.now().wall)),
             ask=self._ask,
             archivist=self.archivist,
         )

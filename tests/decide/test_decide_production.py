@@ -82,6 +82,8 @@ def test_what_the_kernel_does_not_say_is_no_fault_of_the_machine() -> None:
     ("setting", "running", "check", "ok", "text", "fix"),
     [
         ({"tls": False}, {}, "encryption", None, "plain HTTP", "`tls`"),
+        ({"api": "10.0.0.5:9180"}, {}, "api", None, "tokens can be read", "127.0.0.1"),
+        ({"api": "[::]:9180"}, {}, "api", None, "tokens can be read", "127.0.0.1"),
         ({"faults": True}, {}, "faults", None, "injected", "`faults`"),
         ({"notifies": False}, {}, "notify", None, "nobody is told", "`notify`"),
         ({"ports": (30_000, 39_999)}, {}, "ports", False, "32768-60999", "below 32768"),

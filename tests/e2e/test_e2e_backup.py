@@ -89,6 +89,7 @@ def test_deploys_and_requests_go_on_and_each_backup_makes_an_environment_again(l
     done = lab.run("restore", backups[-1], "--key", str(folder / "lab.key"), stdin=PASSPHRASE)
     assert done.returncode == 0, done.stderr
     lab.atoll("up")
+    assert lab.status()["backup"]["key_wall"] is not None  # it came with a backup and its key: there is one of each
     answer = lab.until(lambda: lab.get("/orders"))
     assert answer["version"] in {"v3", "v4"}
     assert answer["env"] == SECRET

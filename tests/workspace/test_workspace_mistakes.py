@@ -157,7 +157,7 @@ TOP = [
     ('services = ["/srv"]', 1, 'services[0] must be a folder or a glob below the workspace, without \'..\' (`roots` are for other repositories), not "/srv"', ""),
     ('[environments.Prod]', 1, 'environments.Prod has a name that must be an environment\'s name of at most 32 lower-case letters, digits and hyphens, not "Prod"', ""),
     ('[environments.prod]\ngateway = "x"', 2, 'environments.prod.gateway must be host:port, not "x"', 'such as "127.0.0.1:8080"'),
-    ("[environments.prod]\nreplicas = 1", 2, "environments.prod.replicas is not a field of an environment", "known: api, dev, docker, engine, env, envoy, faults, freeze, gateway, metrics, notify, ports, require"),
+    ("[environments.prod]\nreplicas = 1", 2, "environments.prod.replicas is not a field of an environment", "known: api, dev, docker, engine, env, envoy, faults, freeze, gateway, host, metrics, notify, ports, require"),
     ("[service.a]", 1, "service is not a field of atoll.toml", "each service has its own service.toml; `services` says in which folders they lie"),
     ("[env]\nA = {}", 2, "env.A must be a value, or a secret by its name", 'such as { secret = "orders-db" }'),
 ]  # fmt: skip

@@ -63,6 +63,7 @@ FROM_ELSEWHERE = {
     (spec.ServiceSpec, "store"), (spec.Call, "store"),  # of what `[stores]` makes
     *((spec.Server, name) for name in ("image", "version", "user", "database", "memory_bytes")),  # beside the table
     (spec.Call, "callee"), (spec.Port, "name"), (spec.Check, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
+    (spec.EnvironmentSpec, "host"),  # of atoll.toml itself: environments have it, not all of them
     (spec.Job, "name"), (Task, "name"), (spec.Before, "env"),  # the table's name; that of the job
     (spec.RenderedFile, "text"),  # the short form, or what the template holds
     (spec.ImageSpec, "bases"),  # the environment's

@@ -9,9 +9,11 @@ import msgspec
 from atoll.app.config import Config, read, write
 from atoll.backup.archivist import StateArchivist
 from atoll.backup.making import Source
+from atoll.backup.manifest import Manifest
 from atoll.backup.reading import Archive
 from atoll.backup.restoring import Target, Wish, restored
 from atoll.model.errors import Conflict, Refused, UserError
+from atoll.model.wire import BackupView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +51,7 @@ def restore(
         raise Conflict(
             "the environment runs",
             f"a keeper answers at {at.keeper_socket}",
-            "end it with `atoll down` first",
+            "end its unit with `systemctl stop` first" if at.is_served else "end it with `atoll down` first",
             id="environment-not-empty",
         )
     with Archive(file) as archive:
@@ -77,4 +79,16 @@ def restore(
             )
             write(staging, here)
 
-    return restored(file, key, Target(at.state, at.artifacts), wish, settle)
+    view = restored(file, key, Target(at.state, at.artifacts), wish, settle)
+    _noted(at, file, manifest, keyed=key is not None)
+    return view
+
+
+def _noted(at: Places, file: Path, manifest: Manifest, *, keyed: bool) -> None:
+    """A machine that never made one knows of the one that it was made of, and that somebody has its key."""
+    keeper = StateArchivist(Source(manifest.workspace, at.environment, str(at.root), at.state))
+    if keeper.note.made_wall is None:
+        note = BackupView(id=manifest.id, made_wall=manifest.made_wall, size_bytes=file.stat().st_size)
+        if keyed:
+            note = msgspec.structs.replace(note, key_wall=manifest.made_wall, key_id=manifest.key_id)
+        keeper.write(note)

@@ -21,6 +21,7 @@ from atoll.app.artifacts import depot
 from atoll.app.backups import source_of
 from atoll.app.config import Config, read
 from atoll.app.journal import SOCKET, Journal
+from atoll.app.settings import settings
 from atoll.app.stores import ServersHere
 from atoll.backup.archivist import StateArchivist
 from atoll.backup.restoring import refuse_unfinished
@@ -118,6 +119,7 @@ async def _run(config: Config) -> None:
             clock=clock,
             machine=_machine(config, keeper),
             records=records,
+            settings=settings(config),
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
             archivist=StateArchivist(source_of(config)),
             depot=depot(state, config.environment),

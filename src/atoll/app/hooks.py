@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from atoll.app.config import Config
     from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
-    from atoll.keeper.client import KeeperClient
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
@@ -52,13 +51,24 @@ _DAEMON_VARIABLES = (  # what Python, uv-less tools and command probes may need;
 
 
 class EnvironmentPlaces:
-    """Where one environment keeps its things, and whether somebody is there."""
+    """Where one environment of this machine keeps its things, and whether somebody is there."""
 
-    def __init__(self, places: Places) -> None:
+    machine = ""
+
+    def __init__(self, places: Places, socket: Path | None = None) -> None:
         self.at = places
         self.environment = places.environment
-        self.socket = places.daemon_socket
+        self.socket = socket or places.daemon_socket
         self.artifacts = places.artifacts
+
+    @cached_property
+    def line(self) -> Line:
+        """The way to its daemon, begun."""
+        from atoll.cli.http import Line
+
+        begun = Line(self.socket, self.will_answer)
+        begun.prepare()
+        return begun
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
@@ -66,7 +76,7 @@ class EnvironmentPlaces:
 
         return is_keeper_up(self.at.run)
 
-    def will_answer(self) -> bool:
+    def will_answer(self, met: bool = False) -> bool:  # noqa: ARG002  it is the same whether it answered before
         """Whether a daemon that does not answer will: a keeper restarts it. Raises Silent when that cannot help."""
         from atoll.app.checks import daemon_trouble
         from atoll.cli.http import Silent
@@ -75,20 +85,46 @@ class EnvironmentPlaces:
             raise Silent(trouble.text)
         return self.keeper_alive()
 
+    def answers_now(self, met: bool = False) -> bool:  # noqa: ARG002  as above
+        """Whether there is a keeper."""
+        return self.keeper_alive()
+
 
 class AppHooks:
     """See the module."""
 
     def __init__(self) -> None:
+        self._ahead: tuple[tuple[Path, str, str], EnvironmentPlaces] | None = None
         self._open: list[Kept] = []
         self._built: tuple[Places, CacheSpec] | None = None  # where something was built, or was there
         self._begun: Look | None = None
 
-    def places(self, root: Path, environment: str) -> EnvironmentPlaces:
-        """Reads nothing but names."""
+    def places(self, root: Path, environment: str, host: str = "") -> EnvironmentPlaces:
+        """Reads nothing but names, and those only where the environment may be another machine's."""
+        if self._ahead is not None and self._ahead[0] == (root, environment, host):
+            return self._ahead[1]
         from atoll.workspace.places import Places
 
-        return EnvironmentPlaces(Places(root, environment))
+        at = Places(root, environment)
+        if environment == "local" and not host:
+            return EnvironmentPlaces(at)
+        from atoll.app.remote import remote_places
+
+        return remote_places(at, host) or EnvironmentPlaces(at)
+
+    def _set_out(self, argv: Sequence[str]) -> None:
+        """For another machine, before the command line is even imported, which takes as long as a round trip.
+
+        A guess from the arguments: when it is wrong, or anything is, nothing was lost.
+        """
+        from atoll.app.ahead import guess
+
+        with suppress(Exception):
+            if (guessed := guess(argv, os.environ)) is not None:
+                found = self.places(*guessed)
+                if found.machine:
+                    _ = found.line
+                    self._ahead = guessed, found
 
     def load(self, root: Path, environment: str) -> WorkspaceSpec:
         """The workspace's files."""
@@ -191,10 +227,13 @@ class AppHooks:
         return Premises(root, at.artifacts.resolve(), at.toolchains, at.snapshot, places.environment, read)
 
     def begin(self, argv: Sequence[str]) -> None:
-        """Let others look at the work tree while the command line is still being imported, where it will ask for the keys.
+        """Set out for another machine, and let others look at the work tree where the command will ask for the keys.
+
+        While the command line is still being imported, that is.
 
         Guesses which workspace is meant as it is without options. `keyed` joins them when that was right; `finish` ends them.
         """
+        self._set_out(argv)
         if argv[:1] not in (["affected"], ["ci"]):
             return
         from atoll.pipeline.keys import Look
@@ -250,7 +289,9 @@ class AppHooks:
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
         from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
+        from atoll.app.gateway import refuse_gateway
         from atoll.keeper.client import KeeperClient, start_keeper
+        from atoll.model.errors import UserError
         from atoll.proxy import command as envoy_command
 
         at, environment = places.at, settled(workspace.environment)
@@ -280,11 +321,12 @@ class AppHooks:
                 start_keeper(at.state, at.run)
             renew_keeper(keeper, say)
             before = keeper.status()["fixtures"]
-            moved = known is not None and known.environment.gateway != workspace.environment.gateway
-            if "proxy" not in before or moved:
-                _refuse_a_taken_gateway(workspace, keeper, known, alone=not before)
-            if known is None or moved:
-                _refuse_unusable_pairs(workspace, keeper, alone=not before)
+            try:
+                refuse_gateway(config, known, serving="proxy" in before)
+            except UserError:
+                if not before:  # it has nothing to keep
+                    keeper.shutdown(timeout_s=10.0)
+                raise
             changed = write(at.state, config)
             deaf = not places.socket.exists() and before.get("daemon", {}).get("up_s", 0.0) > _DEAF_AFTER_S
             if "daemon" not in before:
@@ -363,13 +405,15 @@ class AppHooks:
             from atoll.pipeline.neighbours import without_members
 
             found += without_members(workspace)
+        if workspace.environment.host is not None:
+            return found  # what this machine can give says nothing of that one
         if workspace.servers:
             from atoll.app.stores import unable as stores_unable
 
             found += stores_unable(workspace)
         if workspace.environment.engine == "docker":
             from atoll.app.containers import troubles
-            from atoll.decide.validate import WORKSPACE_FILE
+            from atoll.decide.environment import WORKSPACE_FILE
 
             found += troubles(workspace.environment, WORKSPACE_FILE)
         elif any(spec.own_network or spec.limits.of_containers for spec in workspace.services.values()):
@@ -462,48 +506,6 @@ def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     docker = ("DOCKER_HOST",) if workspace.environment.engine == "docker" else ()  # images are made there, too
     names = {*_DAEMON_VARIABLES, *docker, *(name for spec in workspace.services.values() for name in spec.inherit)}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
-
-
-def _refuse_a_taken_gateway(
-    workspace: WorkspaceSpec, keeper: KeeperClient, known: Config | None, *, alone: bool
-) -> None:
-    """Before anything is started: services that nobody can reach are no success. `alone`: the keeper has nothing to keep."""
-    from atoll.cli.machine import gateway_trouble, listeners
-    from atoll.model.errors import UserError
-
-    ours = set() if alone or known is None else {place.port for place in listeners(known.environment.gateway)}
-    for place in listeners(workspace.environment.gateway):
-        if place.port in ours or (trouble := gateway_trouble(place)) is None:
-            continue  # Envoy gives up what it has before it takes what is new
-        if alone:
-            keeper.shutdown(timeout_s=10.0)
-        raise UserError(f"the gateway cannot listen on {place}", trouble.why, trouble.fix, id="gateway-port-taken")
-
-
-def _refuse_unusable_pairs(workspace: WorkspaceSpec, keeper: KeeperClient, *, alone: bool) -> None:
-    """A pair that was never good is a mistake to correct now; one that breaks later costs nothing, the last good one stays."""
-    tls = workspace.environment.gateway.tls
-    if tls is None or not tls.certificates:
-        return
-    from atoll.certificates.pair import read
-    from atoll.model.certificate import Unusable
-    from atoll.model.errors import UserError
-
-    for files in tls.certificates:
-        try:
-            read(
-                Path(workspace.root) / Path(files.cert).expanduser(),
-                Path(workspace.root) / Path(files.key).expanduser(),
-            )
-        except Unusable as exc:
-            if alone:
-                keeper.shutdown(timeout_s=10.0)
-            raise UserError(
-                f"the gateway's certificate cannot be used: {exc.file}",
-                exc.why,
-                "put a good pair there, or correct `certificates` of `tls` in atoll.toml",
-                id="certificate-unusable",
-            ) from exc
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from atoll.model.spec import host_port
 
 _SYS = Path("/proc/sys")
 _STA_UNSYNC = 0x40  # timex.h: the clock follows nobody
+_NO_LIMIT = 2**40  # systemd sets file-max to the largest number there is
 _GROUP = Path("/sys/fs/cgroup")  # version 2; what is not there limits nothing
 
 
@@ -54,7 +55,7 @@ def facts(state: Path, proxy: int | None) -> MachineFacts:
         disk=Used(used=(disk.f_blocks - disk.f_bavail) * disk.f_frsize, most=disk.f_blocks * disk.f_frsize),
         inodes=Used(used=disk.f_files - disk.f_favail, most=disk.f_files) if disk.f_files else None,
         proxy_files=_open_files(proxy),
-        files=Used(used=files[0], most=files[2]) if len(files) == 3 else None,
+        files=Used(used=files[0], most=files[2]) if len(files) == 3 and files[2] < _NO_LIMIT else None,
         processes=_processes(group, threads, tasks),
         connections=Used(used=tracked[0], most=tracked[1]) if tracked[0] is not None and tracked[1] else None,
         backlog=_number(_SYS / "net/core/somaxconn"),

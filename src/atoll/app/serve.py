@@ -137,7 +137,7 @@ def _say(text: str) -> None:
 
 
 def _wait(places: Places) -> None:
-    line = Line(places.daemon_socket, lambda: True, ANSWERS_WITHIN_S)
+    line = Line(places.daemon_socket, lambda _: True, ANSWERS_WITHIN_S)
     try:
         line.request("GET", "/v1/health", answer_s=ANSWERS_WITHIN_S)
     except (OSError, Silent) as exc:

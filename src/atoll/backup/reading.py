@@ -121,7 +121,7 @@ class Archive:
         if found != name or size > most:
             raise self._damaged(f"it does not begin as a backup does: where {name} should be, there is {found[:80]!r}")
         data = self._exactly(size)
-        self._exactly(-size % tarfile.BLOCKSIZE)
+        self._padding(size)
         return data
 
     def _take(self, name: str, size: int, sha256: str, to: IO[bytes]) -> None:
@@ -137,7 +137,11 @@ class Archive:
             to.write(part)
         if hashed.hexdigest() != sha256:
             raise self._damaged(f"{name} is not what it was")
-        self._exactly(-size % tarfile.BLOCKSIZE)
+        self._padding(size)
+
+    def _padding(self, size: int) -> None:
+        if self._exactly(-size % tarfile.BLOCKSIZE).strip(tarfile.NUL):
+            raise self._damaged("something stands between its parts")
 
     def _header(self) -> tuple[str, int]:
         try:

@@ -94,12 +94,26 @@ def send(session: Session, write: Callable[[bytes], object], *, signals: bool) -
     if session.places.keeper_alive():
         session.client.backup(BackupRequest(signals=signals, key=new_key()), write)
         return
+    refuse_from_afar(session)
     making = session.hooks.archivist(session.places).begin(signals=signals, now_wall=time.time())
     try:
         for chunk in making.chunks():
             write(chunk)
     finally:
         making.close()
+
+
+def refuse_from_afar(session: Session) -> None:
+    """Of an environment that is down only its own machine can make one: nobody else has its files."""
+    if session.places.machine:
+        raise Failed(
+            f"the environment '{session.environment}' does not run on {session.places.machine}",
+            "a backup comes from its daemon",
+            "there, as root, it is made without one: `atoll backup --served WORKSPACE`",
+            kind="Unreachable",
+            exit_code=7,
+            id="environment-not-running",
+        )
 
 
 def kept(session: Session, id: str, made_wall: float, size_bytes: int) -> None:
@@ -123,6 +137,7 @@ def sealed_key(session: Session, passphrase: str) -> str:
     if session.places.keeper_alive():
         request = BackupKeyRequest(passphrase=passphrase, key=new_key())
         return session.client.backup_key(request).text
+    refuse_from_afar(session)
     from msgspec.structs import replace
 
     archivist = session.hooks.archivist(session.places)

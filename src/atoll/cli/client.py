@@ -90,6 +90,12 @@ class Client:
             self.raw("/v1/records" + (f"?{urlencode({'service': service})}" if service else "")), list[TaskRecord]
         )
 
+    def environment(self) -> wire.EnvironmentView:
+        """What the daemon runs with."""
+        from atoll.model.wire import EnvironmentView
+
+        return self._decode(self.raw("/v1/environment"), EnvironmentView)
+
     def secrets(self) -> list[wire.SecretView]:
         """Names and versions."""
         from atoll.model.wire import SecretView
@@ -188,6 +194,12 @@ class Client:
         from atoll.model.wire import JobRunView
 
         return self._decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
+
+    def set_environment(self, request: wire.EnvironmentRequest) -> wire.EnvironmentView:
+        """Have it run with that; its successor answers in a moment."""
+        from atoll.model.wire import EnvironmentView
+
+        return self._decode(self._change("PUT", "/v1/environment", request), EnvironmentView)
 
     def set_secret(self, name: str, request: wire.SecretRequest) -> wire.SecretView:
         """Store a new version."""

@@ -189,7 +189,7 @@ def _asked(ctx: click.Context, path: str) -> Any:
 
     from atoll.cli.http import Line, Silent
 
-    line = Line(_session(ctx).places.socket, lambda: False, wait_s=0.0)
+    line = Line(_session(ctx).places.socket, lambda _: False, wait_s=0.0)
     try:
         answer = line.request("GET", path, answer_s=ASK_S)
         return json.loads(answer.body) if answer.status == 200 else None

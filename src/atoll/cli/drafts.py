@@ -45,14 +45,18 @@ def chosen(workspace: WorkspaceSpec, named: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(named)) or sorted(workspace.services)
 
 
-def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -> Drafts:
-    """Build what changed of these services. One that fails does not stop the others."""
+def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str], *, send: bool = True) -> Drafts:
+    """Build what changed of these services, and send to another machine's environment what it lacks, unless not `send`.
+
+    One that fails does not stop the others.
+    """
     from atoll.model.errors import BuildFailed
+    from atoll.model.state import Artifact
     from atoll.model.wire import Draft
     from atoll.pipeline.provenance import Provenance
 
     provenance = Provenance(session.root)
-    ready, failures = dict[str, Draft](), dict[str, Failed]()
+    ready, failures, built = dict[str, Draft](), dict[str, Failed](), dict[str, Artifact]()
     with builds_shown(session) as tell:
         results = session.hooks.build(session.places, workspace, services, tell, say=session.warn)
     for name, result in results.items():
@@ -61,8 +65,15 @@ def build(session: Session, workspace: WorkspaceSpec, services: Sequence[str]) -
             assert failed is not None
             failures[name] = failed
         else:
-            spec = workspace.services[name]
-            ready[name] = Draft(spec=spec, artifact=result, author=provenance.of(spec))
+            built[name] = result
+    if built and session.places.machine:
+        from atoll.cli.shipping import shipped
+
+        built, lost = shipped(session, workspace, built, send=send)
+        failures |= lost
+    for name, artifact in built.items():
+        spec = workspace.services[name]
+        ready[name] = Draft(spec=spec, artifact=artifact, author=provenance.of(spec))
     return Drafts(ready, failures)
 
 

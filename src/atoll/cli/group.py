@@ -160,7 +160,7 @@ class _Page:
 
     def __call__(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         _write(formatter, "Exit codes", list(exits(self._name)))
-        _write(formatter, "Variables", list(VARIABLES.items())[:4])
+        _write(formatter, "Variables", list(VARIABLES.items())[:5])
         others = [(f"atoll {name}", COMMANDS[name]) for name in related(self._name)]
         _write(formatter, "See also", others)
 

@@ -20,11 +20,13 @@ EXIT_CODES: Mapping[int, str] = {
 VARIABLES: Mapping[str, str] = {
     "ATOLL_WORKSPACE": "the workspace's folder, as --workspace",
     "ATOLL_ENV": "the environment, as --env",
+    "ATOLL_HOST": "where that environment's daemon is, as --host",
     "ATOLL_HOME": "where artifacts, releases, logs and secrets lie; default /var/lib/atoll for root, else "
     "$XDG_DATA_HOME/atoll or ~/.local/share/atoll",
     "ATOLL_RUN": "where the sockets lie; default /run/atoll for root, else /tmp/atoll-UID",
     "ATOLL_CACHE": "the remote cache, before `[cache]` of atoll.toml; `off` is none",
     "ATOLL_NAMESPACE": "whose the results of this run are, instead of what the CI system's variables say",
+    "ATOLL_SSH": "the command to use for ssh, with its own options",
     "NO_COLOR": "no colours, whatever else is said",
     "FORCE_COLOR, CLICOLOR_FORCE": "colours in a pipe, too",
     "TERM": "`dumb`: neither colours nor lines that are drawn anew",

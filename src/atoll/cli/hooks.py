@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from atoll.backup.restoring import Wish
+    from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
@@ -45,16 +46,34 @@ class Places(Protocol):
         ...
 
     @property
+    def line(self) -> Line:
+        """The way to the daemon, begun."""
+        ...
+
+    @property
     def artifacts(self) -> Path:
         """Where builds lie."""
         ...
 
     def keeper_alive(self) -> bool:
-        """Whether a keeper runs. Milliseconds."""
+        """Whether the environment runs: here in milliseconds. Raises `failed.Failed` when another machine cannot be asked."""
         ...
 
-    def will_answer(self) -> bool:
-        """Whether a daemon that does not answer will come back. Raises `http.Silent` with the reason when it never will."""
+    @property
+    def machine(self) -> str:
+        """Where it runs, for people, such as `deploy@vm1`; "" when that is here."""
+        ...
+
+    def will_answer(self, met: bool = False) -> bool:
+        """Whether a daemon that does not answer will come back; `met`: this command has had answers.
+
+        May take long: a lost connection to another machine is brought back. Raises `http.Silent` or `failed.Failed` with
+        the reason when it never will.
+        """
+        ...
+
+    def answers_now(self, met: bool = False) -> bool:
+        """The same for who asks again and again, and waits for nothing."""
         ...
 
 
@@ -64,8 +83,11 @@ _Places = TypeVar("_Places", bound=Places)
 class Hooks(Protocol[_Places]):
     """The parts behind the command line; they get back the places that they gave."""
 
-    def places(self, root: Path, environment: str) -> _Places:
-        """The places of an environment of the workspace at `root`. Reads nothing but names, imports nothing heavy."""
+    def places(self, root: Path, environment: str, host: str = "") -> _Places:
+        """The places of an environment of the workspace at `root`; `host` is a URL instead of what atoll.toml says.
+
+        Reads nothing but names, imports nothing heavy. Raises UserError for a host that is none.
+        """
         ...
 
     def load(self, root: Path, environment: str) -> WorkspaceSpec:

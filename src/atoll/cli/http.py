@@ -1,7 +1,8 @@
 """HTTP/1.1 over a unix socket, with server-sent events, on sockets alone: a command must start fast.
 
 `client` uses it. It waits for a daemon that its keeper restarts; a request that changes something carries an
-idempotency key, so that sending it again is safe.
+idempotency key, so that sending it again is safe. Such requests share connections: one that is made anew costs a round trip
+to another machine.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from atoll import __version__
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 WAIT_S = 10.0  # a keeper restarts its daemon within a second or two; a starting one answers 503 meanwhile
 ANSWER_S = 30.0  # no endpoint takes longer without saying so
+CONNECT_S = 5.0  # to a socket of this machine
 _VERSION = HEADER.lower()
 SILENCE_S = 45.0  # streams beat every 15 s
 
@@ -55,13 +57,20 @@ class Silent(Exception):
 
 
 class Line:
-    """A way to one daemon. `alive()` says whether a daemon that does not answer will come back."""
+    """A way to one daemon. `alive` says whether a daemon that does not answer will come back; it is told whether it did so before."""
 
     def __init__(
-        self, path: Path, alive: Callable[[], bool], wait_s: float = WAIT_S, answer_s: float = ANSWER_S
+        self, path: Path, alive: Callable[[bool], bool], wait_s: float = WAIT_S, answer_s: float = ANSWER_S
     ) -> None:
         self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
         self.version = ""  # of the daemon that answered last
+        self._idle: list[_Connection] = []  # nothing is under way on them
+        self._met = False
+
+    def prepare(self) -> None:
+        """Connect ahead, without waiting for it: on its way to another machine while the command gets ready to ask."""
+        with suppress(OSError):
+            self._idle.append(_Connection(self._path))
 
     def request(
         self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = 0.0
@@ -72,11 +81,11 @@ class Line:
         if key:
             headers["Idempotency-Key"] = key
         repeatable = method != "POST" or bool(key)
-        patience = _Patience(self._wait_s, self._alive)
+        patience = self._patience()
         while True:
             try:
-                with closing(self._send(method, target, body, headers, answer_s)) as stream:
-                    answer = _read(stream)
+                line, status, fields = self._begin(method, target, body, headers, answer_s, again=repeatable)
+                answer = self._rest(line, status, fields)
             except (FileNotFoundError, ConnectionRefusedError) as exc:  # nobody heard it
                 patience.pause(str(exc))
                 continue
@@ -89,7 +98,6 @@ class Line:
                 continue
             except OSError as exc:  # not ours to open, too long a path: waiting mends nothing
                 raise Silent(f"{self._path}: {exc}") from exc
-            self.version = answer.version
             if answer.status != 503:
                 return answer
             patience.pause(_what(answer.body), answer.retry_after_s)
@@ -101,16 +109,16 @@ class Line:
         answer was not whole.
         """
         headers = {"Content-Type": "application/json"}
-        patience = _Patience(self._wait_s, self._alive)
+        patience = self._patience()
         while True:
             try:
-                with closing(self._send("POST", target, body, headers, answer_s)) as stream:
-                    status, fields = _head(stream)
+                line, status, fields = self._begin("POST", target, body, headers, answer_s, again=False)
+                with closing(line):
                     if status == 200:
-                        for part in _chunks(stream):
+                        for part in _chunks(line.stream):
                             write(part)
                         return Answer(status, b"")
-                    answer = Answer(status, _body(stream, fields))
+                    answer = Answer(status, _body(line.stream, fields))
             except (FileNotFoundError, ConnectionRefusedError) as exc:  # nobody heard it
                 patience.pause(str(exc))
                 continue
@@ -128,23 +136,22 @@ class Line:
         Yields the server's events but `end` and `closing`. An answer that is no stream is yielded as event `error`.
         """
         last, again = "", False
-        patience = _Patience(self._wait_s, self._alive)
+        patience = self._patience()
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             why = "the stream ended early"
             try:
-                with closing(self._send("GET", target(again), None, headers, SILENCE_S)) as stream:
-                    status, fields = _head(stream)
-                    self.version = fields.get(_VERSION, "")
+                line, status, fields = self._begin("GET", target(again), None, headers, SILENCE_S, again=True)
+                with closing(line):
                     if status == 503:
-                        why = _what(_body(stream, fields))
+                        why = _what(_body(line.stream, fields))
                         raise Dropped(why)
                     if status != 200:
-                        yield ServerEvent("error", "", _body(stream, fields))
+                        yield ServerEvent("error", "", _body(line.stream, fields))
                         return
                     again = True
-                    for event in _events(_chunks(stream)):
-                        patience = _Patience(self._wait_s, self._alive)
+                    for event in _events(_chunks(line.stream)):
+                        patience = self._patience()
                         if event.name == "end":
                             return
                         if event.name == "closing":
@@ -157,29 +164,95 @@ class Line:
                 raise Silent(f"{self._path}: {exc}") from exc
             patience.pause(why)
 
-    def _send(
-        self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout_s: float
-    ) -> IO[bytes]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(min(timeout_s, 5.0))
-            line.connect(self._path)
-            line.settimeout(timeout_s)
-            length = {"Content-Length": str(len(body))} if body is not None else {}
-            fields = {"Host": "atoll", "Connection": "close", HEADER: __version__, **length, **headers}
-            head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-            line.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + (body or b""))
-            return line.makefile("rb")
+    def _begin(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], timeout_s: float, *, again: bool
+    ) -> tuple[_Connection, int, dict[str, str]]:
+        """Send it, and read the head of the answer. `again`: it may be sent twice, so that an idle connection can be tried."""
+        length = {"Content-Length": str(len(body))} if body is not None else {}
+        lines = "".join(
+            f"{name}: {value}\r\n"
+            for name, value in ({"Host": "atoll", HEADER: __version__} | length | headers).items()
+        )
+        whole = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + (body or b"")
+        if again and (idle := self._popped()) is not None:
+            with suppress(ConnectionError):  # it was closed while nothing was under way
+                return self._asked(idle, whole, timeout_s)
+        return self._asked(_Connection(self._path), whole, timeout_s)
+
+    def _popped(self) -> _Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # threads share the line
+            return None
+
+    def _asked(self, line: _Connection, whole: bytes, timeout_s: float) -> tuple[_Connection, int, dict[str, str]]:
+        try:
+            status, fields = line.ask(whole, timeout_s)
+        except BaseException:
+            line.close()
+            raise
+        self._met, self.version = True, fields.get(_VERSION, "")
+        return line, status, fields
+
+    def _rest(self, line: _Connection, status: int, fields: dict[str, str]) -> Answer:
+        """The answer; the connection is kept where another one can follow on it."""
+        try:
+            body = b"" if status == 204 else _body(line.stream, fields)
+        except BaseException:
+            line.close()
+            raise
+        ends = status != 204 and not {"content-length", "transfer-encoding"} & fields.keys()
+        if ends or fields.get("connection", "").lower() == "close":
+            line.close()
+        else:
+            self._idle.append(line)
+        retry = fields.get("retry-after", "")
+        return Answer(status, body, float(retry) if retry.isdigit() else 0.0, self.version)
+
+    def _patience(self) -> _Patience:
+        return _Patience(self._wait_s, lambda: self._alive(self._met))
+
+
+class _Connection:
+    """One connection, for one request after another."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(CONNECT_S)
+            self._socket.connect(path)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.stream = self._socket.makefile("rb")
+
+    def ask(self, whole: bytes, timeout_s: float) -> tuple[int, dict[str, str]]:
+        """Send a request; the head of its answer."""
+        self._socket.settimeout(timeout_s)
+        self._socket.sendall(whole)
+        status, fields = _head(self.stream)
+        while 100 <= status < 200:
+            status, fields = _head(self.stream)
+        return status, fields
+
+    def close(self) -> None:
+        """Close it."""
+        self.stream.close()
+        self._socket.close()
 
 
 class _Patience:
-    """Waits a little between attempts, as long as it makes sense."""
+    """Waits a little between attempts, as long as it makes sense; that begins with the first that failed."""
 
     def __init__(self, wait_s: float, alive: Callable[[], bool]) -> None:
-        self._until, self._alive, self._wait_s = time.monotonic() + wait_s, alive, wait_s
+        self._until, self._alive, self._wait_s = 0.0, alive, wait_s
 
     def pause(self, why: str, seconds: float = 0.0) -> None:
+        asked = time.monotonic()
+        self._until = self._until or asked + self._wait_s
         if not self._alive():
             raise Silent("")
+        self._until += time.monotonic() - asked  # it may have brought the way back, which says nothing of the daemon
         left = self._until - time.monotonic()
         if left <= 0:
             raise Silent(f"waited {self._wait_s:.0f} s: {why}")
@@ -195,15 +268,6 @@ def _head(stream: IO[bytes]) -> tuple[int, dict[str, str]]:
         name, _, value = raw.decode("latin-1").partition(":")
         fields[name.lower()] = value.strip()
     return int(status[1]), fields
-
-
-def _read(stream: IO[bytes]) -> Answer:
-    status, fields = _head(stream)
-    while 100 <= status < 200:
-        status, fields = _head(stream)
-    body = b"" if status == 204 else _body(stream, fields)
-    retry = fields.get("retry-after", "")
-    return Answer(status, body, float(retry) if retry.isdigit() else 0.0, fields.get(_VERSION, ""))
 
 
 def _body(stream: IO[bytes], fields: dict[str, str]) -> bytes:

@@ -43,7 +43,7 @@ def checks_of(workspace: WorkspaceSpec | None, *, running: bool) -> Iterator[Doc
             yield _gateway(workspace)
         gateway = workspace.environment.gateway
         yield from encryption(str(gateway), gateway.host, tls=gateway.tls is not None)
-        yield from tokens(workspace.environment.api)
+        yield from tokens(str(workspace.environment.api or ""))
         yield from _stores(workspace)
 
 

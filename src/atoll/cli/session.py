@@ -34,6 +34,7 @@ class Session:
         self.hooks = hooks
         self.workspace_option: str | None = None
         self.environment = os.environ.get("ATOLL_ENV") or "local"
+        self.host_option = ""
         self.served = ""  # the workspace whose environment of this machine is meant; "" is that of the files
         self.json = False
         self.quiet = False
@@ -66,21 +67,32 @@ class Session:
         if self.served:
             served: Places = self.hooks.served(self.served, self.environment)
             return served
-        found: Places = self.hooks.places(self.root, self.environment)
+        host = self.host_option or os.environ.get("ATOLL_HOST", "")
+        found: Places = self.hooks.places(self.root, self.environment, host)
         return found
+
+    def must_be_here(self, what: str) -> None:
+        """Raise Failed where the environment is another machine's; `what` says what does not work then."""
+        if self.places.machine:
+            raise Failed(
+                f"{what} does not work on another machine",
+                f"'{self.environment}' runs on {self.places.machine}",
+                "use `local`, or do it there",
+                id="not-from-here",
+                kind="Refused",
+                exit_code=4,
+            )
 
     @cached_property
     def client(self) -> Client:
-        """The daemon's API."""
-        from atoll.cli.http import Line
-
-        return self._client(Line(self.places.socket, self.places.will_answer), self._differs)
+        """The daemon's API. The way there is begun at once: what a command imports meanwhile takes as long."""
+        return self._client(self.places.line, self._differs)
 
     def client_within(self, answer_s: float) -> Client:
         """The same for who looks again and again: it does not wait for a daemon that is away, nor long for an answer."""
         from atoll.cli.http import Line
 
-        return self._client(Line(self.places.socket, self.places.keeper_alive, 0.0, answer_s))
+        return self._client(Line(self.places.socket, self.places.answers_now, 0.0, answer_s))
 
     def _client(self, line: Line, differs: Callable[[str], None] = lambda _: None) -> Client:
         from atoll.cli.client import Client
@@ -105,11 +117,15 @@ class Session:
 
     def here(self, text: str) -> str:
         """Commands in a text, such that they work on this environment: the daemon and the files know no --env."""
-        if self.environment == (os.environ.get("ATOLL_ENV") or "local"):
+        named = self.environment != (os.environ.get("ATOLL_ENV") or "local")
+        options = (f"--env {self.environment} " if named else "") + (
+            f"--host {self.host_option} " if self.host_option else ""
+        )
+        if not options:
             return text
         import re
 
-        return re.sub(r"\batoll (?=[a-z])", f"atoll --env {self.environment} ", text)
+        return re.sub(r"\batoll (?=[a-z])", f"atoll {options}", text)
 
     def load(self) -> WorkspaceSpec:
         """The workspace's files. Raises InvalidWorkspace."""
@@ -142,7 +158,7 @@ def _store(attribute: str) -> Callable[[click.Context, click.Parameter, Any], No
 
 
 def common_options(function: _Command) -> _Command:
-    """--workspace, --env and --quiet, before or after the command's name."""
+    """--workspace, --env, --host and --quiet, before or after the command's name."""
     decorators = (
         click.option(
             "-w", "--workspace", metavar="PATH", type=click.Path(), expose_value=False, callback=_store("workspace_option"),
@@ -152,6 +168,11 @@ def common_options(function: _Command) -> _Command:
             "-e", "--env", metavar="NAME", expose_value=False, callback=_store("environment"),
             shell_complete=completing("environments"),
             help="The environment. Default: $ATOLL_ENV, else local.",
+        ),
+        click.option(
+            "--host", metavar="URL", expose_value=False, callback=_store("host_option"),
+            help="Where that environment's daemon is: ssh://[USER@]MACHINE[:PORT][/PATH] or unix:///PATH. Default: $ATOLL_HOST, else "
+            "as atoll.toml says.",
         ),
         click.option(
             "-q", "--quiet", is_flag=True, expose_value=False, callback=_store("quiet"), help="No progress on stderr.",

@@ -34,11 +34,17 @@ def users(workspace: WorkspaceSpec, store: str) -> list[str]:
 
 
 def drafts_of(session: Session, workspace: WorkspaceSpec, stores: Collection[str]) -> Drafts:
-    """What each would run; one that this machine cannot run is a failure."""
+    """What each would run; one that the environment's machine cannot run is a failure."""
     from atoll.model.errors import AtollError
 
     ready: dict[str, Draft] = {}
     failures: dict[str, Failed] = {}
+    if stores and session.places.machine:
+        from atoll.model.wire_artifacts import StoresRequest
+
+        servers = tuple(workspace.servers[name] for name in stores)
+        there = session.client.store_drafts(StoresRequest(stores=servers, key=new_key()))
+        return Drafts(dict(there.drafts), {name: Failed.told(error) for name, error in there.refused.items()})
     if stores:
         for name, made in session.hooks.stores(session.places, workspace, stores).items():
             if isinstance(made, AtollError):

@@ -87,6 +87,7 @@ class Checkup:
             ports=identity.ports,
             faults=identity.faults,
             notifies=bool(identity.notify),
+            api=identity.api,
         )
 
     async def _running(self, views: Sequence[ServiceView]) -> list[production.Running]:

@@ -19,6 +19,8 @@ from atoll.model.wire import (
     BackupView,
     DeployRequest,
     DoctorView,
+    EnvironmentRequest,
+    EnvironmentView,
     ExecRequest,
     ExecView,
     FaultRequest,
@@ -175,6 +177,17 @@ class Control(Protocol):
 
     async def import_records(self, request: RecordsRequest) -> RecordsView:
         """Hold further ones. Nothing new changes nothing."""
+        ...
+
+    async def environment(self) -> EnvironmentView:
+        """What atoll.toml said of the environment when the daemon was started."""
+        ...
+
+    async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        """What it says now: kept, and taken up by a restart of the daemon a moment after the answer.
+
+        Raises Conflict (it is another environment's), UserError (the machine cannot give it).
+        """
         ...
 
     async def artifacts(self, keys: Sequence[str]) -> Sequence[Artifact]:

@@ -343,6 +343,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "GET",
+        "/v1/environment",
+        "deployer",  # it holds URLs of webhooks, of which some are as good as a password
+        "environment",
+        "What atoll.toml says of the environment, as it runs.",
+        wire.EnvironmentView,
+        _direct("environment"),
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/environment",
+        "admin",
+        "set_environment",
+        "Run with what atoll.toml says now; where it differs, the daemon starts anew.",
+        wire.EnvironmentView,
+        _direct("set_environment"),
+        body=wire.EnvironmentRequest,
+    ),
+    Endpoint(
+        "GET",
         "/v1/artifacts",
         "reader",
         "artifacts",

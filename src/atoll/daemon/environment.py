@@ -19,7 +19,7 @@ from atoll.daemon.checkup import Checkup
 from atoll.daemon.collector import Collector
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.fault_book import FaultBook
-from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.daemon.job_desk import JobDesk
 from atoll.daemon.loops import Loops
 from atoll.daemon.mutations import Mutations
@@ -30,6 +30,7 @@ from atoll.daemon.pulse import Pulse
 from atoll.daemon.reading import Reading
 from atoll.daemon.record_book import RecordBook
 from atoll.daemon.secret_book import SecretBook
+from atoll.daemon.settings_book import SettingsBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
 from atoll.model.spec import Tls
@@ -54,6 +55,7 @@ class Environment:
         clock: Clock,
         machine: Machine,
         records: Records,
+        settings: Settings,
         ask: Ask = ask,
         certificates: tuple[Tls, Parts] | None = None,
         archivist: Archivist | None = None,
@@ -77,6 +79,9 @@ class Environment:
 
         book = SecretBook(loops, records, vault, clock, pulse)
         self.secrets, self.set_secret, self.remove_secret = book.secrets, book.set_secret, book.remove_secret
+
+        settings_book = SettingsBook(identity.workspace, settings, records, clock, pulse)
+        self.environment, self.set_environment = settings_book.environment, settings_book.set_environment
 
         measured = SignalBook((identity.workspace, identity.environment), loops, engine, signals, collector, clock)
         self.signals, self.series, self.totals = measured.signals, measured.series, measured.totals

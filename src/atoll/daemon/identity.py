@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from atoll.daemon.store_reach import Dial, dial
 from atoll.model.machine import MachineFacts
-from atoll.model.spec import Freeze, Notify
+from atoll.model.spec import EnvironmentSpec, Freeze, Notify
 from atoll.model.state import Address
 
 
@@ -30,6 +30,14 @@ class Identity(NamedTuple):
     def url(self) -> str:
         """The gateway's address, `http://127.0.0.1:8080`."""
         return f"{'https' if self.tls else 'http'}://{self.gateway}"
+
+
+class Settings(NamedTuple):
+    """What the daemon was started with, and how it gets others; the functions block."""
+
+    environment: EnvironmentSpec
+    keep: Callable[[EnvironmentSpec], None]  # for the next start; raises UserError for what this machine cannot give
+    restart: Callable[[], None]  # have the keeper start the daemon anew
 
 
 class Machine(NamedTuple):

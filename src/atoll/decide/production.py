@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.spec import ReadApi
 from atoll.model.wire import DoctorView
 
 _MEMORY_LEAST_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB, and the kernel needs room for files
@@ -44,6 +43,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[int, int]
     faults: bool  # whether some may be injected
     notifies: bool  # whether anybody is told of what goes wrong
+    api: str = ""  # HOST:PORT where it may be read over TCP; "" is nowhere
 
 
 def machine(facts: MachineFacts) -> Iterator[DoctorView]:
@@ -68,6 +68,7 @@ def environment(setting: Setting, running: Sequence[Running], facts: MachineFact
     """What runs, and how."""
     yield leases(setting.ports, facts.ephemeral)
     yield from encryption(setting.gateway, setting.host, tls=setting.tls)
+    yield from tokens(setting.api)
     yield from _exposed(running, setting.ports)
     yield from _limits(running)
     yield from _promised(running, facts)
@@ -174,9 +175,9 @@ def encryption(gateway: str, host: str, *, tls: bool) -> Iterator[DoctorView]:
         yield _view("encryption", None, text, fix)
 
 
-def tokens(api: ReadApi | None) -> Iterator[DoctorView]:
-    """A read-only API that others reach; a note for the same reason."""
-    if api is not None and not local(api.host):
+def tokens(api: str) -> Iterator[DoctorView]:
+    """A read-only API (HOST:PORT; "" is none) that others reach; a note for the same reason."""
+    if api and not local(api.rpartition(":")[0].strip("[]")):
         text = (
             f"the API on {api} is reached from other machines and encrypts nothing: its tokens can be read on their way"
         )

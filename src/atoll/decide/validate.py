@@ -7,6 +7,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from atoll.decide import placeholders, tasks
+from atoll.decide.environment import WORKSPACE_FILE, of_environment
 from atoll.decide.ownership import shared_data
 from atoll.decide.problem import env_field, problem
 from atoll.model.errors import Problem
@@ -14,7 +15,6 @@ from atoll.model.spec import Call, EnvironmentSpec, Port, Probe, Route, ServiceS
 from atoll.model.suggest import did_you_mean, nearest
 from atoll.model.templates import placeholders as placeholders_of
 
-WORKSPACE_FILE = "atoll.toml"
 _SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "root", "run", "sbin", "sys", "usr")
 _VAR = ("var/cache", "var/lib", "var/log", "var/tmp")
 _SHARED = frozenset(f"/{each}" for each in ("", "home", "mnt", "opt", "srv", "tmp", "var", *_VAR))
@@ -31,7 +31,7 @@ def check(
     `unsure`: services whose own files have mistakes, so that nothing is said about their ports. `ephemeral`: the
     kernel's range of outgoing ports, both ends included.
     """
-    problems = list(_environment(workspace, ephemeral))
+    problems = list(of_environment(workspace, ephemeral))
     for spec in workspace.services.values():
         problems += _service(spec, sure=spec.name not in unsure)
         problems += _leased_numbers(spec, workspace.environment)
@@ -46,63 +46,6 @@ def check(
         *shared_data(workspace),
         *tasks.check(workspace),
     ]
-
-
-# --- the environment ----------------------------------------------------------------------------------------------
-
-
-def _environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) -> Iterator[Problem]:
-    """The gateway's port and the range of leases."""
-    environment = workspace.environment
-    (low, high), gateway = environment.ports, environment.gateway
-    if low <= gateway.port <= high:
-        yield Problem(
-            file=WORKSPACE_FILE,
-            field="gateway",
-            what=f"gateway: port {gateway.port} lies within the ports {low}-{high} that replicas get",
-            fix="choose a gateway port outside, or move `ports`",
-            id="port-range",
-        )
-    plain = gateway.tls.http if gateway.tls else None
-    if plain is not None and (low <= plain <= high or plain == gateway.port):
-        where = (
-            "is the gateway's own" if plain == gateway.port else f"lies within the ports {low}-{high} that replicas get"
-        )
-        yield Problem(
-            file=WORKSPACE_FILE,
-            field="gateway.tls.http",
-            what=f"gateway.tls.http: port {plain} {where}",
-            fix="such as http = 80 beside port = 443",
-            id="port-range",
-        )
-    if ephemeral is not None and low <= ephemeral[1] and ephemeral[0] <= high:
-        yield Problem(
-            file=WORKSPACE_FILE,
-            field="ports",
-            what=f"ports {low}-{high} overlap {ephemeral[0]}-{ephemeral[1]}, from which this machine's kernel takes"
-            " ports of outgoing connections: a replica's port may be taken when it starts",
-            fix=_outside(ephemeral, high - low),
-            level="warning",
-            id="port-range",
-        )
-    needed = sum(2 * (spec.replicas * len(spec.ports) + len(spec.calls)) for spec in workspace.services.values())
-    if needed > high - low + 1:
-        yield Problem(
-            file=WORKSPACE_FILE,
-            field="ports",
-            what=f"ports {low}-{high} are {high - low + 1}, but two releases of every service need {needed}",
-            fix=f'such as ports = "{EnvironmentSpec().ports[0]}-{EnvironmentSpec().ports[1]}"',
-            id="port-range",
-        )
-
-
-def _outside(ephemeral: tuple[int, int], width: int) -> str:
-    """A range of that width beside the kernel's, where there is room."""
-    if ephemeral[0] - width - 1 >= 1024:
-        return f'such as ports = "{ephemeral[0] - width - 1}-{ephemeral[0] - 1}"'
-    if ephemeral[1] + width + 1 <= 65_535:
-        return f'such as ports = "{ephemeral[1] + 1}-{ephemeral[1] + width + 1}"'
-    return "narrow the kernel's: sysctl net.ipv4.ip_local_port_range"
 
 
 # --- one service --------------------------------------------------------------------------------------------------

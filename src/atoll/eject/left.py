@@ -64,6 +64,8 @@ def _of_atoll(layout: Layout) -> Iterator[str]:
             f"TLS at the gateway (`tls`): nginx here speaks plain HTTP on port {gateway.port}. Give its servers `ssl` with "
             "`ssl_certificate` and `ssl_certificate_key`, and a server on the port of plain HTTP that redirects; certbot has both."
         )
+    if layout.workspace.environment.host is not None:
+        yield "`host`: nothing brings these files, and what they run, to that machine."
     yield "Draining: a replica that is stopped is not taken out of nginx first."
     yield "Liveness probes: compose marks a replica unhealthy and leaves it; systemd only sees that a process ended."
     yield (

@@ -558,13 +558,14 @@ class ReadApi(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """`host:port`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One environment of a workspace as `atoll.toml` says it."""
 
     name: str = "local"
+    host: str | None = None  # the URL of the machine that it runs on (`model.host`); None is this one
     engine: Literal["process", "docker"] = "process"
     docker: DockerSpec = DockerSpec()
     gateway: Gateway = Gateway()

@@ -14,7 +14,7 @@ from atoll.model.access import Role
 from atoll.model.analysis import Verdict
 from atoll.model.errors import AtollError
 from atoll.model.records import TaskRecord
-from atoll.model.spec import ServiceSpec
+from atoll.model.spec import EnvironmentSpec, ServiceSpec
 from atoll.model.state import (
     Artifact,
     Author,
@@ -156,6 +156,14 @@ class SecretRequest(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class EnvironmentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What atoll.toml says of the environment, from a machine that has the file. `host` in it means nothing here."""
+
+    environment: EnvironmentSpec
+    author: Author = Author()
+    key: str = ""
+
+
 class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Send a backup: the bytes of one file. `signals`: with the golden signals of the last month."""
 
@@ -282,6 +290,13 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[ServiceView, ...] = ()
     last_event: int = 0  # where to start following events
     wall: float = 0.0
+
+
+class EnvironmentView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon runs with. After a change it goes on with the old until its successor answers, in a moment."""
+
+    workspace: str
+    environment: EnvironmentSpec
 
 
 # --- operations ---------------------------------------------------------------------------------------------------

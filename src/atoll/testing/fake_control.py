@@ -19,12 +19,13 @@ import msgspec
 from atoll.daemon.api import Api
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.serve import serve
+from atoll.decide.environment import kept_there
 from atoll.model.access import Access, Peer
 from atoll.model.analysis import Finding, Verdict
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.signals import Counts, EdgeKey, Histogram
-from atoll.model.spec import Command, ServiceSpec
+from atoll.model.spec import Command, EnvironmentSpec, ServiceSpec
 from atoll.model.state import Artifact, Author, Event, Exit, Receipt, RolloutPhase, Step
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
@@ -36,6 +37,8 @@ from atoll.model.wire import (
     BackupView,
     DeployRequest,
     DoctorView,
+    EnvironmentRequest,
+    EnvironmentView,
     ErrorView,
     ExecRequest,
     ExecView,
@@ -120,6 +123,7 @@ class FakeControl:
         self.ledger: list[Event] = []
         self.archive = b"this is no backup"
         self.vault: dict[str, int] = {}
+        self.settings = EnvironmentSpec()
         self.tokens: dict[str, str] = {"old": "ada"}  # its name -> who made it
         self.removed: dict[str, str] = {}  # secret or store -> who removed it
         self.streams = 0  # open ones
@@ -341,6 +345,9 @@ class FakeControl:
     async def secrets(self) -> Sequence[SecretView]:
         return [SecretView(name=name, version=version) for name, version in sorted(self.vault.items())]
 
+    async def environment(self) -> EnvironmentView:
+        return EnvironmentView(workspace="shop", environment=self.settings)
+
     async def doctor(self) -> Sequence[DoctorView]:
         return [DoctorView(check="store", ok=True, text="writable")]
 
@@ -536,6 +543,11 @@ class FakeControl:
             self.job_runs[run_id] = view
             await self.record("job.stopped", view.service, f"{view.job} was stopped")
         return view
+
+    async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        self.requests.append(request)
+        self.settings = kept_there(request.environment, self.settings)
+        return await self.environment()
 
     async def set_secret(self, name: str, request: SecretRequest) -> SecretView:
         self.requests.append(request)

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from typing import Any
 
+from atoll.model.host import SHAPE, parse
 from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, ReadApi, Root
 from atoll.workspace.fields_cache import CACHE
 from atoll.workspace.fields_delivery import FREEZES, NOTIFY
@@ -59,6 +60,15 @@ def _port_range_text(text: str) -> tuple[int, ...]:
         raise wrong(f"must be a range of ports, not {seen(text)}", 'such as "20000-29999"')
     low = Integer(1024, 65_535)
     return _port_range((low.read(int(found[1])), low.read(int(found[2]))))
+
+
+def _host(text: str) -> str:
+    """The URL as it is always written."""
+    try:
+        return str(parse(text))
+    except ValueError as exc:
+        fix = f'write "ssh://{text}"' if re.fullmatch(r"[\w.-]+@[\w.-]+", text) else 'such as "ssh://deploy@vm1"'
+        raise wrong(f"{exc}, not {seen(text)}", fix) from exc
 
 
 def _private(text: str) -> str:
@@ -277,6 +287,15 @@ _PLACE_FIELDS = (
 ENVIRONMENT = Table(
     "an environment",
     (
+        Field(
+            "host",
+            Mapped(Text(), _host, says="URL", shape={"pattern": SHAPE}),
+            "The machine that it runs on, when that is another one (see howto/remote.md): `ssh://[USER@]MACHINE[:PORT][/PATH]`, or "
+            "`unix:///PATH` on that machine itself. PATH is the socket of its API; without one it is `/run/atoll/WORKSPACE.ENVIRONMENT.sock`. "
+            "Files named in the environment's table are then that machine's.",
+            ('"ssh://deploy@vm1"', '"ssh://deploy@vm1:2222/run/atoll/shop.production.sock"'),
+            default="this machine",
+        ),
         *_PLACE_FIELDS,
         Field(
             "env",
@@ -288,6 +307,7 @@ ENVIRONMENT = Table(
     ),
     dict,
     spec=EnvironmentSpec,
+    hints=dict.fromkeys(("ssh", "remote", "server", "machine"), 'it is called `host`, such as "ssh://deploy@vm1"'),
 )
 
 
@@ -392,5 +412,6 @@ WORKSPACE = Table(
         "service": "each service has its own service.toml; `services` says in which folders they lie",
         "environment": "it is called `environments`",
         "port": "the gateway's is in `gateway`; those of replicas are `ports`",
+        "host": "an environment on another machine has it, such as [environments.production]; that of the gateway is in `gateway`",
     },
 )

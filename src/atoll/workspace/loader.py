@@ -39,6 +39,7 @@ from atoll.workspace.fields_service import LIBRARY_FIELDS, SERVICE
 from atoll.workspace.fields_values import SERVICE_NAME
 from atoll.workspace.fields_workspace import LOCAL, WORKSPACE
 from atoll.workspace.kinds import Mistake, Wrong
+from atoll.workspace.names import usual_name
 from atoll.workspace.positions import field_text, key_lines, line_of
 from atoll.workspace.roots import Place, find
 from atoll.workspace.stores import Stores, servers, unread
@@ -93,6 +94,9 @@ def load(root: Path, environment: str = LOCAL, looked: set[str] | None = None) -
             f"{did_you_mean(environment, environments)}; or add [environments.{environment}]",
             id="unknown-environment",
         )
+    if "host" in top.get("environments", {}).get(LOCAL, {}):
+        fix = "give the environment of that machine a name, such as [environments.production]"
+        files.mistakes(WORKSPACE_FILE, [Mistake("is this machine, always", fix, ("environments", LOCAL, "host"))])
     spec, env = _environment(top, environment)
     known = Stores(environment, environments)
     shared = known.shared(top.get("stores", {}))
@@ -103,7 +107,7 @@ def load(root: Path, environment: str = LOCAL, looked: set[str] | None = None) -
     around = _Around(env, shared, untold, environment, environments, spec.docker if spec.engine == "docker" else None)
     read = _services(files, found.places, around)
     workspace = WorkspaceSpec(
-        name=top.get("name") or re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace",
+        name=top.get("name") or usual_name(root),
         root=str(root),
         environment=spec,
         cache=top.get("cache", CacheSpec()),

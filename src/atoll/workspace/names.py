@@ -3,6 +3,7 @@
 The command line calls it for completion, at each Tab: it reads TOML and nothing else, and never raises.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,30 @@ def names(root: Path) -> Names:
     declared = top.get("environments")
     environments = {"local", *(declared if isinstance(declared, dict) else ())}
     return Names(tuple(sorted(services)), tuple(sorted(environments)), tuple(sorted(secrets)), tuple(sorted(tasks)))
+
+
+def usual_name(root: Path) -> str:
+    """How a workspace is called whose file gives it no name: as its folder."""
+    return re.sub(r"[^A-Za-z0-9 ._-]+", "-", root.name).strip(" .-_") or "workspace"
+
+
+class Told(NamedTuple):
+    """What atoll.toml says of one environment, before anything is judged. `host` is a URL, "" for this machine."""
+
+    workspace: str
+    host: str
+    declared: bool
+
+
+def told(root: Path, environment: str) -> Told | None:
+    """Whose environment that is, and where; None where the file cannot be read so, and `loader.load` says why."""
+    try:
+        top = tomllib.loads((root / "atoll.toml").read_bytes().decode("utf-8-sig"))
+        own = top.get("environments", {}).get(environment)
+        name, host = top.get("name", usual_name(root)), (own or {}).get("host", "")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return Told(name, host, own is not None) if isinstance(name, str) and isinstance(host, str) else None
 
 
 def _toml(file: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
 _LONGEST_SOCKET = len("/h_udp_parent_167772162")  # Envoy's, of `proxy.handover`
+_LONGEST_LINK = len("/c.0123456789abcdef")  # ssh makes its socket under a name of its own before it has the last one
 _LONGEST_SUFFIX = len(".new")
 _TRAVERSABLE = 0o711  # services under users of their own must come through to artifacts and data, and list nothing
 _PRIVATE = 0o700
@@ -149,6 +150,21 @@ def served_name(workspace: str) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def link_folder(machine: str) -> Path:
+    """Where the connection to another machine lies, for all workspaces; made, 0700. Raises UserError, see `Places.run`.
+
+    Whoever may open what lies there is logged in over there.
+    """
+    top = run_home()
+    folder = top / _digest(machine, 4)
+    _refuse_long(folder, _LONGEST_LINK)
+    _make(top, _PRIVATE, parents=True, ours=False)
+    _make(folder, _PRIVATE)
+    for each in (top, folder) if "ATOLL_RUN" not in os.environ else (folder,):
+        _refuse_foreign(each)
+    return folder
 
 
 def data_home() -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.backups import served_option
+from atoll.cli.group import ReaderGone
 from atoll.cli.output import counted, print_json, size
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
@@ -123,4 +124,7 @@ class _Counted:
 
     def write(self, part: bytes) -> None:
         self.size += len(part)
-        sys.stdout.buffer.write(part)
+        try:
+            sys.stdout.buffer.write(part)
+        except BrokenPipeError as exc:  # not the daemon's line, which breaks in the same way
+            raise ReaderGone from exc

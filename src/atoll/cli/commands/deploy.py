@@ -12,6 +12,7 @@ from atoll.cli.main import report
 from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+from atoll.cli.settle import settle
 from atoll.cli.store_drafts import started
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def command(
         raise click.UsageError("--force deploys what did not change, --affected what did", click.get_current_context())
     workspace = session.load()
     names = chosen(workspace, services)
+    if not plan:
+        settle(session, workspace)
     seen = {service.name: service for service in session.client.status().services}
     if affected:
         from atoll.cli.affected import delivered
@@ -84,7 +87,9 @@ def command(
         names = delivered(session, workspace, names, services, seen)
     storeless = {} if plan else started(session, workspace, names, seen)
     names = [name for name in names if name not in storeless]
-    drafts = evident(session, workspace, build(session, workspace, names), overridden=bool(override_gate))
+    drafts = evident(
+        session, workspace, build(session, workspace, names, send=not plan), overridden=bool(override_gate)
+    )
     words = {
         "note": note, "force": force, "override_freeze": override_freeze, "override_gate": override_gate,
     }  # fmt: skip

@@ -34,6 +34,7 @@ def command(session: Session, services: tuple[str, ...], no_logs: bool, down: bo
     """
     from atoll.cli.dev.loop import Dev
 
+    session.must_be_here("`atoll dev`")
     environment = session.load().environment
     if not environment.for_development:
         raise Failed(

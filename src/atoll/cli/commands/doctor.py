@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -65,6 +67,9 @@ def _checks(session: Session) -> Iterator[DoctorView]:
         if failed is None:
             raise
         yield DoctorView(check="workspace", ok=None if places is None else False, text=failed.what, fix=failed.fix)
+    if places is not None and places.machine:
+        yield _connection(session)  # what this machine has is no matter of that one
+        return
     yield from checks_of(workspace, running=places is not None and places.keeper_alive())
     yield from session.hooks.local_checks(places, workspace)
 
@@ -76,6 +81,10 @@ def _of_daemon(session: Session) -> Iterator[DoctorView]:
         places = session.places
     except Failed:
         places = None
+    if places is not None and places.machine:
+        with suppress(Failed):  # told as the connection's
+            yield from session.client.doctor()
+        return
     if places is None or not places.keeper_alive():
         yield DoctorView(check="daemon", ok=None, text="not running here", fix="`atoll up` starts it")
         return
@@ -83,3 +92,17 @@ def _of_daemon(session: Session) -> Iterator[DoctorView]:
         yield from session.client.doctor()
     except Failed as exc:
         yield DoctorView(check="daemon", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
+
+
+def _connection(session: Session) -> DoctorView:
+    """Of another machine: the way there and back."""
+    from atoll.model.wire import DoctorView
+
+    try:
+        session.client.raw("/v1/health")  # the way itself
+        begun = time.monotonic()
+        session.client.raw("/v1/health")
+    except Failed as exc:
+        return DoctorView(check="connection", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
+    took_ms = (time.monotonic() - begun) * 1000
+    return DoctorView(check="connection", ok=True, text=f"{session.places.machine}, {took_ms:.0f} ms there and back")

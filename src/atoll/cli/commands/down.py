@@ -15,6 +15,8 @@ from atoll.cli.plans import plan_option, show
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from atoll.model.wire import ServiceView
 
 _LOOK_S = 0.1
@@ -32,8 +34,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     """Stop services, or the whole environment.
 
     Without SERVICE: every service, the proxy, the daemon and its keeper. Releases, secrets and the ledger stay. Requests
-    in flight finish first, jobs are stopped; it returns when all is down. Outside `local` it asks for the environment's name. With --json:
-    the API's ServiceView of each SERVICE.
+    in flight finish first, jobs are stopped; it returns when all is down. Outside `local` it asks for the environment's name. On
+    another machine the proxy, the daemon and its keeper go on. With --json: the API's ServiceView of each SERVICE.
 
     Example:
       atoll down
@@ -47,22 +49,38 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     if not services:
         if not session.places.keeper_alive() and (failed := session.mistyped()) is not None:
             raise failed
-        session.hooks.stop_all(session.places, session.say)
-        session.say(f"the environment '{session.environment}' is down")
+        if session.places.machine:
+            _stop_services(session)
+            where = f"on {session.places.machine}; its daemon and gateway go on, as its service manager says"
+            session.say(f"every service of '{session.environment}' is down {where}")
+        else:
+            session.hooks.stop_all(session.places, session.say)
+            session.say(f"the environment '{session.environment}' is down")
         if session.json:
             print_json([])
         return 0
+    waiting = _stopped(session, dict.fromkeys(services))
+    if session.json:
+        print_json([view for view in session.client.status().services if view.name in waiting])
+    return 0
+
+
+def _stop_services(session: Session) -> None:
+    """All of them, stores last: whoever still answers requests may need them."""
+    for stores in (False, True):
+        views = session.client.status().services
+        _stopped(session, [view.name for view in views if bool(view.store) == stores and view.state != "down"])
+
+
+def _stopped(session: Session, services: Iterable[str]) -> list[str]:
+    """Stop them side by side, and wait until they are down."""
     from atoll.model.wire import StopRequest
     from atoll.pipeline.provenance import author
 
     who = author(session.root)
-    waiting = [
-        session.client.stop(name, StopRequest(author=who, key=new_key())).name for name in dict.fromkeys(services)
-    ]
+    waiting = [session.client.stop(name, StopRequest(author=who, key=new_key())).name for name in services]
     _wait(session, list(waiting))
-    if session.json:
-        print_json([view for view in session.client.status().services if view.name in waiting])
-    return 0
+    return waiting
 
 
 def _wait(session: Session, names: list[str]) -> None:
@@ -102,7 +120,7 @@ def _plan(session: Session, services: tuple[str, ...]) -> int:
 
         plans = [replace(view, warnings=()) for view in plans]
     code = show(session, plans)
-    if not services:
+    if not services and not session.places.machine:
         session.say(f"and the proxy, the daemon and the keeper of '{session.environment}' would end")
     return code
 

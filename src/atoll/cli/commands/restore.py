@@ -66,6 +66,15 @@ def command(
 
         view = checked(file, opened)
     else:
+        if session.places.machine:
+            raise Failed(
+                f"'{session.environment}' is on {session.places.machine}, and is restored there",
+                "an environment is made of a backup where it will run, while nothing of it runs",
+                "copy the file there, then as root: `atoll restore --served WORKSPACE FILE`",
+                kind="Refused",
+                exit_code=4,
+                id="not-possible-here",
+            )
         if replace and session.environment != "local" and not yes:
             _confirm(session)
         from atoll.backup.restoring import Wish
@@ -83,7 +92,7 @@ def command(
 def _told(session: Session, view: RestoreView) -> None:
     click.echo(f"{view.environment} of {view.workspace}, made {clock(view.made_wall)} ({age(view.made_wall)} ago)")
     click.echo(
-        f"{counted(view.releases, 'release')} of {', '.join(view.services) or 'nothing'}, events up to {view.events}"
+        f"{counted(view.releases, 'release')} of {', '.join(view.services) or 'no service'}, events up to {view.events}"
     )
     click.echo(f"{counted(view.artifacts, 'artifact')}, {size(view.artifacts_bytes)}")
     if view.signed:

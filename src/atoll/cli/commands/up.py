@@ -15,6 +15,7 @@ from atoll.cli.plans import plan_option, show
 from atoll.cli.progress import exit_code, follow
 from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
+from atoll.cli.settle import ensure_running, unsettled
 from atoll.cli.store_drafts import drafts_of, used_by, without_stores
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def command(session: Session, services: tuple[str, ...], detach: bool, plan: boo
     names, stores = _asked(workspace, services)
     if plan:
         return _plan(session, workspace, names, stores)
-    session.hooks.ensure_running(session.places, workspace, session.say)
+    ensure_running(session, workspace)
     drafts = _drafts(session, workspace, names, stores)
     request = UpRequest(drafts=tuple(drafts.ready.values()), author=author(session.root), key=new_key())
     begun = session.client.up(request)
@@ -84,10 +85,12 @@ def _asked(workspace: WorkspaceSpec, named: Sequence[str]) -> tuple[list[str], l
     return names, sorted(stores)
 
 
-def _drafts(session: Session, workspace: WorkspaceSpec, names: Sequence[str], stores: Sequence[str]) -> Drafts:
+def _drafts(
+    session: Session, workspace: WorkspaceSpec, names: Sequence[str], stores: Sequence[str], *, send: bool = True
+) -> Drafts:
     """The stores come first: each finds its services waiting for it."""
     first = drafts_of(session, workspace, stores)
-    return without_stores(workspace, evident(session, workspace, build(session, workspace, names)), first)
+    return without_stores(workspace, evident(session, workspace, build(session, workspace, names, send=send)), first)
 
 
 def _not_back(session: Session, services: set[str]) -> list[ServiceView]:
@@ -104,8 +107,10 @@ def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str], stor
     """Builds, since only that tells what would run; starts nothing, not even the environment."""
     from atoll.model.wire import PlanView, UpRequest
 
-    drafts = _drafts(session, workspace, names, stores)
+    drafts = _drafts(session, workspace, names, stores, send=False)
     if session.places.keeper_alive():
+        if session.places.machine and (changed := unsettled(session, workspace)):
+            session.say(f"{session.places.machine} would take over from atoll.toml: {', '.join(changed)}")
         return show(session, session.client.plan(UpRequest(drafts=tuple(drafts.ready.values()))), drafts.failures)
     session.say(
         f"the environment '{session.environment}' is not running: its keeper, proxy and daemon would start first"

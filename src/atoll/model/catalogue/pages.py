@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
-from atoll.model.catalogue import building, command, deploying, environment, files, jobs, running, starting
+from atoll.model.catalogue import building, command, deploying, environment, files, jobs, remote, running, starting
 from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTERS: tuple[Chapter, ...] = (
     command.CHAPTER,
     environment.CHAPTER,
+    remote.CHAPTER,
     files.CHAPTER,
     building.CHAPTER,
     deploying.CHAPTER,

@@ -16,7 +16,7 @@ from pathlib import Path
 from atoll.daemon.api import Api
 from atoll.daemon.clock import SystemClock
 from atoll.daemon.environment import Environment
-from atoll.daemon.identity import Identity, Machine
+from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.daemon.serve import serve
 from atoll.model.errors import Problem
 from atoll.model.spec import WorkspaceSpec, service_file
@@ -181,7 +181,7 @@ class World:
     """A daemon over the fakes, and its API on a socket, in a thread; host, proxy and disk outlive it."""
 
     def __init__(self, socket: Path, workspace: WorkspaceSpec) -> None:
-        spec = workspace.environment
+        spec = self.spec = workspace.environment
         gateway = Address(spec.gateway.host, spec.gateway.port)
         self.url = f"http://{gateway}"
         self.identity = Identity(workspace.name, spec.name, workspace.root, gateway, spec.ports)
@@ -254,6 +254,7 @@ class World:
             clock=self.clock,
             machine=Machine(free_bytes=lambda: None, parts=self._parts),
             records=Records(store, await store.load()),
+            settings=Settings(self.spec, keep=lambda _: None, restart=lambda: None),
             ask=self.host.ask,
         )
         try:

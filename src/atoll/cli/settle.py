@@ -1,0 +1,88 @@
+"""An environment is there and runs with what the files say of it, before something is deployed into it: `up`, `deploy`.
+
+Here its processes are started. Another machine's service manager has started them; what is told there is what the
+environment's table says, since that machine has no atoll.toml.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from atoll.cli.drafts import new_key
+from atoll.cli.failed import UNREACHABLE, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from atoll.cli.session import Session
+    from atoll.model.spec import WorkspaceSpec
+
+_WITHIN_S = 30.0  # a daemon starts within two or three, on a busy machine
+_LOOK_S = 0.1
+_FORBIDDEN = "not-allowed"
+
+
+def ensure_running(session: Session, workspace: WorkspaceSpec) -> None:
+    """Started here; on another machine told what the files say, where that is something else."""
+    if session.places.machine:
+        settle(session, workspace)
+    else:
+        session.hooks.ensure_running(session.places, workspace, session.say)
+
+
+def settle(session: Session, workspace: WorkspaceSpec) -> None:
+    """Have another machine's environment run as the files say. Who may not tell it is warned, and goes on. Nothing here.
+
+    Raises Failed when another environment answers, when the machine cannot give what is asked, or does not come back.
+    """
+    if not session.places.machine:
+        return
+    changed = unsettled(session, workspace)
+    if not changed:
+        return
+    from atoll.model.wire import EnvironmentRequest
+    from atoll.pipeline.provenance import author
+
+    fields = ", ".join(changed)
+    request = EnvironmentRequest(environment=workspace.environment, author=author(session.root), key=new_key())
+    try:
+        session.client.set_environment(request)
+    except Failed as exc:
+        if exc.id != _FORBIDDEN:
+            raise
+        session.warn(
+            f"warning: '{session.environment}' runs with another {fields} than atoll.toml says, which only an admin may change"
+        )
+        return
+    session.say(f"{session.places.machine} takes over from atoll.toml: {fields}; its daemon starts anew")
+    deadline = time.monotonic() + _WITHIN_S
+    while unsettled(session, workspace):
+        if time.monotonic() > deadline:
+            raise Failed(
+                f"the daemon of '{session.environment}' does not take over what atoll.toml says",
+                f"it still runs with another {fields}, after {_WITHIN_S:g} s",
+                "`atoll doctor`, and its log there, tell why it does not start anew; services go on running meanwhile",
+                id="daemon-unreachable",
+                kind="Unreachable",
+                exit_code=UNREACHABLE,
+            )
+        time.sleep(_LOOK_S)
+
+
+def unsettled(session: Session, workspace: WorkspaceSpec) -> Sequence[str]:
+    """The fields in which it runs otherwise than the files say. Raises Failed when it is another environment."""
+    from atoll.decide.environment import differences
+
+    seen, told = session.client.environment(), workspace.environment
+    if (seen.workspace, seen.environment.name) != (workspace.name, told.name):
+        theirs = f"'{seen.environment.name}'" + (f" of {seen.workspace}" if seen.workspace != workspace.name else "")
+        raise Failed(
+            f"the daemon on {session.places.machine} keeps {theirs}, not '{told.name}'",
+            "nothing was changed there",
+            f"correct `host` of [environments.{told.name}], or what --host or ATOLL_HOST says instead",
+            id="another-environment",
+            kind="Conflict",
+            exit_code=5,
+        )
+    return differences(told, seen.environment)

@@ -1,0 +1,57 @@
+"""What atoll.toml says of the environment, where the file is on another machine: told by people, kept, taken up by a restart.
+
+Part of `Environment`. On the machine that has the file, `atoll up` does all this itself, and the API is not asked.
+"""
+
+import asyncio
+
+from atoll.daemon.identity import Settings
+from atoll.daemon.pulse import Pulse
+from atoll.decide.environment import differences, kept_there
+from atoll.model.errors import Conflict
+from atoll.model.state import Event
+from atoll.model.wire import EnvironmentRequest, EnvironmentView
+from atoll.ports import Change, Clock
+from atoll.realise.records import Records
+
+_ANSWERED_S = 0.2  # until the answer is out
+
+
+class SettingsBook:
+    """One environment's settings."""
+
+    def __init__(self, workspace: str, settings: Settings, records: Records, clock: Clock, pulse: Pulse) -> None:
+        self._workspace, self._settings = workspace, settings
+        self._records, self._clock, self._pulse = records, clock, pulse
+        self._lock = asyncio.Lock()
+        self._restarting: asyncio.Task[None] | None = None
+
+    async def environment(self) -> EnvironmentView:
+        """What this daemon runs with."""
+        return EnvironmentView(workspace=self._workspace, environment=self._settings.environment)
+
+    async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        """Keep it, and start anew with it; what says the same changes nothing. Raises Conflict, UserError."""
+        running, told = self._settings.environment, request.environment
+        if told.name != running.name:
+            raise Conflict(
+                f"this is the environment '{running.name}', not '{told.name}'",
+                "each has a daemon of its own",
+                "correct the path in `host`: its socket is another environment's",
+                id="another-environment",
+            )
+        async with self._lock:
+            if (changed := differences(told, running)) and self._restarting is None:
+                kept = kept_there(told, running)
+                await asyncio.to_thread(self._settings.keep, kept)
+                text = f"atoll.toml has changed: {', '.join(changed)}; the daemon starts anew with it"
+                wall = self._clock.now().wall
+                event = Event(kind="environment.changed", message=text, author=request.author, wall=wall)
+                await self._records.commit(Change(events=(event,)))
+                self._pulse.beat()
+                self._restarting = asyncio.create_task(self._restart())
+        return await self.environment()
+
+    async def _restart(self) -> None:
+        await asyncio.sleep(_ANSWERED_S)
+        await asyncio.to_thread(self._settings.restart)

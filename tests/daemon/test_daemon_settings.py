@@ -1,0 +1,53 @@
+"""What atoll.toml says of an environment on another machine: told to its daemon, kept, taken up by a restart."""
+
+import pytest
+from world import World
+
+from atoll.model.errors import Conflict
+from atoll.model.spec import EnvironmentSpec, Gateway
+from atoll.model.state import Author
+from atoll.model.wire import EnvironmentRequest
+
+TOLD = EnvironmentSpec(host="ssh://vm1", gateway=Gateway(port=80))
+ADA = Author(actor="ada")
+
+
+def test_what_differs_is_kept_and_the_daemon_asks_for_a_restart_after_its_answer() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        answer = await world.environment.set_environment(EnvironmentRequest(environment=TOLD, author=ADA))
+        assert answer.environment == EnvironmentSpec()  # as it runs, until its successor does
+        assert world.restarts == []
+        await world.clock.sleep(1)
+        assert world.kept == [EnvironmentSpec(gateway=Gateway(port=80))]
+        assert len(world.restarts) == 1
+        [event] = [event async for event in world.environment.events() if event.kind == "environment.changed"]
+        assert event.author.actor == "ada"
+        assert "gateway" in event.message
+
+    world.run(scenario)
+
+
+def test_the_same_changes_nothing() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        told = EnvironmentSpec(host="ssh://vm1")
+        await world.environment.set_environment(EnvironmentRequest(environment=told, author=ADA))
+        await world.clock.sleep(1)
+        assert (world.kept, world.restarts) == ([], [])
+
+    world.run(scenario)
+
+
+def test_another_environments_settings_are_refused() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        told = EnvironmentSpec(name="production")
+        with pytest.raises(Conflict, match="this is the environment 'local'"):
+            await world.environment.set_environment(EnvironmentRequest(environment=told, author=ADA))
+        assert world.kept == []
+
+    world.run(scenario)
