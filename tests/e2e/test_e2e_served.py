@@ -1,6 +1,7 @@
 """A served environment as its service manager sees it: one process in the foreground that everything else hangs on."""
 
 import contextlib
+import grp
 import json
 import os
 import signal
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from atoll.app import access
 from atoll.app.config import read, write
 from atoll.cli.http import Line
 from atoll.keeper.client import KeeperClient, is_keeper_up
+from atoll.model.access import Access
 from atoll.model.spec import EnvironmentSpec, Gateway
 from atoll.testing.engine_suite.lab import ports
 from atoll.workspace.places import Places
@@ -131,3 +134,38 @@ def test_another_workspace_whose_folders_would_be_the_same_is_refused(served: Se
     done = subprocess.run(argv, env=served.env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "belongs to the workspace 'My Shop'" in done.stderr
+
+
+ASK = """
+import os, socket, sys
+uid, gid, *gids = map(int, sys.argv[2].split(","))
+os.setgroups(gids)
+os.setresgid(gid, gid, gid)
+os.setresuid(uid, uid, uid)
+line = socket.socket(socket.AF_UNIX)
+line.connect(sys.argv[1])
+line.sendall(f"{sys.argv[3]} HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\nContent-Length: 2\\r\\n\\r\\n{{}}".encode())
+print(line.makefile().readline())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other users")
+def test_who_comes_to_its_socket_may_do_what_the_machine_says(served: Served) -> None:
+    """Another user is a stranger, then a reader, then nobody again, while it runs."""
+    group = next(each for each in grp.getgrall() if 0 < each.gr_gid < 1000)
+
+    def ask(what: str) -> int:
+        someone = f"61234,61234,{group.gr_gid}"
+        argv = [sys.executable, "-I", "-S", "-c", ASK, str(served.places.daemon_socket), someone, what]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        return int(done.stdout.split()[1])
+
+    served.start()
+    served.places.run.parent.parent.chmod(0o755)  # of this test: others come through /run
+    assert ask("GET /v1/status") == 403
+    access.write(served.places.state, Access(readers=(group.gr_name,)))
+    served.until(lambda: ask("GET /v1/status") == 200)
+    assert ask("PUT /v1/secrets/db") == 403
+    access.path_of(served.places.state).chmod(0o666)
+    served.until(lambda: ask("GET /v1/status") == 403)
+    assert "others than its owner may write to it" in (served.places.state / "logs" / "daemon.log").read_text()

@@ -1,6 +1,7 @@
 """Two wheels of different versions in two environments: one takes over from the other while requests go on."""
 
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -204,6 +205,8 @@ def test_an_upgrade_in_place_replaces_keeper_daemon_and_nothing_else(
         loads.more(lab)
         venv.install(wheels.new)
         assert f"Atoll {OLD}, older than this command's {NEW}" in lab.run("status").stderr
+        rows = {row["check"]: row["text"] for row in json.loads(lab.run("doctor", "--json").stdout)}
+        assert rows["version"] == f"this is {NEW}; keeper {OLD}, daemon {OLD}"
         said = lab.run("up").stderr
         assert f"upgrading the keeper from {OLD} to {NEW}" in said
         assert f"upgrading the daemon from {OLD} to {NEW}" in said
@@ -279,6 +282,44 @@ def test_a_killed_keeper_daemon_and_proxy_come_back_as_the_newer_version(
     lab.until(lambda: keeper(lab).status()["version"] == NEW)
     assert lab.status()["version"] == NEW
     lab.until(lambda: lab.get("/orders/x")["version"] == "v1")
+
+
+def test_a_reload_of_its_unit_upgrades_a_served_environment(lab: Lab, venvs: tuple[Venv, Venv], wheels: Wheels) -> None:
+    old, new = venvs
+    new.install(wheels.new)
+    new.own_envoy()
+
+    def words(venv: Venv, *option: str) -> list[str]:
+        return [str(venv.folder / "bin/python"), "-P", "-m", "atoll.app.serve", "lab", "production", *option]
+
+    def act(venv: Venv, *option: str) -> str:
+        done = subprocess.run(
+            words(venv, *option), env=lab.env, capture_output=True, text=True, timeout=150, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    main = subprocess.Popen(words(old), env=lab.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert main.stderr is not None
+    try:
+        act(old, "--wait")
+        lab.until(lambda: keeper(lab).status()["fixtures"]["proxy"]["pid"])
+        before = keeper(lab).status()["fixtures"]
+        said = act(new, "--reload")
+        assert f"upgrading the keeper from {OLD} to {NEW}" in said
+        after = keeper(lab).status()
+        assert (after["pid"], after["version"]) == (main.pid, NEW)
+        assert after["fixtures"]["daemon"]["stamp"] == NEW
+        assert after["fixtures"]["proxy"]["older"] == [before["proxy"]["pid"]]
+        again = keeper(lab).status()["fixtures"]["daemon"]["pid"]
+        act(new, "--reload")
+        assert keeper(lab).status()["fixtures"]["daemon"]["pid"] != again  # a reload is the daemon anew in any case
+    finally:
+        act(new, "--stop")
+        main.wait(60)
+        said = main.stderr.read()
+        main.stderr.close()
+    assert "goes on in the same process" in said  # its log still goes where the service manager has it
 
 
 def keeper(lab: Lab) -> KeeperClient:

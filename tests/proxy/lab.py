@@ -189,11 +189,17 @@ class Lab:
             assert self.envoy is not None
             self.olders.append(self.envoy)
         else:
+            self._sweep()
             self.line = random.randrange(1, 1 << 24)
         run = Run("proxy", time.monotonic_ns() // 1_000_000, self.line, turn)
         argv = [run.filled(word) for word in command(self.folder, self.folder)]
         argv[argv.index("--parent-shutdown-time-s") + 1] = str(parent_s)
         self.envoy = await asyncio.create_subprocess_exec(*argv, stdout=self._log, stderr=self._log)
+
+    def _sweep(self) -> None:
+        """What the keeper does of a line that has ended."""
+        for left in Path("/dev/shm").glob(f"envoy_shared_memory_{self.line}?"):
+            left.unlink()
 
     async def restart_proxy(self) -> None:
         """Another daemon's end of it, at the same place."""
@@ -228,8 +234,7 @@ class Lab:
             if envoy and envoy.returncode is None:
                 envoy.kill()
                 await envoy.wait()
-        for left in Path("/dev/shm").glob(f"envoy_shared_memory_{self.line}?"):
-            left.unlink()
+        self._sweep()
         await self.proxy.close()
         for backend in self._backends:
             await backend.stop()

@@ -14,9 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+from atoll import __version__
 from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, is_keeper_up, proc, try_network
 from atoll.model.errors import Problem, UserError
 from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
+from atoll.model.version import advice
 from atoll.model.wire import DoctorView, ToolchainView, ToolchainWish
 from atoll.workspace.places import Places
 
@@ -123,8 +125,22 @@ def last_words(places: Places) -> str:
     return _STAMP.sub("", (errors or lines or [""])[-1])
 
 
+def _versions(places: Places) -> Iterator[DoctorView]:
+    """Only where they differ from this one."""
+    try:
+        status = KeeperClient(places.run).status()
+    except (KeeperError, UserError):
+        return
+    found = {"keeper": status.get("version", ""), "daemon": status["fixtures"].get("daemon", {}).get("stamp", "")}
+    others = {name: str(version) for name, version in found.items() if version not in {"", __version__}}
+    if others:
+        text = f"this is {__version__}; {', '.join(f'{name} {version}' for name, version in others.items())}"
+        yield DoctorView(check="version", ok=None, text=text, fix=advice(__version__, next(iter(others.values()))))
+
+
 def _of_environment(places: Places) -> Iterator[DoctorView]:
     yield _data(places)
+    yield from _versions(places)
     if (trouble := daemon_trouble(places)) is not None:
         yield DoctorView(check="daemon", ok=False, text=trouble.text, fix=trouble.fix)
 

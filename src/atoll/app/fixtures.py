@@ -78,7 +78,7 @@ def _ensure_proxy(keeper: KeeperClient, state: Path, proxy: Sequence[str]) -> No
 def _settle_proxy(keeper: KeeperClient, say: Say) -> None:
     """Wait for a proxy that takes over, also when whoever had it begin did not."""
     now = keeper.status()["fixtures"]["proxy"]
-    if now["settled"] or now["pid"] is None:
+    if now.get("settled", True) or now["pid"] is None:  # a keeper that could not be renewed knows no such thing
         return
     say(f"the proxy is being replaced by a newer one; open streams have {PARENT_S // 60} minutes to end")
     good = took_over(admin_socket(keeper.run_dir), now["pid"], _TAKES_OVER_S)

@@ -158,10 +158,15 @@ class Fixtures:
 
     def _succeed(self, fixture: Fixture, definition: Message) -> None:
         """Begin the next in line beside the one that runs."""
-        old = fixture.run
-        fixture.before = fixture.definition, old
-        fixture.definition, fixture.run = definition, Run(fixture.name, _at(), old.line, old.turn + 1)
-        self.save()
+        old = fixture.definition, fixture.run
+        fixture.before = old
+        fixture.definition = definition
+        fixture.run = Run(fixture.name, _at(), old[1].line, old[1].turn + 1)
+        try:
+            self.save()
+        except OSError:
+            fixture.before, (fixture.definition, fixture.run) = None, old
+            raise
         fixture.since = time.monotonic()
         self._start(fixture)
 

@@ -236,6 +236,8 @@ class Requests:
         changed = fixture is not None and fixture.definition != definition
         self.keeper.fixtures.ensure(name, definition, old is not None and old.running)
         fixture = self.keeper.fixtures.all[name]
+        if fixture.definition != definition:
+            raise ValueError(f"the new {name} cannot be started; the one that runs goes on")
         held = self.keeper.held.get(fixture.run.id)
         if changed and held is not None and held is old and held.running:
             fixture.waiters.append(waiter)  # the old one must end first

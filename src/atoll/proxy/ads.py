@@ -150,6 +150,12 @@ class Ads:
         if again:
             stream.push(EDS, again)
 
+    def _warming(self, stream: Stream) -> Mapping[str, Resource]:
+        """Clusters that were sent and not acknowledged."""
+        state = stream.subscription(CDS)
+        waiting = [name for name, version in state.sent.items() if state.acked.get(name) != version]
+        return {name: self.want[CDS][name] for name in waiting if name in self.want[CDS]}
+
     def _send_alone(self, stream: Stream, kind: str, name: str) -> None:
         resource = self.want[kind].get(name)
         if resource is not None and stream.subscription(kind).wants(name):
@@ -169,6 +175,8 @@ class Ads:
         if self._opened and request.type_url in self.want:
             if first:
                 self._sync(stream, request.type_url, first=True)
+                if request.type_url == EDS:  # its clusters came before it was known what they wait for
+                    self._follow_with_endpoints(stream, self._warming(stream))
             elif asked:
                 # Each subscription must be answered, also when the version is one that was sent before.
                 have = self.want[request.type_url]

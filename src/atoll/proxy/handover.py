@@ -79,19 +79,25 @@ def _serves(admin: Path, pid: int) -> bool:
 
 
 class Alone:
-    """Whether the Envoy that answers has all requests, or its predecessor may still have some."""
+    """Whether the Envoy that answers has all requests. Not one that starts, and knows of none; nor one whose predecessor may
+    still have some.
+    """
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
-        self._since: float | None = None  # when the newer one was first seen to serve
+        self._since: float | None = None  # when the newer of two was first seen to serve
 
-    async def ask(self, connected: int) -> bool:
-        """`connected` is how many Envoys the daemon has."""
+    async def ask(self, connected: int) -> int | None:
+        """The pid of the one that has all; None when there is no such. `connected` is how many Envoys the daemon has."""
+        if not await self._admin.get("/ready"):
+            self._since = None
+            return None
+        pid = self._admin.pid
         if connected < 2:
             self._since = None
-            return True
+            return pid
         if self._since is None:
-            self._since = time.monotonic() if await self._admin.get("/ready") else None
-            return False
+            self._since = time.monotonic()
         body = await self._admin.get("/stats", filter=f"^{PARENT_CONNECTIONS}$")
-        return time.monotonic() - self._since > _MERGED_S and body == f"{PARENT_CONNECTIONS}: 0\n".encode()
+        merged = time.monotonic() - self._since > _MERGED_S
+        return pid if merged and body == f"{PARENT_CONNECTIONS}: 0\n".encode() else None

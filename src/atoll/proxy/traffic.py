@@ -287,9 +287,9 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
     async def inflight(self, addresses: Sequence[Address]) -> Mapping[Address, int] | None:
         """Requests in flight per endpoint, over every cluster that has it; connections for a TCP port.
 
-        None, too, while an Envoy that another took over from still has connections: it cannot be asked for its own.
+        None, too, while one Envoy takes over from another that still has connections: it cannot be asked for its own.
         """
-        if self._table is None or not await self._alone.ask(self._ads.envoys):
+        if self._table is None or (pid := await self._alone.ask(self._ads.envoys)) is None:
             return None
         wanted = set(addresses)
         places = {
@@ -298,7 +298,8 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
             if point.address in wanted
         }
         keys = (one.key for one in self._clusters().values())
-        return await self._statistics.inflight(addresses, [k for k in keys if (k.callee, k.port) in places])
+        counts = await self._statistics.inflight(addresses, [k for k in keys if (k.callee, k.port) in places])
+        return counts if self._admin.pid == pid else None
 
     async def read(self) -> Reading | None:
         """What went through every edge since the last call."""
