@@ -19,6 +19,14 @@ STATE = "/var/lib/atoll/served/my-shop/environments/production"
 SOCKET = "/run/atoll/my-shop.production.sock"
 PYTHON = "/usr/bin/python3"  # which every user may run; this test's own may lie in a private home
 WITHIN_S = 60.0
+WORKSPACE = f"""
+name = "{NAME}"
+[environments.production]
+host = "unix://{SOCKET}"
+gateway = "127.0.0.1:{PORT}"
+ports = [18100, 18400]
+"""
+DEPLOY = ("deploy", "orders", "--workspace", "/srv/ws", "--env", "production")
 SERVICE = f"""
 name = "orders"
 run = ["{PYTHON}", "-S", "echo_service.py"]
@@ -79,14 +87,10 @@ class Installed:
 
     def deploy(self) -> None:
         """The service, at a gateway of this test's own."""
-        self.machine.write("/srv/ws/atoll.toml", f'name = "{NAME}"\n[environments.production]\n')
+        self.machine.write("/srv/ws/atoll.toml", WORKSPACE)
         self.machine.write("/srv/ws/orders/service.toml", SERVICE)
         self.machine.write("/srv/ws/orders/echo_service.py", (HERE / "echo_service.py").read_text())
-        config = json.loads(self.run("cat", f"{STATE}/daemon.json"))
-        config["environment"] |= {"gateway": {"host": "127.0.0.1", "port": PORT}, "ports": [18100, 18400]}
-        self.machine.write(f"{STATE}/daemon.json", json.dumps(config))
-        self.run("systemctl", "reload", UNIT)
-        self.run(sys.executable, f"{HERE}/on_machine.py", "/srv/ws", NAME, "production", "deploy", "orders")
+        self.atoll(*DEPLOY)
         self.until(lambda: self.get() == "200")
 
     @contextlib.contextmanager
@@ -156,8 +160,7 @@ def test_a_service_runs_as_a_user_of_its_own_or_not_at_all(installed: Installed)
     private = SERVICE.replace(PYTHON, "/srv/private/python3")
     installed.run("sh", "-c", f"mkdir -m 700 /srv/private && cp {PYTHON} /srv/private/python3")
     installed.machine.write("/srv/ws/orders/service.toml", private)
-    command = (f"{HERE}/on_machine.py", "/srv/ws", NAME, "production", "deploy", "orders", "--json")
-    told = json.loads(installed.run(sys.executable, *command, check=False))
+    told = json.loads(installed.atoll(*DEPLOY, "--json", check=False))
     assert "no service here runs as root" in str(told)
     assert installed.get() == "200"
 
@@ -177,7 +180,7 @@ def test_the_journal_has_what_happened_by_unit_and_by_service(installed: Install
     installed.install()
     installed.deploy()
     of_unit = installed.run("journalctl", "--no-pager", "-u", UNIT)
-    assert "keeper started" in of_unit
+    assert f"started, pid {installed.main_pid()}" in of_unit
     assert "leads 'production' of workspace 'My Shop'" in of_unit
     of_service = installed.run("journalctl", "--no-pager", "ATOLL_SERVICE=orders", "ATOLL_EVENT=rollout.live")
     assert "rollout.live orders r1" in of_service
