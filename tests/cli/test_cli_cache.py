@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,10 @@ def test_a_check_that_found_damage_ends_with_1(atoll) -> None:
 
 def real(folder: Path, *argv: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ATOLL_", "GITHUB_", "CI_"))}
-    env |= {"ATOLL_HOME": str(folder / "home"), "ATOLL_RUN": str(folder / "run"), **environ}
     command = [sys.executable, "-m", "atoll.app", "-w", str(folder), *argv]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    with tempfile.TemporaryDirectory(prefix="atl-", dir="/tmp") as run:  # short: sockets have long names else
+        env |= {"ATOLL_HOME": str(folder / "home"), "ATOLL_RUN": run, **environ}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_an_empty_cache_is_shown_collected_and_checked(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -128,10 +129,11 @@ def test_a_folder_of_sockets_that_another_could_have_made_is_refused(home: Path)
 
 def test_the_default_folder_above_is_checked_as_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ATOLL_RUN")
-    monkeypatch.setattr(module, "run_home", lambda: home / "atoll-0")
-    places = Places(home, "local")
-    (home / "atoll-0").symlink_to(home)
-    assert refusal(places) == "it is a link, which somebody else may have made"
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        top = Path(short) / "atoll-0"
+        monkeypatch.setattr(module, "run_home", lambda: top)
+        top.symlink_to(home)
+        assert refusal(Places(home, "local")) == "it is a link, which somebody else may have made"
 
 
 def test_a_folder_that_cannot_be_made_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

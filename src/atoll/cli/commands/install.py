@@ -44,8 +44,8 @@ def command(
     stay as they are unless one is given.
 
     Example:
-      sudo /opt/atoll/bin/atoll install shop --env production --deployers ci
-      sudo /opt/atoll/bin/atoll install shop --env production --plan
+      atoll install shop --env production --deployers ci
+      atoll install shop --env production --plan
     """
     from atoll.model.install import Installing
 

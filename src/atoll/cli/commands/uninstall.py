@@ -30,8 +30,8 @@ def command(session: Session, name: str, purge: bool, yes: bool, root: str, plan
     with it; --purge removes it. The group `atoll` and the users' roles elsewhere are left alone. Asks for the environment's name.
 
     Example:
-      sudo /opt/atoll/bin/atoll uninstall shop --env production
-      sudo /opt/atoll/bin/atoll uninstall shop --env production --purge --plan
+      atoll uninstall shop --env production
+      atoll uninstall shop --env production --purge --plan
     """
     from atoll.model.install import Installing
 
