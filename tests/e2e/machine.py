@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -27,6 +28,8 @@ def why_not() -> str:
     missing = [tool for tool in ("unshare", "nsenter", "pivot_root", "ip", "systemctl") if shutil.which(tool) is None]
     if missing or not SYSTEMD.exists():
         return f"not installed: {', '.join(missing) or SYSTEMD}"
+    if Path(sys.prefix).is_relative_to("/tmp"):
+        return "the project lies below /tmp, which each machine has of its own"
     with tempfile.TemporaryDirectory(prefix="atl-") as folder:
         try:
             with Machine(Path(folder)).on():

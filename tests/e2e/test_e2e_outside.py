@@ -143,7 +143,7 @@ def test_a_store_is_told_in_parts_and_what_is_secret_of_it_stays_so(lab: Lab) ->
     crash = f'[stores.cache]\nurl = "redis://127.0.0.1:{closed}/0"\nenv = "CACHE"\n'
     lab.service("orders", store + crash)
     lab.atoll("check")
-    url = f"postgres://ada:hunter2%21@127.0.0.1:{closed}/orders"
+    url = f"postgres://lovelace:hunter2%21@127.0.0.1:{closed}/orders"
     assert "atoll secret set db" in lab.run("up").stderr
     lab.atoll("secret", "set", "db", stdin=url)
     lab.atoll("up")
@@ -160,7 +160,7 @@ def test_a_store_is_told_in_parts_and_what_is_secret_of_it_stays_so(lab: Lab) ->
         lab.run(*argv).stdout for argv in (["events", "--json"], ["releases", "orders", "--json"], ["doctor"])
     )
     assert "hunter2" not in told
-    assert "ada" not in told
+    assert "lovelace" not in told
     assert not any("hunter2" in line for line in lab.processes())
     stored = [path for path in lab.home.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     assert stored == []
