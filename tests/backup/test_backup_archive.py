@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.backup.made import ACME_KEY, KEY, OLD_SECRET, OTHER_KEY, SECRET, Made, environment, release
+from tests.backup.made import ACME_KEY, KEY, OLD_SECRET, OTHER_KEY, SECRET, Made, release
 
 import atoll
 from atoll.backup import keys
@@ -33,16 +33,6 @@ from atoll.ports import Change
 from atoll.store.sqlite import SqliteStore
 
 WITHIN_S = 60.0
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return environment(tmp_path / "one")
-
-
-@pytest.fixture
-def backup(made: Made, tmp_path: Path) -> Path:
-    return made.backup(tmp_path / "b.backup")
 
 
 def members(file: Path) -> dict[str, bytes]:

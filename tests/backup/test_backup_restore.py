@@ -26,16 +26,6 @@ WITHIN_S = 60.0
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return environment(tmp_path / "one")
-
-
-@pytest.fixture
-def backup(made: Made, tmp_path: Path) -> Path:
-    return made.backup(tmp_path / "b.backup")
-
-
-@pytest.fixture
 def empty(tmp_path: Path) -> Made:
     """Where another machine would keep the same environment."""
     other = Made(tmp_path / "two")

@@ -29,6 +29,20 @@ def test_what_differs_is_kept_and_the_daemon_asks_for_a_restart_after_its_answer
     world.run(scenario)
 
 
+def test_a_restart_that_fails_is_told_and_tried_again_by_who_tells_it_again(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.restarts_fail = True
+
+    async def scenario() -> None:
+        for attempts in (1, 2):
+            await world.environment.set_environment(EnvironmentRequest(environment=TOLD, author=ADA))
+            await world.clock.sleep(1)
+            assert len(world.restarts) == attempts
+
+    world.run(scenario)
+    assert "could not start anew with it: the keeper is away" in caplog.text
+
+
 def test_the_same_changes_nothing() -> None:
     world = World()
 

@@ -57,6 +57,7 @@ class World:
         self.dev = True
         self.kept: list[EnvironmentSpec] = []  # for the next start
         self.restarts: list[float] = []  # when the daemon asked for one
+        self.restarts_fail = False
         self.archivist: Archivist | None = None
         self.unreachable: dict[str, str] = {}  # host -> what it does
         self.facts = MachineFacts()
@@ -104,11 +105,16 @@ class World:
                 exposed=lambda _: self.exposed,
             ),
             records=records,
-            settings=Settings(EnvironmentSpec(), self.kept.append, lambda: self.restarts.append(self.clock.now().wall)),
+            settings=Settings(EnvironmentSpec(), self.kept.append, self._restart),
             ask=self._ask,
             archivist=self.archivist,
         )
         self._task = asyncio.create_task(self.environment.run())
+
+    def _restart(self) -> None:
+        self.restarts.append(self.clock.now().wall)
+        if self.restarts_fail:
+            raise OSError("the keeper is away")
 
     def kill(self) -> None:
         """Kill -9: nothing more happens in it, nothing is tidied up."""

@@ -4,6 +4,7 @@ Part of `Environment`. On the machine that has the file, `atoll up` does all thi
 """
 
 import asyncio
+import logging
 
 from atoll.daemon.identity import Settings
 from atoll.daemon.pulse import Pulse
@@ -14,6 +15,7 @@ from atoll.model.wire import EnvironmentRequest, EnvironmentView
 from atoll.ports import Change, Clock
 from atoll.realise.records import Records
 
+_log = logging.getLogger("atoll.daemon")
 _ANSWERED_S = 0.2  # until the answer is out
 
 
@@ -54,4 +56,8 @@ class SettingsBook:
 
     async def _restart(self) -> None:
         await asyncio.sleep(_ANSWERED_S)
-        await asyncio.to_thread(self._settings.restart)
+        try:
+            await asyncio.to_thread(self._settings.restart)
+        except Exception as exc:  # noqa: BLE001  nobody waits for this task: it says itself what went wrong
+            _log.error("what atoll.toml says is kept, but the daemon could not start anew with it: %s", exc)
+            self._restarting = None  # whoever tells it again has it tried again

@@ -46,16 +46,20 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[TaskRecord, ...] = ()
 
 
-class Mutation(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every request that changes something.
+class Attributed(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every request that somebody has to answer for.
 
     `author.actor` is set by the API from the peer's credentials; commit and its time come from the client. `key` is the
     idempotency key (header `Idempotency-Key`): a repeated request with the same key gets the first one's answer.
-    `expect` is the generation of the service's intent that the client saw; None does not care. A mismatch is a Conflict.
     """
 
     author: Author = Author()
     key: str = ""
+
+
+class Mutation(Attributed, frozen=True, kw_only=True):
+    """Base of every request that changes services. `expect` is the generation of the service's intent that the client saw; None does not care. A mismatch is a Conflict."""
+
     expect: int | None = None
 
 
@@ -148,46 +152,36 @@ class StopRunRequest(Mutation, frozen=True, kw_only=True):
     """End a run before its time: its stop signal, then SIGKILL after the service's grace."""
 
 
-class SecretRequest(msgspec.Struct, frozen=True, kw_only=True):
+class SecretRequest(Attributed, frozen=True, kw_only=True):
     """A new version of a secret. Running replicas keep the old one until their next release or restart."""
 
     value: str
-    author: Author = Author()
-    key: str = ""
 
 
-class EnvironmentRequest(msgspec.Struct, frozen=True, kw_only=True):
+class EnvironmentRequest(Attributed, frozen=True, kw_only=True):
     """What atoll.toml says of the environment, from a machine that has the file. `host` in it means nothing here."""
 
     environment: EnvironmentSpec
-    author: Author = Author()
-    key: str = ""
 
 
-class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
+class BackupRequest(Attributed, frozen=True, kw_only=True):
     """Send a backup: the bytes of one file. `signals`: with the golden signals of the last month."""
 
     signals: bool = False
-    author: Author = Author()
-    key: str = ""
 
 
-class BackupKept(msgspec.Struct, frozen=True, kw_only=True):
+class BackupKept(Attributed, frozen=True, kw_only=True):
     """A backup that was sent is kept now, whole, where its maker wanted it."""
 
     id: str  # of its manifest
     size_bytes: int
     made_wall: float
-    author: Author = Author()
-    key: str = ""
 
 
-class BackupKeyRequest(msgspec.Struct, frozen=True, kw_only=True):
+class BackupKeyRequest(Attributed, frozen=True, kw_only=True):
     """Give out the key of the secrets, sealed with this passphrase."""
 
     passphrase: str
-    author: Author = Author()
-    key: str = ""
 
 
 # --- status -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -82,8 +81,11 @@ def _of_daemon(session: Session) -> Iterator[DoctorView]:
     except Failed:
         places = None
     if places is not None and places.machine:
-        with suppress(Failed):  # told as the connection's
+        try:
             yield from session.client.doctor()
+        except Failed as exc:
+            if _connection(session).ok:  # else it was told as the connection's
+                yield DoctorView(check="daemon", ok=False, text=f"{exc.what}: {exc.why}", fix=exc.fix)
         return
     if places is None or not places.keeper_alive():
         yield DoctorView(check="daemon", ok=None, text="not running here", fix="`atoll up` starts it")
