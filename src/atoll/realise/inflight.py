@@ -10,7 +10,7 @@ from atoll.model.state import ReplicaRecord
 from atoll.realise.traffic import TrafficActor
 
 _FIRST_S, _MAX_S = 0.02, 0.2  # between two counts
-_SETTLED_S = 0.2  # after which every worker of the proxy goes by the table that was acknowledged
+_SETTLED_S = 0.2  # after which every worker of the proxy goes by a table that was acknowledged
 
 
 class Inflight:
@@ -19,7 +19,7 @@ class Inflight:
     def __init__(self, service: str, actor: TrafficActor) -> None:
         self._service, self._actor = service, actor
         self._counts: dict[str, int] = {}
-        self._settled_s: float | None = None
+        self._drains_s: dict[str, float] = {}  # replica -> since when a table that says so is acknowledged
         self.again_s = _FIRST_S
 
     def of(self, replica: str) -> int | None:
@@ -29,21 +29,21 @@ class Inflight:
     def reset(self) -> None:
         """A new table is on its way: what was counted says nothing about it."""
         self._counts.clear()
-        self._settled_s = None
         self.again_s = _FIRST_S
 
     async def count(self, rows: Iterable[ReplicaRecord], now_s: float) -> tuple[bool, bool]:
         """Count at those of `rows` that are not yet known to be idle: (somebody is still waiting, one became idle).
 
-        One that drains is ended once it is idle, so it is not counted before the table has settled.
+        One that drains is ended once it is idle, so it is not counted before all workers know of it. Further tables change
+        nothing about that: with many deploys in a row it would wait for the last of them.
         """
         acked = self._actor.acked(self._service)
+        rows = list(rows)
         waiting = [row for row in rows if row.ports and self._counts.get(row.id) != 0]
         if not waiting or acked is None or acked != self._actor.wanted(self._service):
             return False, False  # the acknowledgement wakes the cell
-        if self._settled_s is None:
-            self._settled_s = now_s + _SETTLED_S
-        asked = [row for row in waiting if row.phase != "draining" or now_s >= self._settled_s]
+        self._drains_s = {row.id: self._drains_s.get(row.id, now_s) for row in rows if row.phase == "draining"}
+        asked = [row for row in waiting if now_s >= self._drains_s.get(row.id, -_SETTLED_S) + _SETTLED_S]
         if asked:
             addresses = [address for row in asked for address in row.addresses]
             counted = await self._actor.inflight(addresses)
