@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 from atoll.pipeline import scouts
@@ -17,11 +18,11 @@ OURS = os.getpid()
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
+    us = psutil.Process()
+    descriptors, children = set(os.listdir("/proc/self/fd")), set(us.children())  # another test's may live on
     yield
-    assert set(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert set(os.listdir("/proc/self/fd")) == descriptors
+    assert set(us.children()) == children  # zombies, too
 
 
 def quiet() -> None:
