@@ -68,6 +68,7 @@ from atoll.model.wire import (
     StopRequest,
     StopRunRequest,
     TokenMade,
+    TokenRequest,
     TokenView,
     UpRequest,
     UpView,
@@ -580,9 +581,11 @@ class FakeControl:
             tokens=tokens,
         )
 
-    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+    async def make_token(self, name: str, request: TokenRequest) -> TokenMade:
+        self.requests.append(request)
         self.tokens[name] = request.author.actor
-        return TokenMade(name=name, token=f"atoll_{name}")
+        ends = None if request.expires_s is None else 1.0 + request.expires_s
+        return TokenMade(name=name, token=f"atoll_{name}", ends_wall=ends)
 
     async def remove_token(self, name: str, author: Author) -> None:
         if name not in self.tokens:
