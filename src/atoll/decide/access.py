@@ -46,7 +46,9 @@ def ending(tokens: Sequence[TokenView], now_wall: float) -> Iterator[DoctorView]
     did, and, in one note, those that never will.
     """
     for token in tokens:
-        if token.ends_wall is None or now_wall < token.ends_wall - min(_TOLD_S, (token.ends_wall - token.made_wall) / 4):
+        if token.ends_wall is None or now_wall < token.ends_wall - min(
+            _TOLD_S, (token.ends_wall - token.made_wall) / 4
+        ):
             continue
         rest = left(token.ends_wall, now_wall)
         over = token.ends_wall <= now_wall

@@ -101,7 +101,9 @@ class RollbackRequest(Mutation, frozen=True, kw_only=True):
 class TokenRequest(Mutation, frozen=True, kw_only=True):
     """Make a token of the read-only API. It ends after `expires_s` seconds; null: never."""
 
-    expires_s: float | None = 90 * 86_400.0  # a quarter: long enough for a dashboard, short enough for a token that was lost
+    expires_s: float | None = (
+        90 * 86_400.0
+    )  # a quarter: long enough for a dashboard, short enough for a token that was lost
 
 
 class SteerRequest(Mutation, frozen=True, kw_only=True):
