@@ -69,7 +69,7 @@ async def test_a_log_that_was_torn_is_kept_as_far_as_it_can_be_read(
 async def test_a_frozen_one_hears_another_signal_than_the_one_that_its_image_names(
     host: DockerHost, launch: Launch, build: Any
 ) -> None:
-    """dockerd would leave it frozen."""
+    """Dockerd would leave it frozen."""
     trap = Command(shell="trap 'exit 0' TERM; while :; do sleep 0.05; done")
     asked = msgspec.structs.replace(launch, image=Image(id=build("STOPSIGNAL SIGQUIT")), command=trap)
     await host.start(asked)
