@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.certificate import Certificate
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
@@ -33,7 +34,14 @@ from atoll.model.state import (
 )
 from atoll.model.traffic import Outcome, Reading, Sample, Table
 from atoll.model.wire import BackupKeyView, BackupView
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_artifacts import (
+    ArtifactOffer,
+    ArtifactView,
+    ContentsView,
+    StoresRequest,
+    StoresView,
+    SweepRequest,
+)
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
 
@@ -403,6 +411,10 @@ class Depot(Protocol):
 
     async def keep(self, body: bytes) -> ContentsView:
         """Keep contents, whole ones and parts of long ones. Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+    async def sweep(self, request: SweepRequest) -> ArtifactsSwept:
+        """Remove what no release of this machine's environments needs, or tell what would be. Raises UserError, Retryable."""
         ...
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from atoll.model import wire, wire_artifacts, wire_signals
+    from atoll.model.cache import ArtifactsSwept
     from atoll.model.records import TaskRecord
     from atoll.model.state import Artifact, Event
     from atoll.ports import LogLine
@@ -231,6 +232,12 @@ class Client:
         from atoll.model.wire_artifacts import ContentsView
 
         return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S), ContentsView)
+
+    def sweep_artifacts(self, request: wire_artifacts.SweepRequest) -> ArtifactsSwept:
+        """Have artifacts removed on the environment's machine that no release needs."""
+        from atoll.model.cache import ArtifactsSwept
+
+        return self._decode(self._change("POST", "/v1/artifacts/sweep", request, answer_s=_COPIED_S), ArtifactsSwept)
 
     def store_drafts(self, request: wire_artifacts.StoresRequest) -> wire_artifacts.StoresView:
         """What would be run for these stores on the environment's machine."""

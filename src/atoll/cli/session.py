@@ -67,9 +67,13 @@ class Session:
         if self.served:
             served: Places = self.hooks.served(self.served, self.environment)
             return served
-        host = self.host_option or os.environ.get("ATOLL_HOST", "")
-        found: Places = self.hooks.places(self.root, self.environment, host)
+        found: Places = self.hooks.places(self.root, self.environment, self.host)
         return found
+
+    @property
+    def host(self) -> str:
+        """The URL that was named instead of what the file says; "" is none."""
+        return self.host_option or os.environ.get("ATOLL_HOST", "")
 
     def must_be_here(self, what: str) -> None:
         """Raise Failed where the environment is another machine's; `what` says what does not work then."""

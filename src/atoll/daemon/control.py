@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from atoll.model.access import Peer
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
@@ -50,7 +51,14 @@ from atoll.model.wire import (
     UpView,
     WhyView,
 )
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_artifacts import (
+    ArtifactOffer,
+    ArtifactView,
+    ContentsView,
+    StoresRequest,
+    StoresView,
+    SweepRequest,
+)
 from atoll.model.wire_signals import (
     SeriesView,
     SignalsView,
@@ -204,6 +212,10 @@ class Control(Protocol):
 
     async def keep_contents(self, body: bytes) -> ContentsView:
         """Keep contents (`pipeline.ship.frames`). Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+    async def sweep_artifacts(self, request: SweepRequest) -> ArtifactsSwept:
+        """Remove artifacts that no release of the machine's environments needs, or tell what would be. Raises UserError."""
         ...
 
     async def store_drafts(self, request: StoresRequest) -> StoresView:

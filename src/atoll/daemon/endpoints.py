@@ -15,6 +15,7 @@ from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query
 from atoll.model import errors, wire, wire_artifacts, wire_signals
 from atoll.model.access import Role
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
 from atoll.ports import LogLine
@@ -389,6 +390,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         wire_artifacts.ContentsView,
         _direct("keep_contents"),
         body=bytes,
+    ),
+    _post(
+        "/v1/artifacts/sweep",
+        "deployer",
+        "sweep_artifacts",
+        "Remove artifacts that no release needs, or tell what would be removed.",
+        wire_artifacts.SweepRequest,
+        ArtifactsSwept,
+        plans=False,
     ),
     _post(
         "/v1/stores",

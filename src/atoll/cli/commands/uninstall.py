@@ -7,7 +7,7 @@ import sys
 import click
 
 from atoll.cli.failed import Failed
-from atoll.cli.installed import show, staged_option, workspace_argument
+from atoll.cli.installed import refuse_elsewhere, show, staged_option, workspace_argument
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
@@ -35,6 +35,7 @@ def command(session: Session, name: str, purge: bool, yes: bool, root: str, plan
     """
     from atoll.model.install import Installing
 
+    refuse_elsewhere(session, "uninstall")
     if not plan and not yes:
         _confirm(session.environment, purge=purge)
     ask = Installing(workspace=name, environment=session.environment, root=root)

@@ -8,6 +8,7 @@ import msgspec
 
 from atoll.decide.environment import kept_there
 from atoll.model.access import Peer
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.errors import Conflict, NotFound, UserError
 from atoll.model.records import TaskRecord
 from atoll.model.spec import EnvironmentSpec
@@ -43,7 +44,14 @@ from atoll.model.wire import (
     TokenView,
     WhyView,
 )
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_artifacts import (
+    ArtifactOffer,
+    ArtifactView,
+    ContentsView,
+    StoresRequest,
+    StoresView,
+    SweepRequest,
+)
 from atoll.ports import Depot, LogLine
 from atoll.testing.fake_control.jobs import Jobs
 from atoll.testing.fake_control.measured import Measured
@@ -175,6 +183,10 @@ class FakeControl:
 
     async def keep_contents(self, body: bytes) -> ContentsView:
         return ContentsView() if self.depot is None else await self.depot.keep(body)
+
+    async def sweep_artifacts(self, request: SweepRequest) -> ArtifactsSwept:
+        self.requests.append(request)
+        return ArtifactsSwept() if self.depot is None else await self.depot.sweep(request)
 
     async def store_drafts(self, request: StoresRequest) -> StoresView:
         self.requests.append(request)
