@@ -21,8 +21,8 @@ from atoll.daemon.endpoints import ENDPOINTS
 from atoll.daemon.outside import KNOWN, UNKNOWN, Guard, serve_outside
 from atoll.daemon.pulse import Pulse
 from atoll.model import wire
+from atoll.model.environment import ReadApi
 from atoll.model.errors import Conflict, NotFound, UserError
-from atoll.model.spec import ReadApi
 from atoll.model.state import Author
 from atoll.realise.records import Records
 from atoll.testing.fake_control import FakeControl

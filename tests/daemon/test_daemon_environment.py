@@ -6,11 +6,13 @@ import pytest
 from world import World, spec
 
 from atoll.model.errors import Conflict, NotFound
+from atoll.model.hosted import Hosted
 from atoll.model.launch import Reach
 from atoll.model.spec import Health, Probe, RolloutSpec, SecretRef
 from atoll.model.state import Address, Exit
-from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, SecretRequest, StopRequest, UpRequest
-from atoll.ports import Hosted, Launch
+from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, StopRequest, UpRequest
+from atoll.model.wire_access import SecretRequest
+from atoll.ports import Launch
 from atoll.testing.fake_host import Behaviour, FakeHost
 
 

@@ -20,10 +20,12 @@ from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.pulse import Pulse
 from atoll.model.access import ROLES, Peer
 from atoll.model.errors import Conflict, NotFound, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Author, Event
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import AccessView, Mutation, TokenMade, TokenView
-from atoll.ports import Change, Clock
+from atoll.model.wire import Mutation
+from atoll.model.wire_access import AccessView, TokenMade, TokenView
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 _log = logging.getLogger("atoll.access")

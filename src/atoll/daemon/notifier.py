@@ -20,8 +20,9 @@ import msgspec
 
 from atoll.daemon.outward import fetch
 from atoll.daemon.pulse import Pulse
+from atoll.model.environment import Notify
 from atoll.model.errors import AtollError
-from atoll.model.spec import Notify, SecretRef
+from atoll.model.spec import SecretRef
 from atoll.model.state import Event
 from atoll.ports import Clock, Store, Vault
 
