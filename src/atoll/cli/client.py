@@ -251,7 +251,7 @@ class Client:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
 
-    def make_token(self, name: str, request: wire.Mutation) -> wire_access.TokenMade:
+    def make_token(self, name: str, request: wire_access.TokenRequest) -> wire_access.TokenMade:
         """A token of the read-only API. Never sent twice: a second one of that name is refused."""
         from atoll.model.wire_access import TokenMade
 

@@ -36,7 +36,7 @@ from atoll.model.wire import (
     UpView,
     WhyView,
 )
-from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade
+from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade, TokenRequest
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
 from atoll.model.wire_doctor import DoctorView
@@ -216,7 +216,7 @@ class Control(Protocol):
         """The role of whoever asks, and who holds which."""
         ...
 
-    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+    async def make_token(self, name: str, request: TokenRequest) -> TokenMade:
         """A token of the read-only API, told once. Raises Conflict, UserError."""
         ...
 

@@ -448,7 +448,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "admin",
         "make_token",
         "Make a token of the read-only API; it is told once.",
-        wire.Mutation,
+        wire_access.TokenRequest,
         wire_access.TokenMade,
         plans=False,
     ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from atoll.model.access import Role
-from atoll.model.wire import Attributed
+from atoll.model.wire import Attributed, Mutation
 
 
 class SecretRequest(Attributed, frozen=True, kw_only=True):
@@ -22,12 +22,22 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
     used_by: Mapping[str, int] = {}
 
 
+class TokenRequest(Mutation, frozen=True, kw_only=True):
+    """Make a token of the read-only API. It ends after `expires_s` seconds; null: never."""
+
+    expires_s: float | None = (
+        90 * 86_400.0
+    )  # a quarter: long enough for a dashboard, short enough for a token that was lost
+
+
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     """A token of the read-only API, without its value."""
 
     name: str
     made_wall: float
     by: str  # who made it
+    ends_wall: float | None = None  # null: never
+    used_wall: float | None = None  # last, to five minutes; null: never
 
 
 class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +45,7 @@ class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     token: str
+    ends_wall: float | None = None  # null: never
 
 
 class AccessView(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ from atoll.model.wire import (
     StopRequest,
     WhyView,
 )
-from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade, TokenView
+from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade, TokenRequest, TokenView
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
 from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
 from atoll.model.wire_doctor import DoctorView
@@ -253,9 +253,11 @@ class FakeControl:
             tokens=tokens,
         )
 
-    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+    async def make_token(self, name: str, request: TokenRequest) -> TokenMade:
+        self.requests.append(request)
         self.tokens[name] = request.author.actor
-        return TokenMade(name=name, token=f"atoll_{name}")
+        ends = None if request.expires_s is None else 1.0 + request.expires_s
+        return TokenMade(name=name, token=f"atoll_{name}", ends_wall=ends)
 
     async def remove_token(self, name: str, author: Author) -> None:
         if name not in self.tokens:
