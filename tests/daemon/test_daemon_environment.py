@@ -369,6 +369,23 @@ def test_a_repeated_request_with_the_same_key_is_one_deploy() -> None:
     world.run(scenario)
 
 
+def test_a_repeated_scale_or_stop_changes_nothing_that_was_changed_since() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        seen = (await world.of()).generation
+        await world.environment.scale("orders", ScaleRequest(replicas=3, key="a", expect=seen))
+        await world.environment.scale("orders", ScaleRequest(replicas=2))
+        again = await world.environment.scale("orders", ScaleRequest(replicas=3, key="a", expect=seen))
+        assert again.wanted == 2
+        await world.environment.stop("orders", StopRequest(key="b"))
+        await world.live(spec())
+        assert (await world.environment.stop("orders", StopRequest(key="b"))).state == "up"
+
+    world.run(scenario)
+
+
 def test_a_second_deploy_during_a_rollout_and_a_stale_generation_are_conflicts() -> None:
     world = World()
 
