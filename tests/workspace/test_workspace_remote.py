@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from atoll.decide.environment import differences, kept_there, refuse_other_engine
+from atoll.model.environment import DockerSpec, EnvironmentSpec, Gateway
 from atoll.model.errors import InvalidWorkspace, Refused
-from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway
 from atoll.workspace.loader import load
 from atoll.workspace.names import Told, told
 
@@ -84,7 +84,7 @@ def test_another_engine_is_refused_while_services_shall_run() -> None:
     told, running = EnvironmentSpec(name="production", engine="docker"), EnvironmentSpec(name="production")
     refuse_other_engine(told, running, ())
     refuse_other_engine(running, running, ("orders",))
-    with pytest.raises(Refused, match="atoll.toml says 'docker' now") as caught:
+    with pytest.raises(Refused, match=r"says 'docker' now") as caught:
         refuse_other_engine(told, running, ("web", "mail", "orders", "catalog"))
     assert caught.value.why.endswith("catalog, mail, orders and 1 more")
     assert "`atoll down` and then `atoll up`" in caught.value.fix

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from atoll.daemon.pulse import Pulse
 from atoll.model.cache import ArtifactsSwept
 from atoll.model.errors import Refused, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Artifact, Event
 from atoll.model.wire_artifacts import (
     ArtifactOffer,
@@ -17,7 +18,7 @@ from atoll.model.wire_artifacts import (
     StoresView,
     SweepRequest,
 )
-from atoll.ports import Change, Clock, Depot, Servers
+from atoll.ports import Clock, Depot, Servers
 from atoll.realise.records import Records
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from atoll.model.cache import ArtifactsSwept, CacheView
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
 
 DAMAGED = 1
 
@@ -92,10 +92,14 @@ def _swept_there(session: Session, workspace: WorkspaceSpec, *, plan: bool) -> A
     from atoll.model.wire_artifacts import SweepRequest
     from atoll.pipeline.provenance import author
 
-    limits = {"max_age_s": workspace.cache.max_age_s, "max_bytes": workspace.cache.max_bytes}
-    return session.client.sweep_artifacts(
-        SweepRequest(**limits, plan=plan, author=author(session.root), key=new_key())  # type: ignore[arg-type]
+    request = SweepRequest(
+        max_age_s=workspace.cache.max_age_s,
+        max_bytes=workspace.cache.max_bytes,
+        plan=plan,
+        author=author(session.root),
+        key=new_key(),
     )
+    return session.client.sweep_artifacts(request)
 
 
 @command.command("verify")

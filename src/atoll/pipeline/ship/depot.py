@@ -24,8 +24,8 @@ from typing import Literal
 import msgspec
 
 from atoll.model.cache import ArtifactsSwept
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import Conflict, Refused, Retryable, UserError
-from atoll.model.spec import DockerSpec
 from atoll.model.state import Artifact
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, SweepRequest
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble, remove_tree
