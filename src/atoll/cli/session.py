@@ -107,7 +107,8 @@ class Session:
         from atoll import __version__
         from atoll.model.version import advice, difference
 
-        self.say(f"note: {difference(__version__, version)}; {self.here(advice(__version__, version))}")
+        what = advice(__version__, version, self.places.machine)
+        self.say(f"note: {difference(__version__, version)}; {self.here(what)}")
 
     def mistyped(self) -> Failed | None:
         """That there is no such environment; None when atoll.toml declares it. One that runs may be declared no more."""
