@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -155,6 +156,26 @@ def test_a_content_of_another_artifact_that_was_changed_is_sent_instead(route: R
     assert Path(there.path, "a").read_bytes() == b"alpha"
 
 
+def test_a_content_that_is_there_is_not_taken_for_one_of_another_size(route: Route) -> None:
+    route.send(route.made(KEYS[0], FILES))
+    made = route.made(KEYS[1], {"a": b"alpha"})
+    lying = Tree((msgspec.structs.replace(next(seen(made.path).files), size_bytes=2),))
+    assert lying.digest == made.digest  # of contents, so that sizes are anybody's word
+    view = asyncio.run(
+        route.depot.take(msgspec.structs.replace(route.offer(made), tree=compress(lying.encoded())))
+    )
+    assert (view.artifact, view.missing) == (None, (hashlib.sha256(b"alpha").hexdigest(),))
+
+
+def test_names_that_a_file_system_takes_and_people_do_not_expect_arrive_as_they_were(route: Route) -> None:
+    deep = "/".join(["d" * 200] * 18)
+    files = {name: b"x" for name in ("two\nlines", "tab\there", " ", "-rf", "наследие", "e\u0301", "\u202etxt", f"{deep}/end")}
+    made = route.made(KEYS[0], files)
+    there = route.send(made)
+    assert there.digest == made.digest
+    assert {entry.path for entry in seen(there.path).files} == set(files)
+
+
 def test_a_broken_transfer_goes_on_where_it_ended(route: Route) -> None:
     made = route.made(KEYS[0], {"large": RANDOM, "small": b"small"})
     count = 0
@@ -270,6 +291,8 @@ def test_two_who_send_the_same_at_once_both_get_it(route: Route) -> None:
         Entry("../evil", "file", hashlib.sha256(b"x").hexdigest(), 1),
         Entry("/etc/evil", "file", hashlib.sha256(b"x").hexdigest(), 1),
         Entry("a/./b", "file", hashlib.sha256(b"x").hexdigest(), 1),
+        Entry("late", "file", hashlib.sha256(b"x").hexdigest(), 1, 10**40),
+        Entry("large", "file", hashlib.sha256(b"x").hexdigest(), 10**40),
     ],
 )
 def test_a_list_of_files_that_leaves_its_folder_is_refused(route: Route, entry: Entry) -> None:
@@ -407,6 +430,26 @@ def test_nothing_that_was_sent_is_run_to_be_asked_for_its_version(tmp_path: Path
         with pytest.raises(Refused):
             footing("orders", artifact(), needs, tmp_path / "artifacts")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make programs that are the machine's own")
+def test_of_the_machines_own_programs_interpreters_alone_are_run_and_by_no_link_of_others() -> None:
+    with tempfile.TemporaryDirectory(prefix="atoll-own-", dir="/opt") as own:
+        here = Path(own)
+        here.chmod(0o755)
+        for name in ("wipe", "python3.98"):
+            (here / name).write_text(f'#!/bin/sh\necho "$0" >> {here}/ran\necho Python 3.98.1\n')
+            (here / name).chmod(0o755)
+        (here / "theirs").mkdir()
+        link = here / "theirs" / "python3"
+        link.symlink_to(here / "python3.98")
+        os.chown(link.parent, 1000, 1000)
+        asked = [
+            Need(kind="program", what=str(here / "wipe"), by="run", version="3.98"),
+            Need(kind="python", what=str(link), by=".venv/bin/python", version="3.98"),
+        ]
+        footing("orders", artifact(), asked, here / "artifacts")
+        assert (here / "ran").read_text().split() == [f"{here}/python3.98"]
 
 
 @pytest.mark.parametrize(

@@ -264,12 +264,14 @@ class Depot:
         """A content as it was sent: from another artifact, or from what has arrived; hashed on the way. Raises _Gone."""
         try:
             if source:
-                hashed = hashlib.sha256()
+                hashed, left = hashlib.sha256(), entry.size_bytes
                 with Path(source).open("rb", buffering=0) as file:
                     while chunk := file.read(CHUNK_BYTES):
+                        if (left := left - len(chunk)) < 0:
+                            break  # of another size than was said, and asked for room for
                         hashed.update(chunk)
                         put(chunk)
-                if hashed.hexdigest() != entry.content:
+                if left or hashed.hexdigest() != entry.content:
                     raise Unusable("it was changed")
             else:
                 self._arrivals.contents.read(entry.content, entry.size_bytes, put)
