@@ -202,6 +202,42 @@ async def test_one_address_does_not_take_all_connections() -> None:
         assert (await client.get("/v1/status", headers=GOOD)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "more",
+    ["", "GET /v1/status HTTP/1.1\r\nX-Slow: ", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\n"],
+    ids=["nothing", "half a request", "half a body"],
+)
+async def test_who_was_answered_once_keeps_no_connection_by_saying_little(
+    more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atoll.daemon.outside._SILENT_S", 1.0)
+    async with outside() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + more.encode())
+        ended = asyncio.create_task(reader.read())
+        async with asyncio.timeout(20):
+            while not ended.done():
+                if more:
+                    writer.write(b"x")
+                await asyncio.sleep(0.1)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"401" in ended.result()
+        writer.close()
+
+
+async def test_who_follows_for_long_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.daemon.outside._SILENT_S", 0.5)
+    async with outside() as client:
+        assert (await client.get("/v1/status", headers=GOOD)).status_code == 200
+        async with client.stream("GET", "/v1/events?follow=true", headers=GOOD) as answer:
+            lines = answer.aiter_raw()
+            assert await anext(lines)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2):
+                    while await anext(lines):
+                        pass
+
+
 async def test_a_port_that_is_taken_costs_no_daemon(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         spec = ReadApi(port=taken.getsockname()[1])
