@@ -111,7 +111,10 @@ class Host(Protocol):
         ...
 
     async def signal(self, replica: str, signal: str) -> bool:
-        """Send a signal by name ("SIGTERM", "SIGKILL") to its whole process group. False when it is gone."""
+        """Send a signal by name ("SIGTERM", "SIGKILL") to its whole process group. False when it is gone.
+
+        SIGSTOP stops it until the next signal, whichever that is: who is to end must hear so.
+        """
         ...
 
     async def forget(self, replica: str) -> None:

@@ -179,14 +179,14 @@ def test_a_follower_gets_what_happens_next_and_leaves_nothing_behind(served: Ser
             served.record("replica.crashed", "orders", "exit code 3")
             data = next(line for line in lines if line.startswith("data: "))
             assert json.loads(data.removeprefix("data: "))["message"] == "exit code 3"
-        until(lambda: served.control.streams == 0)
+        until(lambda: served.control.world.streams == 0)
 
 
 def test_closing_ends_followers_at_once(tmp_path: Path) -> None:
     with Served(tmp_path / "s") as fake:
         client = connect(fake)
         stream = client.send(client.build_request("GET", "/v1/events?after=3&follow=true"), stream=True)
-        until(lambda: fake.control.streams == 1)
+        until(lambda: fake.control.world.streams == 1)
     text = b"".join(stream.iter_raw()).decode()
     assert "event: closing" in text
     client.close()

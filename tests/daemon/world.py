@@ -55,6 +55,7 @@ class World:
         self.freezes: tuple[Freeze, ...] = ()
         self.require: tuple[str, ...] = ()
         self.dev = True
+        self.api = ""
         self.kept: list[EnvironmentSpec] = []  # for the next start
         self.restarts: list[float] = []  # when the daemon asked for one
         self.restarts_fail = False
@@ -90,6 +91,7 @@ class World:
                 freezes=self.freezes,
                 require=self.require,
                 dev=self.dev,
+                api=self.api,
             ),
             host=self.host,
             traffic=self.traffic,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from atoll.decide.production import Running, Setting, encryption, environment, leases, machine
+from atoll.decide.production import Running, Setting, encryption, environment, leases, machine, tokens
 from atoll.model.machine import MachineFacts, Used
 from atoll.model.wire import DoctorView
 
@@ -78,12 +78,18 @@ def test_what_the_kernel_does_not_say_is_no_fault_of_the_machine() -> None:
     assert [(view.check, view.ok) for view in machine(MachineFacts())] == [("clock", None)]
 
 
+@pytest.mark.parametrize("api", ["10.0.0.5:9180", "[::]:9180"])
+def test_an_api_that_others_reach_is_a_note(api: str) -> None:
+    (view,) = tokens(api)
+    assert (view.check, view.ok) == ("api", None)
+    assert "tokens can be read" in view.text
+    assert "127.0.0.1" in view.fix
+
+
 @pytest.mark.parametrize(
     ("setting", "running", "check", "ok", "text", "fix"),
     [
         ({"tls": False}, {}, "encryption", None, "plain HTTP", "`tls`"),
-        ({"api": "10.0.0.5:9180"}, {}, "api", None, "tokens can be read", "127.0.0.1"),
-        ({"api": "[::]:9180"}, {}, "api", None, "tokens can be read", "127.0.0.1"),
         ({"faults": True}, {}, "faults", None, "injected", "`faults`"),
         ({"notifies": False}, {}, "notify", None, "nobody is told", "`notify`"),
         ({"ports": (30_000, 39_999)}, {}, "ports", False, "32768-60999", "below 32768"),

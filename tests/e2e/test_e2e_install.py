@@ -184,6 +184,8 @@ def test_the_journal_has_what_happened_by_unit_and_by_service(installed: Install
     assert "leads 'production' of workspace 'My Shop'" in of_unit
     of_service = installed.run("journalctl", "--no-pager", "ATOLL_SERVICE=orders", "ATOLL_EVENT=rollout.live")
     assert "rollout.live orders r1" in of_service
+    happened = of_service.strip().splitlines()[-1].partition("rollout.live orders r1: ")[2]
+    assert installed.run("journalctl", "--no-pager", "-u", UNIT).count(happened) == 1
 
 
 def test_what_is_uninstalled_is_gone_and_what_was_kept_is_found_again(installed: Installed) -> None:

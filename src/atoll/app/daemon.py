@@ -127,12 +127,12 @@ async def _run(config: Config) -> None:
             servers=ServersHere(config.environment),
         )
         newest = await store.events(limit=1, newest=True)
+        if journal is not None:  # of what happens from now on: all before was told by who wrote it
+            journal.told = newest[-1].seq if newest else 0
         async with asyncio.TaskGroup() as group:
             running = group.create_task(environment.run())
-            if journal is not None:  # of what happens from now on: all before was told by who wrote it
-                group.create_task(
-                    journal.follow(environment.events(after=newest[-1].seq if newest else 0, follow=True))
-                )
+            if journal is not None:
+                group.create_task(journal.follow(environment.events(after=journal.told, follow=True)))
             group.create_task(doorkeeper.run())
             api = Api(environment, doorkeeper)
             if config.environment.api is not None:
@@ -148,6 +148,10 @@ async def _run(config: Config) -> None:
     finally:
         await proxy.close()
         await host.close()
+        if journal is not None:
+            with contextlib.suppress(AtollError):  # of the store; whatever ends the daemon was told
+                for event in await store.events(after=journal.told):  # the last ones, which came after its task ended
+                    journal.event(event)
         await store.close()
 
 

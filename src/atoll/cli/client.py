@@ -242,7 +242,7 @@ class Client:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
 
-    def make_token(self, name: str, request: wire.Mutation) -> wire.TokenMade:
+    def make_token(self, name: str, request: wire.TokenRequest) -> wire.TokenMade:
         """A token of the read-only API. Never sent twice: a second one of that name is refused."""
         from atoll.model.wire import TokenMade
 

@@ -45,6 +45,7 @@ from atoll.model.wire import (
     StopRequest,
     StopRunRequest,
     TokenMade,
+    TokenRequest,
     UpRequest,
     UpView,
     WhyView,
@@ -225,7 +226,7 @@ class Control(Protocol):
         """The role of whoever asks, and who holds which."""
         ...
 
-    async def make_token(self, name: str, request: Mutation) -> TokenMade:
+    async def make_token(self, name: str, request: TokenRequest) -> TokenMade:
         """A token of the read-only API, told once. Raises Conflict, UserError."""
         ...
 

@@ -436,7 +436,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "admin",
         "make_token",
         "Make a token of the read-only API; it is told once.",
-        wire.Mutation,
+        wire.TokenRequest,
         wire.TokenMade,
         plans=False,
     ),

@@ -115,8 +115,6 @@ class Environment:
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
         self.why = reading.why
-        checkup = Checkup(identity, reading, records, engine, traffic, machine, self._certificates, backups)
-        self.doctor = checkup.doctor
 
         candidates = Candidates(
             records, book, engine, clock, machine.free_bytes, identity.freezes, identity.require, dev=identity.dev
@@ -141,7 +139,9 @@ class Environment:
         self._notifier = Notifier(identity.notify, where, store, vault, clock, pulse, folder)
         accesses = AccessBook(doorkeeper or Doorkeeper(), identity.api, folder, records, clock, pulse)
         self.access, self.make_token, self.remove_token = accesses.access, accesses.make_token, accesses.remove_token
-        self.holder = accesses.holder
+        self.holder, self._accesses = accesses.holder, accesses
+        checkup = Checkup(identity, reading, records, engine, traffic, machine, self._certificates, backups, accesses)
+        self.doctor = checkup.doctor
         book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
         self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 
@@ -158,5 +158,6 @@ class Environment:
             group.create_task(self._collector.run())
             group.create_task(self._loops.run())
             group.create_task(self._notifier.run())
+            group.create_task(self._accesses.run())
             if self._certificates is not None:
                 group.create_task(self._certificates.run())

@@ -43,7 +43,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[int, int]
     faults: bool  # whether some may be injected
     notifies: bool  # whether anybody is told of what goes wrong
-    api: str = ""  # HOST:PORT where it may be read over TCP; "" is nowhere
 
 
 def machine(facts: MachineFacts) -> Iterator[DoctorView]:
@@ -68,7 +67,6 @@ def environment(setting: Setting, running: Sequence[Running], facts: MachineFact
     """What runs, and how."""
     yield leases(setting.ports, facts.ephemeral)
     yield from encryption(setting.gateway, setting.host, tls=setting.tls)
-    yield from tokens(setting.api)
     yield from _exposed(running, setting.ports)
     yield from _limits(running)
     yield from _promised(running, facts)

@@ -103,7 +103,7 @@ class EdgePolicy(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: float = 300.0  # a stream without a byte either way; Envoy's default
     retries: int = 2  # only for GET/HEAD, or when no byte was sent
     retry_on: tuple[str, ...] = ()  # extra Envoy retry conditions, e.g. "gateway-error"
-    retry_budget_pct: float = 20.0  # of active requests, so that retries never double an overload
+    retry_budget_pct: float = 20.0  # of active requests, so that retries of `retry_on` never double an overload
     max_connections: int = 1024  # Envoy's breaker defaults
     max_pending: int = 1024
     max_requests: int = 1024

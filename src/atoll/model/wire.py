@@ -98,6 +98,14 @@ class RollbackRequest(Mutation, frozen=True, kw_only=True):
     force: bool = False
 
 
+class TokenRequest(Mutation, frozen=True, kw_only=True):
+    """Make a token of the read-only API. It ends after `expires_s` seconds; null: never."""
+
+    expires_s: float | None = (
+        90 * 86_400.0
+    )  # a quarter: long enough for a dashboard, short enough for a token that was lost
+
+
 class SteerRequest(Mutation, frozen=True, kw_only=True):
     """A word to the rollout under way. `keep`: a failing verdict is not to undo it; crashes still do. `retry`: begin the
     one again that was undone last.
@@ -514,6 +522,8 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     made_wall: float
     by: str  # who made it
+    ends_wall: float | None = None  # null: never
+    used_wall: float | None = None  # last, to five minutes; null: never
 
 
 class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
@@ -521,6 +531,7 @@ class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     token: str
+    ends_wall: float | None = None  # null: never
 
 
 class AccessView(msgspec.Struct, frozen=True, kw_only=True):

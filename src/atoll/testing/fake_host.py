@@ -293,7 +293,7 @@ class FakeHost:
         self.signalled.append((replica, signal))
         if signal == "SIGKILL":
             self._later(process, _KILL_S, self._end, process, Exit(signal=signals.SIGKILL))
-        elif not process.behaviour.ignores_signals:
+        elif signal not in {"SIGSTOP", "SIGCONT"} and not process.behaviour.ignores_signals:
             self._later(process, process.behaviour.stop_s, self._stop, process)
         return True
 

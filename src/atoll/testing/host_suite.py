@@ -241,6 +241,15 @@ class HostSuite:
         assert found.exit.code == 0
         assert await self.says(host, launch.id, "bye")
 
+    async def test_one_that_is_stopped_hears_that_it_is_to_end(self, host: Host) -> None:
+        launch = await self.begin(host, "waits")
+        assert await host.signal(launch.id, "SIGSTOP")
+        assert [one.exit for one in await host.list()] == [None]
+        assert await host.signal(launch.id, "SIGTERM")
+        found = await self.ended(host, launch.id)
+        assert found.exit is not None
+        assert (found.exit.code, found.exit.signal) == (0, None)
+
     async def test_sigkill_ends_what_ignores_sigterm(self, host: Host) -> None:
         launch = await self.begin(host, "ignores-term")
         assert await host.signal(launch.id, "SIGTERM")
