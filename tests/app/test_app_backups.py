@@ -19,7 +19,10 @@ def test_the_daemon_is_told_to_run_a_program_only_by_a_backup_that_somebody_vouc
     made = environment(tmp_path / "made")
     config = read(made.state)
     assert config is not None
-    write(made.state, msgspec.structs.replace(config, environment=msgspec.structs.replace(config.environment, envoy="/evil")))
+    write(
+        made.state,
+        msgspec.structs.replace(config, environment=msgspec.structs.replace(config.environment, envoy="/evil")),
+    )
     backup, key = made.backup(tmp_path / "b"), made.key()
     monkeypatch.setenv("ATOLL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ATOLL_RUN", str(tmp_path / "run"))

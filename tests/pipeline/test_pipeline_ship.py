@@ -161,15 +161,14 @@ def test_a_content_that_is_there_is_not_taken_for_one_of_another_size(route: Rou
     made = route.made(KEYS[1], {"a": b"alpha"})
     lying = Tree((msgspec.structs.replace(next(seen(made.path).files), size_bytes=2),))
     assert lying.digest == made.digest  # of contents, so that sizes are anybody's word
-    view = asyncio.run(
-        route.depot.take(msgspec.structs.replace(route.offer(made), tree=compress(lying.encoded())))
-    )
+    view = asyncio.run(route.depot.take(msgspec.structs.replace(route.offer(made), tree=compress(lying.encoded()))))
     assert (view.artifact, view.missing) == (None, (hashlib.sha256(b"alpha").hexdigest(),))
 
 
 def test_names_that_a_file_system_takes_and_people_do_not_expect_arrive_as_they_were(route: Route) -> None:
     deep = "/".join(["d" * 200] * 18)
-    files = {name: b"x" for name in ("two\nlines", "tab\there", " ", "-rf", "наследие", "e\u0301", "\u202etxt", f"{deep}/end")}
+    names = ("two\nlines", "tab\there", " ", "-rf", "наследие", "e\u0301", "\u202etxt", f"{deep}/end")
+    files = dict.fromkeys(names, b"x")
     made = route.made(KEYS[0], files)
     there = route.send(made)
     assert there.digest == made.digest

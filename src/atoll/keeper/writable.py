@@ -67,7 +67,11 @@ def _opened(path: str, uid: int, *, strict: bool) -> tuple[int, bool]:
                 if parts:  # on the way to what is given: its user must come through
                     os.fchmod(below, 0o755)
             except OSError as exc:  # a link
-                if exc.errno not in {errno.ENOTDIR, errno.ELOOP} or _is_foreign(fd) or (links := links + 1) > _MOST_LINKS:
+                if (
+                    exc.errno not in {errno.ENOTDIR, errno.ELOOP}
+                    or _is_foreign(fd)
+                    or (links := links + 1) > _MOST_LINKS
+                ):
                     raise
                 leads = os.readlink(part, dir_fd=fd)
                 parts = [*_parts(leads), *parts]
