@@ -264,11 +264,9 @@ async def test_who_follows_for_long_is_not_cut_off(monkeypatch: pytest.MonkeyPat
     async with outside() as client:
         assert (await client.get("/v1/status", headers=GOOD)).status_code == 200
         async with client.stream("GET", "/v1/events?follow=true", headers=GOOD) as answer:
-            lines = answer.aiter_raw()
-            assert await anext(lines)
-            more = asyncio.ensure_future(anext(lines))
-            assert await asyncio.wait({more}, timeout=2) == (set(), {more})
-            more.cancel()
+            reading = asyncio.create_task(answer.aread())
+            assert await asyncio.wait({reading}, timeout=2) == (set(), {reading})
+            reading.cancel()
 
 
 async def test_a_port_that_is_taken_costs_no_daemon(caplog: pytest.LogCaptureFixture) -> None:
