@@ -1,6 +1,7 @@
 """What of a backup becomes the settings of this machine's daemon."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -25,10 +26,11 @@ def test_the_daemon_is_told_to_run_a_program_only_by_a_backup_that_somebody_vouc
     )
     backup, key = made.backup(tmp_path / "b"), made.key()
     monkeypatch.setenv("ATOLL_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ATOLL_RUN", str(tmp_path / "run"))
-    at = Places.served("shop", "production")
-    at.create()
-    restore(at, backup, key if signed else None, Wish(without_secrets=not signed), other=False, alive=lambda: False)
-    told = read(at.state)
+    with TemporaryDirectory(prefix="atoll-") as run:  # a short one, for sockets
+        monkeypatch.setenv("ATOLL_RUN", run)
+        at = Places.served("shop", "production")
+        at.create()
+        restore(at, backup, key if signed else None, Wish(without_secrets=not signed), other=False, alive=lambda: False)
+        told = read(at.state)
     assert told is not None
     assert (told.environment.envoy, told.state, told.served) == ("/evil" if signed else None, str(at.state), True)
