@@ -25,6 +25,7 @@ from atoll.model.errors import Conflict, NotFound, UserError
 from atoll.model.state import Author, Event
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import AccessView, DoctorView, TokenMade, TokenRequest, TokenView
+from atoll.pipeline.artifacts import disk_trouble
 from atoll.ports import Change, Clock
 from atoll.realise.records import Records
 
@@ -128,7 +129,7 @@ class AccessBook:
             ends = None if lasts_s is None else now + lasts_s
             token = _Token(sha256=_digest(value), made_wall=now, by=request.author.actor, ends_wall=ends)
             self._used.pop(name, None)
-            await self._keep({**self._tokens, name: token})
+            await self._change({**self._tokens, name: token})
             until = "for ever" if ends is None else f"until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(ends))} UTC"
             await self._tell("access.token-made", f"a token '{name}' reads the API {until}", request.author)
         return TokenMade(name=name, token=value, ends_wall=ends)
@@ -138,7 +139,7 @@ class AccessBook:
         async with self._lock:
             if name not in self._tokens:
                 raise NotFound(f"there is no token '{name}'", "", did_you_mean(name, self._tokens), id="unknown-token")
-            await self._keep({key: token for key, token in self._tokens.items() if key != name})
+            await self._change({key: token for key, token in self._tokens.items() if key != name})
             await self._tell("access.token-removed", f"the token '{name}' reads no more", author)
 
     def holder(self, value: str) -> Holding | None:
@@ -154,6 +155,14 @@ class AccessBook:
             return Holding(found, ended)
         self._used[found] = now
         return Holding(found, ended)
+
+    async def _change(self, tokens: Mapping[str, _Token]) -> None:
+        """What somebody asked for. Raises UserError where it cannot be written: it would be as before after a restart."""
+        try:
+            await self._keep(tokens)
+        except OSError as exc:
+            assert self._folder is not None
+            raise disk_trouble(exc, self._folder) from exc
 
     async def _keep(self, tokens: Mapping[str, _Token]) -> None:
         used, self._used = self._used, {}
