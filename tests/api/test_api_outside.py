@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -400,6 +402,27 @@ async def test_a_damaged_file_of_tokens_opens_nothing_and_stops_nothing(
     assert "no token opens anything" in caplog.text
     made = await tokens.make_token("grafana", wire_access.TokenRequest())
     assert (await book(tmp_path)).holder(made.token) == Holding("grafana")
+
+
+async def test_on_a_full_disk_no_token_is_made_or_revoked_and_why_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = await book(tmp_path)
+    value = (await access.make_token("grafana", wire.TokenRequest())).token
+    monkeypatch.setattr("os.fsync", full)
+    for ask in (
+        lambda: access.make_token("other", wire.TokenRequest()),
+        lambda: access.remove_token("grafana", Author()),
+    ):
+        with pytest.raises(UserError) as raised:
+            await ask()
+        assert raised.value.id == "disk-full"
+    assert access.holder(value) is not None
+    assert [token.name for token in (await access.access(Peer("ann", None))).tokens] == ["grafana"]
+
+
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 async def test_who_made_and_revoked_a_token_is_in_the_ledger() -> None:

@@ -5,7 +5,8 @@ import stat
 from pathlib import Path
 
 from atoll.app.config import Config, read, write
-from atoll.model.spec import EnvironmentSpec, Notify, Plain
+from atoll.model.environment import EnvironmentSpec, Notify
+from atoll.model.spec import Plain
 
 
 def test_it_is_for_its_owner_alone_since_the_address_of_a_webhook_is_as_good_as_a_password(tmp_path: Path) -> None:

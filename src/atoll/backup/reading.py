@@ -184,7 +184,7 @@ class Archive:
                     id="versions-differ",
                 )
             found = msgspec.json.decode(self._raw, type=m.Manifest)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise self._damaged(f"its manifest is not understood: {exc}") from exc
         names = [each.name for each in found.files]
         if not m.FILES.issuperset(names) or len({*names}) < len(names) or m.STATE not in names:

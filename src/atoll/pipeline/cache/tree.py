@@ -65,7 +65,7 @@ def decoded(data: bytes) -> Tree:
     """The tree that these bytes say, checked: restored, it leaves its folder nowhere. Raises Unusable."""
     try:
         tree = msgspec.json.decode(data, type=Tree)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         raise Unusable("its list of files cannot be read") from exc
     if len(tree.entries) > MOST_FILES:
         raise Unusable(f"it has {len(tree.entries)} files")
