@@ -408,10 +408,10 @@ async def test_on_a_full_disk_no_token_is_made_or_revoked_and_why_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     access = await book(tmp_path)
-    value = (await access.make_token("grafana", TokenRequest())).token
+    value = (await access.make_token("grafana", wire_access.TokenRequest())).token
     monkeypatch.setattr("os.fsync", full)
     for ask in (
-        lambda: access.make_token("other", TokenRequest()),
+        lambda: access.make_token("other", wire_access.TokenRequest()),
         lambda: access.remove_token("grafana", Author()),
     ):
         with pytest.raises(UserError) as raised:
