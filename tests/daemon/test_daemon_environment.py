@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from world import World, spec
+from world import World, at_every_commit, spec
 
 from atoll.model.errors import NotFound
 from atoll.model.hosted import Hosted
@@ -166,35 +166,20 @@ def test_a_first_deploy_that_fails_leaves_nothing_running() -> None:
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_deploy_ends_live_or_undone_when_the_daemon_is_killed_at_every_commit(overlap: bool) -> None:
     """The daemon dies after its n-th commit of the deploy, for every n; the next ones finish the work."""
-    n, done = 0, False
-    while not done:
-        world = World()
 
-        async def scenario(n: int = n, world: World = world) -> bool:
-            await world.live(spec(overlap=overlap))
-            start = world.disk.commits
-            operation = await world.deploy(spec(version="v2", overlap=overlap))
-            await world.clock.until(
-                lambda: world.disk.commits - start > n or world.disk.commits == -1 or _live(world), every_s=0.001
-            )
-            finished = _live(world)
-            await world.restart()
-            view = await world.ended(operation)
-            assert view.phase in {"live", "certified"}, (n, view)
-            assert [applied.dead for applied in world.traffic.history if applied.dead] == [], n
-            await world.clock.sleep(700)
-            assert len(world.host.running("orders")) == 1, n
-            return finished
+    async def play(world: World, n: int) -> bool:
+        await world.live(spec(overlap=overlap))
+        start = world.disk.commits
+        operation = await world.deploy(spec(version="v2", overlap=overlap))
+        finished = await world.killed_after(start + n, lambda: _live(world))
+        view = await world.ended(operation)
+        assert view.phase in {"live", "certified"}, (n, view)
+        assert [applied.dead for applied in world.traffic.history if applied.dead] == [], n
+        await world.clock.sleep(700)
+        assert len(world.host.running("orders")) == 1, n
+        return finished
 
-        result: list[bool] = []
-
-        async def play(result: list[bool] = result, scenario=scenario) -> None:  # type: ignore[no-untyped-def]
-            result.append(await scenario())
-
-        world.run(play)
-        done = result[0]
-        n += 1
-    assert n > 5
+    assert at_every_commit(play) > 5
 
 
 def _live(world: World) -> bool:

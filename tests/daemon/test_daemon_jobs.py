@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from job_world import EVERY_MINUTE, MINUTE_S, REINDEX, ended, jobs_only, kinds, run, started, with_jobs
-from world import World
+from world import World, at_every_commit
 
 from atoll.model.errors import Conflict, NotFound, Refused
 from atoll.model.spec import Call, Command, Job, Plain, SecretRef, ServiceSpec
@@ -189,40 +189,22 @@ def test_the_calls_of_a_job_are_there_although_no_replica_runs() -> None:
 
 
 def test_a_run_is_started_once_and_its_end_is_known_when_the_daemon_is_killed_at_every_commit() -> None:
-    n, last = 0, False
-    while not last:
-        world = World()
+    async def play(world: World, n: int) -> bool:
         world.host.script_job("orders", "reindex", Behaviour(ready_s=None, exits_after_s=1.0, exit=Exit(code=7)))
+        await world.live(with_jobs(Job(name="reindex", run=Command(shell="x"), retries=1)))
+        start = world.disk.commits
+        view = await run(world, key="k")
+        finished = await world.killed_after(start + n, lambda: world.environment._records.runs[view.id].ended)
+        view = await ended(world, view.id)
+        assert (view.state, view.attempt, view.reason) == ("failed", 2, "exit code 7"), n
+        assert started(world, "reindex") == [f"{view.id}.1", f"{view.id}.2"], n
+        assert (await kinds(world)).count("job.failed") == 1
+        await world.clock.sleep(20)
+        assert len(world.host.running("orders")) == 1
+        assert [hosted.id for hosted in await world.host.list() if "." in hosted.id] == []
+        return finished
 
-        async def scenario(n: int = n, world: World = world) -> bool:
-            await world.live(with_jobs(Job(name="reindex", run=Command(shell="x"), retries=1)))
-            start = world.disk.commits
-            view = await run(world, key="k")
-
-            def over() -> bool:
-                return world.environment._records.runs[view.id].ended
-
-            await world.clock.until(lambda: world.disk.commits - start > n or over(), every_s=0.001)
-            finished = over()
-            await world.restart()
-            view = await ended(world, view.id)
-            assert (view.state, view.attempt, view.reason) == ("failed", 2, "exit code 7"), n
-            assert started(world, "reindex") == [f"{view.id}.1", f"{view.id}.2"], n
-            assert (await kinds(world)).count("job.failed") == 1
-            await world.clock.sleep(20)
-            assert len(world.host.running("orders")) == 1
-            assert [hosted.id for hosted in await world.host.list() if "." in hosted.id] == []
-            return finished
-
-        result: list[bool] = []
-
-        async def play(result: list[bool] = result, scenario=scenario) -> None:  # type: ignore[no-untyped-def]
-            result.append(await scenario())
-
-        world.run(play)
-        last = result[0]
-        n += 1
-    assert n > 4
+    assert at_every_commit(play) > 4
 
 
 def test_a_run_goes_on_while_the_daemon_is_away_and_is_adopted() -> None:
