@@ -8,7 +8,8 @@ from world import World, spec
 from atoll.model.errors import Refused
 from atoll.model.spec import Before, Command, Plain, RolloutSpec, ServiceSpec
 from atoll.model.state import Exit
-from atoll.model.wire import DeployRequest, OperationView, RestartRequest, RollbackRequest, StopRequest
+from atoll.model.wire import DeployRequest, RestartRequest, RollbackRequest, StopRequest
+from atoll.model.wire_operations import OperationView
 from atoll.testing.fake_host import Behaviour
 
 

@@ -17,8 +17,8 @@ from atoll.daemon.certificates import LOOK_S, Certificates, Parts, names
 from atoll.daemon.pulse import Pulse
 from atoll.decide.certificates import again_s
 from atoll.model.certificate import Certificate
+from atoll.model.environment import Acme, CertificateFiles, Tls
 from atoll.model.errors import Retryable
-from atoll.model.spec import Acme, CertificateFiles, Tls
 from atoll.model.traffic import Ack, Disconnected, Outcome, Refused
 from atoll.realise.records import Records
 from atoll.testing.clock import VirtualClock

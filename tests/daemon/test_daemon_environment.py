@@ -6,11 +6,13 @@ import pytest
 from world import World, spec
 
 from atoll.model.errors import Conflict, NotFound
+from atoll.model.hosted import Hosted
 from atoll.model.launch import Reach
 from atoll.model.spec import Health, Probe, RolloutSpec, SecretRef
 from atoll.model.state import Address, Exit
-from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, SecretRequest, StopRequest, UpRequest
-from atoll.ports import Hosted, Launch
+from atoll.model.wire import RestartRequest, RollbackRequest, ScaleRequest, StopRequest, UpRequest
+from atoll.model.wire_access import SecretRequest
+from atoll.ports import Launch
 from atoll.testing.fake_host import Behaviour, FakeHost
 
 
@@ -363,6 +365,23 @@ def test_a_repeated_request_with_the_same_key_is_one_deploy() -> None:
         assert one.id == two.id
         await world.ended(one)
         assert set(world.environment._records.releases_of("orders")) == {1}
+
+    world.run(scenario)
+
+
+def test_a_repeated_scale_or_stop_changes_nothing_that_was_changed_since() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        seen = (await world.of()).generation
+        await world.environment.scale("orders", ScaleRequest(replicas=3, key="a", expect=seen))
+        await world.environment.scale("orders", ScaleRequest(replicas=2))
+        again = await world.environment.scale("orders", ScaleRequest(replicas=3, key="a", expect=seen))
+        assert again.wanted == 2
+        await world.environment.stop("orders", StopRequest(key="b"))
+        await world.live(spec())
+        assert (await world.environment.stop("orders", StopRequest(key="b"))).state == "up"
 
     world.run(scenario)
 

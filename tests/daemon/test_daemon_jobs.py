@@ -9,7 +9,8 @@ from world import World, spec
 from atoll.model.errors import Conflict, NotFound, Refused
 from atoll.model.spec import Call, Command, Job, Plain, SecretRef, ServiceSpec
 from atoll.model.state import Author, Exit
-from atoll.model.wire import JobRunView, RunRequest, StopRequest, StopRunRequest
+from atoll.model.wire import StopRequest
+from atoll.model.wire_jobs import JobRunView, RunRequest, StopRunRequest
 from atoll.testing.fake_host import Behaviour
 
 REINDEX = Job(name="reindex", run=Command(shell="reindex"))

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine, Settings
+from atoll.model.environment import EnvironmentSpec, Freeze
 from atoll.model.machine import MachineFacts
-from atoll.model.spec import Command, EnvironmentSpec, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
+from atoll.model.spec import Command, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
-from atoll.model.wire import DeployRequest, OperationView, ServiceView
+from atoll.model.wire import DeployRequest, ServiceView
+from atoll.model.wire_operations import OperationView
 from atoll.ports import Archivist, Host, Launch
 from atoll.realise.probes import Answer
 from atoll.realise.records import Records

@@ -9,7 +9,7 @@ import pytest
 
 from atoll.engines.docker import DockerHost
 from atoll.engines.docker.names import environment_id
-from atoll.model.spec import DockerSpec
+from atoll.model.environment import DockerSpec
 from atoll.model.state import Image
 from dockerd import Dockerd
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import BuildFailed
-from atoll.model.spec import Build, Command, DockerSpec, ImageSpec, ServiceSpec
+from atoll.model.spec import Build, Command, ImageSpec, ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import remove_tree
 from atoll.pipeline.build import build_all

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.model.command import Command
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import Refused, UserError
-from atoll.model.spec import DockerSpec
 from atoll.model.state import Artifact, Image
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, Need
 from atoll.pipeline.artifacts import remove_tree, seal

@@ -11,14 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from atoll.model.environment import EnvironmentSpec, Gateway, WorkspaceSpec
 from atoll.model.errors import InvalidWorkspace, NotFound, UserError
 from atoll.model.spec import (
     Build,
     Call,
     Command,
     EdgePolicy,
-    EnvironmentSpec,
-    Gateway,
     Health,
     Limits,
     Plain,
@@ -29,7 +28,6 @@ from atoll.model.spec import (
     SecretRef,
     ServiceSpec,
     Stop,
-    WorkspaceSpec,
 )
 from atoll.workspace.loader import find_root, load
 
