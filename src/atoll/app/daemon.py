@@ -44,7 +44,7 @@ from atoll.realise.records import Records
 from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
 from atoll.telemetry import Telemetry
-from atoll.workspace.places import states
+from atoll.workspace.places import states, users_lock
 
 _log = logging.getLogger("atoll.daemon")
 _KEEPER_WITHIN_S = 2.0  # a page without its pid is better than no page
@@ -179,7 +179,13 @@ def _host(config: Config) -> Host:
     match config.environment.engine:
         case "process":
             state, run = Path(config.state), Path(config.run)
-            return ProcessHost(state, run, isolated=config.isolated, revives=not config.served, others=states)
+            return ProcessHost(
+                *(state, run),
+                isolated=config.isolated,
+                revives=not config.served,
+                others=states,
+                users_lock=users_lock(),
+            )
         case "docker":
             from atoll.engines.docker import DockerHost
 

@@ -158,6 +158,11 @@ def states() -> list[Path]:
     return [*home.glob("*/environments/*"), *home.glob("served/*/environments/*")]
 
 
+def users_lock() -> Path:
+    """Held by whoever chooses a user for a service of one of `states`."""
+    return data_home() / "users.lock"
+
+
 def link_folder(machine: str) -> Path:
     """Where the connection to another machine lies, for all workspaces; made, 0700. Raises UserError, see `Places.run`.
 
