@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from atoll.app.draining import DRAINS_WITHIN_S
 from atoll.app.install import install, uninstall
-from atoll.app.unit import name_of, proxy_user, unit
+from atoll.app.serve import STOPS_WITHIN_S
+from atoll.app.unit import STOP_S, name_of, proxy_user, unit
 from atoll.model.access import Access
 from atoll.model.errors import UserError
 from atoll.model.install import Installing
@@ -158,5 +160,7 @@ def test_a_crash_of_the_keeper_ends_nothing_else_and_a_stop_has_time_to_drain() 
     lines = unit("shop", "production", "/opt/atoll/bin/python", {}).splitlines()
     assert "KillMode=process" in lines
     assert "Restart=always" in lines
+    assert f"TimeoutStopSec={STOP_S}" in lines
+    assert DRAINS_WITHIN_S + STOPS_WITHIN_S + 20 <= STOP_S
     assert "OOMPolicy=continue" in lines
     assert "ExecStart=/opt/atoll/bin/python -P -m atoll.app.serve shop production --isolate" in lines

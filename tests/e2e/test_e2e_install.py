@@ -286,6 +286,26 @@ def test_stopping_the_unit_ends_everything_and_starting_it_brings_everything_bac
     installed.until(lambda: installed.get() == "200")
 
 
+def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Installed) -> None:
+    installed.install()
+    installed.deploy()
+    url = f"http://127.0.0.1:{PORT}/orders/slow?5"
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(installed.run, "curl", "-s", "-m", "20", "-w", " %{http_code}", url)
+        time.sleep(1)
+        stopping = pool.submit(installed.run, "systemctl", "stop", UNIT)
+        installed.until(lambda: installed.get() == "000")
+        assert not slow.done()
+        assert installed.replicas()
+        assert slow.result().endswith(" 200")
+        stopping.result()
+    assert installed.active() == "inactive"
+    said = installed.run("journalctl", "--no-pager", "-u", UNIT)
+    assert "the gateway is closed; waiting for 1 in flight" in said
+    installed.run("systemctl", "start", UNIT)
+    installed.until(lambda: installed.get() == "200")
+
+
 def test_the_journal_has_what_happened_by_unit_and_by_service(installed: Installed) -> None:
     installed.install()
     installed.deploy()

@@ -5,8 +5,8 @@ the same pid, so that the service manager watches the process that everything el
 proxy and the daemon started, and ends. What an earlier keeper left running is adopted: after a crash nothing restarts
 but the keeper; after a boot the daemon starts what its store says shall run.
 
-`--isolate`: no service of it may run as root. `--wait` returns when the API answers; `--stop` ends everything in order,
-and what shall run after the next start stays as it is; `--reload` restarts the daemon, and puts this version of Atoll in the
+`--isolate`: no service of it may run as root. `--wait` returns when the API answers; `--stop` closes the gateway, waits for what is in
+flight there, and ends everything in order; what shall run after the next start stays as it is; `--reload` restarts the daemon, and puts this version of Atoll in the
 place of another one while services and their traffic go on. Needs no workspace's files. Exit codes: 0, 1 it failed (the message says why),
 2 a mistake in the words; as the keeper, those of `atoll.keeper`.
 """
@@ -21,6 +21,7 @@ from typing import NoReturn
 from atoll import __version__
 from atoll.app.checks import daemon_trouble
 from atoll.app.config import Config, read, write
+from atoll.app.draining import empty
 from atoll.app.fixtures import Proxy, ensure_both, needs, renew_keeper, running_newer
 from atoll.app.unit import proxy_user
 from atoll.cli.http import Line, Silent
@@ -179,7 +180,12 @@ def _wait(places: Places) -> None:
 
 
 def _stop(places: Places) -> None:
-    KeeperClient(places.run).shutdown(STOPS_WITHIN_S)
+    keeper = KeeperClient(places.run)
+    try:
+        empty(places, keeper, _say)
+    except (AtollError, KeeperError) as exc:
+        _say(f"requests in flight are not waited for: {exc}")
+    keeper.shutdown(STOPS_WITHIN_S)
 
 
 def _reload(places: Places) -> None:

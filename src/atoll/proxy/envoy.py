@@ -16,7 +16,7 @@ from typing import Any
 from atoll.model.errors import UserError
 from atoll.proxy import handover
 from atoll.proxy.listeners import HOLD_CLUSTER
-from atoll.proxy.scrape import CLUSTER_STATS, LISTENER_STATS
+from atoll.proxy.scrape import CLUSTER_STATS, GATEWAY_STATS, LISTENER_STATS
 from atoll.proxy.sockets import Sockets, User
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -65,6 +65,7 @@ def bootstrap(sockets: Sockets, *, allow_paths: bool = True) -> dict[str, Any]:
                     "patterns": [
                         {"safe_regex": {"regex": CLUSTER_STATS}},
                         {"safe_regex": {"regex": LISTENER_STATS}},
+                        {"safe_regex": {"regex": GATEWAY_STATS}},
                         {"exact": "server.uptime"},
                         {"exact": handover.PARENT_CONNECTIONS},
                     ]

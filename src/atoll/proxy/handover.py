@@ -22,7 +22,7 @@ from hashlib import blake2s
 from pathlib import Path
 
 from atoll.proxy.admin import Admin, peer
-from atoll.proxy.sockets import Sockets, User
+from atoll.proxy.sockets import ADMIN, Sockets, User
 
 PARENT_S = 300  # so long streams that do not end by themselves go on
 PARENT_CONNECTIONS = "server.parent_connections"
@@ -51,6 +51,11 @@ def terms(sockets: Sockets) -> Mapping[str, object]:
         "retire_s": PARENT_S + _KEEPER_AFTER_S,
         "leaves": [*(f"{path}_*_{{line}}[0-9]" for path in begin), f"{_MEMORY}{{line}}[0-9]"],
     }
+
+
+def admin_of(argv: Sequence[str]) -> Path:
+    """The admin socket of the Envoy with that command line, whoever's that is."""
+    return Path(argv[argv.index("--socket-path") + 1]).with_name(ADMIN)
 
 
 def runs_as(pid: int) -> int:

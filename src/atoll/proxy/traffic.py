@@ -25,7 +25,7 @@ from atoll.proxy.admin import Admin
 from atoll.proxy.ads import Ads, Verdict
 from atoll.proxy.hold import Holder
 from atoll.proxy.listening import not_listening
-from atoll.proxy.names import Measured
+from atoll.proxy.names import GATEWAY, PLAIN, Measured
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, listen_port
 from atoll.proxy.sockets import Sockets, User
 from atoll.proxy.stats import Statistics
@@ -113,6 +113,12 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         if self._server:
             self._ads.close()
             await self._server.stop(0.2)
+
+    def close_gateway(self) -> None:
+        """Take no new connection from outside, as long as this object lives. What is in flight there is answered, and each
+        answer says that the connection ends.
+        """
+        self._ads.remove({(LDS, GATEWAY), (LDS, PLAIN)})
 
     # --- certificates ----------------------------------------------------------------------------------------------
 
