@@ -26,8 +26,8 @@ from atoll.app.fixtures import Proxy, ensure_both, needs, renew_keeper, running_
 from atoll.app.unit import proxy_user
 from atoll.cli.http import Line, Silent
 from atoll.keeper.client import KeeperClient, KeeperError, is_keeper_up, proc
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import AtollError, UserError
-from atoll.model.spec import EnvironmentSpec
 from atoll.proxy import Sockets, User, runs_as
 from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
