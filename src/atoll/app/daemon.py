@@ -125,6 +125,7 @@ async def _run(config: Config) -> None:
             archivist=StateArchivist(source_of(config)),
             depot=depot(state, config.environment),
             servers=ServersHere(config.environment),
+            doorkeeper=doorkeeper,
         )
         newest = await store.events(limit=1, newest=True)
         async with asyncio.TaskGroup() as group:
