@@ -66,9 +66,13 @@ class EnvironmentPlaces:
         """The way to its daemon, begun."""
         from atoll.cli.http import Line
 
-        begun = Line(self.socket, self.will_answer)
+        begun = Line(self.socket, self.will_answer, renew=self.log_in_anew)
         begun.prepare()
         return begun
+
+    def log_in_anew(self) -> bool:
+        """Whether who was refused may have another answer now; see `remote`."""
+        return False
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
