@@ -17,7 +17,7 @@ from atoll.daemon.api import Api, explain, status_of
 from atoll.daemon.endpoints import ENDPOINTS
 from atoll.daemon.openapi import document
 from atoll.daemon.serve import listen
-from atoll.model import errors, wire
+from atoll.model import errors, wire, wire_backup
 from atoll.model.state import Artifact
 from atoll.testing.fake_control import Served, spec_of
 
@@ -179,14 +179,14 @@ def test_a_follower_gets_what_happens_next_and_leaves_nothing_behind(served: Ser
             served.record("replica.crashed", "orders", "exit code 3")
             data = next(line for line in lines if line.startswith("data: "))
             assert json.loads(data.removeprefix("data: "))["message"] == "exit code 3"
-        until(lambda: served.control.streams == 0)
+        until(lambda: served.control.world.streams == 0)
 
 
 def test_closing_ends_followers_at_once(tmp_path: Path) -> None:
     with Served(tmp_path / "s") as fake:
         client = connect(fake)
         stream = client.send(client.build_request("GET", "/v1/events?after=3&follow=true"), stream=True)
-        until(lambda: fake.control.streams == 1)
+        until(lambda: fake.control.world.streams == 1)
     text = b"".join(stream.iter_raw()).decode()
     assert "event: closing" in text
     client.close()
@@ -347,7 +347,7 @@ async def test_the_port_of_metrics_serves_nothing_else_and_no_other_name(served:
 
 
 def test_a_backup_comes_as_bytes_and_one_that_breaks_off_is_seen_to(served: Served) -> None:
-    body = msgspec.json.encode(wire.BackupRequest())
+    body = msgspec.json.encode(wire_backup.BackupRequest())
     with connect(served) as client:
         whole = client.post("/v1/backup", content=body)
         assert (whole.headers["content-type"], whole.content) == ("application/octet-stream", b"this is no backup")

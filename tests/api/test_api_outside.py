@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import socket
@@ -20,10 +21,12 @@ from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS
 from atoll.daemon.outside import KNOWN, UNKNOWN, Guard, serve_outside
 from atoll.daemon.pulse import Pulse
-from atoll.model import wire
+from atoll.model import wire_access
+from atoll.model.access import Holding, Peer
+from atoll.model.environment import ReadApi
 from atoll.model.errors import Conflict, NotFound, UserError
-from atoll.model.spec import ReadApi
-from atoll.model.state import Author
+from atoll.model.state import Author, Now
+from atoll.ports import Clock
 from atoll.realise.records import Records
 from atoll.testing.fake_control import FakeControl
 from atoll.testing.memory_store import MemoryStore
@@ -32,8 +35,11 @@ TOKEN = "atoll_good"
 GOOD = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def holder(value: str) -> str | None:
-    return {TOKEN: "grafana", "atoll_other": "other"}.get(value)
+KNOWN_TOKENS = {TOKEN: Holding("grafana"), "atoll_other": Holding("other"), "atoll_old": Holding("old", ended=True)}
+
+
+def holder(value: str) -> Holding | None:
+    return KNOWN_TOKENS.get(value)
 
 
 def free_port() -> int:
@@ -42,7 +48,9 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def outside(control: FakeControl | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def outside(
+    control: FakeControl | None = None, holder: Callable[[str], Holding | None] = holder
+) -> AsyncIterator[httpx.AsyncClient]:
     spec = ReadApi(port=free_port(), names=("Atoll.Example.com",))
     serving = asyncio.create_task(serve_outside(Api(control or FakeControl()), spec, holder))
     try:
@@ -94,6 +102,32 @@ async def test_without_a_known_token_nothing_is_told(header: str) -> None:
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert (await client.get(f"/v1/status?token={TOKEN}")).status_code == 401  # addresses end in logs
     assert "orders" not in answer.text
+
+
+async def test_who_has_a_token_that_ended_is_told_so() -> None:
+    async with outside() as client:
+        answer = await client.get("/v1/status", headers={"Authorization": "Bearer atoll_old"})
+        assert (answer.status_code, answer.json()["id"]) == (401, "token-needed")
+        assert answer.json()["what"] == "the token 'old' has ended"
+        assert answer.json()["fix"] == "an admin makes a new one with `atoll access token old`"
+
+
+async def test_a_stream_is_cut_when_its_token_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("atoll.daemon.outside._HELD_S", 0.1)
+    tokens = dict(KNOWN_TOKENS)
+    async with (
+        outside(holder=tokens.get) as client,
+        client.stream("GET", "/v1/events?follow=true", headers=GOOD) as stream,
+    ):
+        lines = stream.aiter_lines()
+        assert await anext(lines) == ": hello"
+        await asyncio.sleep(0.5)
+        tokens[TOKEN] = Holding("grafana", ended=True)
+        async with asyncio.timeout(10):
+            assert [line async for line in lines if line.startswith("event: end")] == []
+    assert "ASGI" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -214,15 +248,35 @@ async def test_a_port_that_is_taken_costs_no_daemon(caplog: pytest.LogCaptureFix
 # --- tokens
 
 
-async def book(folder: Path | None) -> AccessBook:
+class Bent(SystemClock):
+    """The clock of the wall, some seconds on; nobody sleeps long by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_s = 0.0
+
+    def now(self) -> Now:
+        now = super().now()
+        return msgspec.structs.replace(now, wall=now.wall + self.on_s)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.01))
+
+
+async def book(folder: Path | None, clock: Clock | None = None) -> AccessBook:
     store = MemoryStore()
     await store.lead()
-    return AccessBook(Doorkeeper(), "", folder, Records(store, await store.load()), SystemClock(), Pulse())
+    records = Records(store, await store.load())
+    return AccessBook(Doorkeeper(), "", folder, records, clock or SystemClock(), Pulse())
+
+
+def name_of(holding: Holding | None) -> str | None:
+    return holding.name if holding and not holding.ended else None
 
 
 async def test_a_token_is_told_once_and_kept_as_a_digest(tmp_path: Path) -> None:
     tokens = await book(tmp_path)
-    made = await tokens.make_token("grafana", wire.Mutation(author=Author(actor="ada")))
+    made = await tokens.make_token("grafana", wire_access.TokenRequest(author=Author(actor="ada")))
     assert made.token.startswith(PREFIX)
     assert len(made.token) > 40
     kept = (tmp_path / "tokens.json").read_text()
@@ -230,29 +284,79 @@ async def test_a_token_is_told_once_and_kept_as_a_digest(tmp_path: Path) -> None
     assert made.token.removeprefix(PREFIX) not in kept
     assert stat.S_IMODE((tmp_path / "tokens.json").stat().st_mode) == 0o600
     after = await book(tmp_path)  # the next daemon's
-    assert after.holder(made.token) == "grafana"
+    assert after.holder(made.token) == Holding("grafana")
     assert after.holder(json.loads(kept)["grafana"]["sha256"]) is None
     assert after.holder("") is None
 
 
 async def test_a_revoked_token_opens_nothing_and_its_name_is_free_again(tmp_path: Path) -> None:
     tokens = await book(tmp_path)
-    first = await tokens.make_token("grafana", wire.Mutation())
+    first = await tokens.make_token("grafana", wire_access.TokenRequest())
     with pytest.raises(Conflict):
-        await tokens.make_token("grafana", wire.Mutation())
+        await tokens.make_token("grafana", wire_access.TokenRequest())
     await tokens.remove_token("grafana", Author())
     assert tokens.holder(first.token) is None
     with pytest.raises(NotFound):
         await tokens.remove_token("grafana", Author())
-    second = await tokens.make_token("grafana", wire.Mutation())
+    second = await tokens.make_token("grafana", wire_access.TokenRequest())
     assert second.token != first.token
     assert (await book(tmp_path)).holder(first.token) is None
+
+
+async def test_a_token_ends_and_its_name_is_free_for_the_next(tmp_path: Path) -> None:
+    clock = Bent()
+    tokens = await book(tmp_path, clock)
+    first = await tokens.make_token("grafana", wire_access.TokenRequest(expires_s=3600.0))
+    endless = await tokens.make_token("ever", wire_access.TokenRequest(expires_s=None))
+    assert endless.ends_wall is None
+    clock.on_s = 3590.0
+    assert name_of(tokens.holder(first.token)) == "grafana"
+    clock.on_s = 3601.0
+    assert tokens.holder(first.token) == Holding("grafana", ended=True)
+    assert (await book(tmp_path, clock)).holder(first.token) == Holding("grafana", ended=True)
+    clock.on_s = 1e9
+    assert name_of(tokens.holder(endless.token)) == "ever"
+    second = await tokens.make_token("grafana", wire_access.TokenRequest())
+    assert tokens.holder(first.token) is None
+    assert name_of(tokens.holder(second.token)) == "grafana"
+
+
+@pytest.mark.parametrize("expires_s", [0.0, -1.0, 59.0, 1e12, float("nan"), float("inf")])
+async def test_a_time_that_cannot_be_meant_is_refused(expires_s: float) -> None:
+    with pytest.raises(UserError):
+        await (await book(None)).make_token("grafana", wire_access.TokenRequest(expires_s=expires_s))
+
+
+async def test_a_token_of_before_there_were_ends_is_good_and_doctor_says_that_it_never_ends(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"atoll_early").hexdigest()
+    (tmp_path / "tokens.json").write_text(json.dumps({"early": {"sha256": digest, "made_wall": 1.0, "by": "ada"}}))
+    tokens = await book(tmp_path)
+    assert name_of(tokens.holder("atoll_early")) == "early"
+    (view,) = tokens.checks()
+    assert view.text.startswith("early: no end")
+
+
+async def test_when_a_token_was_used_last_outlives_the_daemon(tmp_path: Path) -> None:
+    clock = Bent()
+    tokens = await book(tmp_path, clock)
+    made = await tokens.make_token("grafana", wire_access.TokenRequest())
+    peer = Peer("ada", None)
+    assert (await tokens.access(peer)).tokens[0].used_wall is None
+    clock.on_s = 100.0
+    tokens.holder(made.token)
+    used = (await tokens.access(peer)).tokens[0].used_wall
+    assert used is not None
+    assert made.ends_wall == pytest.approx(used - 100 + 90 * 86_400, abs=5)
+    keeping = asyncio.create_task(tokens.run())
+    await until(lambda: f"{used}"[:9] in (tmp_path / "tokens.json").read_text())
+    keeping.cancel()
+    assert (await (await book(tmp_path, clock)).access(peer)).tokens[0].used_wall == used
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "A", "x" * 64, "é"])
 async def test_a_name_that_would_puzzle_somebody_is_refused(name: str) -> None:
     with pytest.raises(UserError):
-        await (await book(None)).make_token(name, wire.Mutation())
+        await (await book(None)).make_token(name, wire_access.TokenRequest())
 
 
 async def test_a_damaged_file_of_tokens_opens_nothing_and_stops_nothing(
@@ -261,8 +365,8 @@ async def test_a_damaged_file_of_tokens_opens_nothing_and_stops_nothing(
     (tmp_path / "tokens.json").write_text('{"grafana": {"sha256"')
     tokens = await book(tmp_path)
     assert "no token opens anything" in caplog.text
-    made = await tokens.make_token("grafana", wire.Mutation())
-    assert (await book(tmp_path)).holder(made.token) == "grafana"
+    made = await tokens.make_token("grafana", wire_access.TokenRequest())
+    assert (await book(tmp_path)).holder(made.token) == Holding("grafana")
 
 
 async def test_who_made_and_revoked_a_token_is_in_the_ledger() -> None:
@@ -270,7 +374,7 @@ async def test_who_made_and_revoked_a_token_is_in_the_ledger() -> None:
     await store.lead()
     records = Records(store, await store.load())
     tokens = AccessBook(Doorkeeper(), "", None, records, SystemClock(), Pulse())
-    made = await tokens.make_token("grafana", wire.Mutation(author=Author(actor="ada")))
+    made = await tokens.make_token("grafana", wire_access.TokenRequest(author=Author(actor="ada")))
     await tokens.remove_token("grafana", Author(actor="bob"))
     events = await store.events()
     assert [(event.kind, event.author.actor) for event in events] == [

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from atoll.app.journal import Journal
+from atoll.model.rows import Change
 from atoll.model.state import Author, Event
+from atoll.realise.records import Records
+from atoll.testing.memory_store import MemoryStore
 
 
 @pytest.fixture
@@ -54,6 +57,29 @@ def test_an_event_of_the_ledger_is_a_line_that_can_be_asked_for_by_its_service(
     assert first["ATOLL_ENVIRONMENT"] == "production"
     assert second["PRIORITY"] == "4"
     assert "ATOLL_RELEASE" not in second
+
+
+async def test_what_happens_stands_there_once_though_it_is_logged_as_well(
+    journald: socket.socket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, store = Journal({}, tmp_path / "journal"), MemoryStore()
+    logging.getLogger().addHandler(journal)
+    try:
+        await store.lead()
+        records = Records(store, await store.load())
+        with caplog.at_level(logging.INFO):
+            await records.commit(Change(events=(Event(kind="replica.crashed", service="orders", message="exit 1"),)))
+            logging.getLogger("atoll.daemon").info("something else")
+        await journal.follow(some(*await store.events(after=journal.told)))
+    finally:
+        logging.getLogger().removeHandler(journal)
+        journal.close()
+    assert "orders: exit 1" in caplog.text
+    assert [fields(journald)["MESSAGE"] for _ in range(2)] == ["something else", "replica.crashed orders: exit 1"]
+    journald.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        journald.recv(1)
+    assert journal.told == 1
 
 
 def test_a_traceback_is_one_entry(journald: socket.socket, tmp_path: Path) -> None:

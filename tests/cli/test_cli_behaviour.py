@@ -318,18 +318,18 @@ def test_what_appears_above_a_live_table_is_text_and_the_table_is_drawn(environ:
 
 
 def test_ctrl_c_detaches_and_says_so(environ: dict[str, str], shop: Path, daemon: Served) -> None:
-    daemon.control.held.add("orders")
+    daemon.control.rollouts.held.add("orders")
     with Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop) as terminal:
         terminal.read_until("starting")
         terminal.program.send_signal(signal.SIGINT)
         assert terminal.ended() == 130
     assert "detached: orders r1 → r2 goes on" in terminal.text
     assert "Traceback" not in terminal.text
-    daemon.control.held.clear()
+    daemon.control.rollouts.held.clear()
 
 
 def test_a_terminal_gets_live_progress_and_colours(environ: dict[str, str], shop: Path, daemon: Served) -> None:
-    daemon.control.step_s = 0.3
+    daemon.control.world.step_s = 0.3
     with Terminal([sys.executable, str(PROGRAM), "deploy", "orders"], environ, shop) as terminal:
         assert terminal.ended() == 0
     assert "\x1b[?25l" in terminal.text  # the cursor is hidden while the table lives

@@ -134,11 +134,11 @@ def test_a_build_that_fails_ends_with_6_and_deploys_nothing(atoll, daemon: Serve
 
 
 def test_a_detached_deploy_returns_at_once(atoll, daemon: Served) -> None:
-    daemon.control.held.add("orders")
+    daemon.control.rollouts.held.add("orders")
     done = atoll("deploy", "orders", "--detach")
     assert done.returncode == 0
     assert "orders r2: begun" in done.stdout
-    daemon.control.held.clear()
+    daemon.control.rollouts.held.clear()
 
 
 def test_a_deploy_expects_the_generation_it_saw(atoll, daemon: Served) -> None:

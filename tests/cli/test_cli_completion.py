@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.testing.fake_control import Served
+from atoll.testing.fake_control import Served, service_view
 from atoll.workspace.names import Names, names
 
 Offered = Callable[..., list[str]]
@@ -42,14 +42,14 @@ def test_names_of_services_come_from_the_files(offered: Offered) -> None:
 def test_what_only_the_daemon_knows_completes_for_commands_that_need_no_file(offered: Offered, daemon: Served) -> None:
     daemon.control.services["gone"] = daemon.control.services["orders"]
     del daemon.control.services["orders"]
-    daemon.control.services["gone"] = daemon.control._service("gone", 3)
+    daemon.control.services["gone"] = service_view("gone", 3)
     for command in ("logs", "why", "releases", "rollback", "restart", "scale", "exec", "down", "events"):
         assert offered(command, "g") == ["gone"], command
     assert offered("deploy", "g") == []
 
 
 def test_releases_complete_newest_first(offered: Offered, daemon: Served) -> None:
-    daemon.control.services["orders"] = daemon.control._service("orders", 11)
+    daemon.control.services["orders"] = service_view("orders", 11)
     assert offered("rollback", "orders", "--to", "")[:2] == ["r11", "r10"]
     assert offered("rollback", "--to", "r") == []  # of which service is not said yet
     assert offered("why", "orders", "r1") == ["r11", "r10", "r1"]

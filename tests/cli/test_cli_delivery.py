@@ -23,7 +23,7 @@ def deployed(daemon: Served) -> list[str]:
 
 
 def test_affected_delivers_what_differs_and_what_is_new_and_tells_of_the_rest(atoll, daemon: Served) -> None:
-    daemon.control.same = {"catalog": "catalog r1 already runs exactly this: built again, same result"}
+    daemon.control.rollouts.same = {"catalog": "catalog r1 already runs exactly this: built again, same result"}
     done = atoll("deploy", "--affected")
     assert done.returncode == 0
     assert deployed(daemon) == ["orders", "payments"]
@@ -47,7 +47,7 @@ def test_what_somebody_stopped_stays_down_unless_it_is_named(atoll, daemon: Serv
 
 
 def test_nothing_affected_says_so_and_ends_well(atoll, daemon: Served) -> None:
-    daemon.control.same = dict.fromkeys(("catalog", "orders", "payments"), "already runs exactly this")
+    daemon.control.rollouts.same = dict.fromkeys(("catalog", "orders", "payments"), "already runs exactly this")
     for more in ((), ("--plan",)):
         done = atoll("deploy", "--affected", *more)
         assert (done.returncode, done.stdout) == (0, "")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from atoll.model.wire import RunRequest, StopRunRequest
+from atoll.model.wire_jobs import RunRequest, StopRunRequest
 from atoll.testing.fake_control import Served
 
 
@@ -60,7 +60,7 @@ def test_a_run_can_be_planned(atoll, daemon: Served) -> None:
     done = atoll("run", "orders", "reindex", "--plan")
     assert done.returncode == 0
     assert "run reindex" in done.stdout
-    assert daemon.control.job_runs == {}
+    assert daemon.control.job_desk.runs == {}
 
 
 def test_logs_of_a_job_are_those_of_its_runs(atoll, daemon: Served) -> None:

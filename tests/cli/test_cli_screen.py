@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.testing.fake_control import FakeControl, Served
+from atoll.testing.fake_control import FakeControl, Served, service_view
 
 PROGRAM = Path(__file__).with_name("pretend_atoll.py")
 MANY = [f"service-{number:02}" for number in range(40)]
@@ -20,7 +20,7 @@ def rows(text: str) -> list[str]:
 def test_watch_shows_what_is_not_well_first_and_counts_the_rest(screen, tmp_path: Path) -> None:
     control = FakeControl(MANY)
     for name in ("service-38", "service-39"):
-        control.services[name] = FakeControl._service(name, 1, state="failing")
+        control.services[name] = service_view(name, 1, state="failing")
     with Served(tmp_path / "s", control), screen("status", "--watch", columns=80, rows=16) as shown:
         text = shown.until("more: ")
         assert "and 29 more: 29 up" in text
@@ -85,7 +85,7 @@ def test_watch_leaves_the_terminal_as_it_was(screen, daemon: Served, end: str) -
 @pytest.mark.parametrize("command", [("status",), ("status", "--replicas"), ("releases", "orders"), ("doctor",)])
 @pytest.mark.parametrize("columns", [40, 80])
 def test_no_table_is_wider_than_its_terminal(screen, daemon: Served, columns: int, command: tuple[str, ...]) -> None:
-    daemon.control.services["orders"] = FakeControl._service("orders", 12, state="deploying")
+    daemon.control.services["orders"] = service_view("orders", 12, state="deploying")
     with screen(*command, columns=columns, rows=60) as shown:
         assert shown.ended() == 0
         assert shown.widest() <= columns
@@ -93,7 +93,7 @@ def test_no_table_is_wider_than_its_terminal(screen, daemon: Served, columns: in
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_progress_fits_and_is_gone_after_ctrl_c(screen, daemon: Served, columns: int) -> None:
-    daemon.control.held |= {"orders", "catalog"}
+    daemon.control.rollouts.held |= {"orders", "catalog"}
     with screen("deploy", "orders", "catalog", columns=columns) as shown:
         text = shown.until("catalog r1 → r2")
         assert [line.split()[1:6] for line in text.splitlines()] == [
@@ -103,12 +103,12 @@ def test_progress_fits_and_is_gone_after_ctrl_c(screen, daemon: Served, columns:
         assert shown.ended() == 130
         assert "detached: orders r1 → r2 goes on" in " ".join(shown.text().split())
         assert "starting" not in shown.text()
-    daemon.control.held.clear()
+    daemon.control.rollouts.held.clear()
 
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_canary_is_drawn_whole_fits_and_is_gone_after_ctrl_c(screen, daemon: Served, columns: int) -> None:
-    daemon.control.tried.add("orders")
+    daemon.control.rollouts.tried.add("orders")
     with screen("deploy", "orders", columns=columns, rows=40) as shown:
         text = " ".join(shown.until("chance").split())
         assert "canary: its file says so 10 % ● 50 % 100 %" in text
@@ -118,7 +118,7 @@ def test_a_canary_is_drawn_whole_fits_and_is_gone_after_ctrl_c(screen, daemon: S
         assert shown.ended() == 130
         assert "detached: orders r1 → r2 goes on" in " ".join(shown.text().split())
         assert "stepping" not in shown.text()
-    daemon.control.tried.clear()
+    daemon.control.rollouts.tried.clear()
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_a_locale_that_cannot_say_it_gets_something_else(environ: dict[str, str]
 
 
 def test_wide_characters_keep_the_columns_apart(screen, daemon: Served) -> None:
-    service = FakeControl._service("orders", 1, state="failing")
+    service = service_view("orders", 1, state="failing")
     daemon.control.services["orders"] = service
-    daemon.control.note = "修正: 在庫の数え方"
+    daemon.control.rollouts.note = "修正: 在庫の数え方"
     with screen("releases", "orders", columns=100) as shown:
         assert shown.ended() == 0
         assert "修正: 在庫の数え方" in shown.text()

@@ -5,7 +5,9 @@ from tests.daemon.world import World, spec
 
 from atoll.model.machine import MachineFacts, Used
 from atoll.model.spec import Limits
-from atoll.model.wire import DoctorView, StopRequest
+from atoll.model.wire import StopRequest
+from atoll.model.wire_access import TokenRequest
+from atoll.model.wire_doctor import DoctorView
 from atoll.testing.fake_host import Behaviour
 
 
@@ -67,5 +69,19 @@ def test_a_service_that_listens_everywhere_is_told_once_with_its_ports(kernel_sa
         views = await world.environment.doctor()
         assert [view.text.split(":")[0] + ":" for view in views if "past the" in view.text] == ["0.0.0.0:"]
         assert any(where in view.text for view in views)
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("dev", [True, False])
+def test_the_daemon_itself_says_who_may_read_along_with_its_api_and_which_tokens_have_no_end(dev: bool) -> None:
+    world = World()
+    world.dev, world.api = dev, "10.0.0.5:9180"
+
+    async def scenario() -> None:
+        assert (await checks(world))["api"].ok is None
+        assert "tokens" not in await checks(world)
+        await world.environment.make_token("grafana", TokenRequest(expires_s=None))
+        assert (await checks(world))["tokens"].text.startswith("grafana: no end")
 
     world.run(scenario)

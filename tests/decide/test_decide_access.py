@@ -2,8 +2,9 @@
 
 import pytest
 
-from atoll.decide.access import covers, refusal, role_of
+from atoll.decide.access import covers, ending, refusal, role_of
 from atoll.model.access import ROLES, Access, Credentials, Role
+from atoll.model.wire_access import TokenView
 
 OWNER, SOMEBODY = 901, 1000
 MEMBERS: dict[Role, frozenset[int]] = {
@@ -54,3 +55,28 @@ def test_a_refusal_says_what_it_takes_and_whom_to_ask() -> None:
     assert "ops or wheel" in error.fix
     assert "staff" not in error.fix
     assert error.exit_code == 4
+
+
+DAY_S = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("lasts_d", "now_d", "text"),
+    [
+        (90.0, 75.0, None),
+        (90.0, 77.0, "13 days left; then it opens nothing any more"),
+        (8.0, 5.0, None),  # of a short one only the last quarter
+        (8.0, 7.0, "24 hours left; then it opens nothing any more"),
+        (90.0, 100.0, "ended 10 days ago, and opens nothing any more"),
+    ],
+)
+def test_the_end_of_a_token_is_told_before_and_after(lasts_d: float, now_d: float, text: str | None) -> None:
+    token = TokenView(name="grafana", made_wall=0.0, by="ada", ends_wall=lasts_d * DAY_S)
+    views = list(ending([token], now_d * DAY_S))
+    assert [view.text for view in views] == ([text] if text else [])
+    assert all(view.ok is None and "atoll access token grafana" in view.fix for view in views)
+
+
+def test_tokens_without_an_end_are_one_note() -> None:
+    (view,) = ending([TokenView(name=name, made_wall=0.0, by="ada") for name in ("a", "b")], DAY_S)
+    assert view.text.startswith("a, b: no end")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from atoll.decide.production import Running, Setting, encryption, environment, leases, machine
+from atoll.decide.production import Running, Setting, encryption, environment, leases, machine, tokens
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.wire import DoctorView
+from atoll.model.wire_doctor import DoctorView
 
 GIB = 2**30
 GOOD = MachineFacts(
@@ -16,6 +16,7 @@ GOOD = MachineFacts(
     disk=Used(used=10 * GIB, most=40 * GIB),
     inodes=Used(used=1000, most=100_000),
     proxy_files=65_536,
+    proxy_is_root=False,
     files=Used(used=2000, most=100_000),
     processes=Used(used=200, most=32_768),
     connections=Used(used=100, most=65_536),
@@ -56,6 +57,7 @@ def test_a_good_machine_and_environment_have_nothing_to_mend() -> None:
         ({"synchronised": None}, "clock", None, "timedatectl"),
         ({"proxy_files": 256}, "open files", False, "LimitNOFILE="),
         ({"proxy_files": 1024}, "open files", None, "LimitNOFILE="),
+        ({"proxy_is_root": True}, "proxy user", None, "atoll install"),
         ({"files": Used(used=95_000, most=100_000)}, "files", False, "fs.file-max=200000"),
         ({"processes": Used(used=30_000, most=32_768)}, "processes", False, "kernel.pid_max=65536"),
         ({"processes": Used(used=25_000, most=32_768)}, "processes", None, "TasksMax="),
@@ -78,12 +80,18 @@ def test_what_the_kernel_does_not_say_is_no_fault_of_the_machine() -> None:
     assert [(view.check, view.ok) for view in machine(MachineFacts())] == [("clock", None)]
 
 
+@pytest.mark.parametrize("api", ["10.0.0.5:9180", "[::]:9180"])
+def test_an_api_that_others_reach_is_a_note(api: str) -> None:
+    (view,) = tokens(api)
+    assert (view.check, view.ok) == ("api", None)
+    assert "tokens can be read" in view.text
+    assert "127.0.0.1" in view.fix
+
+
 @pytest.mark.parametrize(
     ("setting", "running", "check", "ok", "text", "fix"),
     [
         ({"tls": False}, {}, "encryption", None, "plain HTTP", "`tls`"),
-        ({"api": "10.0.0.5:9180"}, {}, "api", None, "tokens can be read", "127.0.0.1"),
-        ({"api": "[::]:9180"}, {}, "api", None, "tokens can be read", "127.0.0.1"),
         ({"faults": True}, {}, "faults", None, "injected", "`faults`"),
         ({"notifies": False}, {}, "notify", None, "nobody is told", "`notify`"),
         ({"ports": (30_000, 39_999)}, {}, "ports", False, "32768-60999", "below 32768"),

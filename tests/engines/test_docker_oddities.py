@@ -66,6 +66,23 @@ async def test_a_log_that_was_torn_is_kept_as_far_as_it_can_be_read(
     assert [line.text async for line in host.logs("cabin")] == ["before"]
 
 
+async def test_a_frozen_one_hears_another_signal_than_the_one_that_its_image_names(
+    host: DockerHost, launch: Launch, build: Any
+) -> None:
+    """Dockerd would leave it frozen."""
+    trap = Command(shell="trap 'exit 0' TERM; while :; do sleep 0.05; done")
+    asked = msgspec.structs.replace(launch, image=Image(id=build("STOPSIGNAL SIGQUIT")), command=trap)
+    await host.start(asked)
+    assert await host.signal("cabin-r1-1", "SIGSTOP")
+    assert await host.signal("cabin-r1-1", "SIGTERM")
+
+    async def ended() -> bool:
+        return [each.exit.code for each in await host.list() if each.exit] == [0]
+
+    await eventually(ended, "it ends in its own way")
+    await host.forget("cabin-r1-1")  # the image goes before the host
+
+
 async def test_root_by_another_name_is_root(host: DockerHost, launch: Launch, build: Any) -> None:
     id = build("RUN echo toor:x:0:0::/root:/bin/sh >> /etc/passwd")
     for user in ("toor", "00", "0:0"):

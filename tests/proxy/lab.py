@@ -119,6 +119,20 @@ class Backend:
         return True
 
 
+class Silent:
+    """An address that answers no SYN, like that of a container that is gone: a queue that is full, and nobody accepts."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", free_port()), backlog=0)
+        self.address = Address(*self._listening.getsockname())
+        # The one place in the queue: Linux has one more than it is asked for.
+        self._waiting = socket.create_connection(self._listening.getsockname())
+
+    def close(self) -> None:
+        self._waiting.close()
+        self._listening.close()
+
+
 def _headers(head: str) -> dict[str, str]:
     rows = (line.partition(":") for line in head.split("\r\n")[1:] if line)
     return {key.lower(): value.strip() for key, _, value in rows}

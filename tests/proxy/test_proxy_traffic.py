@@ -1,6 +1,7 @@
 """What the real Envoy does with requests under a table."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import ssl
 from collections import Counter
@@ -11,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, upstream
+from tests.proxy.lab import Lab, Silent, ask, edge, eventually, here, route, service, upstream
 
 from atoll.model.state import Address
 from atoll.model.traffic import Ack
@@ -215,6 +216,16 @@ async def test_every_method_is_tried_again_when_no_byte_was_sent(lab: Lab) -> No
     await lab.apply(service("web", upstream(1, one.address, dead), routes=(route(eject_after=0),)))
     for method in ("GET", "POST"):
         assert {(await ask(lab.gateway, method=method)).status for _ in range(20)} == {200}
+
+
+@pytest.mark.slow
+async def test_no_request_fails_that_waited_for_a_replica_which_does_not_answer_any_more(lab: Lab) -> None:
+    """They fail at one instant, far more of them than a budget of retries would let through."""
+    one, silent = await lab.backend("one"), Silent()
+    with contextlib.closing(silent):
+        await lab.apply(service("web", upstream(1, one.address, silent.address), routes=(route(),)))
+        asked = (ask(lab.gateway, method=method) for _ in range(100) for method in ("GET", "POST"))
+        assert Counter(reply.who for reply in await asyncio.gather(*asked)) == {"one": 200}
 
 
 async def test_a_request_that_was_sent_is_never_sent_again_unless_asked_for_and_safe(lab: Lab) -> None:

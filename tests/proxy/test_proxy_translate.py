@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from tests.proxy.lab import edge, route, service, upstream
 
+from atoll.model.failures import Failures
 from atoll.model.signals import EdgeKey
-from atoll.model.spec import EdgePolicy, Failures
+from atoll.model.spec import EdgePolicy
 from atoll.model.state import Address
 from atoll.model.traffic import Edge, ServiceTraffic, Table
 from atoll.proxy.clusters import External
@@ -225,7 +226,7 @@ def test_a_held_service_is_asked_for_by_edge_and_by_route() -> None:
 
 
 def test_ejection_and_breakers_are_the_policys() -> None:
-    policy = {"eject_after": 7, "eject_for_s": 3.0, "max_pending": 11, "retry_budget_pct": 40.0}
+    policy = {"eject_after": 7, "eject_for_s": 3.0, "max_pending": 11, "retry_budget_pct": 40.0, "retry_on": ("5xx",)}
     made = all_of(table(service("a", upstream(1, at(1)), edges=(edge("a", at(20), **policy),))))
     cluster = opened(made, CDS, "edge:a-r1->a.http@r1~20")
     assert cluster.outlier_detection.consecutive_5xx.value == 7
@@ -234,6 +235,14 @@ def test_ejection_and_breakers_are_the_policys() -> None:
     assert cluster.circuit_breakers.thresholds[0].retry_budget.budget_percent.value == 40
     made = all_of(table(service("a", upstream(1, at(1)), edges=(edge("a", at(20), eject_after=0),))))
     assert not opened(made, CDS, "edge:a-r1->a.http@r1~20").HasField("outlier_detection")
+
+
+def test_a_budget_limits_only_what_may_be_done_twice() -> None:
+    edges = (edge("a", at(20), max_requests=3, max_pending=4), edge("a", at(21), retry_on=("reset",)))
+    made = all_of(table(service("a", upstream(1, at(1)), edges=edges)))
+    limits = [opened(made, CDS, name).circuit_breakers.thresholds[0] for kind, name in sorted(made) if kind == CDS]
+    assert [limit.HasField("retry_budget") for limit in limits] == [False, True]
+    assert limits[0].max_retries.value == 7
 
 
 def test_two_edges_to_the_same_port_keep_their_own_policies() -> None:

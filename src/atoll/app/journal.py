@@ -1,5 +1,7 @@
 """The machine's journal, for a served environment: what the daemon logs, and the ledger as it grows, a line an event.
 
+Each happening stands there once: the daemon's log has a line for many an event, too, and those are left out here.
+
 By journald's own protocol, so that fields can be asked for: `journalctl -u atoll-shop-production`,
 `journalctl ATOLL_SERVICE=orders`. The journal tells and never holds up: a line that it does not take at once is dropped, and
 what happened is in the ledger anyway. See systemd.journal-fields(7) and https://systemd.io/JOURNAL_NATIVE_PROTOCOL.
@@ -17,6 +19,7 @@ SOCKET = Path("/run/systemd/journal/socket")
 _MOST_BYTES = 16 * 2**10  # a datagram fits in the socket's buffer; longer ones would need a sealed file
 _INFO, _WARNING = 6, 4
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, _WARNING), (logging.INFO, _INFO))
+_LEDGER = "atoll.ledger"  # the logger of `realise.records`
 _BAD = ("failed", "crash", "undo", "refused", "lost", "exited", "expiring")  # in an event's kind
 
 
@@ -28,6 +31,8 @@ class Journal(logging.Handler):
         self._fields = fields
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._path = str(path)
+        self.told = 0  # the last event that was
+        self.addFilter(lambda record: record.name != _LEDGER)
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line of the log."""
@@ -35,9 +40,14 @@ class Journal(logging.Handler):
         self.tell(priority, self.format(record), {"CODE_FUNC": record.funcName or "", "LOGGER": record.name})
 
     async def follow(self, events: AsyncIterator[Event]) -> None:
-        """Tell of each event, for ever."""
+        """Tell of each event, to their end."""
         async for event in events:
-            self.tell(_priority(event), _text(event), _of(event))
+            self.event(event)
+
+    def event(self, event: Event) -> None:
+        """One line of the ledger."""
+        self.tell(_priority(event), _text(event), _of(event))
+        self.told = event.seq
 
     def tell(self, priority: int, message: str, fields: Mapping[str, str]) -> None:
         """One line of `priority` (syslog's, 0 to 7)."""

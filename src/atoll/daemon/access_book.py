@@ -1,6 +1,6 @@
 """Who may do what here, as people see it; and the tokens of the read-only API. Part of `Environment`.
 
-A token is 256 random bits: its SHA-256 is kept, and it is told once. It reads, whatever the groups of its holder are.
+A token is 256 random bits: its SHA-256 is kept, and it is told once. It reads until its end, whatever the groups of its holder are.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,18 +19,23 @@ import msgspec
 
 from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.pulse import Pulse
-from atoll.model.access import ROLES, Peer
+from atoll.decide.access import ending
+from atoll.model.access import ROLES, Holding, Peer
 from atoll.model.errors import Conflict, NotFound, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Author, Event
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import AccessView, Mutation, TokenMade, TokenView
-from atoll.ports import Change, Clock
+from atoll.model.wire_access import AccessView, TokenMade, TokenRequest, TokenView
+from atoll.model.wire_doctor import DoctorView
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 _log = logging.getLogger("atoll.access")
 PREFIX: Final = "atoll_"  # for whoever looks for lost ones in repositories and logs
 _BYTES = 32
 _FILE = "tokens.json"
+_SHORTEST_S, _LONGEST_S = 60.0, 3650 * 86_400.0
+_USE_KEPT_EACH_S = 300.0  # when a token was used last is written so often: a dashboard asks each second
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -39,6 +45,8 @@ class _Token(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     made_wall: float
     by: str
+    ends_wall: float | None = None  # None: never; so are those of before there were ends
+    used_wall: float | None = None
 
 
 class AccessBook:
@@ -51,6 +59,19 @@ class AccessBook:
         self._records, self._clock, self._pulse = records, clock, pulse
         self._lock = asyncio.Lock()
         self._tokens = _read(folder)
+        self._used: dict[str, float] = {}  # by name, since it was written last
+
+    async def run(self) -> None:
+        """Write now and then when each token was used last, for ever."""
+        while True:
+            await self._clock.sleep(_USE_KEPT_EACH_S)
+            async with self._lock:
+                if not self._used:
+                    continue
+                try:
+                    await self._keep(self._tokens)
+                except OSError as exc:  # nobody is kept out by a full disk
+                    _log.warning("when tokens were used last cannot be written: %s", exc.strerror or exc)
 
     async def access(self, peer: Peer) -> AccessView:
         """The role of whoever asks, who holds which, and the tokens there are."""
@@ -60,14 +81,29 @@ class AccessBook:
             role=self._doorkeeper.role_of(peer) or "reader",  # who lost it since the connection was made
             groups={role: told.groups(role) for role in ROLES},
             address=self._address,
-            tokens=tuple(
-                TokenView(name=name, made_wall=token.made_wall, by=token.by)
-                for name, token in sorted(self._tokens.items())
-            ),
+            tokens=self._views(),
         )
 
-    async def make_token(self, name: str, request: Mutation) -> TokenMade:
-        """A new one. Raises Conflict when there is one of that name, UserError for a name that cannot be."""
+    def checks(self) -> Sequence[DoctorView]:
+        """What there is to say of the tokens' ends."""
+        return tuple(ending(self._views(), self._clock.now().wall))
+
+    def _views(self) -> tuple[TokenView, ...]:
+        return tuple(
+            TokenView(
+                name=name,
+                made_wall=token.made_wall,
+                by=token.by,
+                ends_wall=token.ends_wall,
+                used_wall=self._used.get(name, token.used_wall),
+            )
+            for name, token in sorted(self._tokens.items())
+        )
+
+    async def make_token(self, name: str, request: TokenRequest) -> TokenMade:
+        """A new one; in the place of one that ended. Raises Conflict when there is one of that name, UserError for a name or
+        a time that cannot be.
+        """
         if not _NAME.fullmatch(name):
             raise UserError(
                 f"'{name}' cannot be a token's name",
@@ -75,44 +111,72 @@ class AccessBook:
                 "such as grafana",
                 id="bad-request",
             )
+        lasts_s = request.expires_s
+        if lasts_s is not None and not _SHORTEST_S <= lasts_s <= _LONGEST_S:
+            raise UserError(
+                f"a token cannot end after {lasts_s:g} s",
+                "it is good for a minute at least, and ten years at most",
+                "such as 90 days; null is never",
+                id="bad-request",
+            )
         async with self._lock:
-            if name in self._tokens:
+            now = self._clock.now().wall
+            if name in self._tokens and not _ended(self._tokens[name], now):
                 why = "what was told once is told to nobody again"
                 raise Conflict(
                     f"there is a token '{name}'", why, f"`atoll access revoke {name}` first", id="token-taken"
                 )
             value = PREFIX + secrets.token_urlsafe(_BYTES)
-            now = self._clock.now().wall
-            token = _Token(sha256=_digest(value), made_wall=now, by=request.author.actor)
+            ends = None if lasts_s is None else now + lasts_s
+            token = _Token(sha256=_digest(value), made_wall=now, by=request.author.actor, ends_wall=ends)
+            self._used.pop(name, None)
             await self._keep({**self._tokens, name: token})
-            await self._tell("access.token-made", f"a token '{name}' reads the API", request.author)
-        return TokenMade(name=name, token=value)
+            until = "for ever" if ends is None else f"until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(ends))} UTC"
+            await self._tell("access.token-made", f"a token '{name}' reads the API {until}", request.author)
+        return TokenMade(name=name, token=value, ends_wall=ends)
 
     async def remove_token(self, name: str, author: Author) -> None:
-        """From now on it opens nothing; a stream that it opened goes on to its end. Raises NotFound."""
+        """From now on it opens nothing; a stream that it opened is cut. Raises NotFound."""
         async with self._lock:
             if name not in self._tokens:
                 raise NotFound(f"there is no token '{name}'", "", did_you_mean(name, self._tokens), id="unknown-token")
             await self._keep({key: token for key, token in self._tokens.items() if key != name})
             await self._tell("access.token-removed", f"the token '{name}' reads no more", author)
 
-    def holder(self, value: str) -> str | None:
-        """The name of a token; None for one that is none."""
+    def holder(self, value: str) -> Holding | None:
+        """What a token is worth now; None for one that is none."""
         asked, found = _digest(value), None
         for name, token in self._tokens.items():  # all of them, whichever fits
             if hmac.compare_digest(asked, token.sha256):
                 found = name
-        return found
+        if found is None:
+            return None
+        now = self._clock.now().wall
+        if ended := _ended(self._tokens[found], now):
+            return Holding(found, ended)
+        self._used[found] = now
+        return Holding(found, ended)
 
     async def _keep(self, tokens: Mapping[str, _Token]) -> None:
+        used, self._used = self._used, {}
+        replace = msgspec.structs.replace
+        tokens = {name: replace(one, used_wall=used.get(name, one.used_wall)) for name, one in tokens.items()}
         if self._folder is not None:
-            await asyncio.to_thread(_write, self._folder, tokens)
+            try:
+                await asyncio.to_thread(_write, self._folder, tokens)
+            except BaseException:
+                self._used = used | self._used
+                raise
         self._tokens = tokens
 
     async def _tell(self, kind: str, message: str, author: Author) -> None:
         event = Event(kind=kind, message=message, author=author, wall=self._clock.now().wall)
         await self._records.commit(Change(events=(event,)))
         self._pulse.beat()
+
+
+def _ended(token: _Token, now_wall: float) -> bool:
+    return token.ends_wall is not None and token.ends_wall <= now_wall
 
 
 def _digest(value: str) -> str:

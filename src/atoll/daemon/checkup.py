@@ -6,13 +6,15 @@ Part of `Environment`. It gathers; what is fit is judged by `decide.production`.
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
+from atoll.daemon.access_book import AccessBook
 from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.certificates import Certificates
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.reading import Reading
 from atoll.decide import production
 from atoll.model.state import Release
-from atoll.model.wire import DoctorView, ServiceView
+from atoll.model.wire import ServiceView
+from atoll.model.wire_doctor import DoctorView
 from atoll.ports import Traffic
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
@@ -31,10 +33,11 @@ class Checkup:
         machine: Machine,
         certificates: Certificates | None,
         backups: BackupDesk,
+        accesses: AccessBook,
     ) -> None:
         self._identity, self._reading, self._records = identity, reading, records
         self._engine, self._traffic, self._machine = engine, traffic, machine
-        self._certificates, self._backups = certificates, backups
+        self._certificates, self._backups, self._accesses = certificates, backups, accesses
 
     async def doctor(self) -> Sequence[DoctorView]:
         """What only the daemon can see."""
@@ -49,6 +52,8 @@ class Checkup:
         ]
         found += self._certificates.checks() if self._certificates else ()
         found += await self._backups.checks()
+        found += self._accesses.checks()
+        found += production.tokens(self._identity.api)
         told: set[str] = set()  # in more words
         if not self._identity.dev:
             running = await self._running(views)
@@ -87,7 +92,6 @@ class Checkup:
             ports=identity.ports,
             faults=identity.faults,
             notifies=bool(identity.notify),
-            api=identity.api,
         )
 
     async def _running(self, views: Sequence[ServiceView]) -> list[production.Running]:

@@ -1,7 +1,7 @@
 """The read-only API over TCP, for what reads from afar: GET and a token, and nothing else.
 
 `Guard` stands before the application: it looks at method, Host, Origin, rate and token, in this order, so that what costs nothing comes
-first. It encrypts nothing: a token is safe on the loopback, in a tunnel, or behind something that speaks TLS.
+first. A stream is cut when its token ends. It encrypts nothing: a token is safe on the loopback, in a tunnel, or behind something that speaks TLS.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from atoll.daemon.api import Api
 from atoll.daemon.serve import server_of, until_cancelled
 from atoll.decide.rate import Allowance, Bucket, take
-from atoll.model.access import Peer
-from atoll.model.spec import ReadApi
+from atoll.model.access import Holding, Peer
+from atoll.model.environment import ReadApi
 from atoll.model.wire import ErrorView
 
 _log = logging.getLogger("atoll.api")
@@ -35,11 +35,12 @@ UNKNOWN = Allowance(burst=10, each_s=2.0)  # for an address without a token: eno
 _MOST_ASKERS = 1024  # buckets that are kept; the one not used for longest goes
 _MOST_EACH = 16  # connections from one address
 _MOST = 128
+_HELD_S = 5.0  # a stream outlives its token by so much at most
 _SILENT_S = 10.0  # from the connection to a whole request
 _AGAIN_S = 10.0
 _SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-Holder = Callable[[str], str | None]  # a token -> its name
+Holder = Callable[[str], Holding | None]  # what a token is worth; None: nothing, and it is not known
 
 
 async def serve_outside(api: Api, spec: ReadApi, holder: Holder) -> None:
@@ -72,7 +73,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        refused, peer = self._judged(scope["method"], Headers(scope=scope), (scope.get("client") or ("?", 0))[0])
+        headers, cut = Headers(scope=scope), False
+        refused, peer = self._judged(scope["method"], headers, (scope.get("client") or ("?", 0))[0])
         if refused is not None:
             await refused(scope, receive, send)
             return
@@ -83,7 +85,26 @@ class Guard:
                 MutableHeaders(scope=message).update(_SAFE)
             await send(message)
 
-        await self._app(scope, receive, safely)
+        async def while_held() -> Message:
+            """What the client says; that it went, once its token opens nothing any more."""
+            nonlocal cut
+            while True:
+                try:
+                    async with asyncio.timeout(_HELD_S):
+                        return await receive()
+                except TimeoutError:
+                    held = self._held(headers)
+                if held is None or held.ended:
+                    cut = True
+                    return {"type": "http.disconnect"}
+
+        await self._app(scope, while_held, safely)
+        if cut:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _held(self, headers: Headers) -> Holding | None:
+        scheme, _, value = headers.get("authorization", "").partition(" ")
+        return self._holder(value.strip()) if scheme.lower() == "bearer" and value else None
 
     def _judged(self, method: str, headers: Headers, address: str) -> tuple[Response | None, Peer | None]:
         """Why not, or who."""
@@ -99,8 +120,8 @@ class Guard:
         if origin is not None and (urlsplit(origin).netloc.lower() != host.lower() or "://" not in origin):
             why = "pages of other origins have no business here"
             return _no(403, "host-refused", f"'{origin[:100]}' may not ask", why, "ask without a browser"), None
-        scheme, _, value = headers.get("authorization", "").partition(" ")
-        name = self._holder(value.strip()) if scheme.lower() == "bearer" and value else None
+        held = self._held(headers)
+        name = held.name if held and not held.ended else None
         wait_s = self._waits(f"token {name}" if name else address, KNOWN if name else UNKNOWN, address)
         if wait_s > 0:
             more = {"Retry-After": str(int(wait_s) + 1)}
@@ -110,6 +131,10 @@ class Guard:
             ), None
         if name is None:
             more = {"WWW-Authenticate": 'Bearer realm="atoll"'}
+            if held is not None:  # to who has it, no secret is told by this
+                fix = f"an admin makes a new one with `atoll access token {held.name}`"
+                why = "a token is good for so long as was said when it was made"
+                return _no(401, "token-needed", f"the token '{held.name}' has ended", why, fix, more), None
             fix = "send `Authorization: Bearer TOKEN`; an admin makes one with `atoll access token NAME`"
             return _no(401, "token-needed", "this address takes a token", "none came, or one unknown", fix, more), None
         return None, Peer(f"token {name}", None)

@@ -1,9 +1,12 @@
-"""Who may do what: a role from the credentials that the kernel vouches for, and the refusal for who lacks one."""
+"""Who may do what: a role from the credentials that the kernel vouches for, the refusal for who lacks one, and when tokens end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from atoll.decide.certificates import left
 from atoll.model.access import ROLES, Access, Credentials, Role
 from atoll.model.errors import Forbidden
+from atoll.model.wire_access import TokenView
+from atoll.model.wire_doctor import DoctorView
 
 Members = Mapping[Role, frozenset[int]]  # role -> the gids that give it
 
@@ -32,6 +35,7 @@ _DEEDS: Mapping[str, str] = {  # where the name of an endpoint is no word that a
     "take_artifact": "bring artifacts",
     "up": "deploy",
 }
+_TOLD_S = 14 * 86_400.0  # before a token ends: somebody must come by who puts a new one where it is used
 
 
 def role_of(credentials: Credentials, owner_uid: int, members: Members) -> Role | None:
@@ -60,3 +64,25 @@ def refusal(who: str, role: Role | None, needed: Role, what: str, access: Access
         f"ask somebody with the role {needed}, {ask}",
         id="not-allowed",
     )
+
+
+def ending(tokens: Sequence[TokenView], now_wall: float) -> Iterator[DoctorView]:
+    """What `atoll doctor` says of tokens: those that end within two weeks (or the last quarter of a shorter time), those that
+    did, and, in one note, those that never will.
+    """
+    for token in tokens:
+        if token.ends_wall is None or now_wall < token.ends_wall - min(
+            _TOLD_S, (token.ends_wall - token.made_wall) / 4
+        ):
+            continue
+        rest = left(token.ends_wall, now_wall)
+        over = token.ends_wall <= now_wall
+        text = f"{rest}, and opens nothing any more" if over else f"{rest} left; then it opens nothing any more"
+        fix = f"`atoll access revoke {token.name}`, or a new one: `atoll access token {token.name}`"
+        if not over:
+            fix = f"a second one, `atoll access token {token.name}-2`, where it is used; then `atoll access revoke {token.name}`"
+        yield DoctorView(check=f"token {token.name}", ok=None, text=text, fix=fix)
+    if endless := [token.name for token in tokens if token.ends_wall is None]:
+        text = f"{', '.join(endless)}: no end; whoever finds one where it was left reads the API for good"
+        fix = f"one that ends in its place: `atoll access revoke {endless[0]}`, `atoll access token {endless[0]}`"
+        yield DoctorView(check="tokens", ok=None, text=text, fix=fix)

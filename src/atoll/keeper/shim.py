@@ -128,7 +128,8 @@ class Shim:
         if denied and launch.get("isolated"):
             raise spawn.NotRunnable(f"cannot run {launch['argv'][0]}: {denied}, and no service here runs as root")
         if denied:
-            self.record["notice"] = f"runs as root, not isolated from other services: {denied}"
+            among = "" if launch["kind"] == "fixture" else ", not isolated from other services"
+            self.record["notice"] = f"runs as root{among}: {denied}"
             denied = self._fork(todo._replace(uid=None, needs=[]))
         if memory_bytes is not None and not self.group.limits_memory:
             self.watch_memory_at = time.monotonic() + MEMORY_WATCH_S
@@ -367,7 +368,10 @@ class Shim:
             peer.send({"n": message.get("n"), "error": f"unknown operation {op!r}"})
 
     def signal(self, signum: int) -> bool:
-        """To the whole group; SIGKILL to the whole tree, also what left the group. False when nothing is left."""
+        """To the whole group, which it wakes where it was stopped; SIGKILL to the whole tree, also what left the group.
+
+        False when nothing is left.
+        """
         if not self.main:
             return False
         if signum == signal.SIGKILL:
@@ -377,15 +381,16 @@ class Shim:
             self.stop_requested = True
         try:
             os.killpg(self.main, signum)
+            if signum != signal.SIGSTOP:
+                os.killpg(self.main, signal.SIGCONT)
         except (ProcessLookupError, PermissionError):
             return False
         return self.status is None or bool(self._reap_others())
 
     def stop(self, grace_s: float) -> None:
-        """SIGTERM now (a paused process is woken to hear it), SIGKILL after the grace."""
+        """SIGTERM now, SIGKILL after the grace."""
         if grace_s > 0:
             self.signal(signal.SIGTERM)
-            self.signal(signal.SIGCONT)
             self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + grace_s)
         else:
             self.kill()

@@ -38,6 +38,13 @@ class Credentials(NamedTuple):
     gids: frozenset[int]
 
 
+class Holding(NamedTuple):
+    """A token that is known, and whether its time is over."""
+
+    name: str
+    ended: bool = False
+
+
 class Peer(NamedTuple):
     """Who is at the other end of a connection. `name` becomes the actor in the ledger."""
 

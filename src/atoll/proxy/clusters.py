@@ -139,10 +139,7 @@ def _cluster(name: str, protocol: Protocol, policy: EdgePolicy, **fields: Any) -
         "max_connections": {"value": policy.max_connections},
         "max_pending_requests": {"value": policy.max_pending},
         "max_requests": {"value": policy.max_requests},
-        "retry_budget": {
-            "budget_percent": {"value": policy.retry_budget_pct},
-            "min_retry_concurrency": {"value": MIN_RETRIES},
-        },
+        **_retries(policy),
     }
     if protocol != "tcp":
         fields["typed_extension_protocol_options"] = {HTTP_OPTIONS: _http_options(protocol)}
@@ -162,6 +159,19 @@ def _cluster(name: str, protocol: Protocol, policy: EdgePolicy, **fields: Any) -
         circuit_breakers={"thresholds": [breaker]},
         **fields,
     )
+
+
+def _retries(policy: EdgePolicy) -> dict[str, Any]:
+    """How many retries may be under way at a time.
+
+    A budget keeps work from being done twice when there is too much of it already. What was never sent is no work yet: when
+    an address falls silent (a container's, once its network is gone), all that waited for it fails in one instant, and a
+    budget would let most of it fail for good. Envoy cannot tell the two apart, so that an edge that repeats both has its budget.
+    """
+    if not policy.retry_on:
+        return {"max_retries": {"value": policy.max_requests + policy.max_pending}}  # all that there can be
+    budget = {"value": policy.retry_budget_pct}
+    return {"retry_budget": {"budget_percent": budget, "min_retry_concurrency": {"value": MIN_RETRIES}}}
 
 
 @cache
@@ -192,7 +202,7 @@ def variant(policy: EdgePolicy) -> str:
     """A short name for what of a policy stands in a cluster: gateway routes that agree in it share one."""
     fields = (
         policy.connect_timeout_s,
-        policy.retry_budget_pct,
+        policy.retry_budget_pct if policy.retry_on else None,
         policy.max_connections,
         policy.max_pending,
         policy.max_requests,

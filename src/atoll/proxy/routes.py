@@ -211,7 +211,9 @@ def _action(target: Target, timeout_s: float, retry_on: Sequence[str]) -> dict[s
             "retry_on": ",".join(retry_on),
             "num_retries": {"value": policy.retries},
             "retry_host_predicate": [_another_host()],
-            "host_selection_retry_max_attempts": 10,  # draws; of two replicas each draw finds the other at even odds
+            # Draws until one finds another host. Least requests prefers one that does not answer, since it has none: of two
+            # replicas a draw finds the other in one of four.
+            "host_selection_retry_max_attempts": 40,
             "retry_back_off": {"base_interval": seconds(0.01), "max_interval": seconds(0.1)},
         }
     return action

@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from atoll.model.records import TaskRecord
+from atoll.model.rows import Change, Lease, Row, RowKind, Saved
 from atoll.model.state import ENDED, LIVE, Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
-from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
+from atoll.ports import Store
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("atoll.ledger")  # by this name who has the ledger itself leaves these lines out
 _BAD = frozenset(
     {"replica.crashed", "replica.killed", "rollout.undoing", "rollout.undone", "job.failed", "job.missed"}
 ) | {"certificate.refused", "certificate.failed", "certificate.expiring", "certificate.expired"}

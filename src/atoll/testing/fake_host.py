@@ -19,10 +19,11 @@ from typing import Final, Literal, TypeVarTuple, Unpack
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Reach
 from atoll.model.spec import Probe, ServiceSpec
 from atoll.model.state import Address, Exit
-from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine, Unable
+from atoll.ports import Clock, Host, Launch
 from atoll.realise.probes import Answer
 
 _FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it
@@ -293,7 +294,7 @@ class FakeHost:
         self.signalled.append((replica, signal))
         if signal == "SIGKILL":
             self._later(process, _KILL_S, self._end, process, Exit(signal=signals.SIGKILL))
-        elif not process.behaviour.ignores_signals:
+        elif signal not in {"SIGSTOP", "SIGCONT"} and not process.behaviour.ignores_signals:
             self._later(process, process.behaviour.stop_s, self._stop, process)
         return True
 

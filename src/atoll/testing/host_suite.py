@@ -18,9 +18,10 @@ import msgspec
 import pytest
 
 from atoll.model.errors import AtollError
+from atoll.model.hosted import Hosted, LogLine
 from atoll.model.launch import Network, Reach
 from atoll.model.spec import Command, Port, ServiceSpec
-from atoll.ports import Host, Hosted, Launch, LogLine
+from atoll.ports import Host, Launch
 
 PATIENCE_S = 60.0
 Behaviour = Literal[
@@ -240,6 +241,15 @@ class HostSuite:
         assert found.exit is not None
         assert found.exit.code == 0
         assert await self.says(host, launch.id, "bye")
+
+    async def test_one_that_is_stopped_hears_that_it_is_to_end(self, host: Host) -> None:
+        launch = await self.begin(host, "waits")
+        assert await host.signal(launch.id, "SIGSTOP")
+        assert [one.exit for one in await host.list()] == [None]
+        assert await host.signal(launch.id, "SIGTERM")
+        found = await self.ended(host, launch.id)
+        assert found.exit is not None
+        assert (found.exit.code, found.exit.signal) == (0, None)
 
     async def test_sigkill_ends_what_ignores_sigterm(self, host: Host) -> None:
         launch = await self.begin(host, "ignores-term")

@@ -113,7 +113,8 @@ POLICY_FIELDS = (
     Field(
         "retry_budget",
         Percent(),
-        "Retries may be this share of the active requests, so that they never double an overload.",
+        "Retries may be this share of the active requests, so that they never double an overload. It counts where `retry_on` is "
+        "set; else only what was never sent is tried again, which doubles nothing.",
         ('"10%"',),
         into="retry_budget_pct",
     ),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.output import age, console, print_json, print_screen, table
+from atoll.cli.failed import Failed
+from atoll.cli.output import age, console, duration, print_json, print_screen, table
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from atoll.model.access import Role
+    from atoll.model.wire_access import TokenView
 
+_UNITS = {"h": 3600.0, "d": 86_400.0}
 _MAY: Mapping[Role, str] = {
     "reader": "see everything but the values of secrets, and plan",
     "deployer": "also move releases, replicas and jobs",
@@ -47,39 +52,50 @@ def command(session: Session) -> None:
     held = [(str(role), ", ".join(names) or "none", _MAY[role]) for role, names in view.groups.items()]
     print_screen(table(("role", "groups", "may"), held))
     if view.tokens:
-        rows = [(token.name, age(token.made_wall), token.by) for token in view.tokens]
-        print_screen(table(("token", "made", "by"), rows))
+        rows = [
+            (token.name, age(token.made_wall), token.by, _end(token), age(token.used_wall or 0.0) or "never")
+            for token in view.tokens
+        ]
+        print_screen(table(("token", "made", "by", "ends", "used"), rows))
     if view.address:
         out.print(f"the API is read on {view.address}, with a token", markup=False, highlight=False)
 
 
 @command.command("token")
 @click.argument("name", metavar="NAME")
+@click.option(
+    "--expires", metavar="TIME", default="90d", show_default=True, help="It ends after so long: 12h, 30d; or `never`."
+)
 @plan_option
 @common_options
 @json_option
 @takes_session
-def token(session: Session, name: str, plan: bool) -> None:
+def token(session: Session, name: str, expires: str, plan: bool) -> None:
     """Make a token that reads the API over TCP, and print it.
 
-    It is printed here and never again; the environment keeps only its digest. Takes an admin.
+    It is printed here and never again; the environment keeps only its digest. `atoll doctor` tells two weeks before it
+    ends; a token that has ended is replaced by a new one of its name. Takes an admin.
 
     Example:
       atoll access token grafana > grafana.token
+      atoll access token audit --expires 12h
     """
+    lasts_s = _lasts(expires)
     view = session.client.access()
     if plan:
-        there = any(one.name == name for one in view.tokens)
+        there = any(one.name == name and not _over(one) for one in view.tokens)
         _plan(session, name, "refused: there is one of that name" if there else "a token would be made")
         return
-    from atoll.model.wire import Mutation
+    from atoll.model.wire_access import TokenRequest
     from atoll.pipeline.provenance import author
 
-    made = session.client.make_token(name, Mutation(author=author(session.root)))
+    made = session.client.make_token(name, TokenRequest(author=author(session.root), expires_s=lasts_s))
     if session.json:
         print_json(made)
     else:
         click.echo(made.token)
+    if made.ends_wall is not None:
+        session.say(f"it ends on {time.strftime('%Y-%m-%d at %H:%M', time.localtime(made.ends_wall))}")
     if not view.address:
         session.warn('nothing listens for it: set `api = "127.0.0.1:9180"` in atoll.toml, and run `atoll up`')
 
@@ -91,7 +107,7 @@ def token(session: Session, name: str, plan: bool) -> None:
 @json_option
 @takes_session
 def revoke(session: Session, name: str, plan: bool) -> None:
-    """Let a token open nothing any more. A stream that it opened goes on to its end. Takes an admin.
+    """Let a token open nothing any more, a stream that it opened among it. Takes an admin.
 
     Example:
       atoll access revoke grafana
@@ -107,6 +123,25 @@ def revoke(session: Session, name: str, plan: bool) -> None:
         print_json(RemovedOutput(name=name))
         return
     session.say(f"{name}: revoked")
+
+
+def _lasts(text: str) -> float | None:
+    if text == "never":
+        return None
+    found = re.fullmatch(r"(\d{1,6})([hd])", text)
+    if found is None:
+        raise Failed(f"--expires '{text}' is no time", "hours, days or `never` are expected", "such as 30d", id="usage")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _over(token: TokenView) -> bool:
+    return token.ends_wall is not None and token.ends_wall <= time.time()
+
+
+def _end(token: TokenView) -> str:
+    if token.ends_wall is None:
+        return "never"
+    return "ended" if _over(token) else f"in {duration(token.ends_wall - time.time(), 0)}"
 
 
 def _plan(session: Session, name: str, what: str) -> None:

@@ -33,11 +33,13 @@ from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
 from atoll.engines.users import Users
 from atoll.keeper.client import files, proc
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import AtollError, Permanent, Retryable
+from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Reach
-from atoll.model.spec import DockerSpec, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Exit
-from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
+from atoll.ports import Launch
 
 _log = logging.getLogger(__name__)
 
@@ -312,31 +314,47 @@ class DockerHost:
     # --- ending ---------------------------------------------------------------------------------------------------
 
     async def signal(self, replica: str, signal: str) -> bool:
-        """See `ports.Host`. SIGSTOP and SIGCONT reach what left the group, too: dockerd freezes the whole container."""
+        """See `ports.Host`. SIGSTOP and SIGCONT reach what left the group, too: dockerd freezes the whole container.
+
+        Any other signal also wakes it: who is frozen hears nothing, and dockerd wakes it by itself only for SIGKILL and for
+        the one signal that its image names.
+        """
         number = signals.Signals[signal]
         seen = await self._seen_of(replica)
         if seen is None or seen.hosted.exit is not None:
             return False
+        if number in {signals.SIGSTOP, signals.SIGCONT}:
+            return await self._freeze(seen.container, number is signals.SIGSTOP)
         try:
             async with self._client.asked(f"send {signal} to {replica}") as docker:
-                container = docker.containers.container(seen.container)
-                if number is signals.SIGSTOP:
-                    await container.pause()
-                elif number is signals.SIGCONT:
-                    await container.unpause()
-                else:
-                    await container.kill(signal=number.name)
+                await docker.containers.container(seen.container).kill(signal=number.name)
         except (DockerRefused, DockerFailed):
-            # What it says of one that has just ended, or is stopped already, differs by version and by moment.
             info = await self._inspect(seen.container)
+            if info is not None and is_running(info):
+                raise
+            return False
+        await self._freeze(seen.container, False)
+        return True
+
+    async def _freeze(self, container: str, frozen: bool) -> bool:
+        """Have it frozen, or not; False when nothing of it runs any more."""
+        deadline = asyncio.get_running_loop().time() + _ENDING_S
+        while True:
+            info = await self._inspect(container)
             if info is None or not is_running(info):
                 return False
-            if info["State"]["Paused"] != (number is signals.SIGSTOP) or number not in {
-                signals.SIGSTOP,
-                signals.SIGCONT,
-            }:
-                raise
-        return True
+            if info["State"]["Paused"] == frozen:
+                return True
+            try:
+                async with self._client.asked(f"{'pause' if frozen else 'unpause'} a container") as docker:
+                    found = docker.containers.container(container)
+                    await (found.pause() if frozen else found.unpause())
+                    return True
+            except (DockerRefused, DockerFailed):
+                # dockerd's word lags behind one that has just ended, or that it is waking by itself.
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(_ENDING_LOOK_S)
 
     async def forget(self, replica: str) -> None:
         """See `ports.Host`. Its output is put into a file first."""

@@ -115,9 +115,10 @@ CHAPTER = Chapter(
             "The API over TCP takes a token",
             "error[token-needed]: this address takes a token",
             "Where `api` of `atoll.toml` says so, the API is read over TCP: by GET, with `Authorization: Bearer TOKEN`. None came, or "
-            "one that is not known here; why is not said to whoever asks.",
+            "one that is not known here; why is not said to whoever asks. Who has one that ended is told so.",
             (
                 "An admin makes one: `atoll access token grafana`. It is printed once and belongs to that environment alone.",
+                "It ended: tokens are good for 90 days, or what `--expires` said. A new one may have the same name.",
                 "It was revoked, or belongs to another environment: `atoll access` lists those there are.",
             ),
         ),
@@ -126,7 +127,7 @@ CHAPTER = Chapter(
             "There is no token of that name",
             "error[unknown-token]: there is no token 'grafna'",
             "Tokens of the read-only API have names; what they are is printed when they are made and never again.",
-            ("`atoll access` lists them, with who made each.",),
+            ("`atoll access` lists them, with who made each, its end and its last use.",),
         ),
         Page(
             "token-taken",
