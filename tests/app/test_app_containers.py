@@ -14,8 +14,8 @@ from atoll.app import containers
 from atoll.app.config import Config
 from atoll.app.containers import away, checks, clear, require, settled, socket_of, stay
 from atoll.engines.docker.names import environment_id
+from atoll.model.environment import DockerSpec, EnvironmentSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import DockerSpec, EnvironmentSpec
 from atoll.pipeline.docker import Docker
 from dockerd import Dockerd
 

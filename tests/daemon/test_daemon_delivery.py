@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from world import World, spec
 
 from atoll.daemon.analyst import Analyst
+from atoll.model.analysis import AnalysisPolicy, Check
+from atoll.model.environment import Freeze
 from atoll.model.errors import Conflict, Refused
 from atoll.model.signals import Counts, EdgeKey, Histogram, bucket_of
-from atoll.model.spec import AnalysisPolicy, Check, Freeze, RolloutSpec, RolloutStep
+from atoll.model.spec import RolloutSpec, RolloutStep
 from atoll.model.state import Event
 from atoll.model.wire import RollbackRequest, ScaleRequest, SteerRequest
 
@@ -187,6 +189,45 @@ def test_people_steer_and_each_word_is_in_the_ledger() -> None:
         await world.clock.sleep(100)
         with pytest.raises(Conflict):
             await world.environment.steer("orders", SteerRequest(word="pause"))
+
+    world.run(scenario)
+
+
+def test_a_word_that_comes_again_after_its_answer_was_lost_is_said_once() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec(rollout=QUICK))
+        async with crowded(world):
+            await world.deploy(spec(version="v2", rollout=QUICK))
+            await world.clock.sleep(3)
+            say = world.environment.steer
+            await say("orders", SteerRequest(word="pause", key="a"))
+            await say("orders", SteerRequest(word="resume", key="b"))
+            await world.restart()  # what was heard outlives the daemon
+            again = await world.environment.steer("orders", SteerRequest(word="pause", key="a"))
+            assert again.stepping is not None
+            assert again.stepping.paused == ""
+        said = [event.kind for event in await ledger(world) if event.kind in {"rollout.paused", "rollout.resumed"}]
+        assert said == ["rollout.paused", "rollout.resumed"]
+
+    world.run(scenario)
+
+
+def test_a_rollback_that_comes_again_goes_back_once() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        await world.live(spec(version="v2"))
+        async with crowded(world):
+            operation = await world.deploy(spec(version="v3", rollout=QUICK))
+            await world.clock.sleep(3)
+            await world.environment.rollback("orders", RollbackRequest(key="a"))
+            assert (await world.ended(operation)).phase == "undone"
+            again = await world.environment.rollback("orders", RollbackRequest(key="a"))
+            assert (again.id, again.phase) == (operation.id, "undone")
+            assert (await world.of()).release == "r2"
 
     world.run(scenario)
 

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 import threading
 import time
@@ -18,9 +19,11 @@ import pytest
 from atoll.daemon.clock import SystemClock
 from atoll.daemon.notifier import Notifier, compose, signature
 from atoll.daemon.pulse import Pulse
-from atoll.model.spec import Notify, Plain, SecretRef
+from atoll.model.environment import Notify
+from atoll.model.rows import Change
+from atoll.model.spec import Plain, SecretRef
 from atoll.model.state import Event
-from atoll.ports import Change
+from atoll.realise.records import Records
 from atoll.testing.memory_store import MemoryDisk, MemoryStore, MemoryVault
 
 WHERE = {"workspace": "shop", "environment": "local"}
@@ -33,6 +36,7 @@ class Receiver(BaseHTTPRequestHandler):
     refuse: int
     moved: str
     away: str
+    unwanted: dict[str, int]  # kind of event -> what it is answered with
 
     def do_GET(self) -> None:
         type(self).got.append(({}, b'{"type": "a GET"}'))
@@ -46,6 +50,9 @@ class Receiver(BaseHTTPRequestHandler):
             self.send_header("location", kind.moved)
             self.send_header("content-length", "0")
             self.end_headers()
+            return
+        if status := kind.unwanted.get(json.loads(body)["type"]):
+            self.reply(status)
             return
         if kind.refuse or self.path == kind.away:
             kind.refuse = max(0, kind.refuse - 1)
@@ -65,7 +72,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Any]:
-    handler = type("Handler", (Receiver,), {"got": [], "refuse": 0, "moved": "", "away": ""})
+    handler = type("Handler", (Receiver,), {"got": [], "refuse": 0, "moved": "", "away": "", "unwanted": {}})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     handler.url = f"http://127.0.0.1:{server.server_port}/hook"  # type: ignore[attr-defined]
@@ -96,7 +103,8 @@ async def play(
     await vault.set("hook", receiver.url)
     usual = {"url": Plain(receiver.url), "events": ("rollout.*",), "secret": "key"}
     targets = how.pop("targets", None) or (Notify(**(usual | how)),)  # type: ignore[arg-type]
-    notifier = Notifier(targets, WHERE, store, vault, SystemClock(), pulse, folder)
+    records = Records(store, await store.load())
+    notifier = Notifier(targets, WHERE, records, store, vault, SystemClock(), pulse, folder)
     running = asyncio.create_task(notifier.run())
     await asyncio.sleep(0.1)
     for kind in kinds:
@@ -136,7 +144,7 @@ def test_a_receiver_that_is_away_is_tried_again_and_misses_nothing(receiver: Any
     asyncio.run(scenario())
     assert told(receiver) == ["rollout.live", "rollout.undone"]
     ids = [headers["webhook-id"] for headers, _ in receiver.got]
-    assert ids == ["shop-local-1", "shop-local-2"]
+    assert [re.fullmatch(r"shop-local-(\d)-\d{10}", id)[1] for id in ids] == ["1", "2"]  # type: ignore[index]
 
 
 def test_the_next_daemon_goes_on_where_this_one_ended(receiver: Any, tmp_path: Path) -> None:
@@ -246,6 +254,77 @@ def test_an_address_at_which_nobody_can_be_told_is_in_nobody_elses_way(
             Notify(url=Plain(receiver.url), events=("rollout.*",)),
         )
         await play(receiver, tmp_path, await led(), ["rollout.live", "rollout.undone"], 2, targets=targets)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"]
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_an_event_that_a_receiver_refuses_holds_up_no_later_one(receiver: Any, tmp_path: Path, status: int) -> None:
+    receiver.unwanted = {"rollout.undone": status}
+
+    async def scenario() -> None:
+        await play(receiver, tmp_path, await led(), ["rollout.undone", "rollout.live", "rollout.paused"], 2)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.paused"]
+
+
+def test_what_was_put_aside_is_told_by_the_next_daemon_with_the_same_id(receiver: Any, tmp_path: Path) -> None:
+    receiver.unwanted = {"rollout.undone": 400}
+    file = tmp_path / "notified.json"
+
+    async def scenario() -> None:
+        store = await led()
+        await play(receiver, tmp_path, store, ["rollout.undone", "rollout.live"], 1)
+        receiver.unwanted = {}
+        kept = json.loads(file.read_text())
+        for line in kept.values():
+            (aside,) = line["aside"]
+            aside["again_wall"] = 0.0  # half a minute later
+        file.write_text(json.dumps(kept))
+        await play(receiver, tmp_path, store, [], 2)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live", "rollout.undone"]
+    assert receiver.got[1][0]["webhook-id"].startswith("shop-local-1-")
+
+
+def test_what_nobody_could_be_told_of_is_in_the_ledger_and_a_notice(receiver: Any) -> None:
+    receiver.unwanted = {"rollout.undone": 400, "notify.lost": 400}
+
+    async def scenario() -> None:
+        store, pulse = await led(), Pulse()
+        records = Records(store, await store.load())
+        target = Notify(url=Plain(receiver.url), events=("rollout.*", "notify.*"))
+        notifier = Notifier((target,), WHERE, records, store, MemoryVault(), SystemClock(), pulse, None)
+        running = asyncio.create_task(notifier.run())
+        await asyncio.sleep(0.1)
+        old = event("rollout.undone", wall=time.time() - 86_400 + 1.0)
+        await records.commit(Change(events=(old, event("rollout.live"))))
+        pulse.beat()
+        await until(lambda: len(notifier.notices()) == 1 and "refuses an event" in notifier.notices()[0])
+        async with asyncio.timeout(20):
+            while (newest := (await store.events(newest=True, limit=1))[0]).kind != "notify.lost":
+                await asyncio.sleep(0.05)
+        assert newest.message.endswith("was not told of event 1 within a day")
+        assert any("was never told of one event" in notice for notice in notifier.notices())
+        assert "/hook" not in newest.message + "".join(notifier.notices())  # the address may be as good as a password
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert told(receiver) == ["rollout.live"]
+
+
+def test_how_far_an_earlier_version_had_told_is_understood(receiver: Any, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await led()
+        await play(receiver, tmp_path, store, ["rollout.live"], 1)
+        file = tmp_path / "notified.json"
+        file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), 1)))
+        await store.commit(Change(events=(event("rollout.undone"),)))
+        await play(receiver, tmp_path, store, [], 2)
 
     asyncio.run(scenario())
     assert told(receiver) == ["rollout.live", "rollout.undone"]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from atoll.decide.production import Running, Setting, encryption, environment, leases, machine, tokens
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.wire import DoctorView
+from atoll.model.wire_doctor import DoctorView
 
 GIB = 2**30
 GOOD = MachineFacts(

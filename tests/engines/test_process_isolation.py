@@ -5,16 +5,13 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from atoll.engines.process import ProcessHost
 from atoll.engines.users import Users
-from atoll.keeper.client import KeeperClient, start_keeper
 from atoll.model.spec import Command
 from atoll.ports import Launch
 
@@ -23,20 +20,8 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give ser
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="atoll-iso-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-async def host(folder: Path) -> AsyncIterator[ProcessHost]:
-    start_keeper(folder / "state", folder / "run", 60.0)
-    host = ProcessHost(folder / "state", folder / "run")
-    yield host
-    await host.close()
-    KeeperClient(folder / "run").shutdown(10.0)
+def host(process_host: ProcessHost) -> ProcessHost:
+    return process_host
 
 
 def launch(line="", argv=(), replica="shore-r1-1", **fields):

@@ -35,8 +35,8 @@ from atoll.daemon.outside import serve_outside
 from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
+from atoll.model.environment import Tls
 from atoll.model.errors import AtollError, Conflict, Fenced
-from atoll.model.spec import Tls
 from atoll.model.state import Address
 from atoll.ports import Authority, Host
 from atoll.proxy import Door, EnvoyProxy

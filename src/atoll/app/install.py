@@ -23,9 +23,9 @@ from atoll.cli.machine import listeners
 from atoll.decide.production import local
 from atoll.keeper.client import KeeperClient
 from atoll.model.access import Access
+from atoll.model.environment import Gateway
 from atoll.model.errors import Permanent, UserError
 from atoll.model.install import Installing, InstallView
-from atoll.model.spec import Gateway
 from atoll.workspace.fields_values import ENVIRONMENT_NAME
 from atoll.workspace.fields_workspace import WORKSPACE_NAME
 from atoll.workspace.places import Places

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from atoll.keeper.client import proc
+from atoll.model.environment import host_port
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.spec import host_port
 
 _SYS = Path("/proc/sys")
 _STA_UNSYNC = 0x40  # timex.h: the clock follows nobody

@@ -24,8 +24,8 @@ from atoll.app.config import Config, read, write
 from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
 from atoll.cli.http import Line, Silent
 from atoll.keeper.client import KeeperClient, KeeperError, is_keeper_up, proc
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import AtollError, UserError
-from atoll.model.spec import EnvironmentSpec
 from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
 

@@ -12,7 +12,7 @@ from atoll.app.containers import require, settled
 from atoll.app.gateway import refuse_gateway
 from atoll.daemon.identity import Settings
 from atoll.keeper.client import KeeperClient
-from atoll.model.spec import EnvironmentSpec
+from atoll.model.environment import EnvironmentSpec
 from atoll.proxy import command as envoy_command
 
 

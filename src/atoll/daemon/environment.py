@@ -33,7 +33,7 @@ from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.settings_book import SettingsBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
-from atoll.model.spec import Tls
+from atoll.model.environment import Tls
 from atoll.ports import Archivist, Clock, Depot, Host, Servers, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
@@ -96,6 +96,9 @@ class Environment:
             )
         backups = BackupDesk(archivist, records, vault, clock, pulse, needed=not identity.dev)
         self.backup, self.backup_kept, self.backup_key = backups.backup, backups.backup_kept, backups.backup_key
+        where = {"workspace": identity.workspace, "environment": identity.environment}
+        folder = Path(identity.state) if identity.state else None
+        self._notifier = Notifier(identity.notify, where, records, store, vault, clock, pulse, folder)
         reading = Reading(
             identity,
             loops,
@@ -111,6 +114,7 @@ class Environment:
             vault,
             self._certificates,
             backups,
+            self._notifier,
         )
         self.status, self.releases, self.events = reading.status, reading.releases, reading.events
         self.operation, self.watch_operation = reading.operation, reading.watch_operation
@@ -134,9 +138,6 @@ class Environment:
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop
         self.steer = mutations.steer
-        where = {"workspace": identity.workspace, "environment": identity.environment}
-        folder = Path(identity.state) if identity.state else None
-        self._notifier = Notifier(identity.notify, where, store, vault, clock, pulse, folder)
         accesses = AccessBook(doorkeeper or Doorkeeper(), identity.api, folder, records, clock, pulse)
         self.access, self.make_token, self.remove_token = accesses.access, accesses.make_token, accesses.remove_token
         self.holder, self._accesses = accesses.holder, accesses

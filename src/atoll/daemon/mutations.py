@@ -24,13 +24,13 @@ from atoll.decide.rollout import STEERABLE, begin, supersede
 from atoll.decide.steering import Word, steer
 from atoll.decide.strategies import choose
 from atoll.model.errors import AtollError, Conflict
+from atoll.model.rows import Change, Row
 from atoll.model.state import ENDED, Author, Event, Intent, Release
 from atoll.model.wire import (
     DeployRequest,
     Draft,
     ErrorView,
     Mutation,
-    OperationView,
     RestartRequest,
     RollbackRequest,
     ScaleRequest,
@@ -40,10 +40,12 @@ from atoll.model.wire import (
     UpRequest,
     UpView,
 )
-from atoll.ports import Change, Clock, Row
+from atoll.model.wire_operations import OperationView
+from atoll.ports import Clock
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
+_KEYS = 32  # that are remembered of a rollout and an intent; a client tries again within seconds
 _PAST = {"pause": "paused", "resume": "resumed", "promote": "promoted", "abort": "aborted", "keep": "kept"}
 
 
@@ -135,10 +137,10 @@ class Mutations:
         """Pause, resume, promote, abort or keep the rollout under way."""
         loop = self._loops.known(service)
         async with loop.lock:
+            if (repeated := self._repeated(service, request)) is not None:
+                return repeated
             self._candidates.expected(service, request)
             if request.word == "retry":
-                if (repeated := self._repeated(service, request)) is not None:
-                    return repeated
                 self._candidates.thawed(service)
                 self._candidates.idle(service, request)
                 return await self._begin("deploy", loop, self._candidates.retried(service), request)
@@ -147,13 +149,15 @@ class Mutations:
     async def _steer(self, loop: ServiceLoop, word: Word, request: Mutation) -> OperationView:
         before, who = loop.rollout(), request.author.actor or "somebody"
         after = steer(before, word, who, self._clock.now())
+        event = Event(
+            kind=f"rollout.{_PAST[word]}", service=loop.service, release=after.candidate, author=request.author,
+            message=f"{who} said {word} to r{after.candidate}", data={"rollout": after.id},
+            wall=self._clock.now().wall,
+        )  # fmt: skip
+        events = (event,) if after != before else ()
+        after = msgspec.structs.replace(after, said=_heard(after.said, request))
         if after != before:
-            event = Event(
-                kind=f"rollout.{_PAST[word]}", service=loop.service, release=after.candidate, author=request.author,
-                message=f"{who} said {word} to r{after.candidate}", data={"rollout": after.id},
-                wall=self._clock.now().wall,
-            )  # fmt: skip
-            await self._records.commit(Change(puts=(loop.evident(after),), events=(event,)))
+            await self._records.commit(Change(puts=(loop.evident(after),), events=events))
             loop.apply()
             loop.hint()
             self._pulse.beat(loop.service)
@@ -172,6 +176,8 @@ class Mutations:
         """Set or clear the override."""
         loop = self._loops.known(service)
         async with loop.lock:
+            if request.key in loop.intent().said:
+                return self._reading.service(service, {})
             wanted, n = self._candidates.scaled(service, request), request.replicas
             text = f"{service} shall run {n} replicas" if n is not None else f"{service} runs as its file says"
             await self._intend(loop, wanted, request, "intent.scaled", text)
@@ -181,6 +187,8 @@ class Mutations:
         """Want it down; a rollout under way ends."""
         loop = self._loops.known(service)
         async with loop.lock:
+            if request.key in loop.intent().said:
+                return self._reading.service(service, {})
             intent = self._candidates.expected(service, request)
             rollout = loop.rollout()
             rows: tuple[Row, ...] = ()
@@ -195,7 +203,11 @@ class Mutations:
 
     def _repeated(self, service: str, request: Mutation) -> OperationView | None:
         """The first answer to a request that came before with the same idempotency key."""
-        rollout = self._records.rollouts.get(f"{service}-{request.key}") if request.key else None
+        if not request.key:
+            return None
+        begun = self._records.rollouts.get(f"{service}-{request.key}")
+        steered = (row for row in self._records.rollouts.values() if row.service == service and request.key in row.said)
+        rollout = begun or next(steered, None)
         return None if rollout is None else self._reading.shown(rollout)
 
     async def _begin(self, kind: str, loop: ServiceLoop, release: Release, request: Mutation) -> OperationView:
@@ -267,17 +279,24 @@ class Mutations:
         self, loop: ServiceLoop, wanted: Intent, request: Mutation, kind: str, text: str, rows: tuple[Row, ...] = ()
     ) -> None:
         now = self._clock.now()
+        wanted = msgspec.structs.replace(
+            wanted, generation=wanted.generation + 1, said=_heard(loop.intent().said, request)
+        )
         event = Event(kind=kind, service=loop.service, message=text, author=request.author, wall=now.wall)
         await self._records.commit(
             Change(
-                puts=(msgspec.structs.replace(wanted, generation=wanted.generation + 1), *rows),
+                puts=(wanted, *rows),
                 events=(event,),
-                expect={loop.service: wanted.generation},
+                expect={loop.service: wanted.generation - 1},
             )
         )
         loop.apply()
         loop.hint()
         self._pulse.beat(loop.service)
+
+
+def _heard(said: tuple[str, ...], request: Mutation) -> tuple[str, ...]:
+    return (*said, request.key)[-_KEYS:] if request.key else said
 
 
 def _said(request: DeployRequest) -> dict[str, Any]:

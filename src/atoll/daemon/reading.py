@@ -13,12 +13,14 @@ from atoll.daemon.certificates import Certificates
 from atoll.daemon.collector import Collector
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.loops import Loops
+from atoll.daemon.notifier import Notifier
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.store_reach import troubles
 from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
+from atoll.model.wire import PartView, ReleaseView, ServiceView, StatusView, WhyView
+from atoll.model.wire_operations import OperationView
 from atoll.ports import Clock, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
@@ -51,11 +53,13 @@ class Reading:
         vault: Vault,
         certificates: Certificates | None,
         backups: BackupDesk,
+        notifier: Notifier,
     ) -> None:
         self._identity, self._loops, self._records, self._engine = identity, loops, records, engine
         self._store, self._traffic, self._collector = store, traffic, collector
         self._signals, self._clock, self._machine, self._pulse = signals, clock, machine, pulse
         self._vault, self._certificates, self._backups = vault, certificates, backups
+        self._notifier = notifier
 
     async def status(self) -> StatusView:
         """Everything on one page."""
@@ -87,7 +91,7 @@ class Reading:
         """What a person should know, in sentences."""
         problem = self._signals.problem()
         told = self._certificates.notices() if self._certificates else ()
-        return (*self._engine.notices(), *([problem] if problem else ()), *told)
+        return (*self._engine.notices(), *([problem] if problem else ()), *told, *self._notifier.notices())
 
     def service(self, service: str, usage: Mapping[str, tuple[int, float]]) -> ServiceView:
         """One service now; `usage` is memory and CPU by replica, empty when nobody asks for them."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.wire import DoctorView
+from atoll.model.wire_doctor import DoctorView
 
 _MEMORY_LEAST_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB, and the kernel needs room for files
 _DISK_LEAST_BYTES, _DISK_FULL_PCT, _DISK_CLOSE_PCT = 2**30, 95.0, 85.0

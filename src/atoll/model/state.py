@@ -12,7 +12,8 @@ import msgspec
 
 from atoll.model.analysis import Analysis, Verdict
 from atoll.model.catalogue.ids import ErrorId
-from atoll.model.spec import Command, EnvValue, ServiceSpec, host_port
+from atoll.model.environment import host_port
+from atoll.model.spec import Command, EnvValue, ServiceSpec
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -121,6 +122,9 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     target: int | None = None  # the release that shall run; None is down
     replicas: int | None = None  # an override by hand; None is what the release says
     faults: tuple[Fault, ...] = ()  # injected; they leave `generation` as it is
+    said: tuple[
+        str, ...
+    ] = ()  # keys of the newest requests that changed it, so that one that comes again changes nothing
 
 
 RolloutPhase = Literal[
@@ -203,6 +207,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     analysis: Analysis = Analysis()
     verdict: Verdict | None = None  # the newest that was written down
     quick: bool = False  # of `atoll dev`: all at once, watched for an instant, nothing kept warm
+    said: tuple[str, ...] = ()  # keys of the newest words of people to it, likewise
 
 
 ReplicaPhase = Literal[

@@ -10,6 +10,7 @@ KEEP_S: Final = {
     "replica.": 30 * DAY_S,
     "job.": 90 * DAY_S,
     "backup.": 400 * DAY_S,
+    "notify.": 90 * DAY_S,
     "proxy.": 30 * DAY_S,
     "daemon.": 90 * DAY_S,
     "exec.": 365 * DAY_S,  # who was inside is asked for long after, but some run one a minute

@@ -14,9 +14,9 @@ from atoll.builders import workspaces
 from atoll.builders.go import image
 from atoll.builders.go.modules import home_of
 from atoll.builders.workspaces import placed
+from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 
 OUT = ".atoll-built"  # not at the final place at once: a package may have the service's name
 _FIX = "install Go (https://go.dev/dl, for example into /usr/local/go)"

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atoll.builders.workspaces import placed
+from atoll.model.building import Pin, Tool, Toolchain
 from atoll.model.spec import ServiceSpec
-from atoll.ports import Pin, Tool, Toolchain
 
 CLASSES, LIB = "classes", "lib"
 

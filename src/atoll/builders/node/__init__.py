@@ -16,9 +16,9 @@ from atoll.builders.node import image
 from atoll.builders.node.managers import Manager, manager_of
 from atoll.builders.node.members import HOOKS, built_before, globs_of, members
 from atoll.builders.workspaces import member_of
+from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 
 _PYTHON = frozenset({"pyproject.toml", "requirements.txt", "uv.lock", "setup.py"})
 

@@ -18,9 +18,9 @@ from atoll.builders.python import image
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.builders.python.workspace import tell, uv_of
 from atoll.builders.workspaces import member_of, table
+from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain
 
 VENV = ".venv"
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from atoll.builders import workspaces
 from atoll.builders.rust import image
 from atoll.builders.workspaces import member_of, placed
+from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Pin, Scope, Step, Tool, Toolchain
 
 TARGET = ".atoll-built"  # a folder of ours, whatever the user's own cargo configuration says
 _FIX = "install Rust (https://rustup.rs)"

@@ -14,8 +14,8 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.model.spec import WorkspaceSpec
-    from atoll.model.wire import DoctorView
+    from atoll.model.environment import WorkspaceSpec
+    from atoll.model.wire_doctor import DoctorView
 
 _MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]"}
 
@@ -53,7 +53,7 @@ def command(session: Session) -> int:
 
 def _checks(session: Session) -> Iterator[DoctorView]:
     from atoll.cli.machine import checks_of
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire_doctor import DoctorView
 
     workspace: WorkspaceSpec | None = None
     places = None
@@ -74,7 +74,7 @@ def _checks(session: Session) -> Iterator[DoctorView]:
 
 
 def _of_daemon(session: Session) -> Iterator[DoctorView]:
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire_doctor import DoctorView
 
     try:
         places = session.places
@@ -98,7 +98,7 @@ def _of_daemon(session: Session) -> Iterator[DoctorView]:
 
 def _connection(session: Session) -> DoctorView:
     """Of another machine: the way there and back."""
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire_doctor import DoctorView
 
     try:
         session.client.raw("/v1/health")  # the way itself

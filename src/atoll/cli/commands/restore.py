@@ -16,7 +16,7 @@ from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
-    from atoll.model.wire import RestoreView
+    from atoll.model.wire_backup import RestoreView
 
 
 @click.command

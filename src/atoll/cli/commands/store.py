@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from atoll.cli.outputs import StoreOutput
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.wire import ServiceView
 
 _LOOK_S = 0.1

@@ -14,10 +14,11 @@ from atoll.engines.process.link import KeeperLink
 from atoll.engines.users import NOT_ROOT, Users
 from atoll.keeper.client import Message, files, places_of, proc, try_network
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Network, Reach
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Exit
-from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
+from atoll.ports import Launch
 
 START_S = 45.0  # exec from a slow disk
 CALL_S = 30.0
