@@ -290,7 +290,7 @@ class AppHooks:
         from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled, stay
-        from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
+        from atoll.app.fixtures import Proxy, ensure_both, renew_keeper, running_newer
         from atoll.app.gateway import refuse_gateway
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.model.errors import UserError
@@ -316,7 +316,7 @@ class AppHooks:
                     return
                 say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
-            envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
+            envoy = Proxy(envoy_command(at.state, at.run, workspace.environment.envoy))
             known = read(at.state)
             if known is not None and places.keeper_alive():
                 stay(known.environment, environment)
