@@ -261,6 +261,19 @@ def test_a_disk_without_room_is_told_before_anything_is_sent(route: Route) -> No
     assert asked == [(7.0, 0, True)]  # what nobody needs was to go first
 
 
+def test_a_machine_that_cannot_keep_artifacts_says_that_it_is_the_one(route: Route) -> None:
+    made = route.made(KEYS[0], FILES)
+    route.theirs.mkdir(parents=True)
+    (in_the_way := route.theirs / ".staging").touch()
+    for ask in (route.depot.take(route.offer(made)), route.depot.keep(b"")):
+        with pytest.raises(Refused) as raised:
+            asyncio.run(ask)
+        assert raised.value.id == "folder-unusable"
+        assert raised.value.what == f"the environment's machine cannot keep artifacts: {route.theirs} cannot be used"
+        assert raised.value.fix.startswith("on that machine: ")
+    in_the_way.unlink()
+
+
 def test_what_arrived_and_was_never_asked_for_again_is_removed(route: Route) -> None:
     made = route.made(KEYS[0], {"file": RANDOM[:1000]})
     surveyed = survey(made, None, threading.Event())
