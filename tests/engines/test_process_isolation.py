@@ -1,20 +1,19 @@
 """What a replica is given, and what it is kept from."""
 
+import fcntl
 import json
 import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from atoll.engines.process import ProcessHost
 from atoll.engines.users import Users
-from atoll.keeper.client import KeeperClient, start_keeper
 from atoll.model.spec import Command
 from atoll.ports import Launch
 
@@ -23,20 +22,8 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give ser
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="atoll-iso-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-async def host(folder: Path) -> AsyncIterator[ProcessHost]:
-    start_keeper(folder / "state", folder / "run", 60.0)
-    host = ProcessHost(folder / "state", folder / "run")
-    yield host
-    await host.close()
-    KeeperClient(folder / "run").shutdown(10.0)
+def host(process_host: ProcessHost) -> ProcessHost:
+    return process_host
 
 
 def launch(line="", argv=(), replica="shore-r1-1", **fields):
@@ -178,6 +165,81 @@ async def test_writable_folders_are_made_and_given_to_its_user(host, folder):
     assert (folder / "data" / "link").lstat().st_uid == uid
 
 
+@pytest.fixture
+async def strict(host, folder):
+    """Of a machine that serves: who deploys is not who administers it."""
+    (folder / "state").chmod(0o711)
+    (folder / "state" / "data").mkdir(mode=0o711)
+    made = ProcessHost(folder / "state", folder / "run", isolated=True)
+    yield made
+    await made.close()
+
+
+def owners(*paths: Path) -> set[int]:
+    return {path.lstat().st_uid for path in paths}
+
+
+@root_only
+async def test_where_a_machine_serves_nothing_of_roots_or_of_others_is_given_away(strict, folder):
+    used, state, others = folder / "used", folder / "state", folder / "state" / "data" / "lagoon"
+    (used / "conf.d").mkdir(parents=True)
+    (used / "conf.d" / "job").write_text("x")
+    others.mkdir()
+    os.chown(others, 61001, 61001)
+    for path in (used, state, others):
+        ended, _ = await strict.run(launch("true", writable=(str(path),)), PATIENCE_S)
+        assert f"may not use {path} (if it is the service's: `chown -R " in ended.error
+    assert owners(used, used / "conf.d", used / "conf.d" / "job", state) == {0}
+    assert owners(others) == {61001}
+
+
+@root_only
+async def test_where_a_machine_serves_nothing_new_is_made_among_what_is_not_the_services(strict, folder):
+    closed = folder / "closed"
+    closed.mkdir(mode=0o711)
+    (folder / "system").symlink_to("/etc")
+    for path in (folder / "state" / "tls", closed / "new", folder / "system" / "atoll-test-of-writable"):
+        ended, _ = await strict.run(launch("true", writable=(str(path),)), PATIENCE_S)
+        assert f"may not use {path}" in ended.error
+        assert not path.exists()
+
+
+@root_only
+async def test_where_a_machine_serves_it_gets_its_own_data_and_what_is_new_or_empty(strict, folder):
+    own = folder / "state" / "data" / "shore"
+    (own / "old").mkdir(parents=True)
+    (own / "old" / "file").write_text("x")
+    (folder / "empty").mkdir(mode=0o755)
+    wanted = (own, folder / "empty", folder / "new" / "below")
+    line = "; ".join(f"echo y > {path}/note" for path in wanted)
+    ended, output = await strict.run(launch(f"set -e; {line}", writable=tuple(map(str, wanted))), PATIENCE_S)
+    assert ended.code == 0, (ended, output)
+    assert len(owners(*wanted, own / "old" / "file") - {0}) == 1
+
+
+@root_only
+async def test_a_service_that_puts_a_link_in_the_way_is_given_nothing_of_others(host, folder):
+    data = folder / "data"
+    nested = str(data / "cache" / "below")
+    assert await printed(host, f"ls -d {nested}", writable=(str(data), nested))
+    theirs = folder / "theirs" / "below"
+    theirs.mkdir(parents=True)
+    await printed(host, f"cd {data}; mv cache away; ln -s {folder}/theirs cache", writable=(str(data),))
+    await host.run(launch("true", writable=(str(data), nested)), PATIENCE_S)
+    assert owners(theirs) == {0}
+
+
+@root_only
+async def test_where_a_machine_serves_nobody_runs_as_the_owner_of_a_folder_that_was_named(strict, folder):
+    work = folder / "work"
+    work.mkdir()
+    for owner in (0, 1000):
+        os.chown(work, owner, owner)
+        ended, output = await strict.run(launch("id -u", folder=str(work), in_place=True), PATIENCE_S)
+        assert ended.code == 0, ended
+        assert 61000 <= int(output) < 65000
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -226,6 +288,20 @@ def test_services_of_one_name_in_two_environments_of_a_machine_never_share_a_use
         first,
         second,
     )
+
+
+def test_two_environments_that_choose_at_the_same_instant_never_choose_the_same_user(tmp_path):
+    states, lock = [tmp_path / "production", tmp_path / "staging"], tmp_path / "users.lock"
+    wish = Users(tmp_path / "alone").uid("orders")
+    states[0].mkdir()
+    with lock.open("w") as held, ThreadPoolExecutor() as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)  # one has chosen, and not yet written it down
+        second = pool.submit(Users(states[1], lambda: states, lock).uid, "orders")
+        with pytest.raises(TimeoutError):
+            second.result(0.3)
+        (states[0] / "users.json").write_text(json.dumps({"orders": wish}))
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert second.result(20) != wish
 
 
 # --- who listens --------------------------------------------------------------------------------------------------

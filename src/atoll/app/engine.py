@@ -14,6 +14,8 @@ def refuse_engine(config: Config, known: Config, *, down: bool) -> None:
 
     `down`: neither keeper nor daemon of the environment run.
     """
+    if config.environment.engine == known.environment.engine:
+        return
     try:
         services = wanted(Path(config.state))
     except sqlite3.Error as exc:

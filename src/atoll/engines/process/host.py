@@ -82,6 +82,7 @@ class ProcessHost:
         isolated: refuse to start what cannot run as its own user; else it runs as root, with a notice.
         revives: start a keeper that was killed; False where a service manager does.
         others: the state folders of other environments of this machine, whose services' users are not given again.
+        users_lock: the file that is held while one is chosen, for all of them.
     """
 
     def __init__(
@@ -93,13 +94,14 @@ class ProcessHost:
         isolated: bool = False,
         revives: bool = True,
         others: Callable[[], Iterable[Path]] = tuple,
+        users_lock: Path | None = None,
     ) -> None:
         self._state_dir = state_dir.absolute()
         self._places = places_of(state_dir, run_dir)
         self._link = KeeperLink(self._state_dir, run_dir.absolute(), revives=revives)
         self._drop, self._isolated = drop_privileges, isolated
         self._has_networks = False
-        self._users = Users(self._state_dir, others)
+        self._users = Users(self._state_dir, others, users_lock)
         self._records: dict[str, Message] = {}
 
     async def close(self) -> None:
@@ -124,7 +126,9 @@ class ProcessHost:
         }
         if self._drop and os.geteuid() == 0:
             message["isolated"] = self._isolated
-            message["uid"] = _owner(launch.folder) if launch.in_place else self._users.uid(launch.service)
+            # Where a machine serves, who names a folder is not whose folder it is.
+            as_owner = launch.in_place and not self._isolated
+            message["uid"] = _owner(launch.folder) if as_owner else self._users.uid(launch.service)
         elif self._drop:
             message["notice"] = NOT_ROOT
         if launch.files_hold_secrets and not files.in_memory(launch.files_folder):
