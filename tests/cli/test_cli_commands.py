@@ -254,6 +254,33 @@ def test_doctor_works_where_nothing_is(atoll, tmp_path: Path) -> None:
     assert "`atoll up` starts it" in done.stdout
 
 
+def test_doctor_without_a_workspace_asks_what_the_machine_serves(atoll, daemon: Served, tmp_path: Path) -> None:
+    one = {"ATOLL_PRETEND_SERVED": "shop production"}
+    checks = {check["check"]: check for check in json.loads(atoll("doctor", "--json", cwd=tmp_path, **one).stdout)}
+    assert checks["served"]["text"] == "shop production, by its daemon"
+    assert {"python", "envoy", "store"} <= set(checks)
+    assert "workspace" not in checks  # there is none, and none is missed
+    two = {"ATOLL_PRETEND_SERVED": "shop production,My Blog staging"}
+    both = [check["check"] for check in json.loads(atoll("doctor", "--json", cwd=tmp_path, **two).stdout)]
+    assert {"shop production: store", "My Blog staging: store"} <= set(both)
+    assert both.count("python") == 1
+    named = atoll("doctor", "--served", "My Blog", cwd=tmp_path, **two).stdout
+    assert "My Blog staging, by its daemon" in named
+    assert "shop production" not in named
+
+
+def test_doctor_says_what_is_served_when_another_is_asked_for(atoll, tmp_path: Path) -> None:
+    done = atoll("doctor", "--served", "shp", cwd=tmp_path, ATOLL_PRETEND_SERVED="shop production")
+    assert done.returncode == 2
+    assert "it serves: shop production" in done.stderr
+
+
+def test_doctor_says_that_a_served_environment_is_silent(atoll, tmp_path: Path) -> None:
+    done = atoll("doctor", cwd=tmp_path, ATOLL_PRETEND_SERVED="shop production", ATOLL_PRETEND_ALIVE="0")
+    assert done.returncode == 1
+    assert "systemctl status" in done.stdout
+
+
 def test_the_schema_is_printed_anywhere(atoll, tmp_path: Path) -> None:
     assert json.loads(atoll("schema", cwd=tmp_path).stdout)["title"] == "service.toml"
     assert json.loads(atoll("schema", "workspace", cwd=tmp_path).stdout)["title"] == "atoll.toml"
