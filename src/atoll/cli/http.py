@@ -73,11 +73,20 @@ class Line:
             self._idle.append(_Connection(self._path))
 
     def request(
-        self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = 0.0
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        key: str = "",
+        answer_s: float = 0.0,
+        kind: str = "application/json",
     ) -> Answer:
-        """Send it and wait for the answer. Raises Silent, and Dropped when it may have been heard and must not be repeated."""
+        """Send it, `body` being of `kind`, and wait for the answer. Raises Silent, and Dropped when it may have been heard
+        and must not be repeated.
+        """
         answer_s = answer_s or self._answer_s
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Content-Type": kind} if body is not None else {}
         if key:
             headers["Idempotency-Key"] = key
         repeatable = method != "POST" or bool(key)
