@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from atoll.cli import receipt
+from atoll.model.state import Receipt
+from atoll.model.wire import OperationView
 from atoll.testing.fake_control import Served
 
 
@@ -83,6 +86,15 @@ def test_deploy_shows_a_receipt(atoll, daemon: Served) -> None:
     assert "no other service touched" in done.stdout
     assert "atoll rollback orders" in done.stdout
     assert "orders r1 → r2 starting" in done.stderr
+
+
+def test_a_receipt_has_what_a_person_should_know_of_a_release_that_is_live() -> None:
+    done = Receipt(rollout="o-1", service="orders", kind="deploy", release=2, previous=1, outcome="live")
+    view = OperationView(
+        id="o-1", service="orders", kind="deploy", release="r2", phase="live", ended=True, receipt=done,
+        warnings=("0.0.0.0:9229 is reached past the gateway",),
+    )  # fmt: skip
+    assert "| warning | 0.0.0.0:9229 is reached past the gateway |" in receipt.markdown(view)
 
 
 def test_deploy_as_json_says_all_on_stdout_and_progress_on_stderr(atoll, daemon: Served) -> None:
