@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from examples.load import Load, Request
 
-from atoll.model.spec import AnalysisPolicy
+from atoll.model.analysis import AnalysisPolicy
 from bench.report import Result
 from bench.site import ATOLL, Site, site
 from bench.stats import Sample, wilson

@@ -17,9 +17,8 @@ from functools import cache
 from typing import NamedTuple
 
 from atoll.decide.verdict import Block, Side, judge, observe
-from atoll.model.analysis import Analysis
+from atoll.model.analysis import Analysis, AnalysisPolicy
 from atoll.model.signals import Histogram, bucket_of
-from atoll.model.spec import AnalysisPolicy
 from bench.report import Result
 from bench.stats import wilson
 

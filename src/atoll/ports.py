@@ -5,76 +5,31 @@ All methods may raise `Retryable` or `Permanent` unless they say otherwise; none
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-import msgspec
-
-from atoll.model.catalogue.ids import ErrorId
+from atoll.model.building import ImageParts, Scope, Step, Tool, Toolchain
 from atoll.model.certificate import Certificate
+from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
 from atoll.model.launch import Reach
-from atoll.model.records import TaskRecord
+from atoll.model.rows import Change, Saved
 from atoll.model.signals import Counts, EdgeKey, Point, Window
-from atoll.model.spec import Command, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import (
     Address,
     Artifact,
     Event,
     Exit,
-    Intent,
-    JobRun,
     Now,
     Observation,
-    Receipt,
-    Release,
-    ReplicaRecord,
-    Rollout,
     ServiceDesired,
 )
 from atoll.model.traffic import Outcome, Reading, Sample, Table
-from atoll.model.wire import BackupKeyView, BackupView
+from atoll.model.wire import BackupView
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_backup import BackupKeyView
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
-
-
-class Hosted(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica as its host knows it. `exit` is set once it ended and was not yet forgotten."""
-
-    id: str
-    pid: int | None
-    service: str = ""
-    release: int = 0
-    started_s: float = 0.0  # CLOCK_BOOTTIME
-    exit: Exit | None = None
-    notice: str = ""  # something a person should know: "runs as root: its folder is not readable for another user"
-
-
-class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line that a replica printed. `cursor` resumes after it."""
-
-    service: str
-    replica: str
-    wall: float
-    stream: Literal["stdout", "stderr"]
-    text: str
-    cursor: str = ""
-
-
-class Listener(msgspec.Struct, frozen=True, kw_only=True):
-    """Who listens on a port: the replica's own process tree, a stranger, or nobody yet."""
-
-    state: Literal["own", "stranger", "none"]
-    everywhere: bool = False  # bound to 0.0.0.0 or ::, so that it by-passes the proxy
-    text: str = ""  # "held by pid 4711 (nginx)"
-
-
-class Unable(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a service asks for and that cannot be had here, as a sentence, and what would help."""
-
-    what: str
-    fix: str = ""
-    id: ErrorId = "not-possible-here"
 
 
 class Host(Protocol):
@@ -276,41 +231,6 @@ class Traffic(Protocol):
 
 # --- the stores ---------------------------------------------------------------------------------------------------
 
-Row = Release | Intent | Rollout | ReplicaRecord | Receipt | JobRun | TaskRecord
-RowKind = Literal["release", "intent", "rollout", "replica", "receipt", "run", "record"]
-
-
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """A port number in use, stored before its first use. `holder` is a replica id or `edge:orders-r7->catalog.grpc`."""
-
-    port: int
-    holder: str
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One transaction: rows to write, rows to drop, leases, and the events that say why."""
-
-    puts: tuple[Row, ...] = ()
-    drops: tuple[tuple[RowKind, str], ...] = ()  # keys: release "orders/7", intent "orders", others by id
-    leases: tuple[Lease, ...] = ()
-    freed: tuple[int, ...] = ()  # ports
-    events: tuple[Event, ...] = ()
-    expect: Mapping[str, int] = {}  # service -> the intent's generation that must still stand (0: none yet)
-
-
-class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """All state tables of an environment."""
-
-    releases: tuple[Release, ...] = ()
-    intents: tuple[Intent, ...] = ()
-    rollouts: tuple[Rollout, ...] = ()
-    replicas: tuple[ReplicaRecord, ...] = ()
-    receipts: tuple[Receipt, ...] = ()
-    runs: tuple[JobRun, ...] = ()
-    records: tuple[TaskRecord, ...] = ()
-    leases: tuple[Lease, ...] = ()
-    last_event: int = 0
-
 
 class Store(Protocol):
     """The environment's state and ledger; one leader. Closed and reopened at any instant it lost nothing committed."""
@@ -415,97 +335,6 @@ class Servers(Protocol):
 
 
 # --- builds -------------------------------------------------------------------------------------------------------
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One command of a build, as a value: what, where, with what environment."""
-
-    command: Command
-    env: Mapping[str, str] = {}
-    label: str = ""
-
-
-class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """A program that a build needs and how to get it."""
-
-    name: str
-    fix: str
-    version: tuple[str, ...] = ()  # argv whose output goes into the key; () is: the program's file itself (size, time)
-    optional: bool = False  # its absence fails nothing; its presence goes into the key
-
-
-class Pin(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a project that names a version for other tools. `pattern`'s first group is the version, line by line."""
-
-    file: str
-    pattern: str
-    least: bool = False  # any newer one fits, too
-    must: bool = False  # the build fails with another one, so that it need not be tried
-
-
-class Wheel(msgspec.Struct, frozen=True, kw_only=True):
-    """A distribution of the Python package index that holds a toolchain for this machine."""
-
-    distribution: str
-    home: str  # its folder that has `bin`
-    links: Mapping[str, str] = {}  # in `home`: link -> target; a wheel holds copies in their place, which do not work
-    maker: str  # whom one trusts with it
-
-
-class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
-    """A language's compiler or interpreter, of which a machine may have several: where they lie, how to get one.
-
-    `places` are globs of home folders (`~` and `$NAME` are filled in; one whose variable is unset is passed over). Each
-    has `program` in its `bin`. The version is what `version_file` says, else the folder's name, else the program.
-    Of `pins` in one folder the first counts.
-    """
-
-    name: str  # as in `tool = "go@1.24"`
-    program: str  # a name, or a glob of names: "python3*"
-    places: tuple[str, ...]
-    fix: str  # how to get one; "{version}" is what was asked for
-    version: tuple[str, ...] = ("--version",)  # arguments that make the program say it
-    version_file: str = ""  # relative to the home folder
-    env: Mapping[str, str] = {}  # for every build in this language
-    chosen_env: Mapping[str, str] = {}  # for a build with a chosen one; "{home}" and "{program}" are filled in
-    at_run: bool = False  # whether the finished service needs it, too
-    pins: tuple[Pin, ...] = ()
-    wheel: Wheel | None = None  # None: no package registry has it
-
-
-class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service reaches of a context that holds others, too, by what the workspace's own files declare.
-
-    Paths are POSIX and relative to the context. A scope holds while the context has files of the same names, and those
-    in `reads` the same content: nothing else was looked at.
-    """
-
-    folders: tuple[str, ...] = ()  # all that is below them goes in; "." is everything
-    files: tuple[str, ...] = ()  # further single files
-    rewritten: Mapping[str, str] = {}  # manifests and lockfiles, cut to what goes in: path -> the text in their place
-    why: Mapping[str, str] = {}  # folder or file -> what asks for it; "." -> why everything goes in
-    reads: tuple[str, ...] = ()
-
-
-class ImageParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a generated Dockerfile is a technology's own: where it starts, and what is done before the sources come.
-
-    Both builders of Docker must understand what is made of it, so there is no mount of a cache: what `early` fetches is kept as
-    a layer, which stands until one of the `manifests` changes.
-    """
-
-    base: str  # the usual image to build in
-    run_base: str  # the usual one to run in
-    setup: tuple[Step, ...] = ()  # what the base may lack
-    manifests: tuple[str, ...] = ()  # files that say what is fetched; () fetches nothing early
-    early: tuple[Step, ...] = ()  # what can be done with these alone
-    done: int = 0  # how many of the first steps of the build these are themselves
-    copies: tuple[str, ...] = ()  # absolute folders of the base that the finished service needs, too
-    path: tuple[str, ...] = ()  # folders of programs, relative to the artifact
-    env: Mapping[str, str] = {}  # of the finished service; `{folder}` is the artifact's
-    mirrors: tuple[
-        str, ...
-    ] = ()  # variables of the caller that say where packages come from; their values do not count
 
 
 class Builder(Protocol):

@@ -10,7 +10,7 @@ from atoll.adopt import compose, repository
 from atoll.adopt.choices import settle
 from atoll.adopt.text import service_text, workspace_text
 from atoll.adopt.tree import of_disk
-from atoll.model.spec import WorkspaceSpec
+from atoll.model.environment import WorkspaceSpec
 from atoll.workspace.loader import load
 
 

@@ -15,9 +15,10 @@ from atoll.cli.client import Client
 from atoll.cli.http import Line
 from atoll.daemon.endpoints import ENDPOINTS
 from atoll.daemon.openapi import Endpoint, document
-from atoll.model import wire, wire_artifacts
+from atoll.model import wire, wire_access, wire_artifacts, wire_backup, wire_jobs
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.records import TaskRecord
-from atoll.model.spec import EnvironmentSpec, Server, Store
+from atoll.model.spec import Server, Store
 from atoll.model.state import Artifact
 from atoll.testing.fake_control import Served, spec_of
 
@@ -36,18 +37,18 @@ BODIES: Mapping[str, Any] = {
     "scale": wire.ScaleRequest(replicas=2),
     "stop": wire.StopRequest(),
     "exec": wire.ExecRequest(argv=("true",)),
-    "run_job": wire.RunRequest(job="reindex"),
-    "stop_run": wire.StopRunRequest(),
+    "run_job": wire_jobs.RunRequest(job="reindex"),
+    "stop_run": wire_jobs.StopRunRequest(),
     "import_records": wire.RecordsRequest(records=(RECORD,)),
     "set_environment": wire.EnvironmentRequest(environment=EnvironmentSpec()),
     "take_artifact": wire_artifacts.ArtifactOffer(service="orders", artifact=ARTIFACT),
     "keep_contents": b"contents",
     "store_drafts": wire_artifacts.StoresRequest(stores=(STORE,)),
-    "set_secret": wire.SecretRequest(value="hunter2"),
-    "make_token": wire.TokenRequest(),
-    "backup": wire.BackupRequest(),
-    "backup_kept": wire.BackupKept(id="b", size_bytes=1, made_wall=1.0),
-    "backup_key": wire.BackupKeyRequest(passphrase="correct horse battery staple"),
+    "set_secret": wire_access.SecretRequest(value="hunter2"),
+    "make_token": wire_access.TokenRequest(),
+    "backup": wire_backup.BackupRequest(),
+    "backup_kept": wire_backup.BackupKept(id="b", size_bytes=1, made_wall=1.0),
+    "backup_key": wire_backup.BackupKeyRequest(passphrase="correct horse battery staple"),
 }
 STREAMED = {"watch_run", "watch_operation", "events", "logs"}
 NAMES = {"remove_token": "old", "remove_secret": "db", "remove_store": "main-db"}

@@ -17,7 +17,7 @@ from atoll.daemon.api import Api, explain, status_of
 from atoll.daemon.endpoints import ENDPOINTS
 from atoll.daemon.openapi import document
 from atoll.daemon.serve import listen
-from atoll.model import errors, wire
+from atoll.model import errors, wire, wire_backup
 from atoll.model.state import Artifact
 from atoll.testing.fake_control import Served, spec_of
 
@@ -347,7 +347,7 @@ async def test_the_port_of_metrics_serves_nothing_else_and_no_other_name(served:
 
 
 def test_a_backup_comes_as_bytes_and_one_that_breaks_off_is_seen_to(served: Served) -> None:
-    body = msgspec.json.encode(wire.BackupRequest())
+    body = msgspec.json.encode(wire_backup.BackupRequest())
     with connect(served) as client:
         whole = client.post("/v1/backup", content=body)
         assert (whole.headers["content-type"], whole.content) == ("application/octet-stream", b"this is no backup")

@@ -21,10 +21,10 @@ from atoll.daemon.doorkeeper import Doorkeeper
 from atoll.daemon.endpoints import ENDPOINTS
 from atoll.daemon.outside import KNOWN, UNKNOWN, Guard, serve_outside
 from atoll.daemon.pulse import Pulse
-from atoll.model import wire
+from atoll.model import wire_access
 from atoll.model.access import Holding, Peer
+from atoll.model.environment import ReadApi
 from atoll.model.errors import Conflict, NotFound, UserError
-from atoll.model.spec import ReadApi
 from atoll.model.state import Author, Now
 from atoll.ports import Clock
 from atoll.realise.records import Records
@@ -276,7 +276,7 @@ def name_of(holding: Holding | None) -> str | None:
 
 async def test_a_token_is_told_once_and_kept_as_a_digest(tmp_path: Path) -> None:
     tokens = await book(tmp_path)
-    made = await tokens.make_token("grafana", wire.TokenRequest(author=Author(actor="ada")))
+    made = await tokens.make_token("grafana", wire_access.TokenRequest(author=Author(actor="ada")))
     assert made.token.startswith(PREFIX)
     assert len(made.token) > 40
     kept = (tmp_path / "tokens.json").read_text()
@@ -291,14 +291,14 @@ async def test_a_token_is_told_once_and_kept_as_a_digest(tmp_path: Path) -> None
 
 async def test_a_revoked_token_opens_nothing_and_its_name_is_free_again(tmp_path: Path) -> None:
     tokens = await book(tmp_path)
-    first = await tokens.make_token("grafana", wire.TokenRequest())
+    first = await tokens.make_token("grafana", wire_access.TokenRequest())
     with pytest.raises(Conflict):
-        await tokens.make_token("grafana", wire.TokenRequest())
+        await tokens.make_token("grafana", wire_access.TokenRequest())
     await tokens.remove_token("grafana", Author())
     assert tokens.holder(first.token) is None
     with pytest.raises(NotFound):
         await tokens.remove_token("grafana", Author())
-    second = await tokens.make_token("grafana", wire.TokenRequest())
+    second = await tokens.make_token("grafana", wire_access.TokenRequest())
     assert second.token != first.token
     assert (await book(tmp_path)).holder(first.token) is None
 
@@ -306,8 +306,8 @@ async def test_a_revoked_token_opens_nothing_and_its_name_is_free_again(tmp_path
 async def test_a_token_ends_and_its_name_is_free_for_the_next(tmp_path: Path) -> None:
     clock = Bent()
     tokens = await book(tmp_path, clock)
-    first = await tokens.make_token("grafana", wire.TokenRequest(expires_s=3600.0))
-    endless = await tokens.make_token("ever", wire.TokenRequest(expires_s=None))
+    first = await tokens.make_token("grafana", wire_access.TokenRequest(expires_s=3600.0))
+    endless = await tokens.make_token("ever", wire_access.TokenRequest(expires_s=None))
     assert endless.ends_wall is None
     clock.on_s = 3590.0
     assert name_of(tokens.holder(first.token)) == "grafana"
@@ -316,7 +316,7 @@ async def test_a_token_ends_and_its_name_is_free_for_the_next(tmp_path: Path) ->
     assert (await book(tmp_path, clock)).holder(first.token) == Holding("grafana", ended=True)
     clock.on_s = 1e9
     assert name_of(tokens.holder(endless.token)) == "ever"
-    second = await tokens.make_token("grafana", wire.TokenRequest())
+    second = await tokens.make_token("grafana", wire_access.TokenRequest())
     assert tokens.holder(first.token) is None
     assert name_of(tokens.holder(second.token)) == "grafana"
 
@@ -324,7 +324,7 @@ async def test_a_token_ends_and_its_name_is_free_for_the_next(tmp_path: Path) ->
 @pytest.mark.parametrize("expires_s", [0.0, -1.0, 59.0, 1e12, float("nan"), float("inf")])
 async def test_a_time_that_cannot_be_meant_is_refused(expires_s: float) -> None:
     with pytest.raises(UserError):
-        await (await book(None)).make_token("grafana", wire.TokenRequest(expires_s=expires_s))
+        await (await book(None)).make_token("grafana", wire_access.TokenRequest(expires_s=expires_s))
 
 
 async def test_a_token_of_before_there_were_ends_is_good_and_doctor_says_that_it_never_ends(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ async def test_a_token_of_before_there_were_ends_is_good_and_doctor_says_that_it
 async def test_when_a_token_was_used_last_outlives_the_daemon(tmp_path: Path) -> None:
     clock = Bent()
     tokens = await book(tmp_path, clock)
-    made = await tokens.make_token("grafana", wire.TokenRequest())
+    made = await tokens.make_token("grafana", wire_access.TokenRequest())
     peer = Peer("ada", None)
     assert (await tokens.access(peer)).tokens[0].used_wall is None
     clock.on_s = 100.0
@@ -356,7 +356,7 @@ async def test_when_a_token_was_used_last_outlives_the_daemon(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["", "a b", "../x", "A", "x" * 64, "é"])
 async def test_a_name_that_would_puzzle_somebody_is_refused(name: str) -> None:
     with pytest.raises(UserError):
-        await (await book(None)).make_token(name, wire.TokenRequest())
+        await (await book(None)).make_token(name, wire_access.TokenRequest())
 
 
 async def test_a_damaged_file_of_tokens_opens_nothing_and_stops_nothing(
@@ -365,7 +365,7 @@ async def test_a_damaged_file_of_tokens_opens_nothing_and_stops_nothing(
     (tmp_path / "tokens.json").write_text('{"grafana": {"sha256"')
     tokens = await book(tmp_path)
     assert "no token opens anything" in caplog.text
-    made = await tokens.make_token("grafana", wire.TokenRequest())
+    made = await tokens.make_token("grafana", wire_access.TokenRequest())
     assert (await book(tmp_path)).holder(made.token) == Holding("grafana")
 
 
@@ -374,7 +374,7 @@ async def test_who_made_and_revoked_a_token_is_in_the_ledger() -> None:
     await store.lead()
     records = Records(store, await store.load())
     tokens = AccessBook(Doorkeeper(), "", None, records, SystemClock(), Pulse())
-    made = await tokens.make_token("grafana", wire.TokenRequest(author=Author(actor="ada")))
+    made = await tokens.make_token("grafana", wire_access.TokenRequest(author=Author(actor="ada")))
     await tokens.remove_token("grafana", Author(actor="bob"))
     events = await store.events()
     assert [(event.kind, event.author.actor) for event in events] == [

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from atoll.app.artifacts import collect_artifacts, depot, tidy_artifacts
 from atoll.model.cache import CacheSpec
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import EnvironmentSpec, ServiceSpec
+from atoll.model.rows import Change
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact
 from atoll.model.wire_artifacts import ArtifactOffer
 from atoll.pipeline.artifacts import Artifacts, seal
@@ -24,7 +26,6 @@ from atoll.pipeline.ship.sending import Sending
 from atoll.pipeline.ship.survey import survey
 from atoll.pipeline.tools import this_platform
 from atoll.pipeline.work import Site
-from atoll.ports import Change
 from atoll.store.sqlite import FILE, SqliteStore
 from atoll.testing.store_suite import a_release
 from atoll.workspace.places import Places

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from atoll.app.checks import local_checks
-from atoll.model.spec import Build, Command, EnvironmentSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
+from atoll.model.spec import Build, Command, ServiceSpec
 
 LANGUAGES = ["go builds", "java builds", "node builds", "python builds", "rust builds"]
 

@@ -6,8 +6,8 @@ import pytest
 
 from atoll.app.config import Config
 from atoll.app.containers import clear, settled, socket_of
+from atoll.model.environment import DockerSpec, EnvironmentSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import DockerSpec, EnvironmentSpec
 
 
 @pytest.mark.parametrize(

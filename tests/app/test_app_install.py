@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from atoll.app.draining import DRAINS_WITHIN_S
 from atoll.app.install import install, uninstall
-from atoll.app.unit import name_of, unit
+from atoll.app.serve import STOPS_WITHIN_S
+from atoll.app.unit import STOP_S, name_of, proxy_user, unit
 from atoll.model.access import Access
 from atoll.model.errors import UserError
 from atoll.model.install import Installing
 
 UNIT = "etc/systemd/system/atoll-my-shop-production.service"
+ACCOUNT = "etc/sysusers.d/atoll-my-shop-production.conf"
 STATE = "var/lib/atoll/served/my-shop/environments/production"
 
 
@@ -34,7 +37,8 @@ def files(root: Path) -> set[str]:
 def test_all_that_is_written_is_told_and_a_second_call_writes_nothing(ask: Installing, tmp_path: Path) -> None:
     view = install(ask, plan=False)
     told = {str(Path(path).relative_to(tmp_path)) for path in view.written}
-    assert {UNIT, "etc/atoll/my-shop.production.env", "etc/sysusers.d/atoll.conf", f"{STATE}/access.json"} == told
+    settings = {"etc/atoll/my-shop.production.env", "etc/sysusers.d/atoll.conf", ACCOUNT}
+    assert {UNIT, f"{STATE}/access.json", *settings} == told
     assert told <= files(tmp_path)
     assert not view.running
     assert stat.S_IMODE((tmp_path / "etc/atoll/my-shop.production.env").stat().st_mode) == 0o600
@@ -79,14 +83,16 @@ def test_uninstall_keeps_what_the_environment_keeps_until_it_is_told_to_purge(as
     kept = tmp_path / STATE / "atoll.sqlite"
     kept.write_text("a store")
     view = uninstall(ask, purge=False, plan=False)
-    assert [Path(path).name for path in view.written] == [Path(UNIT).name]
+    assert [Path(path).name for path in view.written] == [Path(UNIT).name, Path(ACCOUNT).name]
     assert kept.exists()
     assert any("--purge" in note for note in view.notes)
     assert str(kept.parent) in uninstall(ask, purge=True, plan=True).written
     assert kept.exists()
     uninstall(ask, purge=True, plan=False)
     assert files(tmp_path) == {"etc/sysusers.d/atoll.conf"} | {
-        path for path in files(tmp_path) if path.startswith(("etc/group", "etc/gshadow", "etc/.pwd"))
+        path
+        for path in files(tmp_path)
+        if path.startswith(("etc/group", "etc/gshadow", "etc/.pwd", "etc/passwd", "etc/shadow"))
     }
     with pytest.raises(UserError, match="does not serve 'production' of 'My Shop'"):
         uninstall(ask, purge=False, plan=False)
@@ -105,6 +111,27 @@ def test_one_of_two_environments_takes_only_its_own_with_it(ask: Installing, tmp
     assert not artifacts.parent.exists()
 
 
+def test_the_proxys_account_comes_with_the_environment_and_goes_with_it(ask: Installing, tmp_path: Path) -> None:
+    if shutil.which("systemd-sysusers") is None or shutil.which("userdel") is None:
+        pytest.skip("systemd-sysusers or userdel is not installed")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("")
+    install(ask, plan=False)
+    name, _, uid, gid, _, _, shell = (tmp_path / "etc/passwd").read_text().strip().split(":")
+    assert name == proxy_user("My Shop", "production")
+    assert 0 < int(uid) < 1000
+    assert f"{name}:x:{gid}:" in (tmp_path / "etc/group").read_text()
+    assert shell.endswith("nologin")
+    assert f"userdel --prefix {tmp_path} {name}" in uninstall(ask, purge=False, plan=False).commands
+    assert (tmp_path / "etc/passwd").read_text() == ""
+
+
+def test_a_long_name_is_cut_to_what_an_account_may_have_and_two_stay_two() -> None:
+    names = {proxy_user("a" * 60, "production"), proxy_user("a" * 60, "staging"), proxy_user("shop", "e" * 32)}
+    assert len(names) == 3
+    assert {len(name) for name in names} == {31}
+
+
 def test_systemd_takes_the_unit_as_it_is_written(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
@@ -116,9 +143,24 @@ def test_systemd_takes_the_unit_as_it_is_written(tmp_path: Path) -> None:
     assert mine == []
 
 
+def test_systemd_does_not_rate_the_unit_worse_than_the_documentation_says(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    file = tmp_path / f"{name_of('shop', 'production')}.service"
+    file.write_text(unit("shop", "production", sys.executable, {}))
+    argv = [analyze, "security", "--offline=true", "--no-pager", str(file)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("systemd-analyze is older than 250")
+    assert float(done.stdout.partition("Overall exposure level for")[2].split()[1]) <= 8.9, done.stderr
+
+
 def test_a_crash_of_the_keeper_ends_nothing_else_and_a_stop_has_time_to_drain() -> None:
     lines = unit("shop", "production", "/opt/atoll/bin/python", {}).splitlines()
     assert "KillMode=process" in lines
     assert "Restart=always" in lines
+    assert f"TimeoutStopSec={STOP_S}" in lines
+    assert DRAINS_WITHIN_S + STOPS_WITHIN_S + 20 <= STOP_S
     assert "OOMPolicy=continue" in lines
     assert "ExecStart=/opt/atoll/bin/python -P -m atoll.app.serve shop production --isolate" in lines

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from atoll.app.journal import Journal
+from atoll.model.rows import Change
 from atoll.model.state import Author, Event
-from atoll.ports import Change
 from atoll.realise.records import Records
 from atoll.testing.memory_store import MemoryStore
 

@@ -34,10 +34,13 @@ def test_the_limit_of_open_files_is_that_of_the_process_that_is_asked_about(tmp_
         while facts(tmp_path, child.pid).proxy_files != 300:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        assert facts(tmp_path, child.pid).proxy_is_root is (os.geteuid() == 0)
     finally:
         child.kill()
         child.wait()
-    assert facts(tmp_path, child.pid).proxy_files is None  # it is gone
+    gone = facts(tmp_path, child.pid)
+    assert gone.proxy_files is None
+    assert gone.proxy_is_root is None
 
 
 _LISTENS = """

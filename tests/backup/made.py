@@ -11,12 +11,13 @@ import msgspec
 
 from atoll.backup.archivist import StateArchivist
 from atoll.backup.making import Source
-from atoll.model.spec import Command, EnvironmentSpec, ServiceSpec
+from atoll.model.environment import EnvironmentSpec
+from atoll.model.rows import Change
+from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Artifact, Event, Intent, Release
 from atoll.pipeline.artifacts import Artifacts, Record, seal
 from atoll.pipeline.key import Manifest
 from atoll.pipeline.tools import this_platform
-from atoll.ports import Change
 from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
 

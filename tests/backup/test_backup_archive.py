@@ -25,11 +25,11 @@ from atoll.backup.manifest import Manifest
 from atoll.backup.opening import checked
 from atoll.backup.reading import Archive, nowhere
 from atoll.model.errors import Conflict, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Event, Image, Intent
 from atoll.pipeline.artifacts import Artifacts, remove_tree
 from atoll.pipeline.cache.zstd import compress, decompress
 from atoll.pipeline.collect import collect
-from atoll.ports import Change
 from atoll.store.sqlite import SqliteStore
 
 WITHIN_S = 60.0

@@ -14,10 +14,10 @@ from tests.backup.made import ACME_KEY, KEY, OLD_SECRET, OTHER_KEY, SECRET, Made
 import atoll
 from atoll.backup.restoring import MARK, STAGING, Target, Wish, refuse_unfinished, restored
 from atoll.model.errors import AtollError, Conflict, NotFound, UserError
+from atoll.model.rows import Change, Saved
 from atoll.model.state import Event
-from atoll.model.wire import RestoreView
+from atoll.model.wire_backup import RestoreView
 from atoll.pipeline.artifacts import Artifacts, remove_tree
-from atoll.ports import Change, Saved
 from atoll.store.leadership import LeaderLock
 from atoll.store.sqlite import LOCK, SqliteStore
 from atoll.store.vault import SqliteVault

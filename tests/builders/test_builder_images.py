@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from atoll.model.building import ImageParts
 from atoll.model.command import Command
 from atoll.model.errors import UserError
 from atoll.model.spec import Build, ImageSpec, ServiceSpec
 from atoll.pipeline.detect import BUILDERS, choose
 from atoll.pipeline.dockerfile import bases, dockerfile
-from atoll.ports import ImageParts
 
 
 def parts_of(place: Path, files: Mapping[str, str], version: str = "", **spec: object) -> ImageParts:

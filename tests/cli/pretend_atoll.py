@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from atoll.cli.hooks import Hooks
     from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
-    from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
+    from atoll.model.wire import Draft
+    from atoll.model.wire_backup import RestoreView
+    from atoll.model.wire_doctor import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
@@ -69,8 +71,9 @@ class PretendHooks:
         return Places(environment)
 
     def load(self, root: Path, environment: str) -> WorkspaceSpec:
+        from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
         from atoll.model.errors import InvalidWorkspace, Problem
-        from atoll.model.spec import Command, EnvironmentSpec, Server, ServiceSpec, Store, WorkspaceSpec
+        from atoll.model.spec import Command, Server, ServiceSpec, Store
 
         raw = tomllib.loads((root / "atoll.toml").read_text())
         if wrong := raw.get("wrong"):
@@ -122,7 +125,7 @@ class PretendHooks:
     def restore(
         self, places: Places, file: Path, key: bytes | None, wish: Wish, say: Callable[[str], None], *, other: bool
     ) -> RestoreView:
-        from atoll.model.wire import RestoreView
+        from atoll.model.wire_backup import RestoreView
 
         return RestoreView(
             id="b", workspace="shop", environment="local", made_wall=2.0, version="0.1.0", signed=False, restored=True
@@ -268,12 +271,12 @@ class PretendHooks:
         return self.install(ask, plan=plan)
 
     def local_checks(self, places: Places | None, workspace: WorkspaceSpec | None) -> Sequence[DoctorView]:
-        from atoll.model.wire import DoctorView
+        from atoll.model.wire_doctor import DoctorView
 
         return [DoctorView(check="envoy", ok=True, text="1.2.3")]
 
     def toolchains(self, places: Places, workspace: WorkspaceSpec) -> Sequence[ToolchainView]:
-        from atoll.model.wire import ToolchainHome, ToolchainView, ToolchainWish
+        from atoll.model.wire_doctor import ToolchainHome, ToolchainView, ToolchainWish
 
         there = ToolchainHome(language="go", version="1.24.1", home="/usr/local/go")
         asked = tuple(
@@ -288,7 +291,7 @@ class PretendHooks:
     def install_toolchain(
         self, places: Places, root: Path, tool: str, say: Callable[[str], None], *, plan: bool
     ) -> ToolchainHome:
-        from atoll.model.wire import ToolchainHome
+        from atoll.model.wire_doctor import ToolchainHome
 
         if plan:
             return ToolchainHome(language="go", version="1.24", home="")
@@ -298,7 +301,7 @@ class PretendHooks:
     def remove_toolchains(
         self, places: Places, workspace: WorkspaceSpec, tool: str | None, *, force: bool, plan: bool
     ) -> Sequence[ToolchainHome]:
-        from atoll.model.wire import ToolchainHome
+        from atoll.model.wire_doctor import ToolchainHome
 
         home = ToolchainHome(language="go", version="1.24.1", home="/toolchains/go", fetched=True)
         return [] if tool is None else [home]

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from atoll.cli import receipt
 from atoll.model.state import Receipt
-from atoll.model.wire import OperationView
+from atoll.model.wire_operations import OperationView
 from atoll.testing.fake_control import Served
 
 

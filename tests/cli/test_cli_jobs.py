@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from atoll.model.wire import RunRequest, StopRunRequest
+from atoll.model.wire_jobs import RunRequest, StopRunRequest
 from atoll.testing.fake_control import Served
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from atoll.cli.lines import LogPrinter, event_color, level_of
-from atoll.ports import LogLine
+from atoll.model.hosted import LogLine
 from atoll.testing.fake_control import FakeControl, Served
 
 PROGRAM = Path(__file__).with_name("pretend_atoll.py")

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 from atoll.cli.machine import checks_of
-from atoll.model.spec import EnvironmentSpec, ReadApi, WorkspaceSpec
+from atoll.model.environment import EnvironmentSpec, ReadApi, WorkspaceSpec
 from atoll.workspace.loader import load
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.model.spec import EnvironmentSpec
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.wire import DeployRequest, UpRequest
 from atoll.pipeline.artifacts import remove_tree
 from atoll.pipeline.ship.depot import Depot

@@ -8,7 +8,7 @@ from rich.console import Console
 from atoll.cli import stepping
 from atoll.model.analysis import Finding, Outcome, Verdict
 from atoll.model.state import Step
-from atoll.model.wire import OperationView, SteppingView
+from atoll.model.wire_operations import OperationView, SteppingView
 
 STEPS = tuple(Step(weight_pct=pct, hold_s=10.0, judged=pct < 100) for pct in (10, 50, 100))
 FINDING = Finding(metric="latency web", outcome="inconclusive", test="a test", total=60, bad=3, other_total=540)

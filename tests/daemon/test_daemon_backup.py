@@ -9,7 +9,9 @@ from world import World
 from atoll.daemon.backup_desk import OLD_S, TOO_OLD_S
 from atoll.model.errors import UserError
 from atoll.model.state import Author
-from atoll.model.wire import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest, BackupView, DoctorView
+from atoll.model.wire import BackupView
+from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
+from atoll.model.wire_doctor import DoctorView
 
 ANN = Author(actor="ann")
 

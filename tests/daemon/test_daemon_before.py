@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
-from world import World, spec
+from world import World, at_every_commit, spec
 
 from atoll.model.errors import Refused
 from atoll.model.spec import Before, Command, Plain, RolloutSpec, ServiceSpec
 from atoll.model.state import Exit
-from atoll.model.wire import DeployRequest, OperationView, RestartRequest, RollbackRequest, StopRequest
+from atoll.model.wire import DeployRequest, RestartRequest, RollbackRequest, StopRequest
+from atoll.model.wire_operations import OperationView
 from atoll.testing.fake_host import Behaviour
 
 
@@ -121,39 +122,25 @@ def test_without_overlap_it_runs_when_the_old_release_has_stopped_and_requests_w
 @pytest.mark.parametrize("code", [0, 3])
 @pytest.mark.parametrize("overlap", [True, False])
 def test_it_runs_once_when_the_daemon_is_killed_at_every_commit(overlap: bool, code: int) -> None:
-    n, last = 0, False
-    while not last:
-        world = World()
+    async def play(world: World, n: int) -> bool:
         takes(world, 1.0, code)
+        await world.live(spec(overlap=overlap))
+        start = world.disk.commits
+        operation = await world.deploy(migrating(overlap=overlap))
 
-        async def scenario(n: int = n, world: World = world) -> bool:
-            await world.live(spec(overlap=overlap))
-            start = world.disk.commits
-            operation = await world.deploy(migrating(overlap=overlap))
+        def over() -> bool:
+            rollout = world.environment._records.rollout_of("orders")
+            return rollout is not None and rollout.phase in {"live", "certified", "undone"}
 
-            def over() -> bool:
-                rollout = world.environment._records.rollout_of("orders")
-                return rollout is not None and rollout.phase in {"live", "certified", "undone"}
+        finished = await world.killed_after(start + n, over)
+        view = await world.ended(operation)
+        assert view.good == (code == 0), (n, view)
+        assert len(migrations(world)) == 1, n
+        assert [applied.dead for applied in world.traffic.history if applied.dead] == [], n
+        assert (await world.of()).release == ("r1" if code else "r2")
+        return finished
 
-            await world.clock.until(lambda: world.disk.commits - start > n or over(), every_s=0.001)
-            finished = over()
-            await world.restart()
-            view = await world.ended(operation)
-            assert view.good == (code == 0), (n, view)
-            assert len(migrations(world)) == 1, n
-            assert [applied.dead for applied in world.traffic.history if applied.dead] == [], n
-            assert (await world.of()).release == ("r1" if code else "r2")
-            return finished
-
-        result: list[bool] = []
-
-        async def play(result: list[bool] = result, scenario=scenario) -> None:  # type: ignore[no-untyped-def]
-            result.append(await scenario())
-
-        world.run(play)
-        last = result[0]
-        n += 1
-    assert n > 2
+    assert at_every_commit(play) > 2
 
 
 def test_one_that_runs_while_the_daemon_is_away_is_adopted() -> None:

@@ -11,18 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from world import Life
 
 from atoll.certificates import pair
 from atoll.daemon.certificates import LOOK_S, Certificates, Parts, names
 from atoll.daemon.pulse import Pulse
 from atoll.decide.certificates import again_s
 from atoll.model.certificate import Certificate
+from atoll.model.environment import Acme, CertificateFiles, Tls
 from atoll.model.errors import Retryable
-from atoll.model.spec import Acme, CertificateFiles, Tls
 from atoll.model.traffic import Ack, Disconnected, Outcome, Refused
 from atoll.realise.records import Records
 from atoll.testing.clock import VirtualClock
-from atoll.testing.memory_store import MemoryDisk, MemoryStore, MemoryVault
 
 WEEK_S = 7 * 86_400.0  # how long the certificates here are good: told at its last quarter, renewed at its half
 PATH = "/.well-known/acme-challenge/x"
@@ -79,30 +79,18 @@ class Notary:
         return pair.stand_in(host, self.clock.now().wall)
 
 
-class World:
+class World(Life):
     """Everything that outlives the daemon."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.clock = folder, VirtualClock()
+        super().__init__()
+        self.folder = folder
         self.gateway, self.notary = Gateway(), Notary(self.clock)
-        self.disk, self.vault = MemoryDisk(), MemoryVault()
         self.tls = Tls(certificates=(CertificateFiles(cert="a.crt", key="a.key"),))
         self.plain_url = self.gateway.url
         self.made: Certificates
-        self._task: asyncio.Task[None] | None = None
-
-    def run(self, scenario: Callable[[], object]) -> None:
-        async def play() -> None:
-            await self.start()
-            try:
-                await scenario()  # type: ignore[misc]
-            finally:
-                self.kill()
-
-        self.clock.run(play())
 
     async def start(self) -> None:
-        self.store = MemoryStore(self.disk)
         await self.store.lead()
         parts = Parts(
             read=pair.read,
@@ -117,17 +105,7 @@ class World:
         records = Records(self.store, await self.store.load())
         self.made = Certificates(self.tls, self.folder, parts, records, self.clock, Pulse())
         await self.made.start()
-        self._task = asyncio.create_task(self.made.run())
-
-    def kill(self) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        self.store = self.store.crash()
-
-    async def restart(self) -> None:
-        self.kill()
-        await asyncio.sleep(0.2)
-        await self.start()
+        self.begin(self.made.run())
 
     def put(self, certificate: Certificate, name: str = "a") -> Certificate:
         (self.folder / f"{name}.crt").write_text(certificate.chain)

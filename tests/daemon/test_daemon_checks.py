@@ -14,8 +14,8 @@ import pytest
 
 from atoll.daemon.checks import ask
 from atoll.decide.verdict import answered, judge
-from atoll.model.analysis import Analysis
-from atoll.model.spec import AnalysisPolicy, Check, Command
+from atoll.model.analysis import Analysis, AnalysisPolicy, Check
+from atoll.model.spec import Command
 from atoll.model.state import Exit, Observation, Replica, ReplicaRecord
 
 

@@ -5,7 +5,9 @@ from tests.daemon.world import World, spec
 
 from atoll.model.machine import MachineFacts, Used
 from atoll.model.spec import Limits
-from atoll.model.wire import DoctorView, StopRequest, TokenRequest
+from atoll.model.wire import StopRequest
+from atoll.model.wire_access import TokenRequest
+from atoll.model.wire_doctor import DoctorView
 from atoll.testing.fake_host import Behaviour
 
 

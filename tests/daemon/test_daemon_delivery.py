@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from world import World, spec
 
 from atoll.daemon.analyst import Analyst
+from atoll.model.analysis import AnalysisPolicy, Check
+from atoll.model.environment import Freeze
 from atoll.model.errors import Conflict, Refused
 from atoll.model.signals import Counts, EdgeKey, Histogram, bucket_of
-from atoll.model.spec import AnalysisPolicy, Check, Freeze, RolloutSpec, RolloutStep
+from atoll.model.spec import RolloutSpec, RolloutStep
 from atoll.model.state import Event
 from atoll.model.wire import RollbackRequest, ScaleRequest, SteerRequest
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from world import ARTIFACT, World, spec
 
+from atoll.model.hosted import Hosted
 from atoll.model.spec import Health, Probe
 from atoll.model.state import Exit
 from atoll.model.wire import Draft, StopRequest, UpRequest
-from atoll.ports import Hosted, Launch
+from atoll.ports import Launch
 from atoll.testing.fake_host import Behaviour, FakeHost
 
 

@@ -4,9 +4,9 @@ import pytest
 from msgspec.structs import replace
 from tests.daemon.world import ARTIFACT, World, spec
 
+from atoll.model.environment import Freeze
 from atoll.model.errors import Refused
 from atoll.model.records import TaskRecord
-from atoll.model.spec import Freeze
 from atoll.model.state import Author
 from atoll.model.wire import DeployRequest, Draft, RecordsRequest, RollbackRequest, StopRequest, UpRequest
 

@@ -19,9 +19,10 @@ import pytest
 from atoll.daemon.clock import SystemClock
 from atoll.daemon.notifier import Notifier, compose, signature
 from atoll.daemon.pulse import Pulse
-from atoll.model.spec import Notify, Plain, SecretRef
+from atoll.model.environment import Notify
+from atoll.model.rows import Change
+from atoll.model.spec import Plain, SecretRef
 from atoll.model.state import Event
-from atoll.ports import Change
 from atoll.realise.records import Records
 from atoll.testing.memory_store import MemoryDisk, MemoryStore, MemoryVault
 

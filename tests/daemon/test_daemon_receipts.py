@@ -9,16 +9,9 @@ from world import ARTIFACT, World, spec
 from atoll.model.errors import NotFound
 from atoll.model.spec import Call, Plain, RolloutSpec, SecretRef, Store
 from atoll.model.state import Author, Exit
-from atoll.model.wire import (
-    Draft,
-    ExecRequest,
-    OperationView,
-    RestartRequest,
-    RollbackRequest,
-    SecretRequest,
-    StopRequest,
-    UpRequest,
-)
+from atoll.model.wire import Draft, ExecRequest, RestartRequest, RollbackRequest, StopRequest, UpRequest
+from atoll.model.wire_access import SecretRequest
+from atoll.model.wire_operations import OperationView
 from atoll.testing.fake_host import Behaviour
 
 

@@ -3,8 +3,8 @@
 import pytest
 from world import World
 
+from atoll.model.environment import EnvironmentSpec, Gateway
 from atoll.model.errors import Conflict
-from atoll.model.spec import EnvironmentSpec, Gateway
 from atoll.model.state import Author
 from atoll.model.wire import EnvironmentRequest
 

@@ -5,9 +5,9 @@ from msgspec.structs import replace
 from world import ARTIFACT, World, spec
 
 from atoll.model.errors import Refused
+from atoll.model.hosted import Unable
 from atoll.model.spec import Port
 from atoll.model.wire import DeployRequest, RestartRequest, RollbackRequest
-from atoll.ports import Unable
 
 FIXED = replace(spec(), ports=(Port(number=8080, env="PORT"),))
 UNABLE = Unable(what="ports.http.number needs a network of its own", fix="install pasta")

@@ -1,14 +1,19 @@
-"""An environment in virtual time: fake host and proxy that outlive the daemon, a disk that outlives the store."""
+"""An environment in virtual time: fake host and proxy that outlive the daemon, a disk that outlives the store.
+
+A scenario is played in it (`Life`), and the daemon killed and started again as often as it wants.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine, Settings
+from atoll.model.environment import EnvironmentSpec, Freeze
 from atoll.model.machine import MachineFacts
-from atoll.model.spec import Command, EnvironmentSpec, Freeze, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
+from atoll.model.spec import Command, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
-from atoll.model.wire import DeployRequest, OperationView, ServiceView
+from atoll.model.wire import DeployRequest, ServiceView
+from atoll.model.wire_operations import OperationView
 from atoll.ports import Archivist, Host, Launch
 from atoll.realise.probes import Answer
 from atoll.realise.records import Records
@@ -39,18 +44,66 @@ async def _parts() -> dict[str, int | None]:
     return {"keeper": 1, "proxy": 2}
 
 
-class World:
-    """Everything that a daemon meets. `start` and `kill` are the daemon's; the rest goes on."""
+class Life:
+    """What has a clock, a disk and a daemon of some kind, which `start` and `kill` begin and end; the rest goes on."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
+        self.disk, self.vault = MemoryDisk(), MemoryVault()
+        self.store = MemoryStore(self.disk)
+        self._task: asyncio.Task[None] | None = None
+
+    def run(self, scenario: Callable[[], Awaitable[object]]) -> None:
+        """Play a scenario to its end."""
+
+        async def play() -> None:
+            await self.start()
+            try:
+                await scenario()
+            finally:
+                self.kill()
+
+        self.clock.run(play())
+
+    async def start(self) -> None:
+        """A daemon begins: take the store, then `begin` what runs."""
+        raise NotImplementedError
+
+    def begin(self, running: Coroutine[None, None, None]) -> None:
+        """It runs from now on."""
+        self._task = asyncio.create_task(running)
+
+    def kill(self) -> None:
+        """Kill -9: nothing more happens in it, nothing is tidied up."""
+        assert self._task is not None
+        self._task.cancel()
+        self.store = self.store.crash()
+
+    async def restart(self) -> None:
+        """Kill -9 and the next one."""
+        self.kill()
+        await asyncio.sleep(0.2)
+        await self.start()
+
+    async def killed_after(self, commits: int, over: Callable[[], bool]) -> bool:
+        """Kill the daemon once the disk has seen more commits than that, or it is `over`, and start the next one.
+
+        Returns whether it was over.
+        """
+        await self.clock.until(lambda: self.disk.commits > commits or over(), every_s=0.001)
+        finished = over()
+        await self.restart()
+        return finished
+
+
+class World(Life):
+    """Everything that a daemon of an environment meets."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.host = FakeHost(self.clock)
         self.traffic = FakeTraffic(self.clock, alive=self.host.alive)
-        self.disk = MemoryDisk()
-        self.vault = MemoryVault()
-        self.store = MemoryStore(self.disk)
         self.environment: Environment
-        self._task: asyncio.Task[None] | None = None
         self.free_bytes: int | None = None
         self.freezes: tuple[Freeze, ...] = ()
         self.require: tuple[str, ...] = ()
@@ -63,18 +116,6 @@ class World:
         self.unreachable: dict[str, str] = {}  # host -> what it does
         self.facts = MachineFacts()
         self.exposed: dict[str, tuple[str, ...]] = {}  # service -> where others reach it
-
-    def run(self, scenario: Callable[[], object]) -> None:
-        """Play a scenario to its end."""
-
-        async def play() -> None:
-            await self.start()
-            try:
-                await scenario()  # type: ignore[misc]
-            finally:
-                self.kill()
-
-        self.clock.run(play())
 
     async def start(self) -> None:
         """A daemon begins."""
@@ -111,24 +152,12 @@ class World:
             ask=self._ask,
             archivist=self.archivist,
         )
-        self._task = asyncio.create_task(self.environment.run())
+        self.begin(self.environment.run())
 
     def _restart(self) -> None:
         self.restarts.append(self.clock.now().wall)
         if self.restarts_fail:
             raise OSError("the keeper is away")
-
-    def kill(self) -> None:
-        """Kill -9: nothing more happens in it, nothing is tidied up."""
-        assert self._task is not None
-        self._task.cancel()
-        self.store = self.store.crash()
-
-    async def restart(self) -> None:
-        """Kill -9 and the next one."""
-        self.kill()
-        await asyncio.sleep(0.2)
-        await self.start()
 
     async def _dial(self, host: str, port: int) -> str:
         assert port > 0
@@ -166,3 +195,21 @@ class World:
         """One service of the status."""
         status = await self.environment.status()
         return next(view for view in status.services if view.name == service)
+
+
+def at_every_commit(play: Callable[[World, int], Awaitable[bool]]) -> int:
+    """Play it for n = 0, 1, 2, ..., each time in a new world, until it says that it was over before the n-th commit.
+
+    Returns how often it was played.
+    """
+    n, last = 0, False
+    while not last:
+        world = World()
+
+        async def scenario(world: World = world, n: int = n) -> None:
+            nonlocal last
+            last = await play(world, n)
+
+        world.run(scenario)
+        n += 1
+    return n

@@ -4,7 +4,7 @@ import pytest
 
 from atoll.decide.access import covers, ending, refusal, role_of
 from atoll.model.access import ROLES, Access, Credentials, Role
-from atoll.model.wire import TokenView
+from atoll.model.wire_access import TokenView
 
 OWNER, SOMEBODY = 901, 1000
 MEMBERS: dict[Role, frozenset[int]] = {

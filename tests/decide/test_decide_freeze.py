@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from atoll.decide.freeze import describe, frozen
-from atoll.model.spec import Freeze
+from atoll.model.environment import Freeze
 
 HOLIDAYS = Freeze(first="2026-12-20", last="2027-01-02", why="holidays")
 FRIDAY = Freeze(days=("fri",), after="16:00", zone="Europe/Berlin")

@@ -8,18 +8,8 @@ from hypothesis import strategies as st
 
 from atoll.cli import drawing
 from atoll.decide.graph import Graph, around, callees_first, graph
-from atoll.model.spec import (
-    Call,
-    Command,
-    EnvironmentSpec,
-    Plain,
-    Route,
-    SecretRef,
-    ServiceSpec,
-    Store,
-    Topic,
-    WorkspaceSpec,
-)
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
+from atoll.model.spec import Call, Command, Plain, Route, SecretRef, ServiceSpec, Store, Topic
 
 
 def of(*services: ServiceSpec, stores: Mapping[str, Store] | None = None) -> Graph:

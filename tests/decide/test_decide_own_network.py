@@ -7,8 +7,9 @@ import pytest
 
 from atoll.decide.launch import launch
 from atoll.decide.validate import check
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.launch import Network
-from atoll.model.spec import Call, Command, EnvironmentSpec, Plain, Port, RenderedFile, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Call, Command, Plain, Port, RenderedFile, ServiceSpec
 
 PORTS = (Port(number=8080, env="PORT"), Port(name="admin"))
 

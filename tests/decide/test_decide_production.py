@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from atoll.decide.production import Running, Setting, encryption, environment, leases, machine, tokens
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.wire import DoctorView
+from atoll.model.wire_doctor import DoctorView
 
 GIB = 2**30
 GOOD = MachineFacts(
@@ -16,6 +16,7 @@ GOOD = MachineFacts(
     disk=Used(used=10 * GIB, most=40 * GIB),
     inodes=Used(used=1000, most=100_000),
     proxy_files=65_536,
+    proxy_is_root=False,
     files=Used(used=2000, most=100_000),
     processes=Used(used=200, most=32_768),
     connections=Used(used=100, most=65_536),
@@ -56,6 +57,7 @@ def test_a_good_machine_and_environment_have_nothing_to_mend() -> None:
         ({"synchronised": None}, "clock", None, "timedatectl"),
         ({"proxy_files": 256}, "open files", False, "LimitNOFILE="),
         ({"proxy_files": 1024}, "open files", None, "LimitNOFILE="),
+        ({"proxy_is_root": True}, "proxy user", None, "atoll install"),
         ({"files": Used(used=95_000, most=100_000)}, "files", False, "fs.file-max=200000"),
         ({"processes": Used(used=30_000, most=32_768)}, "processes", False, "kernel.pid_max=65536"),
         ({"processes": Used(used=25_000, most=32_768)}, "processes", None, "TasksMax="),

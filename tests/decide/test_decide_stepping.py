@@ -14,9 +14,9 @@ from atoll.decide.stepping import weight_pct
 from atoll.decide.strategies import choose
 from atoll.decide.strategies.load import Load
 from atoll.decide.undo import CONDEMNED, UNWELL
-from atoll.model.analysis import Verdict
+from atoll.model.analysis import AnalysisPolicy, Verdict
 from atoll.model.errors import Conflict
-from atoll.model.spec import AnalysisPolicy, RolloutSpec, RolloutStep
+from atoll.model.spec import RolloutSpec, RolloutStep
 from atoll.model.state import Rollout, Step
 
 CANARY = (

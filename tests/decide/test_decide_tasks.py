@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from atoll.decide.tasks import Schedule, check, chosen, closure, graph, ranks
-from atoll.model.spec import Build, Command, EnvironmentSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
+from atoll.model.spec import Build, Command, ServiceSpec
 from atoll.model.task import Task
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from atoll.decide.traffic import callee_port, edge_key, edge_keys, entry
-from atoll.model.spec import Call, EdgePolicy, Failures, Port, Route
+from atoll.model.failures import Failures
+from atoll.model.spec import Call, EdgePolicy, Port, Route
 from atoll.model.state import Exit
 from atoll.model.traffic import ServiceTraffic
 

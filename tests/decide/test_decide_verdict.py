@@ -12,9 +12,8 @@ from msgspec.structs import replace
 from atoll.decide.evidence import FINE, WORSE, add, below, log_e_two_arms, log_mean, reached
 from atoll.decide.foresight import foresee
 from atoll.decide.verdict import Block, Neighbour, Side, alpha_of, judge, observe
-from atoll.model.analysis import Analysis, Evidence
+from atoll.model.analysis import Analysis, AnalysisPolicy, Evidence
 from atoll.model.signals import Histogram, bucket_of
-from atoll.model.spec import AnalysisPolicy
 
 POLICY = AnalysisPolicy()
 

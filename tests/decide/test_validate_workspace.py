@@ -7,22 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll.decide.validate import check
+from atoll.model.environment import EnvironmentSpec, Gateway, WorkspaceSpec
 from atoll.model.errors import Problem
-from atoll.model.spec import (
-    Build,
-    Call,
-    Command,
-    EnvironmentSpec,
-    Gateway,
-    Health,
-    Plain,
-    Port,
-    Probe,
-    Protocol,
-    Route,
-    ServiceSpec,
-    WorkspaceSpec,
-)
+from atoll.model.spec import Build, Call, Command, Health, Plain, Port, Probe, Protocol, Route, ServiceSpec
 from atoll.model.templates import fill, placeholders
 
 HTTP = Port(name="http", protocol="http", env="PORT")

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,20 @@ class Installed:
         url = f"http://127.0.0.1:{PORT}/orders"
         return self.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url, check=False)
 
+    def proxy(self) -> dict[str, str]:
+        """What the kernel says of Envoy's rights."""
+        lines = self.run("cat", f"/proc/{self.parts()['proxy']}/status").splitlines()
+        return {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
+
+    def proxy_uid(self) -> str:
+        return self.proxy()["Uid"].split()[1]
+
+    def as_proxy(self, *argv: str) -> str:
+        """A command as Envoy's user; what it printed, errors too."""
+        uid = self.run("id", "-u", UNIT).strip()
+        run = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *argv)
+        return self.run("sh", "-c", 'cd / && exec "$@" 2>&1', "sh", *run, check=False)
+
     def main_pid(self) -> int:
         return int(self.run("systemctl", "show", "--property=MainPID", "--value", UNIT))
 
@@ -92,6 +107,22 @@ class Installed:
         self.machine.write("/srv/ws/orders/echo_service.py", (HERE / "echo_service.py").read_text())
         self.atoll(*DEPLOY)
         self.until(lambda: self.get() == "200")
+
+    @contextlib.contextmanager
+    def hammered(self) -> Iterator[None]:
+        """Posts and gets without pause on kept connections, and one request that lasts, meanwhile. None fails."""
+        self.machine.write("/srv/hammer.py", (HERE / "hammer.py").read_text())
+        self.run("rm", "-f", "/srv/stop")
+        asked = ["POST", "/orders"] * 3 + ["GET", "/orders"] * 2 + ["GET", "/orders/slow?3"]
+        with ThreadPoolExecutor() as pool:
+            hammer = pool.submit(self.run, PYTHON, "-S", "/srv/hammer.py", str(PORT), "/srv/stop", *asked)
+            try:
+                yield
+            finally:
+                self.run("touch", "/srv/stop")
+            *failed, done = hammer.result().splitlines()
+        assert failed == []
+        assert int(done) > 200
 
     @contextlib.contextmanager
     def load(self) -> Iterator[list[str]]:
@@ -165,6 +196,85 @@ def test_a_service_runs_as_a_user_of_its_own_or_not_at_all(installed: Installed)
     assert installed.get() == "200"
 
 
+def test_the_proxy_has_a_user_of_its_own_who_may_do_nothing_else(installed: Installed) -> None:
+    installed.install()
+    installed.deploy()
+    account = installed.run("id", "-u", UNIT).strip()
+    rights = installed.proxy()
+    assert set(rights["Uid"].split()) == set(rights["Gid"].split()) == {account}
+    assert account != "0"
+    assert (rights["Groups"], rights["NoNewPrivs"]) == ("", "1")
+    only = "0000000000000400"  # ports below 1024
+    assert {rights[f"Cap{each}"] for each in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {only}
+    kept = installed.run("find", STATE, "-type", "f").split("\n")[:-1]
+    assert {f"{STATE}/{name}" for name in ("envoy.json", "access.json", "fixtures.json")} <= set(kept)
+    may = 'how=$1; shift; for each; do if [ $how "$each" ]; then echo "$each"; fi; done'
+    reads = installed.as_proxy("sh", "-c", may, "sh", "-r", *kept).split()
+    assert set(reads) == {f"{STATE}/envoy.json", f"{STATE}/access.json"}  # the second is everybody's
+    assert installed.as_proxy("sh", "-c", may, "sh", "-w", *kept) == ""
+    assert installed.run("stat", "--format=%u %a", f"{STATE}/envoy.json").strip() == "0 640"
+    sockets = installed.run("find", "/run/atoll", "-type", "s").split()
+    reached = installed.as_proxy("sh", "-c", may, "sh", "-w", *sockets).split()
+    assert {Path(each).name for each in reached} >= {"xds.sock", "envoy.sock"}
+    assert {each for each in reached if ".proxy/" not in each} == {SOCKET}
+    private = installed.run("sh", "-c", "echo /run/atoll/*/keeper.sock").strip()
+    for name in ("keeper.sock", "daemon.sock"):
+        socket = f"{Path(private).parent}/{name}"
+        assert "(7)" in installed.as_proxy("curl", "-sS", "--unix-socket", socket, "http://atoll/v1/status")
+    assert "403" in installed.as_proxy(
+        "curl", "-s", "-w", "%{http_code}", "--unix-socket", SOCKET, "http://atoll/v1/status"
+    )
+    installed.run("kill", "-9", str(installed.parts()["proxy"]))
+    installed.until(lambda: installed.get() == "200" and installed.proxy_uid() == account)
+    installed.machine.write("/srv/ws/atoll.toml", WORKSPACE.replace(str(PORT), "81"))  # which is for root, else
+    installed.atoll(*DEPLOY)
+    installed.until(lambda: installed.run("curl", "-sf", "-m", "5", "http://127.0.0.1:81/orders"))
+
+
+def test_a_proxy_takes_over_from_one_of_its_user_and_from_one_of_roots_and_no_request_fails(
+    installed: Installed,
+) -> None:
+    installed.install()
+    installed.deploy()
+    account, first = installed.run("id", "-u", UNIT).strip(), installed.parts()["proxy"]
+    envoy = installed.run("readlink", f"/proc/{first}/exe").strip()
+    with installed.hammered():
+        installed.run("touch", envoy)  # another program behind the same words
+        installed.run("systemctl", "reload", UNIT)
+        installed.until(lambda: installed.parts()["proxy"] not in {None, first})
+        time.sleep(1)
+    assert installed.proxy_uid() == account
+
+    # As an earlier Atoll had it: no account, and so a proxy of root's.
+    installed.run("systemctl", "stop", UNIT)
+    installed.run("userdel", UNIT)
+    installed.run("systemctl", "start", UNIT)
+    installed.until(lambda: installed.get() == "200")
+    assert installed.proxy_uid() == "0"
+    roots, pids = installed.parts()["proxy"], installed.replicas()
+    installed.run("systemd-sysusers")
+    with installed.hammered():
+        installed.run("systemctl", "reload", UNIT)
+        installed.until(lambda: installed.parts()["proxy"] not in {None, roots})
+        time.sleep(1)
+    assert installed.proxy_uid() == installed.run("id", "-u", UNIT).strip() != "0"
+    assert installed.replicas() == pids
+    installed.run("kill", "-9", str(installed.parts()["proxy"]))  # its predecessor is root's, and lives
+    installed.until(lambda: installed.get() == "200")
+    assert installed.proxy_uid() != "0"
+
+    # What its user cannot run does not replace it; from a start on it is root's, and is told so.
+    users = installed.parts()["proxy"]
+    installed.run("chmod", "700", str(Path(envoy).parent))
+    installed.run("systemctl", "reload", UNIT, check=False)
+    assert installed.parts()["proxy"] == users
+    assert f"its own user '{UNIT}' may not use {envoy}" in installed.run("journalctl", "--no-pager", "-u", UNIT)
+    installed.run("systemctl", "restart", UNIT)
+    installed.until(lambda: installed.get() == "200")
+    assert installed.proxy_uid() == "0"
+    assert next(view["ok"] for view in installed.ask("/v1/doctor") if view["check"] == "proxy user") is None
+
+
 def test_stopping_the_unit_ends_everything_and_starting_it_brings_everything_back(installed: Installed) -> None:
     installed.install()
     installed.deploy()
@@ -187,6 +297,26 @@ def test_on_the_machine_itself_doctor_finds_what_is_served_and_judges_it(install
     assert found["limits"]["text"].startswith("orders: no memory limit")
 
 
+def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Installed) -> None:
+    installed.install()
+    installed.deploy()
+    url = f"http://127.0.0.1:{PORT}/orders/slow?5"
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(installed.run, "curl", "-s", "-m", "20", "-w", " %{http_code}", url)
+        time.sleep(1)
+        stopping = pool.submit(installed.run, "systemctl", "stop", UNIT)
+        installed.until(lambda: installed.get() == "000")
+        assert not slow.done()
+        assert installed.replicas()
+        assert slow.result().endswith(" 200")
+        stopping.result()
+    assert installed.active() == "inactive"
+    said = installed.run("journalctl", "--no-pager", "-u", UNIT)
+    assert "the gateway is closed; waiting for 1 in flight" in said
+    installed.run("systemctl", "start", UNIT)
+    installed.until(lambda: installed.get() == "200")
+
+
 def test_the_journal_has_what_happened_by_unit_and_by_service(installed: Installed) -> None:
     installed.install()
     installed.deploy()
@@ -204,6 +334,7 @@ def test_what_is_uninstalled_is_gone_and_what_was_kept_is_found_again(installed:
     installed.deploy()
     atoll = ("uninstall", NAME, "--env", "production", "--yes")
     installed.atoll(*atoll)
+    assert UNIT not in installed.run("cat", "/etc/passwd", "/etc/group")
     assert not installed.run("systemctl", "list-unit-files", f"{UNIT}.service", check=False).count("enabled")
     assert installed.get() == "000"
     installed.install()

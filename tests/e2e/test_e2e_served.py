@@ -21,7 +21,7 @@ from atoll.app.config import read, write
 from atoll.cli.http import Line
 from atoll.keeper.client import KeeperClient, is_keeper_up
 from atoll.model.access import Access
-from atoll.model.spec import EnvironmentSpec, Gateway
+from atoll.model.environment import EnvironmentSpec, Gateway
 from atoll.testing.engine_suite.lab import ports
 from atoll.workspace.places import Places
 

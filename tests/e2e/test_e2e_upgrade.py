@@ -1,6 +1,5 @@
 """Two wheels of different versions in two environments: one takes over from the other while requests go on."""
 
-import http.client
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import envoy
 import pytest
 from bench.newcomer import wheel
+from hammer import Load
 from lab import Lab
 
 from atoll.keeper.client import KeeperClient, proc
@@ -95,30 +95,6 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-class Load(threading.Thread):
-    """One client that asks without pause, on a connection that it keeps as long as it is let."""
-
-    def __init__(self, port: int, method: str, path: str, stop: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self.port, self.method, self.path, self.stop = port, method, path, stop
-        self.done, self.failed = 0, list[str]()
-
-    def run(self) -> None:
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        while not self.stop.is_set():
-            try:
-                line.request(self.method, self.path, body=b"hello" if self.method == "POST" else None)
-                reply = line.getresponse()
-                reply.read()
-                self.done += 1
-                if reply.status != 200:
-                    self.failed.append(f"{self.path}: {reply.status}")
-            except (OSError, http.client.HTTPException) as exc:
-                self.failed.append(f"{self.path}: {exc!r}")
-                line.close()
-        line.close()
 
 
 class Loads:

@@ -12,13 +12,13 @@ import pytest
 from msgspec.structs import replace
 
 from atoll.eject import Recipe, files
+from atoll.model.analysis import Check
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.spec import (
     Before,
     Call,
-    Check,
     Command,
     EdgePolicy,
-    EnvironmentSpec,
     ImageSpec,
     Job,
     Limits,
@@ -34,7 +34,6 @@ from atoll.model.spec import (
     ServiceSpec,
     Store,
     Topic,
-    WorkspaceSpec,
 )
 
 HERE = Path(__file__).parent

@@ -10,9 +10,9 @@ import pytest
 from atoll.eject import Recipe, files
 from atoll.eject.layout import Layout
 from atoll.eject.left import left_of
+from atoll.model.building import Step
 from atoll.model.errors import UserError
 from atoll.model.spec import Command
-from atoll.ports import Step
 from atoll.workspace.loader import load
 
 SHOP = {

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from atoll.eject import Recipe, files
+from atoll.model.building import Step
 from atoll.model.spec import Command
-from atoll.ports import Step
 from atoll.workspace.loader import load
 
 pytestmark = [

@@ -1,4 +1,4 @@
-"""Hosts of containers for the tests beside this file."""
+"""Hosts of processes and of containers for the tests beside this file."""
 
 import shutil
 import tempfile
@@ -9,7 +9,9 @@ import pytest
 
 from atoll.engines.docker import DockerHost
 from atoll.engines.docker.names import environment_id
-from atoll.model.spec import DockerSpec
+from atoll.engines.process import ProcessHost
+from atoll.keeper.client import KeeperClient, start_keeper
+from atoll.model.environment import DockerSpec
 from atoll.model.state import Image
 from dockerd import Dockerd
 
@@ -59,3 +61,21 @@ def volumes(dockerd: Dockerd, environment: str) -> Iterator[None]:
     yield
     if found := dockerd.docker("volume", "ls", "--quiet", "--filter", f"label=dev.atoll.environment={environment}"):
         dockerd.docker("volume", "rm", *found.split())
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that other users may pass, which pytest's own is not."""
+    path = Path(tempfile.mkdtemp(prefix="atoll-host-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+async def process_host(folder: Path) -> AsyncIterator[ProcessHost]:
+    start_keeper(folder / "state", folder / "run", 60.0)
+    made = ProcessHost(folder / "state", folder / "run")
+    yield made
+    await made.close()
+    KeeperClient(folder / "run").shutdown(10.0)

@@ -11,9 +11,10 @@ from atoll.engines.docker import DockerHost
 from atoll.engines.docker.container import Owner, config, ended_with
 from atoll.engines.docker.names import Names
 from atoll.model.errors import Permanent
+from atoll.model.hosted import Hosted
 from atoll.model.spec import Command, Limits
 from atoll.model.state import Exit, Image
-from atoll.ports import Hosted, Launch
+from atoll.ports import Launch
 from atoll.testing.host_suite import eventually
 from dockerd import Dockerd
 

@@ -13,9 +13,10 @@ import pytest
 from atoll.daemon.clock import SystemClock
 from atoll.engines.docker import DockerHost
 from atoll.model.errors import Retryable
+from atoll.model.hosted import Hosted
 from atoll.model.spec import Command
 from atoll.model.state import Image
-from atoll.ports import Hosted, Launch
+from atoll.ports import Launch
 from atoll.realise.facts import Facts
 from atoll.testing.host_suite import eventually
 from dockerd import Dockerd, own

@@ -1,20 +1,19 @@
 """What a replica is given, and what it is kept from."""
 
+import fcntl
 import json
 import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from atoll.engines.process import ProcessHost
 from atoll.engines.users import Users
-from atoll.keeper.client import KeeperClient, start_keeper
 from atoll.model.spec import Command
 from atoll.ports import Launch
 
@@ -23,20 +22,8 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give ser
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="atoll-iso-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-async def host(folder: Path) -> AsyncIterator[ProcessHost]:
-    start_keeper(folder / "state", folder / "run", 60.0)
-    host = ProcessHost(folder / "state", folder / "run")
-    yield host
-    await host.close()
-    KeeperClient(folder / "run").shutdown(10.0)
+def host(process_host: ProcessHost) -> ProcessHost:
+    return process_host
 
 
 def launch(line="", argv=(), replica="shore-r1-1", **fields):
@@ -226,6 +213,20 @@ def test_services_of_one_name_in_two_environments_of_a_machine_never_share_a_use
         first,
         second,
     )
+
+
+def test_two_environments_that_choose_at_the_same_instant_never_choose_the_same_user(tmp_path):
+    states, lock = [tmp_path / "production", tmp_path / "staging"], tmp_path / "users.lock"
+    wish = Users(tmp_path / "alone").uid("orders")
+    states[0].mkdir()
+    with lock.open("w") as held, ThreadPoolExecutor() as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)  # one has chosen, and not yet written it down
+        second = pool.submit(Users(states[1], lambda: states, lock).uid, "orders")
+        with pytest.raises(TimeoutError):
+            second.result(0.3)
+        (states[0] / "users.json").write_text(json.dumps({"orders": wish}))
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert second.result(20) != wish
 
 
 # --- who listens --------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atoll.model.spec import GRPC_CODES, Failures
+from atoll.model.failures import GRPC_CODES, Failures
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cache_bench import Bench
+from ship_route import Route
 
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import BuildFailed
-from atoll.model.spec import Build, Command, DockerSpec, ImageSpec, ServiceSpec
+from atoll.model.spec import Build, Command, ImageSpec, ServiceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import remove_tree
 from atoll.pipeline.build import build_all
@@ -159,3 +162,21 @@ def yard(workshop: Workshop, dockerd: Dockerd) -> Iterator[Yard]:
 def runtime(dockerd: Dockerd) -> str:
     """An image with a shell and Python."""
     return dockerd.base("runtime")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    yield Bench(tmp_path)
+    for path in tmp_path.iterdir():
+        if path.is_dir():
+            remove_tree(path)
+
+
+@pytest.fixture
+def route(tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = Route(tmp_path)
+    yield made
+    for folder in (tmp_path / "here", made.theirs):
+        if folder.is_dir():
+            for each in folder.iterdir():
+                remove_tree(each)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atoll.decide.tasks import graph
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline import inputs
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.keys import Keyed, Premises, keyed

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from killing import eventually
 
 from atoll.pipeline.artifacts import Artifacts, remove_tree
 
@@ -63,13 +64,6 @@ def command(tmp_path: Path) -> Iterator[Command]:
         if os.path.ismount(mounted):
             subprocess.run(["umount", str(mounted)], check=True, timeout=30)
     remove_tree(made.home)
-
-
-def eventually(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from killing import eventually
 
 from atoll.model.errors import BuildFailed, UserError
 from atoll.model.state import Artifact
@@ -38,13 +39,6 @@ print(json.dumps([done.key, done.digest]))
 def start(root: Path, step: str) -> "subprocess.Popen[str]":
     env = {**os.environ, "PYTHONPATH": str(SOURCE), "ROOT": str(root), "STEP": step}  # not argv: tests search that
     return subprocess.Popen([sys.executable, "-c", BUILDER], env=env, stdout=subprocess.PIPE, text=True)
-
-
-def eventually(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

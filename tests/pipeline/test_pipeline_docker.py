@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.pipeline.conftest import Yard
 
-from atoll.model.spec import EnvironmentSpec, WorkspaceSpec
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.build import build_all
 from atoll.pipeline.collect import collect

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from atoll.model.spec import Command, Dev, ServiceSpec
+from atoll.model.environment import Dev
+from atoll.model.spec import Command, ServiceSpec
 from atoll.pipeline.in_place import in_place
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from atoll.model.cache import CacheSpec, Remote
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.errors import BuildFailed
-from atoll.model.spec import EnvironmentSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact
 from atoll.model.task import Task
 from atoll.pipeline.artifacts import remove_tree

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atoll.model.building import Step
 from atoll.model.spec import Command
 from atoll.pipeline.inputs import Input
 from atoll.pipeline.key import KEY_LENGTH, Manifest, differences, key_of
-from atoll.ports import Step
 
 NAMES = st.text(min_size=1, max_size=8)
 INPUTS = st.builds(Input, NAMES, st.sampled_from(["file", "program", "link"]), st.text("0123456789abcdef", max_size=8))

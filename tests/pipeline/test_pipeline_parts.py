@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from atoll.model.building import Tool
 from atoll.model.errors import UserError
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.collect import collect
@@ -18,7 +19,6 @@ from atoll.pipeline.inputs import Input
 from atoll.pipeline.lock import lock, try_lock
 from atoll.pipeline.provenance import author
 from atoll.pipeline.tools import Tools, this_platform
-from atoll.ports import Tool
 
 # --- locks --------------------------------------------------------------------------------------------------------
 

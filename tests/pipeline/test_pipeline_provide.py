@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.errors import BuildFailed, Conflict, NotFound, UserError
-from atoll.model.spec import EnvironmentSpec, WorkspaceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline import by_hand
 from atoll.pipeline.artifacts import remove_tree

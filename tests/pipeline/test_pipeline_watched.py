@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from atoll.model.spec import Build, EnvironmentSpec, RenderedFile, ServiceSpec, WorkspaceSpec
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
+from atoll.model.spec import Build, RenderedFile, ServiceSpec
 from atoll.pipeline.watched import Watched
 
 

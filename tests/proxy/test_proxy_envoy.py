@@ -8,10 +8,11 @@ import pytest
 
 from atoll.model.errors import UserError
 from atoll.proxy.envoy import arguments, bootstrap, command
+from atoll.proxy.sockets import Sockets
 
 
 def test_the_command_line() -> None:
-    assert arguments("/opt/envoy", Path("/s/envoy.json"), Path("/r"), 8) == (
+    assert arguments("/opt/envoy", Path("/s/envoy.json"), Sockets(Path("/r")), 8) == (
         "/opt/envoy",
         "-c",
         "/s/envoy.json",
@@ -36,21 +37,21 @@ def test_the_command_line() -> None:
         "--component-log-level",
         "config:error,main:error",
     )
-    assert "1" in arguments("/opt/envoy", Path("/s/envoy.json"), Path("/r"), 1)
+    assert "1" in arguments("/opt/envoy", Path("/s/envoy.json"), Sockets(Path("/r")), 1)
 
 
 def test_the_bootstrap_leads_to_the_daemon_and_closes_the_admin_interface() -> None:
-    made = bootstrap(Path("/run/a"))
+    made = bootstrap(Sockets(Path("/run/a")))
     assert made["admin"]["address"]["pipe"] == {"path": "/run/a/envoy.sock", "mode": 0o600}
     assert {"prefix": "/stats"} in made["admin"]["allow_paths"]
-    assert "allow_paths" not in bootstrap(Path("/run/a"), allow_paths=False)["admin"]
+    assert "allow_paths" not in bootstrap(Sockets(Path("/run/a")), allow_paths=False)["admin"]
     sockets = json.dumps(made["static_resources"])
     assert sockets.count("/run/a/xds.sock") == 2
 
 
 def test_a_path_too_long_for_a_socket_is_refused() -> None:
     with pytest.raises(UserError, match="too long"):
-        bootstrap(Path("/" + "x" * 120))
+        bootstrap(Sockets(Path("/" + "x" * 120)))
 
 
 @pytest.mark.parametrize("name", ["nothing", "plain"])

@@ -10,7 +10,7 @@ from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, up
 
 from atoll.model.state import Address
 from atoll.model.traffic import Ack
-from atoll.proxy import admin_socket, took_over
+from atoll.proxy import Sockets, took_over
 from atoll.proxy.handover import stamp, terms
 
 pytestmark = pytest.mark.e2e
@@ -57,7 +57,7 @@ async def load(*where: Address) -> AsyncIterator[list[Load]]:
 
 async def served(lab: Lab) -> None:
     assert lab.envoy is not None
-    assert await asyncio.to_thread(took_over, admin_socket(lab.folder), lab.envoy.pid, 60.0), lab.log()
+    assert await asyncio.to_thread(took_over, Sockets(lab.folder).admin, lab.envoy.pid, 60.0), lab.log()
 
 
 async def test_no_request_fails_and_the_old_one_ends_by_itself(lab: Lab) -> None:
@@ -150,7 +150,7 @@ async def test_one_that_is_killed_while_it_starts_costs_nothing(lab: Lab) -> Non
         await lab.start_envoy(turn=1)
         await asyncio.sleep(0.05)
         await lab.kill_envoy()
-        assert not took_over(admin_socket(lab.folder), lab.envoy.pid, 5.0)
+        assert not took_over(Sockets(lab.folder).admin, lab.envoy.pid, 5.0)
         outcome = await lab.apply(service("web", edges=(edge("orders", port),)))
         assert isinstance(outcome, Ack)
         assert (await ask(port)).who == "one"
@@ -173,7 +173,9 @@ async def test_what_a_line_leaves_behind_is_what_the_keeper_removes(lab: Lab) ->
     await lab.apply(service("orders"))
     await served(lab)
     line = str(lab.line)
-    left = [path for pattern in terms(lab.folder)["leaves"] for path in lab.found(pattern.replace("{line}", line))]
+    left = [
+        path for pattern in terms(Sockets(lab.folder))["leaves"] for path in lab.found(pattern.replace("{line}", line))
+    ]
     assert len([path for path in left if path.startswith("/dev/shm/")]) == 1
     assert {Path(path).name.rpartition("_")[0] for path in left if not path.startswith("/dev/shm/")} == {
         "h_child",

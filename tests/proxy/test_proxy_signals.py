@@ -8,8 +8,8 @@ import pytest
 from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, upstream
 from tests.proxy.test_proxy_grpc import Echo, call, refused
 
+from atoll.model.failures import Failures
 from atoll.model.signals import Counts, EdgeKey, ReplicaCounts, ReplicaKey
-from atoll.model.spec import Failures
 from atoll.model.traffic import Sample
 from atoll.proxy import EnvoyProxy
 

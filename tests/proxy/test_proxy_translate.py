@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from tests.proxy.lab import edge, route, service, upstream
 
+from atoll.model.failures import Failures
 from atoll.model.signals import EdgeKey
-from atoll.model.spec import EdgePolicy, Failures
+from atoll.model.spec import EdgePolicy
 from atoll.model.state import Address
 from atoll.model.traffic import Edge, ServiceTraffic, Table
 from atoll.proxy.clusters import External

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from tests.remote.conftest import Shop
 
-from atoll.model.spec import EnvironmentSpec, Gateway
+from atoll.model.environment import EnvironmentSpec, Gateway
 from atoll.testing.fake_control import Served
 
 

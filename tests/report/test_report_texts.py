@@ -8,8 +8,9 @@ import yaml
 from junitparser import xunit2
 
 from atoll.model.command import Command
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.records import CiPlan, PlannedTask, TaskResult, Undeclared, ci_result
-from atoll.model.spec import Build, EnvironmentSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Build, ServiceSpec
 from atoll.model.task import Task
 from atoll.pipeline.report.folding import folded, system
 from atoll.pipeline.report.junit import junit

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from atoll.model.errors import Fenced, Retryable
-from atoll.ports import Change, Store, Vault
+from atoll.model.rows import Change
+from atoll.ports import Store, Vault
 from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
 from atoll.testing.memory_store import MemoryDisk, MemoryStore, MemoryVault

@@ -17,8 +17,8 @@ from sqlalchemy.event import listen
 
 import atoll
 from atoll.model.errors import Conflict, Fenced, Retryable, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Event
-from atoll.ports import Change
 from atoll.store.sqlite import SqliteStore
 from atoll.testing.store_suite import a_release, a_replica, events
 

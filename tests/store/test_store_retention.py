@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from atoll.model.rows import Change
 from atoll.model.state import Event
-from atoll.ports import Change
 from atoll.store import database, ledger
 from atoll.store.retention import DAY_S, expired
 from atoll.store.sqlite import SqliteStore

@@ -15,8 +15,8 @@ from alembic.script import ScriptDirectory
 
 import atoll
 from atoll.model.errors import UserError
+from atoll.model.rows import Change
 from atoll.model.state import Intent
-from atoll.ports import Change
 from atoll.store import database, schema
 from atoll.store.sqlite import SqliteStore
 from atoll.testing.store_suite import a_release, a_task_record, events

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from atoll.model.rows import Change
 from atoll.model.spec import Command, Health, Port, Probe, ServiceSpec
 from atoll.model.state import Address, Artifact, Intent, Release, Revision, ServiceDesired
-from atoll.ports import Change
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports
 from atoll.realise.records import Records

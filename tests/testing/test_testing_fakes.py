@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.hosted import Hosted, Listener
 from atoll.model.signals import Counts, EdgeKey
 from atoll.model.spec import Command, Probe
 from atoll.model.state import Address, Exit
 from atoll.model.traffic import Ack, Disconnected, Endpoint, Refused, ServiceTraffic, Table, Upstream
-from atoll.ports import Hosted, Launch, Listener
+from atoll.ports import Launch
 from atoll.testing.clock import VirtualClock
 from atoll.testing.fake_host import Behaviour, FakeHost
 from atoll.testing.fake_proxy import FakeTraffic

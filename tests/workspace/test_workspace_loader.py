@@ -1,24 +1,20 @@
-"""Reading workspaces: the smallest and the fullest files, short forms, environments, discovery."""
+"""Reading workspaces: the smallest and the fullest files, short forms, environments."""
 
-import contextlib
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import pytest
+from written import Write
 
-from atoll.model.errors import InvalidWorkspace, NotFound, UserError
+from atoll.model.environment import EnvironmentSpec, Gateway, WorkspaceSpec
+from atoll.model.errors import InvalidWorkspace, NotFound
 from atoll.model.spec import (
     Build,
     Call,
     Command,
     EdgePolicy,
-    EnvironmentSpec,
-    Gateway,
     Health,
     Limits,
     Plain,
@@ -29,39 +25,8 @@ from atoll.model.spec import (
     SecretRef,
     ServiceSpec,
     Stop,
-    WorkspaceSpec,
 )
-from atoll.workspace.loader import find_root, load
-
-Write = Callable[[Mapping[str, str]], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes files below a new workspace's root."""
-
-    def files(texts: Mapping[str, str]) -> Path:
-        root = tmp_path / "ws"
-        for name, text in {"atoll.toml": "", **texts}.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
-        return root
-
-    return files
-
-
-@pytest.fixture
-def one(write: Write) -> Callable[..., ServiceSpec]:
-    """The service that comes of one service.toml (`run` is added), beside a catalog with http and grpc ports."""
-
-    def service(text: str, environment: str = "local", top: str = "") -> ServiceSpec:
-        run = "" if "run =" in text else 'run = "./run"\n'
-        catalog = 'run = "x"\nports = { http = "http", grpc = "grpc", raw = "tcp" }\n'
-        root = write({"atoll.toml": top, "one/service.toml": run + text, "catalog/service.toml": catalog})
-        return load(root, environment).services["one"]
-
-    return service
-
+from atoll.workspace.loader import load
 
 # --- the whole ----------------------------------------------------------------------------------------------------
 
@@ -415,124 +380,11 @@ def test_the_gateway_may_be_an_ipv6_address(write: Write) -> None:
     assert load(write({"atoll.toml": 'gateway = "[::1]:80"'})).environment.gateway == Gateway(host="::1", port=80)
 
 
-# --- where services lie -------------------------------------------------------------------------------------------
-
-
-def folders(root: Path) -> dict[str, str]:
-    return {name: spec.folder for name, spec in load(root).services.items()}
-
-
-def test_services_lie_at_the_top_one_level_down_or_in_services(write: Write) -> None:
-    run = 'run = "x"'
-    places = ["service.toml", "a/service.toml", "services/b/service.toml", "x/y/service.toml", ".c/service.toml"]
-    root = write(dict.fromkeys(places, run))
-    assert folders(root) == {"ws": ".", "a": "a", "b": "services/b"}
-
-
-def test_globs_say_where_services_lie(write: Write) -> None:
-    run = 'run = "x"'
-    places = [
-        "apps/a/service.toml",
-        "apps/deep/er/b/service.toml",
-        "c/service.toml",
-        "apps/node_modules/d/service.toml",
-    ]
-    root = write({"atoll.toml": 'services = ["apps/**"]', **dict.fromkeys(places, run)})
-    assert folders(root) == {"a": "apps/a", "b": "apps/deep/er/b"}
-    (root / "atoll.toml").write_text('services = ["./c/", "c", "apps/[a]"]')
-    assert folders(root) == {"c": "c", "a": "apps/a"}
-
-
-def test_circles_of_links_and_second_names_of_a_folder_are_no_services(write: Write) -> None:
-    root = write({"a/service.toml": 'run = "x"'})
-    (root / "0-again").symlink_to("a")
-    (root / "self").symlink_to("self")
-    (root / "up").symlink_to(".")
-    (root / "gone").symlink_to("nowhere")
-    (root / "a" / "loop").symlink_to("..")
-    assert folders(root) == {"a": "a"}
-    (root / "atoll.toml").write_text('services = ["**"]')
-    assert folders(root) == {"a": "a"}
-
-
-def test_a_folder_that_holds_nothing_for_its_pattern_is_told(write: Write) -> None:
-    root = write({"atoll.toml": 'services = [\n"apps/*",\n]', "apps/x": ""})
-    (warning,) = [each for each in load(root).warnings if each.field.startswith("services")]
-    assert (warning.line, warning.what) == (2, 'services: no folder with a service.toml at "apps/*"')
-    (root / "atoll.toml").write_text('services = ["appz/a"]')
-    with pytest.raises(InvalidWorkspace) as caught:
-        load(root)
-    assert caught.value.problems[0].fix == "add a service.toml there, or take the entry out"
-
-
-@contextlib.contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Root may read everything; for a while this process is nobody."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_folders_and_files_that_must_not_be_read_are_told() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        (root / "atoll.toml").write_text("")
-        for name in ("a", "b"):
-            (root / name).mkdir()
-            (root / name / "service.toml").write_text('run = "x"')
-        (root / "a").chmod(0)
-        (root / "b" / "service.toml").chmod(0)
-        try:
-            with pytest.raises(InvalidWorkspace) as caught, ordinary_user():
-                load(root)
-        finally:
-            (root / "a").chmod(0o700)
-    assert [
-        (problem.file, problem.what, problem.fix) for problem in caught.value.problems if problem.level == "error"
-    ] == [
-        (
-            "a",
-            "cannot be looked into: Permission denied",
-            "allow it to your user, or leave the folder out of `services` in atoll.toml",
-        ),
-        ("b/service.toml", "cannot be read: Permission denied", "make it readable for your user"),
-    ]
-
-
 def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read(write: Write) -> None:
     root = write({})
     (root / "a").mkdir()
     (root / "a" / "service.toml").write_bytes(b'\xef\xbb\xbfname = "a"\r\nrun = "x"\r\n')
     assert load(root).services["a"].run == Command(shell="x")
-
-
-# --- the root -----------------------------------------------------------------------------------------------------
-
-
-def test_the_root_is_found_upward_through_links(write: Write, tmp_path: Path) -> None:
-    root = write({"a/b/c/file": ""})
-    (tmp_path / "link").symlink_to(root / "a" / "b")
-    assert find_root(root / "a" / "b" / "c") == root
-    assert find_root(root) == root
-    assert find_root(tmp_path / "link") == root
-
-
-def test_no_root_is_told_with_the_fix(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        find_root(tmp_path)
-    assert caught.value.what == f"no atoll.toml in {tmp_path} or above"
-    assert caught.value.fix == "go to your workspace's folder, or make an empty atoll.toml at its top"
-    with pytest.raises(UserError):
-        find_root(tmp_path / "nowhere")
-    (tmp_path / "self").symlink_to("self")
-    with pytest.raises(UserError):
-        find_root(tmp_path / "self")
 
 
 def test_reading_files_imports_nothing_heavy() -> None:
@@ -542,9 +394,6 @@ def test_reading_files_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == ""
-
-
-# --- what an environment requires
 
 
 def test_what_an_environment_requires_must_be_a_task_of_some_service(write: Write) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from atoll.model.errors import InvalidWorkspace, Problem
-from atoll.model.spec import GRPC_CODES
+from atoll.model.failures import GRPC_CODES
 from atoll.workspace.loader import load
 
 

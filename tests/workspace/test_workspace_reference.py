@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from atoll.model import spec
+from atoll.model import analysis, environment, spec
 from atoll.model.task import Task
 from atoll.workspace import reference
 from atoll.workspace.fields_service import SERVICE
@@ -62,8 +62,8 @@ FROM_ELSEWHERE = {
     (spec.ServiceSpec, "folder"), (spec.ServiceSpec, "root"),  # where the file lies
     (spec.ServiceSpec, "store"), (spec.Call, "store"),  # of what `[stores]` makes
     *((spec.Server, name) for name in ("image", "version", "user", "database", "memory_bytes")),  # beside the table
-    (spec.Call, "callee"), (spec.Port, "name"), (spec.Check, "name"), (spec.EnvironmentSpec, "name"),  # the table's name
-    (spec.EnvironmentSpec, "host"),  # of atoll.toml itself: environments have it, not all of them
+    (spec.Call, "callee"), (spec.Port, "name"), (analysis.Check, "name"), (environment.EnvironmentSpec, "name"),  # the table's name
+    (environment.EnvironmentSpec, "host"),  # of atoll.toml itself: environments have it, not all of them
     (spec.Job, "name"), (Task, "name"), (spec.Before, "env"),  # the table's name; that of the job
     (spec.RenderedFile, "text"),  # the short form, or what the template holds
     (spec.ImageSpec, "bases"),  # the environment's

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from atoll.decide.environment import differences, kept_there
+from atoll.model.environment import DockerSpec, EnvironmentSpec, Gateway
 from atoll.model.errors import InvalidWorkspace
-from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway
 from atoll.workspace.loader import load
 from atoll.workspace.names import Told, told
 

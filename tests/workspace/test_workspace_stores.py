@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import InvalidWorkspace, Problem
-from atoll.model.spec import Plain, SecretRef, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Plain, SecretRef, ServiceSpec
 from atoll.workspace.loader import load
 
 PRODUCTION = "[environments.production]\n"

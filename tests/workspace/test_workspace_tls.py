@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from atoll.model.environment import CertificateFiles, Tls
 from atoll.model.errors import InvalidWorkspace
-from atoll.model.spec import CertificateFiles, Tls
 from atoll.workspace.loader import load
 
 PAIR = 'certificates = { cert = "a.crt", key = "a.key" }'

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from atoll.model.cache import CacheSpec
-    from atoll.model.spec import EnvironmentSpec
+    from atoll.model.environment import EnvironmentSpec
     from atoll.pipeline.ship.depot import Depot
     from atoll.workspace.places import Places
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from atoll.model.wire import RestoreView
+    from atoll.model.wire_backup import RestoreView
     from atoll.workspace.places import Places
 
 

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from atoll import __version__
 from atoll.keeper.client import INSTALL, KeeperClient, KeeperError, is_keeper_up, proc, try_network
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import Problem, UserError
-from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
+from atoll.model.spec import ServiceSpec, service_file
 from atoll.model.version import advice
-from atoll.model.wire import DoctorView, ToolchainView, ToolchainWish
+from atoll.model.wire_doctor import DoctorView, ToolchainView, ToolchainWish
 from atoll.workspace.places import Places
 
 if TYPE_CHECKING:
-    from atoll.ports import Unable
+    from atoll.model.hosted import Unable
 
 _FAILED_STARTS = 2  # in a row: one may have met its predecessor's lock
 _LEAST_FREE_BYTES = 64 * 2**20  # of the state folder's disk; logs and the ledger are smaller

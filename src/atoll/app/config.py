@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import EnvironmentSpec
 
 _NAME = "daemon.json"
 

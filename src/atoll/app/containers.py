@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from atoll.model.environment import DockerSpec, EnvironmentSpec
 from atoll.model.errors import AtollError, Problem, Retryable, UserError
-from atoll.model.spec import DockerSpec, EnvironmentSpec
-from atoll.model.wire import DoctorView
+from atoll.model.wire_doctor import DoctorView
 
 if TYPE_CHECKING:
     from atoll.app.config import Config
     from atoll.engines.docker.machine import Looked
-    from atoll.ports import Unable
+    from atoll.model.hosted import Unable
     from atoll.workspace.places import Places
 
 _USUAL = "/var/run/docker.sock"

@@ -1,6 +1,7 @@
 """The daemon's process: builds an environment from its adapters, serves its API, ends when told to.
 
-Started by the keeper as `python -m atoll.app.daemon STATE_DIR`. It leads the store before it touches anything.
+Started by the keeper as `python -m atoll.app.daemon STATE_DIR [UID:GID]`, the user of a proxy that has one of its own. It leads the store
+before it touches anything. SIGUSR1 closes the gateway before all of it is stopped.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from atoll.app import access, kernel
 from atoll.app.artifacts import depot
 from atoll.app.backups import source_of
 from atoll.app.config import Config, read
+from atoll.app.draining import CLOSES_GATEWAY
 from atoll.app.journal import SOCKET, Journal
 from atoll.app.settings import settings
 from atoll.app.stores import ServersHere
@@ -35,16 +37,16 @@ from atoll.daemon.outside import serve_outside
 from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, KeeperError
+from atoll.model.environment import Tls
 from atoll.model.errors import AtollError, Conflict, Fenced
-from atoll.model.spec import Tls
 from atoll.model.state import Address
 from atoll.ports import Authority, Host
-from atoll.proxy import Door, EnvoyProxy
+from atoll.proxy import Door, EnvoyProxy, User
 from atoll.realise.records import Records
 from atoll.store.sqlite import SqliteStore
 from atoll.store.vault import SqliteVault
 from atoll.telemetry import Telemetry
-from atoll.workspace.places import states
+from atoll.workspace.places import states, users_lock
 
 _log = logging.getLogger("atoll.daemon")
 _KEEPER_WITHIN_S = 2.0  # a page without its pid is better than no page
@@ -61,7 +63,7 @@ def main() -> int:
         _log.error("there is no daemon.json in %s; `atoll up` writes it", sys.argv[1])
         return 2
     try:
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, User.parsed(sys.argv[2]) if len(sys.argv) > 2 else None))
     except BaseExceptionGroup as group:
         mine, others = group.split(AtollError)
         if others is not None or mine is None:
@@ -88,18 +90,20 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, proxy_user: User | None) -> None:
     state, run = Path(config.state), Path(config.run)
     told = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, told.set)
     refuse_unfinished(state)
     store = SqliteStore(state)
     epoch = await store.lead()
     journal = _journal(config)
     tls = config.environment.gateway.tls
-    proxy = EnvoyProxy(run, state, _door(tls) if tls else None, config.environment.gateway.port)
+    proxy = EnvoyProxy(run, state, _door(tls) if tls else None, config.environment.gateway.port, proxy_user)
     host = _host(config)
+    loop.add_signal_handler(CLOSES_GATEWAY, proxy.close_gateway)
     await proxy.start()
     try:
         records = Records(store, await store.load())
@@ -120,7 +124,7 @@ async def _run(config: Config) -> None:
             clock=clock,
             machine=_machine(config, keeper),
             records=records,
-            settings=settings(config),
+            settings=settings(config, proxy_user),
             certificates=(tls, _certificates(config, tls, proxy)) if tls else None,
             archivist=StateArchivist(source_of(config)),
             depot=depot(state, config.environment),
@@ -179,7 +183,13 @@ def _host(config: Config) -> Host:
     match config.environment.engine:
         case "process":
             state, run = Path(config.state), Path(config.run)
-            return ProcessHost(state, run, isolated=config.isolated, revives=not config.served, others=states)
+            return ProcessHost(
+                *(state, run),
+                isolated=config.isolated,
+                revives=not config.served,
+                others=states,
+                users_lock=users_lock(),
+            )
         case "docker":
             from atoll.engines.docker import DockerHost
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from atoll.app.config import Config
 from atoll.cli.machine import gateway_trouble, listeners
+from atoll.model.environment import Tls
 from atoll.model.errors import UserError
-from atoll.model.spec import Tls
 
 
 def refuse_gateway(config: Config, known: Config | None, *, serving: bool) -> None:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSpec, CacheSwept, CacheView
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
-    from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
+    from atoll.model.wire import Draft
+    from atoll.model.wire_backup import RestoreView
+    from atoll.model.wire_doctor import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.keys import Keyed, Look, Premises
@@ -288,7 +290,7 @@ class AppHooks:
         from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled
-        from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
+        from atoll.app.fixtures import Proxy, ensure_both, renew_keeper, running_newer
         from atoll.app.gateway import refuse_gateway
         from atoll.keeper.client import KeeperClient, start_keeper
         from atoll.model.errors import UserError
@@ -314,7 +316,7 @@ class AppHooks:
                     return
                 say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
-            envoy = envoy_command(at.state, at.run, workspace.environment.envoy)
+            envoy = Proxy(envoy_command(at.state, at.run, workspace.environment.envoy))
             known = read(at.state)
             if not places.keeper_alive():
                 say("starting the keeper")

@@ -18,14 +18,15 @@ from pathlib import Path
 from atoll.app import access
 from atoll.app.config import read
 from atoll.app.serve import STOPS_WITHIN_S
-from atoll.app.unit import name_of, unit, variables_file
+from atoll.app.unit import accounts, name_of, proxy_user, unit, variables_file
 from atoll.cli.machine import listeners
 from atoll.decide.production import local
 from atoll.keeper.client import KeeperClient
 from atoll.model.access import Access
+from atoll.model.environment import Gateway
 from atoll.model.errors import Permanent, UserError
 from atoll.model.install import Installing, InstallView
-from atoll.model.spec import Gateway
+from atoll.proxy.sockets import beside
 from atoll.workspace.fields_values import ENVIRONMENT_NAME
 from atoll.workspace.fields_workspace import WORKSPACE_NAME
 from atoll.workspace.places import Places
@@ -46,12 +47,14 @@ def install(ask: Installing, *, plan: bool) -> InstallView:
     name = name_of(ask.workspace, ask.environment)
     chosen = {variable: os.environ[variable] for variable in ("ATOLL_HOME", "ATOLL_RUN") if os.environ.get(variable)}
     done.write("/etc/sysusers.d/atoll.conf", f"g {GROUP} -\n")
+    account = done.write(_accounts_file(ask), accounts(ask.workspace, ask.environment))
     done.write(variables_file(ask.workspace, ask.environment), _VARIABLES, mode=0o600, keep=True)
     changed = done.write(
         f"/etc/systemd/system/{name}.service", unit(ask.workspace, ask.environment, sys.executable, chosen)
     )
     with suppress(FileNotFoundError):  # systemd makes it at boot, too
-        done.run("systemd-sysusers", *([f"--root={ask.root}"] if done.elsewhere else []), "atoll.conf", anywhere=True)
+        where = [f"--root={ask.root}"] if done.elsewhere else []
+        done.run("systemd-sysusers", *where, "atoll.conf", Path(_accounts_file(ask)).name, anywhere=True)
     if ask.access is not None or not access.path_of(state).exists():
         wanted = ask.access or Access(admins=(GROUP,))
         done.made(access.path_of(state), lambda: _give_access(places, done, wanted))
@@ -64,7 +67,7 @@ def install(ask: Installing, *, plan: bool) -> InstallView:
     notes = [
         *_of_python(),
         *([] if done.elsewhere else _of_groups(access.read(state))),
-        *([_reload(name)] if was and changed else []),
+        *([_restart(name)] if was and changed else [_reload(name)] if was and account else []),
         *_ways_in(ask, state),
     ]
     running = not done.elsewhere and not plan and _is_active(name)
@@ -93,7 +96,10 @@ def uninstall(ask: Installing, *, purge: bool, plan: bool) -> InstallView:
         done.run("systemctl", "daemon-reload")
         if not plan:  # one that was started by hand
             KeeperClient(places.run).shutdown(STOPS_WITHIN_S)
-        done.remove(places.run)
+        for sockets in (places.run, beside(places.run)):
+            done.remove(sockets)
+    done.remove(done.at(_accounts_file(ask)))
+    _remove_account(done, proxy_user(ask.workspace, ask.environment))
     notes = [f"releases, secrets and data are kept in {state}; `--purge` removes them"] if state.exists() else []
     if purge:
         notes = []
@@ -218,6 +224,17 @@ def _refuse_clash(state: Path, ask: Installing) -> None:
         )
 
 
+def _accounts_file(ask: Installing) -> str:
+    return f"/etc/sysusers.d/{name_of(ask.workspace, ask.environment)}.conf"
+
+
+def _remove_account(done: _Machine, user: str) -> None:
+    """Nothing of it runs any more. One that is not there is fine."""
+    with suppress(FileNotFoundError):
+        if any(line.startswith(f"{user}:") for line in done.at("/etc/passwd").read_text().splitlines()):
+            done.run("userdel", *(["--prefix", str(done.root)] if done.elsewhere else []), user, anywhere=True)
+
+
 def _give_access(places: Places, done: _Machine, wanted: Access) -> None:
     if done.elsewhere:
         done.at(str(places.state)).mkdir(parents=True, exist_ok=True)
@@ -257,6 +274,10 @@ def _of_python() -> Iterator[str]:
 
 
 def _reload(name: str) -> str:
+    return f"`systemctl reload {name}` brings the proxy under the user that it has now, and fails no request"
+
+
+def _restart(name: str) -> str:
     return f"the unit has changed: `systemctl restart {name}` brings it into force, and ends services for that moment"
 
 

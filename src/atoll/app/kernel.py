@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from atoll.keeper.client import proc
+from atoll.model.environment import host_port
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.spec import host_port
 
 _SYS = Path("/proc/sys")
 _STA_UNSYNC = 0x40  # timex.h: the clock follows nobody
@@ -40,7 +40,7 @@ class _Timex(ctypes.Structure):
 
 
 def facts(state: Path, proxy: int | None) -> MachineFacts:
-    """Of this machine, with the disk that `state` is on and the limits of Envoy's process `proxy` (None: of this one)."""
+    """Of this machine, with the disk that `state` is on, and the user and limits of Envoy's process `proxy` (None: this one's limits)."""
     memory, group = psutil.virtual_memory(), _own_group()
     most = min(int(memory.total), _number(group / "memory.max") or int(memory.total))
     disk = os.statvfs(next(folder for folder in (state, *state.parents) if folder.exists()))
@@ -55,6 +55,7 @@ def facts(state: Path, proxy: int | None) -> MachineFacts:
         disk=Used(used=(disk.f_blocks - disk.f_bavail) * disk.f_frsize, most=disk.f_blocks * disk.f_frsize),
         inodes=Used(used=disk.f_files - disk.f_favail, most=disk.f_files) if disk.f_files else None,
         proxy_files=_open_files(proxy),
+        proxy_is_root=None if proxy is None else _is_root(proxy),
         files=Used(used=files[0], most=files[2]) if len(files) == 3 and files[2] < _NO_LIMIT else None,
         processes=_processes(group, threads, tasks),
         connections=Used(used=tracked[0], most=tracked[1]) if tracked[0] is not None and tracked[1] else None,
@@ -112,6 +113,13 @@ def _open_files(pid: int | None) -> int | None:
     except (OSError, ValueError):  # gone, or another user's
         return None
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def _is_root(pid: int) -> bool | None:
+    try:
+        return psutil.Process(pid).uids().effective == 0
+    except psutil.Error:  # gone
+        return None
 
 
 def _synchronised() -> bool | None:

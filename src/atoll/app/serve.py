@@ -5,8 +5,8 @@ the same pid, so that the service manager watches the process that everything el
 proxy and the daemon started, and ends. What an earlier keeper left running is adopted: after a crash nothing restarts
 but the keeper; after a boot the daemon starts what its store says shall run.
 
-`--isolate`: no service of it may run as root. `--wait` returns when the API answers; `--stop` ends everything in order,
-and what shall run after the next start stays as it is; `--reload` restarts the daemon, and puts this version of Atoll in the
+`--isolate`: no service of it may run as root. `--wait` returns when the API answers; `--stop` closes the gateway, waits for what is in
+flight there, and ends everything in order; what shall run after the next start stays as it is; `--reload` restarts the daemon, and puts this version of Atoll in the
 place of another one while services and their traffic go on. Needs no workspace's files. Exit codes: 0, 1 it failed (the message says why),
 2 a mistake in the words; as the keeper, those of `atoll.keeper`.
 """
@@ -15,17 +15,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from atoll import __version__
 from atoll.app.checks import daemon_trouble
 from atoll.app.config import Config, read, write
-from atoll.app.fixtures import ensure_both, renew_keeper, running_newer
+from atoll.app.draining import empty
+from atoll.app.fixtures import Proxy, ensure_both, needs, renew_keeper, running_newer
+from atoll.app.unit import proxy_user
 from atoll.cli.http import Line, Silent
 from atoll.keeper.client import KeeperClient, KeeperError, is_keeper_up, proc
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import AtollError, UserError
-from atoll.model.spec import EnvironmentSpec
+from atoll.proxy import Sockets, User, runs_as
 from atoll.proxy import command as envoy_command
 from atoll.workspace.places import Places
 
@@ -89,6 +92,8 @@ def prepare(places: Places, workspace: str, *, isolated: bool) -> Config:
 
 def _serve(places: Places, workspace: str, *, isolated: bool) -> NoReturn:
     config = prepare(places, workspace, isolated=isolated)
+    if user := _proxy_user(config):
+        Sockets(places.run, user).make()  # a keeper starts at once what it knows, and after a boot there are none
     _retire(places)
     if os.fork() == 0:
         _start_beside(places, config)
@@ -127,9 +132,38 @@ def _start_beside(places: Places, config: Config) -> NoReturn:
 
 
 def _ensure(places: Places, config: Config, env: Mapping[str, str]) -> None:
-    proxy = envoy_command(places.state, places.run, config.environment.envoy)
+    keeper = KeeperClient(places.run)
+    proxy, why = _proxy(places, config, keeper)
     kept = {name: text for name, text in env.items() if name not in _OF_SYSTEMD}
-    ensure_both(KeeperClient(places.run), places.state, proxy, kept, lambda: _wait(places), _say)
+    ensure_both(keeper, places.state, proxy, kept, lambda: _wait(places), _say)
+    if why:
+        _say(f"the proxy runs as root: {why}")
+
+
+def _proxy(places: Places, config: Config, keeper: KeeperClient) -> tuple[Proxy, str]:
+    """With a user of its own; else why it is root's: there is no such user, or that one cannot run it.
+
+    Raises KeeperError when one that has its user would be followed by one of root's.
+    """
+    user, account = _proxy_user(config), proxy_user(config.workspace, config.environment.name)
+    running = (keeper.status()["fixtures"].get("proxy") or {}).get("pid")
+    am_root = os.geteuid() == 0
+    has_user = am_root and running is not None and runs_as(running) > 0
+    argv: Sequence[str] = ()
+    why = f"this machine has no user '{account}', which `atoll install` makes" if am_root else ""
+    if user is not None:
+        argv = envoy_command(places.state, places.run, config.environment.envoy, user)
+        closed = user.kept_from(argv[0], *needs(argv, Sockets(places.run, user)))
+        why = f"its own user '{account}' may not use {closed}" if closed else ""
+    elif not has_user:  # what that one starts with, should it crash, is not for this one
+        argv = envoy_command(places.state, places.run, config.environment.envoy)
+    if why and has_user:
+        raise KeeperError("the proxy that runs is not replaced by one of root's", why, "mend that, then reload")
+    return Proxy(argv, user, by_root=bool(why)), why
+
+
+def _proxy_user(config: Config) -> User | None:
+    return User.named(proxy_user(config.workspace, config.environment.name))
 
 
 def _say(text: str) -> None:
@@ -146,7 +180,12 @@ def _wait(places: Places) -> None:
 
 
 def _stop(places: Places) -> None:
-    KeeperClient(places.run).shutdown(STOPS_WITHIN_S)
+    keeper = KeeperClient(places.run)
+    try:
+        empty(places, keeper, _say)
+    except (AtollError, KeeperError) as exc:
+        _say(f"requests in flight are not waited for: {exc}")
+    keeper.shutdown(STOPS_WITHIN_S)
 
 
 def _reload(places: Places) -> None:

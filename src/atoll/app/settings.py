@@ -12,19 +12,20 @@ from atoll.app.containers import require, settled
 from atoll.app.gateway import refuse_gateway
 from atoll.daemon.identity import Settings
 from atoll.keeper.client import KeeperClient
-from atoll.model.spec import EnvironmentSpec
+from atoll.model.environment import EnvironmentSpec
+from atoll.proxy import User
 from atoll.proxy import command as envoy_command
 
 
-def settings(config: Config) -> Settings:
-    """Those of the daemon that was started with `config`."""
+def settings(config: Config, proxy_user: User | None) -> Settings:
+    """Those of the daemon that was started with `config`, beside a proxy of that user's."""
     state, run = Path(config.state), Path(config.run)
 
     def keep(environment: EnvironmentSpec) -> None:
         wanted = replace(config, environment=settled(environment))
         if environment.engine == "docker":
             require(environment)
-        envoy_command(state, run, environment.envoy)
+        envoy_command(state, run, environment.envoy, proxy_user)
         refuse_gateway(wanted, config, serving=True)
         write(state, wanted)
 

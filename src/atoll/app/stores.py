@@ -19,7 +19,8 @@ from atoll.servers import draft, image_name, image_user, programs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from atoll.model.spec import EnvironmentSpec, Store, WorkspaceSpec
+    from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
+    from atoll.model.spec import Store
     from atoll.model.wire import Draft
     from atoll.model.wire_artifacts import StoresRequest
 

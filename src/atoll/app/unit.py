@@ -1,12 +1,14 @@
 """The systemd unit of a served environment, as text. Why each setting is so stands in ADR 0039."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2s
 
 from atoll.eject.units import word
 from atoll.workspace.places import served_name
 
 START_S = 90  # `serve --wait` gives up before, with the reason
 STOP_S = 150  # `serve --stop` ends what does not end by itself before
+_LONGEST_USER = 31  # utmp(5) has no room for more, and systemd-sysusers refuses it
 _NEVER = (  # what nobody in an environment has to do with: not the keeper as root, not what it starts
     *(
         "CAP_SYS_MODULE",
@@ -24,6 +26,20 @@ _NEVER = (  # what nobody in an environment has to do with: not the keeper as ro
 def name_of(workspace: str, environment: str) -> str:
     """The unit's name, without `.service`."""
     return f"atoll-{served_name(workspace)}-{environment}"
+
+
+def proxy_user(workspace: str, environment: str) -> str:
+    """The account that its proxy runs as: the unit's name, or as much of it as fits and the rest's digest."""
+    name = name_of(workspace, environment)
+    if len(name) <= _LONGEST_USER:
+        return name
+    digest = blake2s(name.encode(), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST_USER - len(digest) - 1]}-{digest}"
+
+
+def accounts(workspace: str, environment: str) -> str:
+    """The account, as sysusers.d(5) has it: of the system, without a password, a home or a shell."""
+    return f'u {proxy_user(workspace, environment)} - "Atoll, proxy of {environment} of {served_name(workspace)}"\n'
 
 
 def variables_file(workspace: str, environment: str) -> str:

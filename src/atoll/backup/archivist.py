@@ -7,7 +7,8 @@ import msgspec
 from atoll.backup import keys
 from atoll.backup import manifest as m
 from atoll.backup.making import Backup, Source
-from atoll.model.wire import BackupKeyView, BackupView
+from atoll.model.wire import BackupView
+from atoll.model.wire_backup import BackupKeyView
 from atoll.pipeline.artifacts import disk_trouble
 from atoll.store.key_file import read_key
 from atoll.store.vault import SqliteVault

@@ -17,9 +17,9 @@ from atoll.backup import keys
 from atoll.backup import manifest as m
 from atoll.backup.reading import Archive, Place, nowhere
 from atoll.model.errors import NotFound, Refused, UserError
-from atoll.model.wire import RestoreView
+from atoll.model.rows import Saved
+from atoll.model.wire_backup import RestoreView
 from atoll.pipeline.ship.footing import footing
-from atoll.ports import Saved
 from atoll.store.key_file import as_text
 from atoll.store.sqlite import LOCK, SqliteStore
 from atoll.store.vault import SqliteVault, without_values

@@ -24,13 +24,13 @@ from atoll.backup import manifest as m
 from atoll.backup.opening import DUMPS, KEYS, led, opened, standing, unpacked, view_of, without_secrets
 from atoll.backup.reading import Archive
 from atoll.model.errors import Conflict, UserError
+from atoll.model.rows import Change, Saved
 from atoll.model.state import Artifact, Author, Event
-from atoll.model.wire import RestoreView
+from atoll.model.wire_backup import RestoreView
 from atoll.pipeline.artifacts import Artifacts, disk_trouble, flush, remove_tree
 from atoll.pipeline.cache.tree import Entry, Tree, write
 from atoll.pipeline.lock import POLL_S, Lock, try_lock
 from atoll.pipeline.ship.rehome import moved, rehomed
-from atoll.ports import Change, Saved
 from atoll.store.key_file import read_key
 from atoll.store.leadership import LeaderLock
 from atoll.store.sqlite import LOCK

@@ -16,8 +16,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from atoll.model.building import Scope
 from atoll.model.spec import ServiceSpec
-from atoll.ports import Scope
 
 # A relative path that climbs, wherever it stands in a text: "../../proto/orders.proto", `${basedir}/../../config`.
 _CLIMBING = re.compile(r"(?<![\w./-])/?(?:\.{1,2}/)*\.\.(?:/[\w@+.-]+)*")

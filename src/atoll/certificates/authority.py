@@ -20,8 +20,8 @@ from josepy.util import ComparableECKey
 
 from atoll.certificates import pair
 from atoll.model.certificate import Certificate, Unusable
+from atoll.model.environment import Acme
 from atoll.model.errors import NotFound, Retryable
-from atoll.model.spec import Acme
 from atoll.ports import Vault
 
 ACCOUNT = "acme-account-key"

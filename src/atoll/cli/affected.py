@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from atoll.cli.session import Session
-    from atoll.model.spec import WorkspaceSpec
-    from atoll.model.wire import OperationView, PlanView, ServiceView
+    from atoll.model.environment import WorkspaceSpec
+    from atoll.model.wire import PlanView, ServiceView
+    from atoll.model.wire_operations import OperationView
 
 _AGAIN = "built again, same result"
 

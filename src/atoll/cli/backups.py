@@ -20,7 +20,7 @@ from atoll.cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atoll.model.wire import RestoreView
+    from atoll.model.wire_backup import RestoreView
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 STDOUT = Path("-")
@@ -89,7 +89,7 @@ def _name_of(view: RestoreView) -> str:
 
 def send(session: Session, write: Callable[[bytes], object], *, signals: bool) -> None:
     """Give the bytes of a backup to `write`: the daemon's, else made of the files of an environment that does not run."""
-    from atoll.model.wire import BackupRequest
+    from atoll.model.wire_backup import BackupRequest
 
     if session.places.keeper_alive():
         session.client.backup(BackupRequest(signals=signals, key=new_key()), write)
@@ -118,7 +118,7 @@ def refuse_from_afar(session: Session) -> None:
 
 def kept(session: Session, id: str, made_wall: float, size_bytes: int) -> None:
     """Have it known that there is one."""
-    from atoll.model.wire import BackupKept
+    from atoll.model.wire_backup import BackupKept
 
     if session.places.keeper_alive():
         session.client.backup_kept(BackupKept(id=id, size_bytes=size_bytes, made_wall=made_wall, key=new_key()))
@@ -132,7 +132,7 @@ def kept(session: Session, id: str, made_wall: float, size_bytes: int) -> None:
 
 def sealed_key(session: Session, passphrase: str) -> str:
     """The text of a key file."""
-    from atoll.model.wire import BackupKeyRequest
+    from atoll.model.wire_backup import BackupKeyRequest
 
     if session.places.keeper_alive():
         request = BackupKeyRequest(passphrase=passphrase, key=new_key())

@@ -14,8 +14,8 @@ from atoll.cli.output import print_json
 
 if TYPE_CHECKING:
     from atoll.cli.session import Session
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.records import CiResult
-    from atoll.model.spec import WorkspaceSpec
 
 TASK_FAILED = 3
 

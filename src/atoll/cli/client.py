@@ -16,10 +16,19 @@ from atoll.cli.http import Line, Silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from atoll.model import wire, wire_artifacts, wire_signals
+    from atoll.model import (
+        wire,
+        wire_access,
+        wire_artifacts,
+        wire_backup,
+        wire_doctor,
+        wire_jobs,
+        wire_operations,
+        wire_signals,
+    )
+    from atoll.model.hosted import LogLine
     from atoll.model.records import TaskRecord
     from atoll.model.state import Artifact, Event
-    from atoll.ports import LogLine
 
 _T = TypeVar("_T")
 _MISSED_LINES = 100_000  # of one service, while its lines did not come through
@@ -76,9 +85,9 @@ class Client:
 
         return self._decode(self.raw(why_path(subject)), WhyView)
 
-    def jobs(self, service: str | None = None, job: str | None = None) -> list[wire.JobView]:
+    def jobs(self, service: str | None = None, job: str | None = None) -> list[wire_jobs.JobView]:
         """Jobs of a service, or of all; `job` alone comes with its runs."""
-        from atoll.model.wire import JobView
+        from atoll.model.wire_jobs import JobView
 
         return self._decode(self.raw(jobs_path(service, job)), list[JobView])
 
@@ -96,21 +105,21 @@ class Client:
 
         return self._decode(self.raw("/v1/environment"), EnvironmentView)
 
-    def secrets(self) -> list[wire.SecretView]:
+    def secrets(self) -> list[wire_access.SecretView]:
         """Names and versions."""
-        from atoll.model.wire import SecretView
+        from atoll.model.wire_access import SecretView
 
         return self._decode(self.raw("/v1/secrets"), list[SecretView])
 
-    def access(self) -> wire.AccessView:
+    def access(self) -> wire_access.AccessView:
         """Who may do what, and who asks."""
-        from atoll.model.wire import AccessView
+        from atoll.model.wire_access import AccessView
 
         return self._decode(self.raw("/v1/access"), AccessView)
 
-    def doctor(self) -> list[wire.DoctorView]:
+    def doctor(self) -> list[wire_doctor.DoctorView]:
         """What the daemon can check of itself."""
-        from atoll.model.wire import DoctorView
+        from atoll.model.wire_doctor import DoctorView
 
         return self._decode(self.raw("/v1/doctor"), list[DoctorView])
 
@@ -130,15 +139,15 @@ class Client:
         path = f"{_of(service, what) if service else f'/v1/{what}'}?plan=true"
         return self._decode(self._change("POST", path, request), list[PlanView])
 
-    def deploy(self, request: wire.DeployRequest) -> wire.OperationView:
+    def deploy(self, request: wire.DeployRequest) -> wire_operations.OperationView:
         """Begin a deploy."""
         return self._operation(_of(request.spec.name, "deploy"), request)
 
-    def rollback(self, service: str, request: wire.RollbackRequest) -> wire.OperationView:
+    def rollback(self, service: str, request: wire.RollbackRequest) -> wire_operations.OperationView:
         """Begin a rollback."""
         return self._operation(_of(service, "rollback"), request)
 
-    def steer(self, service: str, request: wire.SteerRequest) -> wire.OperationView:
+    def steer(self, service: str, request: wire.SteerRequest) -> wire_operations.OperationView:
         """Say a word to the rollout under way."""
         return self._operation(_of(service, "steer"), request)
 
@@ -160,7 +169,7 @@ class Client:
 
         return self._decode(self._change("POST", f"{_of(service, 'fault')}/clear", Mutation()), list[FaultView])
 
-    def restart(self, service: str, request: wire.RestartRequest) -> wire.OperationView:
+    def restart(self, service: str, request: wire.RestartRequest) -> wire_operations.OperationView:
         """Begin a restart."""
         return self._operation(_of(service, "restart"), request)
 
@@ -183,15 +192,15 @@ class Client:
         answer_s = request.timeout_s + 10
         return self._decode(self._change("POST", _of(service, "exec"), request, answer_s=answer_s), ExecView)
 
-    def run(self, service: str, request: wire.RunRequest) -> wire.JobRunView:
+    def run(self, service: str, request: wire_jobs.RunRequest) -> wire_jobs.JobRunView:
         """Begin a run of a job."""
-        from atoll.model.wire import JobRunView
+        from atoll.model.wire_jobs import JobRunView
 
         return self._decode(self._change("POST", _of(service, "run"), request), JobRunView)
 
-    def stop_run(self, run: str, request: wire.StopRunRequest) -> wire.JobRunView:
+    def stop_run(self, run: str, request: wire_jobs.StopRunRequest) -> wire_jobs.JobRunView:
         """Want a run ended."""
-        from atoll.model.wire import JobRunView
+        from atoll.model.wire_jobs import JobRunView
 
         return self._decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
 
@@ -201,9 +210,9 @@ class Client:
 
         return self._decode(self._change("PUT", "/v1/environment", request), EnvironmentView)
 
-    def set_secret(self, name: str, request: wire.SecretRequest) -> wire.SecretView:
+    def set_secret(self, name: str, request: wire_access.SecretRequest) -> wire_access.SecretView:
         """Store a new version."""
-        from atoll.model.wire import SecretView
+        from atoll.model.wire_access import SecretView
 
         return self._decode(self._change("PUT", f"/v1/secrets/{quote(name, safe='')}", request), SecretView)
 
@@ -243,9 +252,9 @@ class Client:
         """Forget all versions."""
         self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
 
-    def make_token(self, name: str, request: wire.TokenRequest) -> wire.TokenMade:
+    def make_token(self, name: str, request: wire_access.TokenRequest) -> wire_access.TokenMade:
         """A token of the read-only API. Never sent twice: a second one of that name is refused."""
-        from atoll.model.wire import TokenMade
+        from atoll.model.wire_access import TokenMade
 
         return self._decode(self._change("POST", f"/v1/tokens/{quote(name, safe='')}", request), TokenMade)
 
@@ -253,7 +262,7 @@ class Client:
         """It opens nothing any more."""
         self._send("DELETE", f"/v1/tokens/{quote(name, safe='')}")
 
-    def backup(self, request: wire.BackupRequest, write: Callable[[bytes], object]) -> None:
+    def backup(self, request: wire_backup.BackupRequest, write: Callable[[bytes], object]) -> None:
         """Have a backup made; its bytes are given to `write` as they come."""
         import msgspec
 
@@ -273,15 +282,15 @@ class Client:
         if answer.status >= 400:
             raise _refusal(answer.body)
 
-    def backup_kept(self, request: wire.BackupKept) -> wire.BackupView:
+    def backup_kept(self, request: wire_backup.BackupKept) -> wire.BackupView:
         """Tell that it is kept."""
         from atoll.model.wire import BackupView
 
         return self._decode(self._change("POST", "/v1/backup/kept", request), BackupView)
 
-    def backup_key(self, request: wire.BackupKeyRequest) -> wire.BackupKeyView:
+    def backup_key(self, request: wire_backup.BackupKeyRequest) -> wire_backup.BackupKeyView:
         """The key of the secrets, sealed."""
-        from atoll.model.wire import BackupKeyView
+        from atoll.model.wire_backup import BackupKeyView
 
         return self._decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
 
@@ -291,18 +300,18 @@ class Client:
 
     # --- following
 
-    def watch(self, operation: str, until: str = "live") -> Iterator[wire.OperationView]:
+    def watch(self, operation: str, until: str = "live") -> Iterator[wire_operations.OperationView]:
         """An operation, change by change, until it is live (or certified) or has ended otherwise."""
-        from atoll.model.wire import OperationView
+        from atoll.model.wire_operations import OperationView
 
         for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch?until={until}"):
             yield (view := self._decode(data, OperationView))
             if view.settled(until):
                 return
 
-    def watch_run(self, run: str) -> Iterator[wire.JobRunView]:
+    def watch_run(self, run: str) -> Iterator[wire_jobs.JobRunView]:
         """A run of a job, change by change, until it has ended."""
-        from atoll.model.wire import JobRunView
+        from atoll.model.wire_jobs import JobRunView
 
         for data in self._stream(f"/v1/runs/{quote(run, safe='')}/watch"):
             yield (view := self._decode(data, JobRunView))
@@ -330,8 +339,8 @@ class Client:
         """Lines, each with its JSON; over a restart of the daemon none is lost and none comes twice."""
         import time
 
+        from atoll.model.hosted import LogLine
         from atoll.model.seen import Seen
-        from atoll.ports import LogLine
 
         seen = Seen(time.time())
 
@@ -353,8 +362,8 @@ class Client:
 
     # --- the line
 
-    def _operation(self, path: str, request: wire.Mutation) -> wire.OperationView:
-        from atoll.model.wire import OperationView
+    def _operation(self, path: str, request: wire.Mutation) -> wire_operations.OperationView:
+        from atoll.model.wire_operations import OperationView
 
         return self._decode(self._change("POST", path, request), OperationView)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from atoll.cli.session import Session
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.wire import Draft
 
 

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from atoll.backup.restoring import Wish
     from atoll.cli.http import Line
     from atoll.model.cache import CacheChecked, CacheSwept, CacheView
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.errors import AtollError, BuildFailed, Problem, UserError
     from atoll.model.install import Installing, InstallView
     from atoll.model.records import CiPlan, CiResult
-    from atoll.model.spec import WorkspaceSpec
     from atoll.model.state import Artifact
-    from atoll.model.wire import DoctorView, Draft, RestoreView, ToolchainHome, ToolchainView
+    from atoll.model.wire import Draft
+    from atoll.model.wire_backup import RestoreView
+    from atoll.model.wire_doctor import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
     from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from atoll.cli.client import Client
-    from atoll.model.wire import JobRunView
-    from atoll.ports import LogLine
+    from atoll.model.hosted import LogLine
+    from atoll.model.wire_jobs import JobRunView
 
 _ALL_LINES = 100_000
 

@@ -16,8 +16,8 @@ from atoll.cli.output import clock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from atoll.model.hosted import LogLine
     from atoll.model.state import Event
-    from atoll.ports import LogLine
 
 _COLORS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta", "bright_blue")
 _LEVELS = ("level", "lvl", "severity", "levelname", "log.level")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from atoll.decide.production import encryption, leases, tokens
-from atoll.model.wire import DoctorView
+from atoll.model.wire_doctor import DoctorView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.model.spec import Gateway, WorkspaceSpec
+    from atoll.model.environment import Gateway, WorkspaceSpec
 
 MIN_DISK_BYTES = 2**30  # two small builds and a day of logs
 MIN_MEMORY_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB

@@ -24,33 +24,28 @@ from atoll.decide.graph import Graph
 from atoll.model.cache import CacheChecked, CacheSwept, CacheView
 from atoll.model.catalogue.page import Page
 from atoll.model.errors import Problem
+from atoll.model.hosted import LogLine
 from atoll.model.install import InstallView
 from atoll.model.records import CiPlan, CiResult, TaskRecord
 from atoll.model.state import Event
 from atoll.model.wire import (
-    AccessView,
-    DoctorView,
     ErrorView,
     ExecView,
     FaultView,
-    JobRunView,
-    JobView,
-    OperationView,
     PlanView,
     RecordsView,
     ReleaseView,
-    RestoreView,
-    SecretView,
     ServiceView,
     StatusView,
-    TokenMade,
-    ToolchainHome,
-    ToolchainView,
     WhyView,
 )
+from atoll.model.wire_access import AccessView, SecretView, TokenMade
+from atoll.model.wire_backup import RestoreView
+from atoll.model.wire_doctor import DoctorView, ToolchainHome, ToolchainView
+from atoll.model.wire_jobs import JobRunView, JobView
+from atoll.model.wire_operations import OperationView
 from atoll.model.wire_signals import SignalsView
 from atoll.pipeline.explain import TaskWhy
-from atoll.ports import LogLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.client import Client
     from atoll.cli.session import Session
-    from atoll.model.wire import OperationView
+    from atoll.model.wire_operations import OperationView
     from atoll.pipeline.progress import Progress
 
 DEPLOY_FAILED = 3

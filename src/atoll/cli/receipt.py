@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from atoll.model.state import Receipt
-    from atoll.model.wire import OperationView
+    from atoll.model.wire_operations import OperationView
 
 SHORTEST_S = 0.005  # else it reads 0.00 s
 

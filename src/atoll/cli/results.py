@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atoll.cli.session import Session
-    from atoll.model.wire import OperationView
+    from atoll.model.wire_operations import OperationView
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 

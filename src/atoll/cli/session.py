@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.cli.client import Client
     from atoll.cli.hooks import Hooks, Places
     from atoll.cli.http import Line
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 

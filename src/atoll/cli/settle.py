@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from atoll.cli.session import Session
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
 
 _WITHIN_S = 30.0  # a daemon starts within two or three, on a busy machine
 _LOOK_S = 0.1

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from atoll.cli.session import Session
-    from atoll.model.spec import ServiceSpec, WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
+    from atoll.model.spec import ServiceSpec
     from atoll.model.state import Artifact
     from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView
     from atoll.pipeline.ship.survey import Surveyed

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from atoll.model.analysis import Finding, Verdict
-    from atoll.model.wire import OperationView, SteppingView
+    from atoll.model.wire_operations import OperationView, SteppingView
 
 METRICS = {"failures": "failed", "latency": "slower than p90"}
 _BAR = 24

@@ -22,10 +22,12 @@ from atoll.daemon.pulse import Pulse
 from atoll.decide.access import ending
 from atoll.model.access import ROLES, Holding, Peer
 from atoll.model.errors import Conflict, NotFound, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Author, Event
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import AccessView, DoctorView, TokenMade, TokenRequest, TokenView
-from atoll.ports import Change, Clock
+from atoll.model.wire_access import AccessView, TokenMade, TokenRequest, TokenView
+from atoll.model.wire_doctor import DoctorView
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 _log = logging.getLogger("atoll.access")

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from atoll.decide.verdict import Block, Neighbour, Side, answered, judge, observe
-from atoll.model.analysis import Analysis, Verdict
+from atoll.model.analysis import Analysis, AnalysisPolicy, Check, Verdict
 from atoll.model.signals import Counts, Histogram, Window
-from atoll.model.spec import AnalysisPolicy, Check
 from atoll.model.state import Now, Release, Rollout
 from atoll.ports import Signals
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from atoll.daemon.pulse import Pulse
 from atoll.model.errors import Refused, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Artifact, Event
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
-from atoll.ports import Change, Clock, Depot, Servers
+from atoll.ports import Clock, Depot, Servers
 from atoll.realise.records import Records
 
 

@@ -11,9 +11,12 @@ import msgspec
 
 from atoll.daemon.pulse import Pulse
 from atoll.model.errors import AtollError, Permanent
+from atoll.model.rows import Change
 from atoll.model.state import Author, Event
-from atoll.model.wire import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest, BackupView, DoctorView
-from atoll.ports import Archivist, BackupUnderWay, Change, Clock, Vault
+from atoll.model.wire import BackupView
+from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
+from atoll.model.wire_doctor import DoctorView
+from atoll.ports import Archivist, BackupUnderWay, Clock, Vault
 from atoll.realise.records import Records
 
 _log = logging.getLogger(__name__)

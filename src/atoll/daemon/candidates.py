@@ -16,8 +16,9 @@ from atoll.decide.compose import replicas
 from atoll.decide.freeze import describe, frozen
 from atoll.decide.gate import unmet
 from atoll.decide.rollout import STEERABLE
+from atoll.model.environment import Freeze
 from atoll.model.errors import Conflict, NotFound, Refused, UserError
-from atoll.model.spec import Freeze, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import ENDED, LIVE, Artifact, Author, Intent, JobRun, Release, Rollout
 from atoll.model.wire import DeployRequest, Draft, Mutation, RestartRequest, RollbackRequest, ScaleRequest
 from atoll.ports import Clock, Engine

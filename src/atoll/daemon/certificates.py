@@ -18,12 +18,14 @@ from atoll.daemon.outward import fetch
 from atoll.daemon.pulse import Pulse
 from atoll.decide import certificates as decide
 from atoll.model.certificate import Certificate, Unusable
+from atoll.model.environment import CertificateFiles, Tls
 from atoll.model.errors import AtollError, NotFound, Retryable
-from atoll.model.spec import CertificateFiles, Tls
+from atoll.model.rows import Change
 from atoll.model.state import Event
 from atoll.model.traffic import Disconnected, Refused
-from atoll.model.wire import CertificateView, DoctorView
-from atoll.ports import Authority, Change, Clock, Showcase, Vault
+from atoll.model.wire import CertificateView
+from atoll.model.wire_doctor import DoctorView
+from atoll.ports import Authority, Clock, Showcase, Vault
 from atoll.realise.records import Records
 
 _log = logging.getLogger(__name__)

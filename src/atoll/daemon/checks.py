@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 from atoll.daemon.outward import fetch
 from atoll.decide.facts import is_ready
+from atoll.model.analysis import Check
 from atoll.model.errors import AtollError
-from atoll.model.spec import Check, Command
+from atoll.model.spec import Command
 from atoll.model.state import Observation
 from atoll.ports import Engine
 

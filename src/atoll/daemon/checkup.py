@@ -13,7 +13,8 @@ from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.reading import Reading
 from atoll.decide import production
 from atoll.model.state import Release
-from atoll.model.wire import DoctorView, ServiceView
+from atoll.model.wire import ServiceView
+from atoll.model.wire_doctor import DoctorView
 from atoll.ports import Traffic
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records

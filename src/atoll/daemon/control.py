@@ -8,55 +8,45 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from atoll.model.access import Peer
+from atoll.model.hosted import LogLine
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
 from atoll.model.wire import (
-    AccessView,
-    BackupKept,
-    BackupKeyRequest,
-    BackupKeyView,
-    BackupRequest,
     BackupView,
     DeployRequest,
-    DoctorView,
     EnvironmentRequest,
     EnvironmentView,
     ExecRequest,
     ExecView,
     FaultRequest,
     FaultView,
-    JobRunView,
-    JobView,
     Mutation,
-    OperationView,
     PlanView,
     RecordsRequest,
     RecordsView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
-    RunRequest,
     ScaleRequest,
-    SecretRequest,
-    SecretView,
     ServiceView,
     StatusView,
     SteerRequest,
     StopRequest,
-    StopRunRequest,
-    TokenMade,
-    TokenRequest,
     UpRequest,
     UpView,
     WhyView,
 )
+from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade, TokenRequest
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
+from atoll.model.wire_doctor import DoctorView
+from atoll.model.wire_jobs import JobRunView, JobView, RunRequest, StopRunRequest
+from atoll.model.wire_operations import OperationView
 from atoll.model.wire_signals import (
     SeriesView,
     SignalsView,
     TotalsView,
 )
-from atoll.ports import LogLine
 
 
 class Control(Protocol):

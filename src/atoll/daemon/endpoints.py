@@ -13,11 +13,21 @@ from starlette.requests import Request
 
 from atoll.daemon.control import Control
 from atoll.daemon.openapi import Call, Endpoint, Query
-from atoll.model import errors, wire, wire_artifacts, wire_signals
+from atoll.model import (
+    errors,
+    wire,
+    wire_access,
+    wire_artifacts,
+    wire_backup,
+    wire_doctor,
+    wire_jobs,
+    wire_operations,
+    wire_signals,
+)
 from atoll.model.access import Role
+from atoll.model.hosted import LogLine
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
-from atoll.ports import LogLine
 
 
 def query_of(request: Request, query: Query) -> Any:
@@ -162,7 +172,7 @@ def _post(
 
 
 _ONE = "/v1/services/{service}"
-_OPERATION = wire.OperationView
+_OPERATION = wire_operations.OperationView
 ENDPOINTS: tuple[Endpoint, ...] = (
     _get("/v1/status", "status", "The whole environment on one page.", wire.StatusView),
     _post("/v1/up", "deployer", "up", "Deploy what is not running.", wire.UpRequest, wire.UpView, 202),
@@ -231,19 +241,19 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "reader",
         "jobs",
         "Jobs, their schedules and last runs.",
-        list[wire.JobView],
+        list[wire_jobs.JobView],
         _jobs,
         query=(_SERVICE, _JOB),
     ),
-    _post(f"{_ONE}/run", "deployer", "run_job", "Run a job now.", wire.RunRequest, wire.JobRunView, 202),
-    _get("/v1/runs/{id}", "job_run", "A run of a job, in progress or past.", wire.JobRunView),
+    _post(f"{_ONE}/run", "deployer", "run_job", "Run a job now.", wire_jobs.RunRequest, wire_jobs.JobRunView, 202),
+    _get("/v1/runs/{id}", "job_run", "A run of a job, in progress or past.", wire_jobs.JobRunView),
     Endpoint(
         "GET",
         "/v1/runs/{id}/watch",
         "reader",
         "watch_run",
         "A run of a job, change by change, to its end.",
-        wire.JobRunView,
+        wire_jobs.JobRunView,
         _watch_run,
         stream=True,
         event="run",
@@ -253,8 +263,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "deployer",
         "stop_run",
         "End a run before its time.",
-        wire.StopRunRequest,
-        wire.JobRunView,
+        wire_jobs.StopRunRequest,
+        wire_jobs.JobRunView,
         plans=False,
     ),
     _get("/v1/operations/{id}", "operation", "A rollout, in progress or past.", _OPERATION),
@@ -399,16 +409,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         wire_artifacts.StoresView,
         plans=False,
     ),
-    _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire.SecretView]),
+    _get("/v1/secrets", "secrets", "Names and versions of secrets, never values.", list[wire_access.SecretView]),
     Endpoint(
         "PUT",
         "/v1/secrets/{name}",
         "admin",
         "set_secret",
         "Store a new version of a secret.",
-        wire.SecretView,
+        wire_access.SecretView,
         _direct("set_secret"),
-        body=wire.SecretRequest,
+        body=wire_access.SecretRequest,
     ),
     Endpoint(
         "DELETE",
@@ -430,14 +440,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _removal("remove_store"),
         status=204,
     ),
-    Endpoint("GET", "/v1/access", "reader", "access", "Who may do what, and who asks.", wire.AccessView, _access),
+    Endpoint(
+        "GET", "/v1/access", "reader", "access", "Who may do what, and who asks.", wire_access.AccessView, _access
+    ),
     _post(
         "/v1/tokens/{name}",
         "admin",
         "make_token",
         "Make a token of the read-only API; it is told once.",
-        wire.TokenRequest,
-        wire.TokenMade,
+        wire_access.TokenRequest,
+        wire_access.TokenMade,
         plans=False,
     ),
     Endpoint(
@@ -450,13 +462,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _removal("remove_token"),
         status=204,
     ),
-    _post("/v1/backup", "admin", "backup", "A backup, as one file.", wire.BackupRequest, bytes, plans=False),
+    _post("/v1/backup", "admin", "backup", "A backup, as one file.", wire_backup.BackupRequest, bytes, plans=False),
     _post(
         "/v1/backup/kept",
         "admin",
         "backup_kept",
         "Tell that a backup is kept, whole.",
-        wire.BackupKept,
+        wire_backup.BackupKept,
         wire.BackupView,
         plans=False,
     ),
@@ -465,9 +477,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "admin",
         "backup_key",
         "The key of the secrets, sealed with a passphrase.",
-        wire.BackupKeyRequest,
-        wire.BackupKeyView,
+        wire_backup.BackupKeyRequest,
+        wire_backup.BackupKeyView,
         plans=False,
     ),
-    _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire.DoctorView]),
+    _get("/v1/doctor", "doctor", "What the daemon can check of itself.", list[wire_doctor.DoctorView]),
 )

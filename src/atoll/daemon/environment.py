@@ -33,7 +33,7 @@ from atoll.daemon.secret_book import SecretBook
 from atoll.daemon.settings_book import SettingsBook
 from atoll.daemon.signal_book import SignalBook
 from atoll.daemon.store_desk import StoreDesk
-from atoll.model.spec import Tls
+from atoll.model.environment import Tls
 from atoll.ports import Archivist, Clock, Depot, Host, Servers, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.leases import Ports

@@ -11,10 +11,11 @@ from atoll.daemon.service import ServiceLoop
 from atoll.decide.facts import is_ready
 from atoll.decide.faults import check, in_force
 from atoll.model.errors import Conflict, NotFound, UserError
+from atoll.model.rows import Change
 from atoll.model.state import Event, Fault, Replica
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import FaultRequest, FaultView, Mutation
-from atoll.ports import Change, Clock
+from atoll.ports import Clock
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 

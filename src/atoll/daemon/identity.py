@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from atoll.daemon.store_reach import Dial, dial
+from atoll.model.environment import EnvironmentSpec, Freeze, Notify
 from atoll.model.machine import MachineFacts
-from atoll.model.spec import EnvironmentSpec, Freeze, Notify
 from atoll.model.state import Address
 
 

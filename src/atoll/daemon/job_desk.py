@@ -13,11 +13,12 @@ from atoll.daemon.pulse import Pulse
 from atoll.decide.before import BEFORE
 from atoll.decide.jobs import by_hand, event, hand_id, live_release
 from atoll.model.errors import NotFound, Refused
+from atoll.model.rows import Change
 from atoll.model.spec import Job
 from atoll.model.state import Event, JobRun, Release
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import JobRunView, JobView, RunRequest, StopRunRequest
-from atoll.ports import Change, Clock
+from atoll.model.wire_jobs import JobRunView, JobView, RunRequest, StopRunRequest
+from atoll.ports import Clock
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 

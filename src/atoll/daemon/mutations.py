@@ -24,13 +24,13 @@ from atoll.decide.rollout import STEERABLE, begin, supersede
 from atoll.decide.steering import Word, steer
 from atoll.decide.strategies import choose
 from atoll.model.errors import AtollError, Conflict
+from atoll.model.rows import Change, Row
 from atoll.model.state import ENDED, Author, Event, Intent, Release
 from atoll.model.wire import (
     DeployRequest,
     Draft,
     ErrorView,
     Mutation,
-    OperationView,
     RestartRequest,
     RollbackRequest,
     ScaleRequest,
@@ -40,7 +40,8 @@ from atoll.model.wire import (
     UpRequest,
     UpView,
 )
-from atoll.ports import Change, Clock, Row
+from atoll.model.wire_operations import OperationView
+from atoll.ports import Clock
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 

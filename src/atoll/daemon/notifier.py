@@ -23,10 +23,12 @@ from msgspec.structs import replace
 from atoll.daemon.outward import fetch
 from atoll.daemon.pulse import Pulse
 from atoll.decide.telling import Line, choose, given_up, refused, rest_s, taken, trouble
+from atoll.model.environment import Notify
 from atoll.model.errors import AtollError
-from atoll.model.spec import Notify, SecretRef
+from atoll.model.rows import Change
+from atoll.model.spec import SecretRef
 from atoll.model.state import Event
-from atoll.ports import Change, Clock, Store, Vault
+from atoll.ports import Clock, Store, Vault
 from atoll.realise.records import Records
 
 _log = logging.getLogger(__name__)

@@ -7,11 +7,13 @@ from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
 from atoll.decide.facts import is_ready
 from atoll.model.errors import NotFound, Refused
+from atoll.model.hosted import LogLine
+from atoll.model.rows import Change
 from atoll.model.seen import Seen
 from atoll.model.state import Event
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import ExecRequest, ExecView
-from atoll.ports import Change, Clock, LogLine
+from atoll.ports import Clock
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 

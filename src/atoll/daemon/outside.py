@@ -26,7 +26,7 @@ from atoll.daemon.api import Api
 from atoll.daemon.serve import server_of, until_cancelled
 from atoll.decide.rate import Allowance, Bucket, take
 from atoll.model.access import Holding, Peer
-from atoll.model.spec import ReadApi
+from atoll.model.environment import ReadApi
 from atoll.model.wire import ErrorView
 
 _log = logging.getLogger("atoll.api")

@@ -24,12 +24,12 @@ from atoll.model.wire import (
     PlanView,
     RestartRequest,
     RollbackRequest,
-    RunRequest,
     ScaleRequest,
     SteerRequest,
     StopRequest,
     UpRequest,
 )
+from atoll.model.wire_jobs import RunRequest
 from atoll.ports import Clock
 from atoll.realise.records import Records
 

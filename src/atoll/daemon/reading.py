@@ -23,7 +23,8 @@ from atoll.decide.production import passed
 from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import OperationView, PartView, ReleaseView, ServiceView, StatusView, WhyView
+from atoll.model.wire import PartView, ReleaseView, ServiceView, StatusView, WhyView
+from atoll.model.wire_operations import OperationView
 from atoll.ports import Clock, Signals, Store, Traffic, Vault
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from atoll.daemon.pulse import Pulse
 from atoll.decide.gate import Sifted, sift, summary
 from atoll.model.records import TaskRecord
+from atoll.model.rows import Change, RowKind
 from atoll.model.state import Author, Event
 from atoll.model.wire import RecordsRequest, RecordsView
-from atoll.ports import Change, Clock, RowKind
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 _KIND: RowKind = "record"

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
 from atoll.model.errors import Conflict, NotFound
+from atoll.model.rows import Change
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Author, Event
 from atoll.model.store_url import is_password
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import SecretRequest, SecretView
-from atoll.ports import Change, Clock, Vault
+from atoll.model.wire_access import SecretRequest, SecretView
+from atoll.ports import Clock, Vault
 from atoll.realise.records import Records
 
 

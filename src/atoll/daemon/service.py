@@ -21,9 +21,9 @@ from atoll.decide.facts import is_ready
 from atoll.decide.faults import in_force, next_end_s
 from atoll.decide.rollout import advance, seconds
 from atoll.decide.strategies.load import Load
-from atoll.model.analysis import Verdict
+from atoll.model.analysis import Check, Verdict
 from atoll.model.errors import Conflict, Retryable
-from atoll.model.spec import Check
+from atoll.model.rows import Change
 from atoll.model.state import (
     ENDED,
     LIVE,
@@ -38,7 +38,7 @@ from atoll.model.state import (
     Rollout,
     ServiceDesired,
 )
-from atoll.ports import Change, Clock, Engine
+from atoll.ports import Clock, Engine
 from atoll.realise.cell import SOON_S
 from atoll.realise.records import Records
 

@@ -10,9 +10,10 @@ from atoll.daemon.identity import Settings
 from atoll.daemon.pulse import Pulse
 from atoll.decide.environment import differences, kept_there
 from atoll.model.errors import Conflict
+from atoll.model.rows import Change
 from atoll.model.state import Event
 from atoll.model.wire import EnvironmentRequest, EnvironmentView
-from atoll.ports import Change, Clock
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 _log = logging.getLogger("atoll.daemon")

@@ -8,10 +8,11 @@ import secrets
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
 from atoll.model.errors import Conflict, NotFound
+from atoll.model.rows import Change, RowKind
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Author, Event
 from atoll.model.store_url import password_of
-from atoll.ports import Change, Clock, Host, RowKind, Vault
+from atoll.ports import Clock, Host, Vault
 from atoll.realise.records import Records
 
 _PASSWORD_BYTES = (

@@ -6,8 +6,9 @@ A cell of the engine sees the rows and starts them. Nothing is kept here but whe
 from collections.abc import Callable
 
 from atoll.decide.jobs import CLOCK_BACK_S, counted_from, due, expired, live_release
+from atoll.model.rows import Change
 from atoll.model.state import Event, Intent, JobRun, Now
-from atoll.ports import Change, Clock
+from atoll.ports import Clock
 from atoll.realise.records import Records
 
 LOOK_S = 30.0  # a clock that jumps is noticed within this

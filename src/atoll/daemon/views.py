@@ -26,7 +26,9 @@ from atoll.model.state import (
     RolloutPhase,
     ServiceDesired,
 )
-from atoll.model.wire import JobRunView, JobView, OperationView, ReleaseView, ReplicaView, ServiceView, SteppingView
+from atoll.model.wire import ReleaseView, ReplicaView, ServiceView
+from atoll.model.wire_jobs import JobRunView, JobView
+from atoll.model.wire_operations import OperationView, SteppingView
 
 _ALL: frozenset[RolloutPhase] = LIVE | {"shifting", "releasing", "draining"}  # all of the traffic was sent to it
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from atoll.decide.certificates import left
 from atoll.model.access import ROLES, Access, Credentials, Role
 from atoll.model.errors import Forbidden
-from atoll.model.wire import DoctorView, TokenView
+from atoll.model.wire_access import TokenView
+from atoll.model.wire_doctor import DoctorView
 
 Members = Mapping[Role, frozenset[int]]  # role -> the gids that give it
 

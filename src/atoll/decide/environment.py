@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.errors import Problem
-from atoll.model.spec import EnvironmentSpec, WorkspaceSpec
 
 WORKSPACE_FILE = "atoll.toml"
 

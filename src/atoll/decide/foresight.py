@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from atoll.decide.evidence import WORSE, below, requests_until
 from atoll.decide.verdict import alpha_of
-from atoll.model.spec import AnalysisPolicy
+from atoll.model.analysis import AnalysisPolicy
 
 
 class Foresight(NamedTuple):

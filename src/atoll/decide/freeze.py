@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from atoll.model.spec import Freeze
+from atoll.model.environment import Freeze
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

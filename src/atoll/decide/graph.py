@@ -9,7 +9,8 @@ from typing import Literal
 import msgspec
 
 from atoll.decide.ownership import identity
-from atoll.model.spec import Call, SecretRef, ServiceSpec, Store, WorkspaceSpec
+from atoll.model.environment import WorkspaceSpec
+from atoll.model.spec import Call, SecretRef, ServiceSpec, Store
 from atoll.model.store_url import BROKERS, without_password
 
 NodeKind = Literal["gateway", "service", "absent", "external", "store", "topic"]

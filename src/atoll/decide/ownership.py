@@ -6,8 +6,9 @@ That two services write one database is what most often makes them impossible to
 from collections.abc import Iterator, Mapping
 
 from atoll.model.catalogue.ids import ErrorId
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import Problem
-from atoll.model.spec import Plain, SecretRef, ServiceSpec, Store, WorkspaceSpec, service_file
+from atoll.model.spec import Plain, SecretRef, ServiceSpec, Store, service_file
 from atoll.model.store_url import BROKERS, parse
 from atoll.model.suggest import nearest
 from atoll.model.templates import placeholders

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator
 from msgspec.structs import replace
 
 from atoll.decide.problem import beside, env_field, problem
+from atoll.model.environment import Dev
 from atoll.model.errors import Problem
-from atoll.model.spec import Call, Command, Dev, Health, Plain, RenderedFile, RolloutSpec, ServiceSpec
+from atoll.model.spec import Call, Command, Health, Plain, RenderedFile, RolloutSpec, ServiceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.model.templates import (
     CALL_PLACEHOLDERS,

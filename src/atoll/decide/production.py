@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from atoll.model.machine import MachineFacts, Used
-from atoll.model.wire import DoctorView
+from atoll.model.wire_doctor import DoctorView
 
 _MEMORY_LEAST_BYTES = 256 * 2**20  # keeper, daemon and Envoy take about 150 MiB, and the kernel needs room for files
 _DISK_LEAST_BYTES, _DISK_FULL_PCT, _DISK_CLOSE_PCT = 2**30, 95.0, 85.0
@@ -52,6 +52,8 @@ def machine(facts: MachineFacts) -> Iterator[DoctorView]:
     yield _clock(facts.synchronised)
     if facts.proxy_files is not None:
         yield _proxy_files(facts.proxy_files)
+    if facts.proxy_is_root is not None:
+        yield _proxy_user(root=facts.proxy_is_root)
     yield from _counted("files", "files are open", facts.files, "fs.file-max")
     yield from _counted("processes", "processes and threads run", facts.processes, "kernel.pid_max")
     yield from _counted("tracked connections", "connections are kept track of", facts.connections, _CONNTRACK)
@@ -128,6 +130,15 @@ def _proxy_files(limit: int) -> DoctorView:
     text = f"Envoy may have {limit} open, two for each request that waits" if limit < 10**9 else "no limit for Envoy"
     fix = "`ulimit -n 65536` before what starts the environment (LimitNOFILE= in a unit), then start it anew"
     return _view("open files", False if limit < _FILES_LEAST else None if limit < _FILES_GOOD else True, text, fix)
+
+
+def _proxy_user(*, root: bool) -> DoctorView:
+    text = "Envoy, which reads what strangers send, " + ("runs as root" if root else "has no rights of root's")
+    fix = (
+        "`atoll install` on the machine, with an Atoll that all users may read (in /opt, say), gives it a user of its own; "
+        "then reload the unit"
+    )
+    return _view("proxy user", None if root else True, text, fix)
 
 
 _CONNTRACK = "net.netfilter.nf_conntrack_max"

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from atoll.decide.problem import problem
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import NotFound, Problem
-from atoll.model.spec import ImageSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import ImageSpec, ServiceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.model.task import BUILD, IMAGE, task_id
 

@@ -10,8 +10,9 @@ from atoll.decide import placeholders, tasks
 from atoll.decide.environment import WORKSPACE_FILE, of_environment
 from atoll.decide.ownership import shared_data
 from atoll.decide.problem import env_field, problem
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.errors import Problem
-from atoll.model.spec import Call, EnvironmentSpec, Port, Probe, Route, ServiceSpec, WorkspaceSpec, service_file
+from atoll.model.spec import Call, Port, Probe, Route, ServiceSpec, service_file
 from atoll.model.suggest import did_you_mean, nearest
 from atoll.model.templates import placeholders as placeholders_of
 

@@ -29,9 +29,8 @@ from atoll.decide.evidence import (
     together,
     two_arms,
 )
-from atoll.model.analysis import Analysis, Answers, Evidence, Finding, Outcome, Track, Verdict
+from atoll.model.analysis import Analysis, AnalysisPolicy, Answers, Check, Evidence, Finding, Outcome, Track, Verdict
 from atoll.model.signals import Histogram, bounds, bucket_of
-from atoll.model.spec import AnalysisPolicy, Check
 
 QUANTILES = (0.5, 0.9, 0.99)  # of the stable release: slower everywhere, slower at the tail, slower at its very end
 MOST_FAILING = 3.0  # log e-value: what one second of failures, over all edges, may tell at most (odds of 20 to 1)

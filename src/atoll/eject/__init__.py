@@ -10,7 +10,7 @@ from atoll.eject.compose import compose_file, compose_nginx, example_env
 from atoll.eject.layout import Layout, Recipe
 from atoll.eject.left import left_of, read_me
 from atoll.eject.units import build_script, rendered_files, secret_files, unit_nginx, units
-from atoll.model.spec import WorkspaceSpec
+from atoll.model.environment import WorkspaceSpec
 
 __all__ = ["Recipe", "files", "left"]
 

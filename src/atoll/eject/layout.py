@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from atoll.model.building import Step
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import Call, Command, Job, Plain, Port, SecretRef, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Call, Command, Job, Plain, Port, SecretRef, ServiceSpec
 from atoll.model.templates import PORT_PLACEHOLDERS, SECRET_PREFIX, fill, placeholders
-from atoll.ports import Step
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"

@@ -6,7 +6,8 @@ from atoll.eject.calendar import on_calendar
 from atoll.eject.compose import image
 from atoll.eject.layout import UNIT_FILES, Layout, Recipe
 from atoll.eject.units import secret_files, timers
-from atoll.model.spec import EdgePolicy, Failures, Job, Probe, RolloutSpec, SecretRef, ServiceSpec
+from atoll.model.failures import Failures
+from atoll.model.spec import EdgePolicy, Job, Probe, RolloutSpec, SecretRef, ServiceSpec
 
 _USUAL = EdgePolicy()
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from atoll.ports import LogLine
+from atoll.model.hosted import LogLine
 
 BLOCK_BYTES = 64 * 1024
 POLL_S = 0.1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atoll.keeper.client import Message, proc
-from atoll.ports import Listener
+from atoll.model.hosted import Listener
 
 V4_LOOPBACK, V4_ANY = "0100007F", "00000000"
 V6_ANY = "0" * 32

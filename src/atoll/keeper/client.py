@@ -148,17 +148,20 @@ class KeeperClient:
         *,
         stamp: str = "",
         handover: Mapping[str, object] | None = None,
+        user: Mapping[str, object] | None = None,
     ) -> int | None:
         """Have the fixture `name` run so: started, replaced when anything changed, else left alone.
 
         `stamp` changes when the program behind the same words did. With `handover` (`retire_s`, and `leaves`: patterns of
         files that remain of a line) a change takes over from what runs, see `fixtures`; then `settle` says how it went.
+        `user` (`uid`, `gid`, `confined`, `reads`: paths) is whom it runs as, where this user is root and that one can.
         The definition is kept on disk (mode 0600): `env` is no place for secrets. Returns its pid once it runs, also
         when an old one must end first; None while it waits to be restarted after a crash. Raises KeeperError, also
         when it cannot be executed.
         """
         words = {"argv": list(argv), "env": dict(env), "log": str(log.absolute()), "stamp": stamp}
-        answer = self.call("ensure", 45.0, name=name, **words, **({"handover": dict(handover)} if handover else {}))
+        optional = {key: dict(given) for key, given in (("handover", handover), ("user", user)) if given}
+        answer = self.call("ensure", 45.0, name=name, **words, **optional)
         replica = answer.get("replica") or {}
         error = (replica.get("exit") or {}).get("error")
         if error:

@@ -7,6 +7,7 @@ A definition has `argv`, `env`, `log`, and `stamp`, which changes when the progr
 its words `{line}` (a number that all have which take over from each other), `{turn}` (which of them, from 0) and `{at}`
 (when it began, CLOCK_BOOTTIME in ms) are filled in. Until whoever asked for it says how that went (`settle`), its end
 leaves the predecessor in place; after that the predecessor has `retire_s` to finish. One that died begins a new line.
+With `user` (`uid`, `gid`, `confined` as in `rights`, and what it `reads`) it runs as somebody else, if that user can.
 """
 
 import glob

@@ -229,8 +229,9 @@ class Requests:
             "log": str(message["log"]),
             "stamp": str(message.get("stamp", "")),
         }
-        if message.get("handover"):
-            definition["handover"] = dict(message["handover"])
+        for optional in ("handover", "user"):
+            if message.get(optional):
+                definition[optional] = dict(message[optional])
         fixture = self.keeper.fixtures.all.get(name)
         old = self.keeper.held.get(fixture.run.id) if fixture is not None else None
         changed = fixture is not None and fixture.definition != definition

@@ -210,6 +210,8 @@ class Keeper:
                 self.ended(held)
             elif not held.ready:
                 held.ready = True
+                if held.kind == "fixture" and held.record["notice"]:
+                    self.say(f"{held.id} {held.record['notice']}")
                 self._answer(held)
         elif (waiter := held.asked.pop(message.get("n", 0), None)) is not None:
             self.requests.reply(waiter, {key: value for key, value in message.items() if key != "n"})
@@ -306,6 +308,7 @@ class Keeper:
                     "folder": definition.get("folder", "/"),
                     "log": definition["log"],
                     "oom_score": OOM_SCORE if os.geteuid() == 0 else None,
+                    **definition.get("user", {}),
                 }
             )
         except OSError as exc:

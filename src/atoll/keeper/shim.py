@@ -128,7 +128,8 @@ class Shim:
         if denied and launch.get("isolated"):
             raise spawn.NotRunnable(f"cannot run {launch['argv'][0]}: {denied}, and no service here runs as root")
         if denied:
-            self.record["notice"] = f"runs as root, not isolated from other services: {denied}"
+            among = "" if launch["kind"] == "fixture" else ", not isolated from other services"
+            self.record["notice"] = f"runs as root{among}: {denied}"
             denied = self._fork(todo._replace(uid=None, needs=[]))
         if memory_bytes is not None and not self.group.limits_memory:
             self.watch_memory_at = time.monotonic() + MEMORY_WATCH_S

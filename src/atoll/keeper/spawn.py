@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
+from atoll.keeper.rights import become
 from atoll.keeper.wire import Message
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,6 +46,8 @@ class Plan(NamedTuple):
     needs: list[tuple[str, int]]
     leave: Callable[[], None] | None = None  # done by the child first, while the caller waits: a namespace of its own
     enter: Callable[[], None] | None = None  # done by the child after the word to go: somebody else's
+    gid: int | None = None  # None: the number of its user
+    confined: bool = False  # see `rights`
 
 
 class NotRunnable(Exception):
@@ -127,8 +130,12 @@ def plan(launch: Message) -> Plan:
         raise NotRunnable(f"cannot run {argv[0]}: {program} is not executable (chmod +x it)")
     needs = [(folder, os.R_OK | os.X_OK), *_programs(program, argv, search, folder)]
     needs += [(path, os.W_OK | os.X_OK if os.path.isdir(path) else os.W_OK) for path in writable_paths(launch)]
+    needs += [(path, os.R_OK) for path in launch.get("reads", ())]
     uid = launch.get("uid") if os.geteuid() == 0 else None
-    return Plan(program, argv, env, folder, uid, launch.get("open_files"), launch.get("oom_score"), needs)
+    limits = launch.get("open_files"), launch.get("oom_score")
+    return Plan(
+        program, argv, env, folder, uid, *limits, needs, gid=launch.get("gid"), confined=bool(launch.get("confined"))
+    )
 
 
 def writable_paths(launch: Message) -> list[str]:
@@ -242,9 +249,7 @@ def _denied(todo: Plan, output: tuple[int, int]) -> str:
     try:
         for pipe in output:  # nginx, php-fpm and others open /dev/stderr by its name: a pipe's owner may
             os.fchown(pipe, todo.uid, todo.uid)
-        os.setgroups([])
-        os.setgid(todo.uid)
-        os.setuid(todo.uid)
+        become(todo.uid, todo.uid if todo.gid is None else todo.gid, confined=todo.confined)
     except OSError as exc:  # a container without the capability, or without that user
         return f"its own user ({todo.uid}) cannot be taken on here ({exc.strerror})"
     path = next((path for path, mode in todo.needs if not os.access(path, mode)), None)

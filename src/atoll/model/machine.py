@@ -23,6 +23,7 @@ class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
     disk: Used | None = None  # bytes, of the disk with the environment's state; what is kept for root counts as used
     inodes: Used | None = None  # of the same; None also where there is no such limit
     proxy_files: int | None = None  # that Envoy may have open; the limit that it was started with
+    proxy_is_root: bool | None = None
     files: Used | None = None  # open in the whole system
     processes: Used | None = None  # and threads
     connections: Used | None = None  # that the firewall keeps track of (nf_conntrack)

@@ -12,7 +12,8 @@ import msgspec
 
 from atoll.model.analysis import Analysis, Verdict
 from atoll.model.catalogue.ids import ErrorId
-from atoll.model.spec import Command, EnvValue, ServiceSpec, host_port
+from atoll.model.environment import host_port
+from atoll.model.spec import Command, EnvValue, ServiceSpec
 
 
 class Now(msgspec.Struct, frozen=True):

@@ -8,8 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from atoll.model.failures import Failures
 from atoll.model.signals import Counts, EdgeKey, ReplicaCounts, ReplicaKey
-from atoll.model.spec import EdgePolicy, Failures, Protocol
+from atoll.model.spec import EdgePolicy, Protocol
 from atoll.model.state import Address, Fault
 
 

@@ -10,24 +10,18 @@ from typing import Literal
 
 import msgspec
 
-from atoll.model.access import Role
-from atoll.model.analysis import Verdict
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import AtollError
 from atoll.model.records import TaskRecord
-from atoll.model.spec import EnvironmentSpec, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import (
     Artifact,
     Author,
     Exit,
-    JobState,
-    Paused,
     Receipt,
     ReplicaPhase,
-    RolloutPhase,
-    Stage,
-    Step,
-    Trigger,
 )
+from atoll.model.wire_operations import OperationView
 
 # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -98,14 +92,6 @@ class RollbackRequest(Mutation, frozen=True, kw_only=True):
     force: bool = False
 
 
-class TokenRequest(Mutation, frozen=True, kw_only=True):
-    """Make a token of the read-only API. It ends after `expires_s` seconds; null: never."""
-
-    expires_s: float | None = (
-        90 * 86_400.0
-    )  # a quarter: long enough for a dashboard, short enough for a token that was lost
-
-
 class SteerRequest(Mutation, frozen=True, kw_only=True):
     """A word to the rollout under way. `keep`: a failing verdict is not to undo it; crashes still do. `retry`: begin the
     one again that was undone last.
@@ -149,47 +135,10 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True):
     author: Author = Author()
 
 
-class RunRequest(Mutation, frozen=True, kw_only=True):
-    """Run a job now, with further arguments. Its `key` makes the run's id."""
-
-    job: str
-    args: tuple[str, ...] = ()
-
-
-class StopRunRequest(Mutation, frozen=True, kw_only=True):
-    """End a run before its time: its stop signal, then SIGKILL after the service's grace."""
-
-
-class SecretRequest(Attributed, frozen=True, kw_only=True):
-    """A new version of a secret. Running replicas keep the old one until their next release or restart."""
-
-    value: str
-
-
 class EnvironmentRequest(Attributed, frozen=True, kw_only=True):
     """What atoll.toml says of the environment, from a machine that has the file. `host` in it means nothing here."""
 
     environment: EnvironmentSpec
-
-
-class BackupRequest(Attributed, frozen=True, kw_only=True):
-    """Send a backup: the bytes of one file. `signals`: with the golden signals of the last month."""
-
-    signals: bool = False
-
-
-class BackupKept(Attributed, frozen=True, kw_only=True):
-    """A backup that was sent is kept now, whole, where its maker wanted it."""
-
-    id: str  # of its manifest
-    size_bytes: int
-    made_wall: float
-
-
-class BackupKeyRequest(Attributed, frozen=True, kw_only=True):
-    """Give out the key of the secrets, sealed with this passphrase."""
-
-    passphrase: str
 
 
 # --- status -------------------------------------------------------------------------------------------------------
@@ -304,72 +253,6 @@ class EnvironmentView(msgspec.Struct, frozen=True, kw_only=True):
 # --- operations ---------------------------------------------------------------------------------------------------
 
 
-class SteppingView(msgspec.Struct, frozen=True, kw_only=True):
-    """How a deploy moves its traffic, and what is known of the candidate."""
-
-    strategy: str  # "canary"
-    why: str = ""  # that one, in a sentence
-    steps: tuple[Step, ...] = ()
-    step: int = 0  # the present one's index
-    stage: Stage = "filling"
-    weight_pct: int = 0  # of the requests, to the candidate now
-    left_s: float | None = (
-        None  # until the present step's deadline, or the end of the bake; None: nothing is waited for
-    )
-    paused: Paused = ""
-    waits: str = ""  # why it is, for a person
-    kept: bool = False
-    verdict: Verdict | None = None  # now
-    detects: str = ""  # what today's traffic can show, said before it starts
-    exposure: str = ""  # the worst case: which share of the requests may meet a bad candidate, for how long
-
-
-class OperationView(msgspec.Struct, frozen=True, kw_only=True):
-    """A deploy, rollback or restart, in progress or ended. `id` is its rollout's.
-
-    It has `ended` when it is live, certified, undone or superseded, or was nothing to do (`unchanged`); then `receipt`
-    says what it did (None for `unchanged`).
-    """
-
-    id: str
-    service: str
-    kind: Literal["deploy", "rollback", "restart"]
-    release: str = ""  # "r8"
-    previous: str = ""  # "r7"; "" when it was down
-    phase: RolloutPhase | Literal["unchanged"]
-    phases: Mapping[str, float] = {}  # phase -> seconds spent in it so far
-    seconds: float = 0.0  # since it began
-    ready: int = 0  # candidate replicas
-    wanted: int = 0
-    requests: int = 0  # to this service since it began
-    failed: int = 0
-    text: str = ""  # what is going on or went wrong, for a person
-    reason_id: str = ""  # the page of what went wrong
-    output: str = ""  # the candidate's last output when it failed
-    warnings: tuple[
-        str, ...
-    ] = ()  # what a person should know although it was admitted (in the first answer), or is live
-    ended: bool = False
-    receipt: Receipt | None = None
-    stepping: SteppingView | None = None  # of a deploy
-
-    def settled(self, until: str = "live") -> bool:
-        """Whether nothing more is to come: it has `ended`, and with `until` "certified" its bake is over, too."""
-        return self.ended and (until == "live" or self.phase != "live")
-
-    @property
-    def measured(self) -> bool:
-        """Whether its candidate passed by what was measured."""
-        verdict = self.stepping.verdict if self.stepping else None
-        return verdict is not None and verdict.outcome == "pass"
-
-    @property
-    def good(self) -> bool:
-        """Whether it ended with what was asked for."""
-        was_live = self.phase == "superseded" and self.receipt is not None
-        return self.ended and (was_live or self.phase in {"live", "certified", "unchanged"})
-
-
 class UpView(msgspec.Struct, frozen=True, kw_only=True):
     """What `up` began, and what it left alone."""
 
@@ -400,54 +283,6 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     generation: int = 0  # of the intent now
     refused: "ErrorView | None" = None  # `up` only: why this one would not be admitted
-
-
-# --- jobs ---------------------------------------------------------------------------------------------------------
-
-
-class JobRunView(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a job, with all its attempts. What it prints is in the logs, by `replica=ID.` with a dot at the end."""
-
-    id: str
-    service: str
-    job: str  # "before": what runs before a release and is none of the jobs
-    release: str  # "r7"
-    trigger: Trigger
-    state: JobState
-    command: str = ""
-    attempt: int = 1
-    attempts: int = 1  # that it may take
-    count: int = 1  # occurrences that were missed together
-    due_wall: float | None = None
-    created_wall: float = 0.0
-    started_wall: float | None = None
-    ended_wall: float | None = None
-    seconds: float = 0.0  # from its start to its end, or to now
-    exit: Exit | None = None
-    reason: str = ""  # why it is no success, or not yet one
-    output: str = ""  # the end of what it printed, when it failed
-    ended: bool = False
-    author: Author = Author()
-
-    @property
-    def good(self) -> bool:
-        """Whether it ended well."""
-        return self.state == "succeeded"
-
-
-class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """A job of a service's live release: its schedule, its last run. `before` is what runs before its releases."""
-
-    service: str
-    job: str
-    command: str = ""
-    release: str = ""  # "r7"; "" while the service is down
-    schedule: str = ""
-    time_zone: str = ""
-    next_wall: float | None = None  # None: not scheduled, or the service is down
-    last: JobRunView | None = None  # the newest run, ended or not
-    text: str = ""  # what a person should know: "orders is down: its jobs do not run"
-    runs: tuple[JobRunView, ...] = ()  # the kept ones, newest first; only where one job was asked for
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -508,113 +343,6 @@ class ExecView(msgspec.Struct, frozen=True, kw_only=True):
     exit: Exit
     output: str = ""
     replica: str = ""
-
-
-class SecretView(msgspec.Struct, frozen=True, kw_only=True):
-    """A secret without its value. `used_by`: service -> the version that its running release has."""
-
-    name: str
-    version: int
-    used_by: Mapping[str, int] = {}
-
-
-class TokenView(msgspec.Struct, frozen=True, kw_only=True):
-    """A token of the read-only API, without its value."""
-
-    name: str
-    made_wall: float
-    by: str  # who made it
-    ends_wall: float | None = None  # null: never
-    used_wall: float | None = None  # last, to five minutes; null: never
-
-
-class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
-    """A new token. It is told here and never again."""
-
-    name: str
-    token: str
-    ends_wall: float | None = None  # null: never
-
-
-class AccessView(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may do what, and who asks."""
-
-    name: str  # of whoever asks
-    role: Role  # and theirs
-    groups: Mapping[
-        Role, tuple[str, ...]
-    ] = {}  # role -> the groups of the machine that hold it; none: owner and root alone
-    address: str = ""  # of the read-only API, host:port; "" is none
-    tokens: tuple[TokenView, ...] = ()
-
-
-class BackupKeyView(msgspec.Struct, frozen=True, kw_only=True):
-    """A key file: the key is in it, sealed with the passphrase."""
-
-    text: str
-    key_id: str
-
-
-class RestoreView(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in a backup, and whether an environment was made of it or it was only tried."""
-
-    id: str
-    workspace: str
-    environment: str
-    made_wall: float
-    version: str  # of the Atoll that made it
-    signed: bool  # whether its key was there, so that it is known to be unchanged
-    restored: bool = False
-    services: tuple[str, ...] = ()
-    releases: int = 0
-    artifacts: int = 0
-    artifacts_bytes: int = 0
-    events: int = 0  # the number of the last one
-    secrets: int = 0  # versions, each opened; 0 without the key
-    forgotten: tuple[str, ...] = ()  # secrets whose values were left out: each is to be set again
-    dumps: tuple[str, ...] = ()  # files that services handed over, `SERVICE/NAME`
-    dumps_in: str = ""  # the folder where they lie now
-    left: tuple[str, ...] = ()  # sentences: what is not in it
-    lacking: tuple[str, ...] = ()  # sentences: artifacts that do not run on this machine, and are not restored
-    aside: str = ""  # the folder where the files lie that were there before
-
-
-class ToolchainHome(msgspec.Struct, frozen=True, kw_only=True):
-    """One toolchain."""
-
-    language: str
-    version: str
-    home: str  # its folder, which has `bin`; "" in a plan that would fetch it
-    fetched: bool = False  # by Atoll, for this workspace
-
-
-class ToolchainWish(msgspec.Struct, frozen=True, kw_only=True):
-    """What one service asks for."""
-
-    service: str
-    version: str  # "1.24", "1.24 or newer"; "" is any
-    by: str  # "[build] tool", ".nvmrc", "go.mod"; "" is only that it is of the language
-    met: bool | None  # null: not by what is there, and the build goes on with another or fetches it
-    home: str = ""  # of the one that a build takes; "" is none, or whatever a version switcher on the PATH says
-
-
-class ToolchainView(msgspec.Struct, frozen=True, kw_only=True):
-    """One language: what is there, who asks for what, how to get another."""
-
-    language: str
-    there: tuple[ToolchainHome, ...] = ()
-    asked: tuple[ToolchainWish, ...] = ()
-    fix: str = ""
-
-
-class DoctorView(msgspec.Struct, frozen=True, kw_only=True):
-    """One check of the machine or the environment. `ok` None: worth knowing, stops nothing."""
-
-    check: str
-    ok: bool | None
-    text: str = ""
-    fix: str = ""
-    toolchain: ToolchainView | None = None  # of a language's check
 
 
 class ErrorView(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
 from atoll.model.records import Undeclared
-from atoll.model.spec import WorkspaceSpec
 
 # Where packages of the system lie, what the kernel shows, and configuration of the machine.
 SYSTEM = (

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import BuildFailed
-from atoll.model.spec import ServiceSpec, WorkspaceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact
 from atoll.model.task import task_id
 from atoll.pipeline.kept import Kept

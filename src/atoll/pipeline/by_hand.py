@@ -6,17 +6,17 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from atoll.model.building import Toolchain
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import Conflict, NotFound, UserError
-from atoll.model.spec import WorkspaceSpec
 from atoll.model.suggest import did_you_mean
-from atoll.model.wire import ToolchainHome
+from atoll.model.wire_doctor import ToolchainHome
 from atoll.pipeline.detect import TOOLCHAINS
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.provide import Provided, Shelf
 from atoll.pipeline.survey import survey
 from atoll.pipeline.toolchains import Toolchains
 from atoll.pipeline.wishes import Wish
-from atoll.ports import Toolchain
 
 _TOOL = re.compile(r"([a-z]+)(?:@(\d+(?:\.\d+){0,3}))?")
 

@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 
 from atoll.decide.tasks import chosen, ranks
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
 from atoll.model.records import CiPlan, CiResult, PlannedTask, TaskResult, ci_result
-from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.audit import Audit
 from atoll.pipeline.collect import collect

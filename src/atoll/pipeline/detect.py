@@ -3,19 +3,24 @@
 Called by `build`. The only place that knows the builders.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from atoll.builders.command import CommandBuilder
 from atoll.builders.workspaces import member_of
+from atoll.model.building import Step, Tool, Toolchain
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.suggest import did_you_mean
-from atoll.ports import Builder, Step, Tool, Toolchain
+
+if TYPE_CHECKING:
+    from atoll.ports import Builder
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atoll.model.catalogue.ids import ErrorId
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import DockerSpec
 from atoll.pipeline.inputs import Stopped
 
 ASK_TIMEOUT_S = 30.0  # a busy dockerd answers late, one that hangs never

@@ -10,11 +10,11 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from atoll.model.building import ImageParts, Step
 from atoll.model.errors import UserError
 from atoll.model.spec import ImageSpec, ServiceSpec
 from atoll.pipeline.environment import EPOCH
 from atoll.pipeline.globs import EVERYTHING
-from atoll.ports import ImageParts, Step
 
 FOLDER = "/service"  # in both stages: a virtual environment names its own place
 USER = "65532:65532"  # nobody in particular, by number: no user has to be made. The one of distroless images

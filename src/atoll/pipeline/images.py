@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from atoll.model.building import ImageParts, Step
 from atoll.model.errors import UserError
 from atoll.model.records import TRUSTED
 from atoll.model.spec import Command, ImageSpec, ServiceSpec
@@ -24,7 +25,6 @@ from atoll.pipeline.globs import matcher
 from atoll.pipeline.inputs import Entry
 from atoll.pipeline.toolchains import asked_language
 from atoll.pipeline.wishes import wishes
-from atoll.ports import ImageParts, Step
 
 RECIPE = 1  # raised when the same steps come to mean something else
 RESULT = ".atoll"  # never among the inputs, so that nothing of a service is there

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from atoll.model.spec import Dev, ServiceSpec
+from atoll.model.environment import Dev
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Artifact
 from atoll.model.wire import Draft
 from atoll.pipeline.tools import this_platform

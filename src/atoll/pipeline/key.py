@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from atoll.model.building import Step
 from atoll.model.task import BUILD
 from atoll.pipeline.inputs import Input
-from atoll.ports import Step
 
 RECIPE = 2  # of the pipeline itself: raise it when the same manifest comes to make something else
 KEY_LENGTH = 40  # 160 of the 256 bits, as many as git's: scripts in a venv carry the path in a line of bounded length

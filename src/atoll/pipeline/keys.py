@@ -25,8 +25,8 @@ from atoll.pipeline.tree import Advance, Ground
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.errors import UserError
-    from atoll.model.spec import WorkspaceSpec
     from atoll.pipeline.ignore import Ignore
     from atoll.pipeline.key import Manifest
     from atoll.pipeline.order import Work

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from atoll.model.building import Step
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.errors import BuildFailed, UserError
 from atoll.model.records import Outcome, Undeclared
@@ -39,7 +40,6 @@ from atoll.pipeline.run import Output, run, settle
 from atoll.pipeline.scope import Scoped
 from atoll.pipeline.teller import Teller
 from atoll.pipeline.toolchains import Missing
-from atoll.ports import Step
 
 T = TypeVar("T")
 

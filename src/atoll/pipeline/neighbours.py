@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import Problem, UserError
-from atoll.model.spec import ServiceSpec, WorkspaceSpec, service_file
+from atoll.model.spec import ServiceSpec, service_file
 
 _TOPS = ("go.work", "go.mod", "pnpm-workspace.yaml", "package.json", "pyproject.toml", "Cargo.toml", "pom.xml")
 _NAMED = 2  # members in a message; the rest is counted

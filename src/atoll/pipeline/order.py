@@ -8,12 +8,15 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from atoll.decide.tasks import has_build, image_needs, need_id
+from atoll.model.building import Toolchain
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import ImageSpec, ServiceSpec, WorkspaceSpec
+from atoll.model.spec import Build, ImageSpec, ServiceSpec
 from atoll.model.task import BUILD, IMAGE, Task, task_id
 from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
@@ -24,7 +27,6 @@ from atoll.pipeline.key import Manifest, key_of
 from atoll.pipeline.scope import Scoped, cut, scope_of
 from atoll.pipeline.toolchains import Chosen, Toolchains, asked_language
 from atoll.pipeline.tools import Tools, this_platform
-from atoll.ports import Toolchain
 
 # The run description is no input: changing it needs no rebuild.
 OURS = frozenset({"service.toml", "atoll.toml"})
@@ -103,36 +105,22 @@ def kit(
     )
 
 
+# What builds and tasks say alike: steps, inputs, outputs and all that these depend on.
+_ALIKE = tuple(name for name in Task.__struct_fields__ if name in Build.__struct_fields__)
+
+
+def _alike(said: Build | Task) -> dict[str, Any]:
+    return {name: getattr(said, name) for name in _ALIKE}
+
+
 def build_of(spec: ServiceSpec) -> Work:
     """The build of a service, as a task."""
-    made = spec.build
-    task = Task(
-        name=BUILD,
-        steps=made.steps,
-        needs=made.needs,
-        inputs=made.inputs,
-        outputs=made.outputs,
-        env=made.env,
-        inherit=made.inherit,
-        passed=made.passed,
-        timeout_s=made.timeout_s,
-    )
-    return Work(spec=spec, task=task, service=spec)
+    return Work(spec=spec, task=Task(name=BUILD, **_alike(spec.build)), service=spec)
 
 
 def task_of(spec: ServiceSpec, task: Task) -> Work:
     """A task of a service: its build, with other steps. Builder, toolchain and context stay those of the build."""
-    build = msgspec.structs.replace(
-        spec.build,
-        steps=task.steps,
-        needs=task.needs,
-        inputs=task.inputs,
-        outputs=task.outputs,
-        env=task.env,
-        inherit=task.inherit,
-        passed=task.passed,
-        timeout_s=task.timeout_s,
-    )
+    build = msgspec.structs.replace(spec.build, **_alike(task))
     return Work(spec=msgspec.structs.replace(spec, build=build), task=task, service=spec)
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from atoll.model.building import Toolchain, Wheel
 from atoll.model.errors import BuildFailed
 from atoll.model.state import Artifact
 from atoll.pipeline.artifacts import Artifacts, Record, Stage, disk_trouble, seal
@@ -27,7 +28,6 @@ from atoll.pipeline.lock import Lock, lock, try_lock
 from atoll.pipeline.run import Output, run, settle
 from atoll.pipeline.tools import find_program, this_platform
 from atoll.pipeline.wishes import Wish
-from atoll.ports import Toolchain, Wheel
 
 T = TypeVar("T")
 

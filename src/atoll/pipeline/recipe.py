@@ -1,13 +1,18 @@
 """What would build a service, without building it. `atoll eject` calls it, and `survey`."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atoll.model.spec import ServiceSpec
 from atoll.pipeline.detect import Plan, choose, plan
 from atoll.pipeline.inputs import select
 from atoll.pipeline.order import OURS
-from atoll.ports import Builder
+
+if TYPE_CHECKING:
+    from atoll.ports import Builder
 
 
 def plan_of(spec: ServiceSpec, root: Path) -> Plan:

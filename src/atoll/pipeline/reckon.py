@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from atoll.model.building import Toolchain
 from atoll.pipeline.artifacts import Artifacts, disk_trouble
 from atoll.pipeline.detect import TOOLCHAINS
 from atoll.pipeline.globs import matcher
@@ -24,7 +25,6 @@ from atoll.pipeline.scope import Scoped
 from atoll.pipeline.toolchains import asked_language
 from atoll.pipeline.tree import Ground
 from atoll.pipeline.wishes import pin_files
-from atoll.ports import Toolchain
 
 
 class Taken(NamedTuple):

@@ -12,12 +12,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from atoll.model.building import Scope
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
 from atoll.pipeline.detect import choose
 from atoll.pipeline.globs import EVERYTHING, matcher
 from atoll.pipeline.inputs import NOTHING, Entry
-from atoll.ports import Scope
 
 _PATH = attrgetter("path")
 

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.order import OURS, Work, files_of, folder_of, is_alone, is_ours, patterns_of, works_of
 from atoll.pipeline.provenance import git_environment

@@ -7,16 +7,17 @@ import os
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from atoll.model.building import Toolchain
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
-from atoll.model.spec import ServiceSpec, WorkspaceSpec
-from atoll.model.wire import ToolchainHome, ToolchainView, ToolchainWish
+from atoll.model.spec import ServiceSpec
+from atoll.model.wire_doctor import ToolchainHome, ToolchainView, ToolchainWish
 from atoll.pipeline.detect import TOOLCHAINS
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.provide import Shelf
 from atoll.pipeline.recipe import builder_of
 from atoll.pipeline.toolchains import ANY, Missing, Toolchains, asked_language, how_to_get
 from atoll.pipeline.wishes import wishes
-from atoll.ports import Toolchain
 
 
 def survey(shelf: Shelf | None, workspace: WorkspaceSpec | None) -> list[ToolchainView]:

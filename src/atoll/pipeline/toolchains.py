@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from atoll.model.building import Toolchain
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
 from atoll.model.suggest import did_you_mean
 from atoll.pipeline.wishes import Wish, numbers, wishes
-from atoll.ports import Toolchain
 
 ASK_TIMEOUT_S = 20.0
 

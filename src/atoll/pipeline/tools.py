@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from atoll.model.building import Tool
 from atoll.model.errors import UserError
 from atoll.pipeline.inputs import Input
-from atoll.ports import Tool
 
 ASK_TIMEOUT_S = 20.0
 REMEMBERED_S = 3600.0

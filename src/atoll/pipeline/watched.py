@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from atoll.model.spec import ServiceSpec, WorkspaceSpec
+from atoll.model.environment import WorkspaceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.pipeline.globs import matcher
 from atoll.pipeline.ignore import NEVER, Ignore, above
 from atoll.pipeline.order import OURS

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from atoll.model.building import Pin, Toolchain
 from atoll.model.spec import ServiceSpec
-from atoll.ports import Pin, Toolchain
 
 _MOST_BYTES = 1 << 16  # of a file that names a version; a longer one is something else
 

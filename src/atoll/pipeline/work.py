@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from atoll.decide.tasks import Schedule, closure, in_order, ranks
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import BuildFailed, UserError
 from atoll.model.records import TaskRecord
-from atoll.model.spec import DockerSpec
 from atoll.model.state import Author
 from atoll.model.task import BUILD, IMAGE
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble

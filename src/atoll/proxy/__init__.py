@@ -4,9 +4,13 @@ Owns everything that speaks Envoy. `app` makes `EnvoyProxy` and hands `command` 
 the proxy is Envoy. It decides nothing: the table says all.
 """
 
-from atoll.proxy.envoy import admin_socket, command
-from atoll.proxy.handover import PARENT_S, stamp, terms, took_over
+from atoll.proxy.envoy import command
+from atoll.proxy.handover import PARENT_S, admin_of, let_take_over, runs_as, stamp, terms, took_over
+from atoll.proxy.leaving import emptied
+from atoll.proxy.sockets import Sockets, User
 from atoll.proxy.tls import Door
 from atoll.proxy.traffic import EnvoyProxy
 
-__all__ = ["PARENT_S", "Door", "EnvoyProxy", "admin_socket", "command", "stamp", "terms", "took_over"]
+__all__ = [
+    "PARENT_S", "Door", "EnvoyProxy", "Sockets", "User", "admin_of", "command", "emptied", "let_take_over", "runs_as", "stamp", "terms", "took_over",
+]  # fmt: skip

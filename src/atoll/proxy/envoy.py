@@ -16,7 +16,8 @@ from typing import Any
 from atoll.model.errors import UserError
 from atoll.proxy import handover
 from atoll.proxy.listeners import HOLD_CLUSTER
-from atoll.proxy.scrape import CLUSTER_STATS, LISTENER_STATS
+from atoll.proxy.scrape import CLUSTER_STATS, GATEWAY_STATS, LISTENER_STATS
+from atoll.proxy.sockets import Sockets, User
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 MAX_SOCKET_PATH = 107  # bytes; Linux's sun_path
@@ -26,19 +27,9 @@ ADMIN_PATHS = ("/ready", "/stats", "/clusters", "/server_info", "/listeners")
 NODE = "atoll-"  # and when it was started: says which of two Envoys is the newer
 
 
-def xds_socket(run_dir: Path) -> Path:
-    """Where Envoy finds the daemon."""
-    return run_dir / "xds.sock"
-
-
-def admin_socket(run_dir: Path) -> Path:
-    """Where the daemon finds Envoy."""
-    return run_dir / "envoy.sock"
-
-
-def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
+def bootstrap(sockets: Sockets, *, allow_paths: bool = True) -> dict[str, Any]:
     """What Envoy must know before it asks the daemon. Raises UserError when a socket's path is too long for Linux."""
-    for path in (xds_socket(run_dir), admin_socket(run_dir)):
+    for path in (sockets.xds, sockets.admin):
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise UserError(
                 f"the path of the socket {path} is too long",
@@ -46,7 +37,7 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
                 "move the workspace to a shorter path",
                 id="socket-path-too-long",
             )
-    admin: dict[str, Any] = {"address": {"pipe": {"path": str(admin_socket(run_dir)), "mode": 0o600}}}
+    admin: dict[str, Any] = {"address": {"pipe": {"path": str(sockets.admin), "mode": 0o600}}}
     if allow_paths:
         admin["allow_paths"] = [{"prefix": path} for path in ADMIN_PATHS]
     # Without an end: one that gave up waiting for the daemon would take over from its predecessor with nothing to serve.
@@ -66,7 +57,7 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
             "cds_config": ads,
             "lds_config": ads,
         },
-        "static_resources": {"clusters": [_daemon("atoll.xds", run_dir), _daemon(HOLD_CLUSTER, run_dir)]},
+        "static_resources": {"clusters": [_daemon("atoll.xds", sockets), _daemon(HOLD_CLUSTER, sockets)]},
         "stats_flush_interval": "1s",  # histograms are merged only then
         "stats_config": {
             "stats_matcher": {
@@ -74,6 +65,7 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
                     "patterns": [
                         {"safe_regex": {"regex": CLUSTER_STATS}},
                         {"safe_regex": {"regex": LISTENER_STATS}},
+                        {"safe_regex": {"regex": GATEWAY_STATS}},
                         {"exact": "server.uptime"},
                         {"exact": handover.PARENT_CONNECTIONS},
                     ]
@@ -84,8 +76,8 @@ def bootstrap(run_dir: Path, *, allow_paths: bool = True) -> dict[str, Any]:
     }
 
 
-def _daemon(name: str, run_dir: Path) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": {"pipe": {"path": str(xds_socket(run_dir))}}}}
+def _daemon(name: str, sockets: Sockets) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": str(sockets.xds)}}}}
     many = 1_000_000  # held requests are streams here; a breaker would fail them
     return {
         "name": name,
@@ -107,22 +99,27 @@ def _daemon(name: str, run_dir: Path) -> dict[str, Any]:
     }
 
 
-def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None) -> tuple[str, ...]:
+def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None, user: User | None = None) -> tuple[str, ...]:
     """Write the bootstrap to `state_dir/envoy.json` and return the argument vector. Takes up to 10 s for an own Envoy.
 
-    `envoy_path` is one's own Envoy; None is the one of the wheel. The keeper fills in `{line}`, `{turn}` and `{at}`
-    (`keeper.fixtures`). Raises UserError when there is none that runs.
+    `envoy_path` is one's own Envoy; None is the one of the wheel. `user` is who it runs as, when that is somebody else: it gets
+    its folders, too. The keeper fills in `{line}`, `{turn}` and `{at}` (`keeper.fixtures`). Raises UserError when there is
+    none that runs.
     """
+    sockets = Sockets(run_dir, user)
     path = _own(envoy_path) if envoy_path is not None else _wheel()
     allow_paths = envoy_path is None or _version(path) >= ALLOW_PATHS_SINCE
     file, draft = state_dir / "envoy.json", state_dir / "envoy.json.new"
     state_dir.mkdir(parents=True, exist_ok=True)
-    draft.write_text(json.dumps(bootstrap(run_dir, allow_paths=allow_paths), indent=1))
+    draft.write_text(json.dumps(bootstrap(sockets, allow_paths=allow_paths), indent=1))
+    if user is not None:
+        sockets.make()
+        sockets.share(draft)
     draft.replace(file)
-    return arguments(path, file, run_dir, os.cpu_count() or 1)
+    return arguments(path, file, sockets, os.cpu_count() or 1)
 
 
-def arguments(envoy: str, file: Path, run_dir: Path, cpus: int) -> tuple[str, ...]:
+def arguments(envoy: str, file: Path, sockets: Sockets, cpus: int) -> tuple[str, ...]:
     """Envoy's command line on a machine with this many CPUs."""
     return (
         *(envoy, "-c", str(file)),
@@ -130,7 +127,7 @@ def arguments(envoy: str, file: Path, run_dir: Path, cpus: int) -> tuple[str, ..
         *("--concurrency", str(min(MAX_WORKERS, cpus))),
         # Connections of a changed listener are told to close with their next answer, not within ten minutes.
         *("--drain-strategy", "immediate"),
-        *handover.words(run_dir),
+        *handover.words(sockets),
         *("--log-level", "warning"),
         # Else each attempt to reach a daemon that is away is a line; refusals are told by `EnvoyProxy.problem`.
         *("--component-log-level", "config:error,main:error"),

@@ -6,8 +6,9 @@ connections survive it. Pure.
 
 import msgspec
 
+from atoll.model.failures import Failures
 from atoll.model.signals import EdgeKey
-from atoll.model.spec import Failures, Protocol
+from atoll.model.spec import Protocol
 from atoll.model.traffic import Edge
 
 GATEWAY = "gateway"

@@ -22,6 +22,7 @@ CLUSTER_STATS = (
     r"|outlier_detection\.ejections_(active|enforced_total))"
 )
 LISTENER_STATS = r"http\.[^~]*\.downstream_rq_tx_reset"
+GATEWAY_STATS = r"http\.gateway(-plain)?\.downstream_rq_active"  # of `names.GATEWAY` and `PLAIN`; `leaving` reads it
 _LATENCY = "upstream_rq_time:"
 _CUT_OFF = ".downstream_rq_tx_reset"
 _HOST_STATS = frozenset({"rq_total", "rq_error", "rq_active", "cx_total", "cx_connect_fail", "cx_active"})

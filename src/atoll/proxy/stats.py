@@ -9,8 +9,8 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from atoll.model.failures import GRPC_CODES, PROXY_STATUSES
 from atoll.model.signals import Counts, EdgeKey, Histogram, ReplicaCounts, ReplicaKey
-from atoll.model.spec import GRPC_CODES, PROXY_STATUSES
 from atoll.model.state import Address
 from atoll.model.traffic import Reading, Sample
 from atoll.proxy.admin import Admin

@@ -23,11 +23,11 @@ from atoll.model.traffic import Ack, Disconnected, Outcome, Reading, Refused, Se
 from atoll.proxy import handover, refusals
 from atoll.proxy.admin import Admin
 from atoll.proxy.ads import Ads, Verdict
-from atoll.proxy.envoy import admin_socket, xds_socket
 from atoll.proxy.hold import Holder
 from atoll.proxy.listening import not_listening
-from atoll.proxy.names import Measured
+from atoll.proxy.names import GATEWAY, PLAIN, Measured
 from atoll.proxy.resources import CDS, EDS, LDS, RDS, Key, Made, listen_port
+from atoll.proxy.sockets import Sockets, User
 from atoll.proxy.stats import Statistics
 from atoll.proxy.tls import Door, plain_routes, secrets
 from atoll.proxy.translate import (
@@ -61,18 +61,22 @@ def _authorities() -> str:
 
 
 class EnvoyProxy(ports.Traffic, ports.Showcase):
-    """The proxy of one environment. `run_dir` holds the sockets, `state_dir` Envoy's bootstrap.
+    """The proxy of one environment. `run_dir` holds the sockets, `state_dir` Envoy's bootstrap; `user` is whom Envoy runs as, if
+    somebody else.
 
     With a `door` the gateway speaks TLS, and `show` must have been called for each of its secrets before the first `apply`.
     """
 
-    def __init__(self, run_dir: Path, state_dir: Path, door: Door | None = None, https_port: int = 443) -> None:
+    def __init__(
+        self, run_dir: Path, state_dir: Path, door: Door | None = None, https_port: int = 443, user: User | None = None
+    ) -> None:
         """`https_port` is where plain HTTP leads to."""
         self.run_dir, self.state_dir = run_dir, state_dir
+        self._sockets = Sockets(run_dir, user)
         self._door, self._https_port = door, https_port
         self._ads = Ads()
         self._holder = Holder(self._holding, lambda asked: held_choice(self._table, asked) if self._table else {})
-        self._admin = Admin(admin_socket(run_dir))
+        self._admin = Admin(self._sockets.admin)
         self._statistics = Statistics(self._admin)
         self._alone = handover.Alone(self._admin)
         self._table: Table | None = None
@@ -88,11 +92,12 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         server = grpc.aio.server(options=options)
         server.add_generic_rpc_handlers((self._ads.handler(), self._holder.handler()))
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self._sockets.make()
         # Bound elsewhere and then moved: a predecessor that is still closing removes only the path that it bound.
-        socket, draft = xds_socket(self.run_dir), self.run_dir / f"x{os.getpid()}"
+        socket = self._sockets.xds
+        draft = socket.with_name(f"x{os.getpid()}")
         server.add_insecure_port(f"unix:{draft}")
-        draft.chmod(0o600)
+        self._sockets.share(draft)
         draft.replace(socket)
         await server.start()
         self._server = server
@@ -108,6 +113,12 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         if self._server:
             self._ads.close()
             await self._server.stop(0.2)
+
+    def close_gateway(self) -> None:
+        """Take no new connection from outside, as long as this object lives. What is in flight there is answered, and each
+        answer says that the connection ends.
+        """
+        self._ads.remove({(LDS, GATEWAY), (LDS, PLAIN)})
 
     # --- certificates ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from atoll.model.spec import Failures, Protocol
+from atoll.model.failures import Failures
+from atoll.model.spec import Protocol
 from atoll.model.state import Address
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
 from atoll.proxy import clusters, listeners, routes

@@ -6,8 +6,9 @@ Its cell leases before it submits traffic and asks `are_up` before it starts a r
 from collections.abc import Callable, Collection, Mapping
 
 from atoll.decide.traffic import edge_keys
+from atoll.model.rows import Change, Lease
 from atoll.model.state import Release, ServiceDesired
-from atoll.ports import Change, Clock, Lease
+from atoll.ports import Clock
 from atoll.realise.leases import Ports
 from atoll.realise.records import Records
 from atoll.realise.traffic import TrafficActor

@@ -8,9 +8,10 @@ import msgspec
 
 from atoll.decide.traffic import callee_port
 from atoll.model.errors import NotFound, Retryable
+from atoll.model.hosted import LogLine, Unable
 from atoll.model.spec import Call, Command, Port, ServiceSpec
 from atoll.model.state import Address, Exit, Observation, ServiceDesired
-from atoll.ports import Clock, Host, LogLine, Traffic, Unable, Vault
+from atoll.ports import Clock, Host, Traffic, Vault
 from atoll.realise.cell import Cell, Shared
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports

@@ -7,8 +7,9 @@ from collections.abc import Callable, Container
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.hosted import Hosted
 from atoll.model.state import Exit
-from atoll.ports import Clock, Host, Hosted, Launch
+from atoll.ports import Clock, Host, Launch
 
 _LIST_EVERY_S = 10.0  # exits are pushed; the list heals what a push missed
 _log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from atoll.decide.jobs import expired
 from atoll.decide.launch import Folders, job_launch
 from atoll.decide.runs import KILL_AGAIN_S, Process, RunStep, advance, unwanted
 from atoll.model.errors import AtollError, NotFound
+from atoll.model.rows import Change
 from atoll.model.state import Exit, Intent, JobRun, Release
-from atoll.ports import Change, Clock, Host, Vault
+from atoll.ports import Clock, Host, Vault
 from atoll.realise.edges import Edges
 from atoll.realise.facts import Facts
 from atoll.realise.records import Records

@@ -6,9 +6,9 @@ import msgspec
 
 from atoll.model.actions import Action, Drain, Forget, Kill, Publish, Signal, Start
 from atoll.model.launch import Reach
+from atoll.model.rows import Change, Lease
 from atoll.model.spec import Port
 from atoll.model.state import LOOPBACK, Event, Exit, Now, Reason, Release, ReplicaPhase, ReplicaRecord
-from atoll.ports import Change, Lease
 from atoll.realise.facts import Facts
 from atoll.realise.leases import Ports, free_address, own_numbers
 from atoll.realise.records import Records, leased

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from atoll.model.records import TaskRecord
+from atoll.model.rows import Change, Lease, Row, RowKind, Saved
 from atoll.model.state import ENDED, LIVE, Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
-from atoll.ports import Change, Lease, Row, RowKind, Saved, Store
+from atoll.ports import Store
 
 _log = logging.getLogger("atoll.ledger")  # by this name who has the ledger itself leaves these lines out
 _BAD = frozenset(

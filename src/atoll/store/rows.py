@@ -9,8 +9,8 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 
 from atoll.model.errors import UserError
 from atoll.model.records import TaskRecord
+from atoll.model.rows import Row, RowKind
 from atoll.model.state import Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
-from atoll.ports import Row, RowKind
 from atoll.store import schema
 
 TABLES: Final[dict[RowKind, Table]] = {

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from atoll.model.errors import Conflict, Fenced
 from atoll.model.records import TaskRecord
+from atoll.model.rows import Change, Lease, Saved
 from atoll.model.state import Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
-from atoll.ports import Change, Lease, Saved
 from atoll.store import database, failures, ledger, rows
 from atoll.store.leadership import LeaderLock, raise_epoch, verify_epoch
 from atoll.store.schema import intents, leases

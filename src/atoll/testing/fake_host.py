@@ -19,10 +19,11 @@ from typing import Final, Literal, TypeVarTuple, Unpack
 import msgspec
 
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Reach
 from atoll.model.spec import Probe, ServiceSpec
 from atoll.model.state import Address, Exit
-from atoll.ports import Clock, Host, Hosted, Launch, Listener, LogLine, Unable
+from atoll.ports import Clock, Host, Launch
 from atoll.realise.probes import Answer
 
 _FIRST_PID: Final = 5_000_000  # above Linux's largest: nobody can hurt a real process by it

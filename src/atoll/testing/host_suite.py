@@ -18,9 +18,10 @@ import msgspec
 import pytest
 
 from atoll.model.errors import AtollError
+from atoll.model.hosted import Hosted, LogLine
 from atoll.model.launch import Network, Reach
 from atoll.model.spec import Command, Port, ServiceSpec
-from atoll.ports import Host, Hosted, Launch, LogLine
+from atoll.ports import Host, Launch
 
 PATIENCE_S = 60.0
 Behaviour = Literal[

@@ -13,8 +13,8 @@ import msgspec
 
 from atoll.model.errors import Conflict, Fenced
 from atoll.model.records import TaskRecord
+from atoll.model.rows import Change, Lease, Row, RowKind, Saved
 from atoll.model.state import Event, Intent, JobRun, Receipt, Release, ReplicaRecord, Rollout
-from atoll.ports import Change, Lease, Row, RowKind, Saved
 from atoll.store.admission import admit_name, admit_value, unknown, unknown_version
 
 _R = TypeVar("_R", Release, Intent, Rollout, ReplicaRecord, Receipt, JobRun, TaskRecord)

@@ -14,6 +14,7 @@ import pytest
 
 from atoll.model.errors import Conflict, NotFound, UserError
 from atoll.model.records import TaskRecord
+from atoll.model.rows import Change, Lease, RowKind, Saved
 from atoll.model.spec import Command, Plain, Port, SecretRef, ServiceSpec
 from atoll.model.state import (
     Artifact,
@@ -28,7 +29,7 @@ from atoll.model.state import (
     ReplicaRecord,
     Rollout,
 )
-from atoll.ports import Change, Lease, RowKind, Saved, Store, Vault
+from atoll.ports import Store, Vault
 
 AUTHOR = Author(actor="kim", commit="c0ffee", commit_wall=17.5, dirty=True)
 

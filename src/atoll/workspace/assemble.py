@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from atoll.model.catalogue.ids import ErrorId
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import Problem
 from atoll.model.spec import (
     Call,
@@ -24,7 +25,6 @@ from atoll.model.spec import (
     SecretRef,
     ServiceSpec,
     Store,
-    WorkspaceSpec,
     service_file,
 )
 from atoll.model.suggest import nearest

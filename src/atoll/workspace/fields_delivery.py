@@ -5,7 +5,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from atoll.decide.freeze import DAYS
-from atoll.model.spec import Freeze, Notify, Plain
+from atoll.model.environment import Freeze, Notify
+from atoll.model.spec import Plain
 from atoll.model.suggest import did_you_mean
 from atoll.workspace.fields_values import Secret
 from atoll.workspace.kinds import Choice, Either, ListOf, Mapped, Text, wrong

@@ -1,6 +1,6 @@
 """The fields of `[dev]`, with its short form. See `fields_service`."""
 
-from atoll.model.spec import Dev
+from atoll.model.environment import Dev
 from atoll.workspace.fields_values import COMMAND
 from atoll.workspace.kinds import Either, Mapped
 from atoll.workspace.tables import Field, Table

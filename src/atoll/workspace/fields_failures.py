@@ -1,6 +1,6 @@
 """The fields of `[failures]`. See `fields_service`."""
 
-from atoll.model.spec import GRPC_CODES, Failures
+from atoll.model.failures import GRPC_CODES, Failures
 from atoll.workspace.kinds import Choice, Either, Integer, ListOf, Mapped, Text
 from atoll.workspace.tables import Field, Table
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from atoll.model.spec import AnalysisPolicy, Check, RolloutSpec, RolloutStep
+from atoll.model.analysis import AnalysisPolicy, Check
+from atoll.model.spec import RolloutSpec, RolloutStep
 from atoll.workspace.fields_jobs import BEFORE
 from atoll.workspace.fields_values import COMMAND
 from atoll.workspace.kinds import (

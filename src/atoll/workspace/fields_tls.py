@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from atoll.model.spec import Acme, CertificateFiles, Tls
+from atoll.model.environment import Acme, CertificateFiles, Tls
 from atoll.workspace.kinds import Choice, Either, Flag, Integer, ListOf, Mapped, Text, seen, wrong
 from atoll.workspace.tables import Field, Table
 

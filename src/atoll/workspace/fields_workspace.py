@@ -4,8 +4,8 @@ import ipaddress
 import re
 from typing import Any
 
+from atoll.model.environment import DockerSpec, EnvironmentSpec, Gateway, ReadApi, Root
 from atoll.model.host import SHAPE, parse
-from atoll.model.spec import DockerSpec, EnvironmentSpec, Gateway, ReadApi, Root
 from atoll.workspace.fields_cache import CACHE
 from atoll.workspace.fields_delivery import FREEZES, NOTIFY
 from atoll.workspace.fields_stores import SHARED_STORES

@@ -15,19 +15,9 @@ from msgspec.structs import replace
 from atoll.decide import gate
 from atoll.decide.validate import check
 from atoll.model.cache import CacheSpec
+from atoll.model.environment import Dev, DockerSpec, EnvironmentSpec, WorkspaceSpec
 from atoll.model.errors import InvalidWorkspace, NotFound, Problem, UserError
-from atoll.model.spec import (
-    Command,
-    Dev,
-    DockerSpec,
-    EnvironmentSpec,
-    EnvValue,
-    ImageSpec,
-    RolloutSpec,
-    ServiceSpec,
-    Store,
-    WorkspaceSpec,
-)
+from atoll.model.spec import Command, EnvValue, ImageSpec, RolloutSpec, ServiceSpec, Store
 from atoll.model.suggest import did_you_mean
 from atoll.model.task import Task
 from atoll.workspace import template_files

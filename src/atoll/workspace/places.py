@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path without its NUL
 _LONGEST_SOCKET = len("/h_udp_parent_167772162")  # Envoy's, of `proxy.handover`
+_BESIDE = len(".proxy/own")  # and where it has a user of its own, `proxy.sockets`
 _LONGEST_LINK = len("/c.0123456789abcdef")  # ssh makes its socket under a name of its own before it has the last one
 _LONGEST_SUFFIX = len(".new")
 _TRAVERSABLE = 0o711  # services under users of their own must come through to artifacts and data, and list nothing
@@ -97,7 +98,7 @@ class Places:
         """The sockets; 0700. Raises UserError when somebody else could have put them there."""
         top = run_home()
         folder = top / _digest(f"{self.root}\0{self.environment}", 4)
-        _refuse_long(folder, _LONGEST_SOCKET)
+        _refuse_long(folder, _LONGEST_SOCKET + (_BESIDE if self.is_served else 0))
         for each in (top, folder) if "ATOLL_RUN" not in os.environ else (folder,):
             _refuse_foreign(each)
         return folder
@@ -156,6 +157,11 @@ def states() -> list[Path]:
     """The state folders of all environments of this user, served ones among them."""
     home = data_home()
     return [*home.glob("*/environments/*"), *home.glob("served/*/environments/*")]
+
+
+def users_lock() -> Path:
+    """Held by whoever chooses a user for a service of one of `states`."""
+    return data_home() / "users.lock"
 
 
 def link_folder(machine: str) -> Path:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from atoll.model.environment import Root
 from atoll.model.errors import Problem
-from atoll.model.spec import Root
 from atoll.workspace.discover import service_folders
 from atoll.workspace.fields_workspace import DEFAULT_SERVICES
 

@@ -6,7 +6,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from atoll.model.catalogue.ids import ErrorId
-from atoll.model.spec import STORE_POLICY, Call, EnvValue, Plain, SecretRef, Server, Store, WorkspaceSpec
+from atoll.model.environment import WorkspaceSpec
+from atoll.model.spec import STORE_POLICY, Call, EnvValue, Plain, SecretRef, Server, Store
 from atoll.model.store_url import (
     RUN_TYPES,
     STORE_PLACEHOLDERS,

@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from atoll.model.building import ImageParts, Scope, Step, Tool, Toolchain
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 _SEPARATORS = re.compile(r"&&|\|\||[;|&\n]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")

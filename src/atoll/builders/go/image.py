@@ -2,8 +2,8 @@
 
 import posixpath
 
+from atoll.model.building import ImageParts, Step
 from atoll.model.command import Command
-from atoll.ports import ImageParts, Step
 
 USUAL = "1.24"
 _NAMES = frozenset({"go.mod", "go.sum", "go.work", "go.work.sum"})

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from atoll.builders.go.modules import home_of
 from atoll.builders.workspaces import Context, Unclear, read_at_run_time
-from atoll.ports import Scope
+from atoll.model.building import Scope
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _IMPORT = re.compile(r"(?m)^\s*import\s*(?:\(([^)]*)\)|((?:[\w.]+\s+)?[\"`][^\"`\n]+[\"`]))")

@@ -6,8 +6,8 @@ from pathlib import Path
 from atoll.builders.java import image
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.builders.workspaces import whole
+from atoll.model.building import ImageParts, Scope, Step, Tool, Toolchain
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 _SCRIPTS = ("build.gradle.kts", "build.gradle")
 _GRADLE = Tool(name="gradle", fix="add the wrapper (`gradle wrapper`), or install Gradle", version=("gradle", "-v"))

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from atoll.builders.java.jdk import CLASSES, LIB
+from atoll.model.building import ImageParts, Step
 from atoll.model.command import Command
 from atoll.model.spec import ServiceSpec
-from atoll.ports import ImageParts, Step
 
 USUAL = "21"  # the images' tags are of majors
 

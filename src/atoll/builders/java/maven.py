@@ -10,9 +10,9 @@ from atoll.builders import workspaces
 from atoll.builders.java import image
 from atoll.builders.java.jdk import JAVAC, JDK, LIB, class_path, keep_jar
 from atoll.builders.workspaces import member_of
+from atoll.model.building import ImageParts, Scope, Step, Tool, Toolchain
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 # Dates in jars are fixed (the first that a jar can carry): two builds are equal to the byte where the plugins allow it.
 _FLAGS = (

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from atoll.builders.workspaces import Context, Reached, Unclear
-from atoll.ports import Scope
+from atoll.model.building import Scope
 
 POM = "pom.xml"
 _SOURCES = (POM, ".xml", ".properties", ".proto")

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from atoll.builders.java import image
 from atoll.builders.java.jdk import CLASSES, JAVAC, JDK, LIB, class_path
+from atoll.model.building import ImageParts, Scope, Step, Tool, Toolchain
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import ImageParts, Scope, Step, Tool, Toolchain
 
 _PROJECTS = frozenset(
     {

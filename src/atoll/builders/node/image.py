@@ -8,8 +8,8 @@ from pathlib import Path
 
 from atoll.builders.node.members import HOOKS
 from atoll.builders.workspaces import table
+from atoll.model.building import ImageParts, Step
 from atoll.model.command import Command
-from atoll.ports import ImageParts, Step
 
 USUAL = "22"
 _NAMES = frozenset(

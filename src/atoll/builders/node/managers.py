@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from atoll.model.building import Tool
 from atoll.model.errors import UserError
 from atoll.model.spec import ServiceSpec
-from atoll.ports import Tool
 
 _QUIET = ("--no-audit", "--no-fund", "--no-update-notifier")
 

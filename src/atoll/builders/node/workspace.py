@@ -13,7 +13,7 @@ from atoll.builders.node.members import HOOKS, patterns, written
 from atoll.builders.node.npm_lock import NpmLock
 from atoll.builders.node.pnpm_lock import LOCK, MEMBERS, pnpm
 from atoll.builders.workspaces import Context, Reached, Unclear, table, whole
-from atoll.ports import Scope
+from atoll.model.building import Scope
 
 SOURCES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx", ".json", ".vue", ".svelte")
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atoll.builders.workspaces import table
+from atoll.model.building import ImageParts, Step
 from atoll.model.command import Command
-from atoll.ports import ImageParts, Step
 
 USUAL = "3.12"
 _UV = Step(

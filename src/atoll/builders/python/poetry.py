@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from atoll.model.building import Step
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
-from atoll.ports import Step
 
 CONSTRAINTS = ".poetry-lock.txt"
 _MOST_BYTES = 100_000  # of one argument; the kernel allows 128 KiB

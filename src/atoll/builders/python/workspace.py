@@ -11,7 +11,7 @@ from typing import Any
 
 from atoll.builders import toml
 from atoll.builders.workspaces import Context, Lock, Reached, Unclear, table, whole
-from atoll.ports import Scope
+from atoll.model.building import Scope
 
 _SOURCES = (".py", ".pyi", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", ".proto")
 _TOP = re.compile(

@@ -3,8 +3,8 @@
 import posixpath
 import shlex
 
+from atoll.model.building import ImageParts, Step
 from atoll.model.command import Command
-from atoll.ports import ImageParts, Step
 
 USUAL = "1"
 _NAMES = frozenset({"Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml"})

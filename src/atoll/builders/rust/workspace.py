@@ -10,7 +10,7 @@ from typing import Any
 
 from atoll.builders import toml
 from atoll.builders.workspaces import Context, Lock, Reached, Unclear, table, words
-from atoll.ports import Scope
+from atoll.model.building import Scope
 
 _TABLES = ("dependencies", "dev-dependencies", "build-dependencies", "dev_dependencies", "build_dependencies")
 _TOP = frozenset(

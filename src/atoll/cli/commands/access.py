@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from atoll.model.access import Role
-    from atoll.model.wire import TokenView
+    from atoll.model.wire_access import TokenView
 
 _UNITS = {"h": 3600.0, "d": 86_400.0}
 _MAY: Mapping[Role, str] = {
@@ -86,7 +86,7 @@ def token(session: Session, name: str, expires: str, plan: bool) -> None:
         there = any(one.name == name and not _over(one) for one in view.tokens)
         _plan(session, name, "refused: there is one of that name" if there else "a token would be made")
         return
-    from atoll.model.wire import TokenRequest
+    from atoll.model.wire_access import TokenRequest
     from atoll.pipeline.provenance import author
 
     made = session.client.make_token(name, TokenRequest(author=author(session.root), expires_s=lasts_s))

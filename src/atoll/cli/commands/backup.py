@@ -15,7 +15,7 @@ from atoll.cli.output import counted, print_json, size
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
-    from atoll.model.wire import RestoreView
+    from atoll.model.wire_backup import RestoreView
 
 
 @click.command

@@ -13,8 +13,8 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.errors import Problem
-    from atoll.model.spec import WorkspaceSpec
 
 _SHOWN = 3
 _UNDECLARED = {

@@ -18,7 +18,8 @@ from atoll.cli.store_drafts import started
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from atoll.model.wire import DeployRequest, Draft, OperationView, PlanView, ServiceView
+    from atoll.model.wire import DeployRequest, Draft, PlanView, ServiceView
+    from atoll.model.wire_operations import OperationView
 
 
 @click.command

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from atoll.cli.hooks import Places
-    from atoll.model.spec import WorkspaceSpec
-    from atoll.model.wire import DoctorView
+    from atoll.model.environment import WorkspaceSpec
+    from atoll.model.wire_doctor import DoctorView
 
 _MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]"}
 
@@ -95,7 +95,7 @@ def _of_served(session: Session, served: Mapping[tuple[str, str], Places]) -> It
     """Each by its daemon's word. With several a check's name begins with whose it is."""
     import msgspec
 
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire_doctor import DoctorView
 
     for (workspace, environment), places in served.items():
         name = f"{workspace} {environment}"
@@ -117,7 +117,7 @@ def _of_served(session: Session, served: Mapping[tuple[str, str], Places]) -> It
 
 def _checks(session: Session) -> Iterator[DoctorView]:
     from atoll.cli.machine import checks_of
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire_doctor import DoctorView
 
     workspace: WorkspaceSpec | None = None
     places = None
@@ -138,7 +138,7 @@ def _checks(session: Session) -> Iterator[DoctorView]:
 
 
 def _of_daemon(session: Session) -> Iterator[DoctorView]:
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire_doctor import DoctorView
 
     try:
         places = session.places
@@ -162,7 +162,7 @@ def _of_daemon(session: Session) -> Iterator[DoctorView]:
 
 def _connection(session: Session) -> DoctorView:
     """Of another machine: the way there and back."""
-    from atoll.model.wire import DoctorView
+    from atoll.model.wire_doctor import DoctorView
 
     try:
         session.client.raw("/v1/health")  # the way itself

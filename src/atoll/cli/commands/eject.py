@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from atoll.eject import Recipe
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
 
 
 @click.command

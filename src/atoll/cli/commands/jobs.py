@@ -15,7 +15,7 @@ from atoll.cli.session import Session, common_options, completing, json_option, 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from atoll.model.wire import JobRunView, JobView
+    from atoll.model.wire_jobs import JobRunView, JobView
 
 _STYLE = {
     "succeeded": "green",

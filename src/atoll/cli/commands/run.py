@@ -13,7 +13,7 @@ from atoll.cli.plans import plan_option, show
 from atoll.cli.session import Session, common_options, completing, json_option, service_argument, takes_session
 
 if TYPE_CHECKING:
-    from atoll.model.wire import JobRunView
+    from atoll.model.wire_jobs import JobRunView
 
 JOB_FAILED = 8
 
@@ -42,7 +42,7 @@ def command(
       atoll run orders nightly --detach
       atoll run orders nightly --stop
     """
-    from atoll.model.wire import RunRequest
+    from atoll.model.wire_jobs import RunRequest
     from atoll.pipeline.provenance import author
 
     if stops:
@@ -83,7 +83,7 @@ def _print(text: str, error: bool) -> None:
 
 
 def _stop(session: Session, service: str, job: str) -> int:
-    from atoll.model.wire import StopRunRequest
+    from atoll.model.wire_jobs import StopRunRequest
     from atoll.pipeline.provenance import author
 
     going = [run for view in session.client.jobs(service, job) for run in view.runs if not run.ended]

@@ -13,7 +13,7 @@ from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
 
 if TYPE_CHECKING:
-    from atoll.model.wire import SecretView
+    from atoll.model.wire_access import SecretView
 
 
 @click.group
@@ -49,7 +49,7 @@ def set_(session: Session, name: str, plan: bool) -> None:
         _plan(session, name, f"version {(known.version if known else 0) + 1} would be stored", known)
         return
     from atoll.cli.drafts import new_key
-    from atoll.model.wire import SecretRequest
+    from atoll.model.wire_access import SecretRequest
     from atoll.pipeline.provenance import author
 
     if sys.stdin.isatty():

@@ -14,7 +14,7 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.model.wire import ToolchainView, ToolchainWish
+    from atoll.model.wire_doctor import ToolchainView, ToolchainWish
 
 
 @click.group

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from atoll.model.catalogue.ids import ErrorId
-    from atoll.model.spec import WorkspaceSpec
-    from atoll.model.wire import OperationView, ServiceView, UpView
+    from atoll.model.environment import WorkspaceSpec
+    from atoll.model.wire import ServiceView, UpView
+    from atoll.model.wire_operations import OperationView
 
 BACK_WITHIN_S = 30.0  # the usual start budget
 _LATE = {"failing", "degraded"}

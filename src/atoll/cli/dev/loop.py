@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from atoll.cli.client import Client
     from atoll.cli.session import Session
-    from atoll.model.spec import WorkspaceSpec
+    from atoll.model.environment import WorkspaceSpec
     from atoll.model.wire import StatusView
     from atoll.pipeline.progress import Progress
 

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from atoll.cli.client import Client
-    from atoll.model.spec import Dev, ServiceSpec
+    from atoll.model.environment import Dev
+    from atoll.model.spec import ServiceSpec
     from atoll.model.state import Exit
-    from atoll.model.wire import Draft, OperationView
+    from atoll.model.wire import Draft
+    from atoll.model.wire_operations import OperationView
 
 AGAIN_S = 0.05  # between two looks whether a rollout that cannot be superseded has ended
 LAST_LINES = 40  # of a replica that crashed

@@ -14,8 +14,8 @@ from atoll.cli.dev.where import plain, where
 from atoll.cli.lines import LogPrinter
 from atoll.cli.output import colored, duration, print_line
 from atoll.model.errors import Problem
+from atoll.model.hosted import LogLine
 from atoll.model.wire import ErrorView
-from atoll.ports import LogLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from atoll.engines.docker.names import RELEASE, REPLICA, SERVICE, Kind, Names
+from atoll.model.hosted import Hosted
 from atoll.model.launch import Launch
 from atoll.model.state import LOOPBACK, Exit
-from atoll.ports import Hosted
 
 Config = dict[str, Any]
 

@@ -33,11 +33,13 @@ from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
 from atoll.engines.users import Users
 from atoll.keeper.client import files, proc
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import AtollError, Permanent, Retryable
+from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Reach
-from atoll.model.spec import DockerSpec, ServiceSpec
+from atoll.model.spec import ServiceSpec
 from atoll.model.state import Exit
-from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
+from atoll.ports import Launch
 
 _log = logging.getLogger(__name__)
 

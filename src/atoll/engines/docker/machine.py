@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atoll.engines.docker.client import Client
-from atoll.ports import Unable
+from atoll.model.hosted import Unable
 
 OLDEST = (20, 10)  # its API (1.41) has all that is asked for; older ones get no fixes any more
 _COPYING = ("vfs", "devicemapper", "fuse-overlayfs")

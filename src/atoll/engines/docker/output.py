@@ -18,7 +18,7 @@ from atoll.engines.docker.container import wall
 from atoll.engines.docker.names import KIND, REPLICA, SERVICE, Names
 from atoll.keeper.client import places_of, prune_logs
 from atoll.model.errors import Retryable
-from atoll.ports import LogLine
+from atoll.model.hosted import LogLine
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 0.5  # between two looks for containers that came, while somebody follows

@@ -22,7 +22,7 @@ from atoll.engines.docker.container import Config
 from atoll.engines.docker.names import Names
 from atoll.engines.docker.networks import Networks
 from atoll.model.errors import Permanent
-from atoll.ports import Unable
+from atoll.model.hosted import Unable
 
 DIAL_S = 2.0  # a packet that a firewall drops is answered by nobody
 _UP_S = 10.0

@@ -14,10 +14,11 @@ from atoll.engines.process.link import KeeperLink
 from atoll.engines.users import NOT_ROOT, Users
 from atoll.keeper.client import Message, files, places_of, proc, try_network
 from atoll.model.errors import Permanent, Retryable
+from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Network, Reach
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Exit
-from atoll.ports import Hosted, Launch, Listener, LogLine, Unable
+from atoll.ports import Launch
 
 START_S = 45.0  # exec from a slow disk
 CALL_S = 30.0
@@ -81,6 +82,7 @@ class ProcessHost:
         isolated: refuse to start what cannot run as its own user; else it runs as root, with a notice.
         revives: start a keeper that was killed; False where a service manager does.
         others: the state folders of other environments of this machine, whose services' users are not given again.
+        users_lock: the file that is held while one is chosen, for all of them.
     """
 
     def __init__(
@@ -92,13 +94,14 @@ class ProcessHost:
         isolated: bool = False,
         revives: bool = True,
         others: Callable[[], Iterable[Path]] = tuple,
+        users_lock: Path | None = None,
     ) -> None:
         self._state_dir = state_dir.absolute()
         self._places = places_of(state_dir, run_dir)
         self._link = KeeperLink(self._state_dir, run_dir.absolute(), revives=revives)
         self._drop, self._isolated = drop_privileges, isolated
         self._has_networks = False
-        self._users = Users(self._state_dir, others)
+        self._users = Users(self._state_dir, others, users_lock)
         self._records: dict[str, Message] = {}
 
     async def close(self) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote
 
 from msgspec.structs import replace
 
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.records import CiResult, TaskResult
-from atoll.model.spec import WorkspaceSpec
 from atoll.pipeline.environment import passes
 
 MASK = "***"

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import msgspec
 
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import Conflict, Refused, UserError
-from atoll.model.spec import DockerSpec
 from atoll.model.state import Artifact
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble, remove_tree

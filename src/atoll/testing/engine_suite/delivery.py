@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 from atoll.cli.drafts import new_key
-from atoll.model.wire import OperationView, RestartRequest, RollbackRequest, SteerRequest
+from atoll.model.wire import RestartRequest, RollbackRequest, SteerRequest
+from atoll.model.wire_operations import OperationView
 from atoll.testing.engine_suite.capabilities import shows
 from atoll.testing.engine_suite.lab import Lab
 

@@ -18,8 +18,9 @@ from atoll.daemon.clock import SystemClock
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.daemon.serve import serve
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import Problem
-from atoll.model.spec import WorkspaceSpec, service_file
+from atoll.model.spec import service_file
 from atoll.model.state import Address, Artifact
 from atoll.model.wire import StatusView
 from atoll.realise.records import Records

@@ -27,23 +27,14 @@ from atoll.cli.client import Client
 from atoll.cli.drafts import new_key
 from atoll.cli.failed import Failed
 from atoll.cli.http import Line
+from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import BuildFailed, Problem
-from atoll.model.spec import WorkspaceSpec
+from atoll.model.hosted import LogLine
 from atoll.model.state import Artifact, Event
-from atoll.model.wire import (
-    DeployRequest,
-    Draft,
-    ExecRequest,
-    ExecView,
-    JobRunView,
-    OperationView,
-    RunRequest,
-    SecretRequest,
-    ServiceView,
-    StopRequest,
-    UpRequest,
-)
-from atoll.ports import LogLine
+from atoll.model.wire import DeployRequest, Draft, ExecRequest, ExecView, ServiceView, StopRequest, UpRequest
+from atoll.model.wire_access import SecretRequest
+from atoll.model.wire_jobs import JobRunView, RunRequest
+from atoll.model.wire_operations import OperationView
 from atoll.testing.engine_suite.platform import WITHIN_S, Platform, Stream
 from atoll.testing.steady import Reply, Steady
 

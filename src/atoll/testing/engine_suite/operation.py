@@ -4,8 +4,8 @@ import threading
 from functools import partial
 
 from atoll.cli.drafts import new_key
+from atoll.model.hosted import LogLine
 from atoll.model.wire import StopRequest
-from atoll.ports import LogLine
 from atoll.testing.engine_suite.capabilities import shows
 from atoll.testing.engine_suite.lab import Lab
 

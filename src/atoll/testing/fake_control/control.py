@@ -8,19 +8,14 @@ import msgspec
 
 from atoll.decide.environment import kept_there
 from atoll.model.access import Peer
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import Conflict, NotFound, UserError
+from atoll.model.hosted import LogLine
 from atoll.model.records import TaskRecord
-from atoll.model.spec import EnvironmentSpec
 from atoll.model.state import Artifact, Author, Exit
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire import (
-    AccessView,
-    BackupKept,
-    BackupKeyRequest,
-    BackupKeyView,
-    BackupRequest,
     BackupView,
-    DoctorView,
     EnvironmentRequest,
     EnvironmentView,
     ErrorView,
@@ -33,18 +28,16 @@ from atoll.model.wire import (
     RecordsRequest,
     RecordsView,
     ScaleRequest,
-    SecretRequest,
-    SecretView,
     ServiceView,
     StatusView,
     StopRequest,
-    TokenMade,
-    TokenRequest,
-    TokenView,
     WhyView,
 )
+from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade, TokenRequest, TokenView
 from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
-from atoll.ports import Depot, LogLine
+from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
+from atoll.model.wire_doctor import DoctorView
+from atoll.ports import Depot
 from atoll.testing.fake_control.jobs import Jobs
 from atoll.testing.fake_control.measured import Measured
 from atoll.testing.fake_control.rollouts import Rollouts, at_a_step

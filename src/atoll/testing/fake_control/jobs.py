@@ -8,7 +8,7 @@ import msgspec
 
 from atoll.model.errors import NotFound, Refused
 from atoll.model.state import Exit
-from atoll.model.wire import JobRunView, JobView, RunRequest, StopRunRequest
+from atoll.model.wire_jobs import JobRunView, JobView, RunRequest, StopRunRequest
 from atoll.testing.fake_control.world import JOBS, WALL, World
 
 

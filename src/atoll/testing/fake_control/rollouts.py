@@ -15,19 +15,18 @@ from atoll.model.wire import (
     ErrorView,
     FaultRequest,
     Mutation,
-    OperationView,
     PlanView,
     ReleaseView,
     RestartRequest,
     RollbackRequest,
-    RunRequest,
     ScaleRequest,
     SteerRequest,
-    SteppingView,
     StopRequest,
     UpRequest,
     UpView,
 )
+from atoll.model.wire_jobs import RunRequest
+from atoll.model.wire_operations import OperationView, SteppingView
 from atoll.testing.fake_control.world import WALL, World, service_view
 
 _Kind = Literal["deploy", "rollback", "restart"]

@@ -1,0 +1,75 @@
+"""A gateway that is closed before all of it ends, with a real Envoy."""
+
+import asyncio
+import time
+
+import pytest
+from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, upstream
+
+from atoll.model.state import Address
+from atoll.proxy import Sockets, emptied
+
+pytestmark = pytest.mark.e2e
+
+
+async def closing(lab: Lab, within_s: float, told: list[int]) -> int:
+    lab.proxy.close_gateway()
+    return await emptied(Sockets(lab.folder).admin, [lab.gateway.port], 10.0, within_s, told.append)
+
+
+async def refused(where: Address) -> bool:
+    try:
+        await ask(where)
+    except ConnectionError:
+        return True
+    return False
+
+
+async def test_what_is_in_flight_is_answered_and_nothing_new_comes_in(lab: Lab) -> None:
+    one, port = await lab.backend("one"), here()
+    orders = service("orders", upstream(1, one.address), weights={1: 100}, routes=(route(),))
+    await lab.apply(service("web", edges=(edge("orders", port),)), orders)
+    slow, told = asyncio.create_task(ask(lab.gateway, "/sleep/2")), list[int]()
+    await eventually(lambda: counted(lab, one.address, 1))
+    waiting = asyncio.create_task(closing(lab, 30.0, told))
+    await eventually(lambda: refused(lab.gateway))
+    assert not slow.done()
+    assert (await ask(port)).who == "one"  # services still reach each other
+    reply = await slow
+    assert (reply.who, reply.headers["connection"]) == ("one", "close")
+    assert await waiting == 0
+    assert told == [1]
+    await lab.apply(orders)
+    assert await refused(lab.gateway)  # a change does not open it again
+
+
+async def test_a_stream_is_not_waited_for_longer_than_asked(lab: Lab) -> None:
+    one = await lab.backend("one")
+    await lab.apply(service("orders", upstream(1, one.address), weights={1: 100}, routes=(route(),)))
+    slow = asyncio.create_task(ask(lab.gateway, "/sleep/20"))
+    await eventually(lambda: counted(lab, one.address, 1))
+    began = time.monotonic()
+    assert await closing(lab, 1.0, []) == 1
+    assert 1.0 <= time.monotonic() - began < 10.0
+    slow.cancel()
+
+
+async def test_the_next_daemon_opens_it_again(lab: Lab) -> None:
+    one = await lab.backend("one")
+    orders = service("orders", upstream(1, one.address), weights={1: 100}, routes=(route(),))
+    await lab.apply(orders)
+    assert await closing(lab, 10.0, []) == 0
+    assert await refused(lab.gateway)
+    await lab.restart_proxy()
+    await eventually(lab.proxy.generation)
+    await lab.apply(orders)
+    assert (await ask(lab.gateway)).who == "one"
+
+
+async def test_without_an_envoy_there_is_nothing_to_wait_for(lab: Lab) -> None:
+    await lab.kill_envoy()
+    assert await closing(lab, 30.0, []) == 0
+
+
+async def counted(lab: Lab, where: Address, count: int) -> bool:
+    return await lab.proxy.inflight([where]) == {where: count}
