@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+import weakref
 from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +66,7 @@ class Line:
         self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
         self.version = ""  # of the daemon that answered last
         self._idle: list[_Connection] = []  # nothing is under way on them
+        weakref.finalize(self, _close_all, self._idle)  # they end with the line, and are not left to the collector
         self._met = False
 
     def prepare(self) -> None:
@@ -248,6 +250,11 @@ class _Connection:
         """Close it."""
         self.stream.close()
         self._socket.close()
+
+
+def _close_all(connections: list[_Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class _Patience:
