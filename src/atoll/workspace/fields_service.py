@@ -325,7 +325,8 @@ SERVICE = Table(
             "writable",
             ListOf(WRITABLE),
             "Folders besides `{data}` that are made, and given to the service's user, before a replica starts. All its"
-            " replicas and releases share them, and they outlive them.",
+            " replicas and releases share them, and they outlive them. A machine that serves gives none away that holds"
+            " something of others.",
             ('["/var/lib/orders"]',),
             default="none",
         ),
