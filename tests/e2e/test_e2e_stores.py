@@ -222,6 +222,7 @@ def test_its_settings_are_told_and_applied_by_a_command_of_their_own(shop: Shop)
 
 def test_removing_asks_for_its_name_and_leaves_nothing(shop: Shop) -> None:
     lab = shop.lab
+    assert {view["service"] for view in lab.json("up", "--plan")} >= {"orders", "orders-db", "cache", "broker"}
     lab.atoll("up")
     shop.write()
     (data,) = lab.home.glob("*/environments/local/data/orders-db")
@@ -238,6 +239,11 @@ def test_removing_asks_for_its_name_and_leaves_nothing(shop: Shop) -> None:
     assert lab.json("store", "status", "orders-db")["state"] == "absent"
     assert "store.orders-db" not in lab.atoll("secret", "list")
     assert "orders-db" not in [service["name"] for service in lab.status()["services"]]
+    for command in (("up",), ("deploy", "orders")):
+        planned = {view["service"]: view["steps"] for view in lab.json(*command, "--plan")}
+        assert planned["orders-db"], "a plan has the stores that would start"
+        assert "orders-db" not in [service["name"] for service in lab.status()["services"]]
+    assert "cache" not in planned, "that one runs"
     lab.atoll("up")
     lab.until(lambda: "does not exist" in shop.ask("sql", "select a from t"))
 

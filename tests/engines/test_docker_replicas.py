@@ -1,6 +1,7 @@
 """What is special of replicas in containers: how they are shut in, what they keep, how they end. On a real dockerd."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from atoll.engines.docker import DockerHost
 from atoll.engines.docker.container import Owner, config, ended_with
 from atoll.engines.docker.names import Names
+from atoll.model.environment import DockerSpec
 from atoll.model.errors import Permanent
 from atoll.model.hosted import Hosted
 from atoll.model.spec import Command, Limits
@@ -22,6 +24,37 @@ from dockerd import Dockerd
 @pytest.fixture
 def host(dockerd: Dockerd, make_host: Any) -> DockerHost:
     return make_host(dockerd)
+
+
+class Line:
+    """A way to dockerd's socket that can be cut."""
+
+    def __init__(self, dockerd: Dockerd, socket: Path) -> None:
+        self._dockerd, self.socket = dockerd, socket
+        self._ways: set[asyncio.StreamWriter] = set()
+
+    async def join(self) -> None:
+        self._server = await asyncio.start_unix_server(self._carry, self.socket)
+
+    async def cut(self) -> None:
+        self._server.close()
+        self.socket.unlink()
+        for way in self._ways:
+            way.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, onward = await asyncio.open_unix_connection(self._dockerd.socket)
+        ways = {writer, onward}
+        self._ways |= ways
+        await asyncio.gather(self._pump(reader, onward), self._pump(there, writer))
+        self._ways -= ways
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
 
 @pytest.fixture
@@ -199,6 +232,43 @@ async def test_a_follower_misses_nothing_of_one_that_came_and_went(host: DockerH
     with pytest.raises(asyncio.CancelledError):
         await following
     assert sorted(found) == ["line 0", "line 1", "line 2"]
+
+
+async def test_a_follower_goes_on_in_the_file_of_one_that_was_forgotten_while_dockerd_did_not_answer(
+    host: DockerHost, dockerd: Dockerd, launch: Any, home: Path
+) -> None:
+    line = Line(dockerd, home / "line")
+    await line.join()
+    other = DockerHost(home / "state", home / "run", DockerSpec(socket=str(line.socket)))
+    found: list[str] = []
+
+    async def follow() -> None:
+        async for each in other.logs("cabin", replica="cabin-r1-1", tail=1, follow=True):
+            found.append(each.text)
+
+    async def told(last: str) -> bool:
+        assert not following.done()
+        return found[-1:] == [last]
+
+    silent = "exec 2>/dev/null"  # the shell's word on its child's end
+    burst = "for i in $(seq $n $((n + 499))); do echo line $i; done; n=$((n + 500))"
+    await host.start(
+        launch(f"{silent}; n=1; {burst}; trap '{burst}' TERM; while [ $n -lt 1001 ]; do sleep 0.05; done; {burst}")
+    )
+    await says(host, "cabin-r1-1", "line 500")
+    following = asyncio.create_task(follow())
+    await eventually(lambda: told("line 500"), "it is followed")
+    await line.cut()
+    assert await host.signal("cabin-r1-1", "SIGTERM")
+    await ended(host, "cabin-r1-1")
+    await host.forget("cabin-r1-1")
+    await line.join()
+    await eventually(lambda: told("line 1500"), "the file is read")
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await other.close()
+    await line.cut()
+    assert found == [f"line {number}" for number in range(500, 1501)]
 
 
 # --- how it ends --------------------------------------------------------------------------------------------------

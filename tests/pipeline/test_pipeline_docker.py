@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from tests.pipeline.conftest import Yard
 
-from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
+from atoll.model.environment import DockerSpec, EnvironmentSpec, WorkspaceSpec
 from atoll.model.state import Artifact
 from atoll.pipeline.build import build_all
 from atoll.pipeline.collect import collect
+from atoll.pipeline.docker import Docker
 from dockerd import Dockerd
 
 
@@ -113,6 +114,23 @@ def test_both_builders_make_it(yard: Yard, runtime: str, buildkit: str, monkeypa
     yard.write("orders/app.py")
     made = yard.one(yard.image("orders", f"FROM {runtime} AS one\nRUN touch /b{buildkit}\nFROM one\nCOPY app.py /\n"))
     assert yard.run(made, "ls", "/app.py", f"/b{buildkit}").split() == ["/app.py", f"/b{buildkit}"]
+
+
+def test_buildkit_without_buildx_is_told_with_the_way_on(
+    yard: Yard, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(yard.root))  # no plugins of whoever runs this
+    monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
+    if Docker(DockerSpec()).env["DOCKER_BUILDKIT"] == "1":
+        pytest.skip("`docker` has BuildKit")
+    spec = yard.image("orders", f"FROM {runtime}\n")
+    monkeypatch.setenv("DOCKER_BUILDKIT", "1")
+    failed = yard.failure(spec)
+    assert failed.id == "tool-missing"
+    assert "buildx" in failed.what
+    assert "DOCKER_BUILDKIT" in failed.fix
+    monkeypatch.delenv("DOCKER_BUILDKIT")
+    assert yard.one(spec).image, "nobody asked: the classic builder made it"
 
 
 def test_an_image_is_collected_with_its_artifact_unless_somebody_needs_it(yard: Yard, runtime: str) -> None:

@@ -6,6 +6,9 @@ Imports the client of Docker where it is used: only environments of containers p
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 _USUAL = "/var/run/docker.sock"
 _ASK_S = 5.0
 _CLEAR_S = 60.0
+_CHOOSE = "`docker context ls` lists those that are there, `docker context use NAME` chooses one"
+_ELSEWHERE = (
+    "run Atoll on the machine where dockerd runs; or name the socket of one that runs here: [environments.NAME.docker] socket, "
+    "DOCKER_HOST=unix:///..., `docker context use default`"
+)
 _FIX = "start it (`systemctl start docker`), or say where it listens: [environments.NAME.docker] socket, or DOCKER_HOST"
 
 
@@ -38,17 +46,62 @@ def settled(environment: EnvironmentSpec) -> EnvironmentSpec:
 
 
 def socket_of(spec: DockerSpec, environ: Mapping[str, str]) -> str:
-    """Where dockerd listens: as the environment says, else as Docker's own variable does, else the usual place.
+    """Where dockerd listens: as the environment says, else where the command `docker` of whoever calls would look.
 
-    Raises UserError for a DOCKER_HOST that is no socket of this machine.
+    That is `DOCKER_HOST`, else the context that `DOCKER_CONTEXT` or `docker context use` names, else the usual place. Raises
+    UserError for one that is no socket of this machine, and for a context that is not there.
     """
-    told = environ.get("DOCKER_HOST", "")
-    if spec.socket or not told:
-        return spec.socket or _USUAL
+    if spec.socket:
+        return spec.socket
+    told, by = environ.get("DOCKER_HOST", ""), "DOCKER_HOST"
+    if not told and (context := _context(environ)):
+        told, by = _endpoint(_configuration(environ), context), f"Docker's context {context}"
+    if not told:
+        return _USUAL
     if not told.startswith("unix:///"):
-        why = f"DOCKER_HOST is {told}, and containers are reached by their addresses on this machine's bridges"
-        raise UserError("dockerd must run on this machine", why, _FIX, id="docker-unreachable")
+        why = f"{by} is {told}, and containers are reached by their addresses on this machine's bridges"
+        raise UserError("dockerd must run on this machine", why, _ELSEWHERE, id="docker-unreachable")
     return told.removeprefix("unix://")
+
+
+def _configuration(environ: Mapping[str, str]) -> Path:
+    """The folder of Docker's command line."""
+    return Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME") or Path.home(), ".docker"))
+
+
+def _context(environ: Mapping[str, str]) -> str:
+    """The name of the context in use; "" is the default one. A file that cannot be read counts for nothing, as for Docker."""
+    name: object = environ.get("DOCKER_CONTEXT")
+    if not name:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            name = json.loads((_configuration(environ) / "config.json").read_bytes()).get("currentContext")
+    return name if isinstance(name, str) and name != "default" else ""
+
+
+def _endpoint(configuration: Path, context: str) -> str:
+    """Where its dockerd is. Raises UserError when there is no such context, or it does not say."""
+    # Docker's own layout: https://github.com/docker/cli/blob/master/cli/context/store/doc.go
+    file = configuration / "contexts/meta" / hashlib.sha256(context.encode()).hexdigest() / "meta.json"
+    try:
+        host = json.loads(file.read_bytes())["Endpoints"]["docker"]["Host"]
+    except FileNotFoundError:
+        raise _unusable(context, f"there is none of that name in {configuration}") from None
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise _unusable(context, f"{file} names no dockerd ({exc or type(exc).__name__})") from exc
+    return str(host) or f"unix://{_USUAL}"
+
+
+def _unusable(context: str, why: str) -> UserError:
+    return UserError(f"Docker's context {context} cannot be used", why, _CHOOSE, id="docker-unreachable")
+
+
+def stay(runs: EnvironmentSpec, wanted: EnvironmentSpec) -> None:
+    """Raise UserError when an environment that runs would go to another dockerd, and leave its containers behind."""
+    if runs.engine == wanted.engine == "docker" and runs.docker.socket != wanted.docker.socket:
+        what = f"the environment runs on the dockerd at {runs.docker.socket}"
+        why = f"{wanted.docker.socket} is meant now, and its containers would stay behind"
+        fix = "`atoll down` first; or stay: name its socket in [environments.NAME.docker], or `docker context use` the former one"
+        raise UserError(what, why, fix, id="docker-unreachable")
 
 
 def require(environment: EnvironmentSpec) -> None:
@@ -56,6 +109,16 @@ def require(environment: EnvironmentSpec) -> None:
     looked = _look(environment)
     if (refused := looked.refusal) is not None:
         raise UserError(refused.what, "", refused.fix, id=refused.id)
+
+
+def away(environment: EnvironmentSpec) -> str:
+    """Why nobody can be asked to end its containers; "" when somebody can, or there are none."""
+    if environment.engine == "docker":
+        try:
+            _look(environment)
+        except UserError as exc:
+            return exc.what
+    return ""
 
 
 def troubles(environment: EnvironmentSpec, file: str) -> Iterator[Problem]:
@@ -116,6 +179,7 @@ def clear(config: Config, say: Callable[[str], None]) -> None:
     Raises UserError when some may be left: they run on, and serve nobody.
     """
     from atoll.engines.docker import DockerHost
+    from atoll.engines.docker.names import ENVIRONMENT, environment_id
 
     async def cleared() -> None:
         host = DockerHost(Path(config.state), Path(config.run), config.environment.docker)
@@ -127,10 +191,15 @@ def clear(config: Config, say: Callable[[str], None]) -> None:
             await host.close()
 
     try:
+        _look(config.environment)  # one that hangs is told of sooner
         asyncio.run(cleared())
     except (AtollError, TimeoutError) as exc:
         why = exc.what if isinstance(exc, AtollError) else f"Docker took longer than {_CLEAR_S:g} s"
-        fix = "see that dockerd runs (`systemctl start docker`), then `atoll down` again: it removes them"
+        label = f"{ENVIRONMENT}={environment_id(Path(config.state))}"
+        fix = (
+            "see that dockerd runs (`systemctl start docker`), then `atoll down` again: it removes them; "
+            f"`docker ps --all --filter label={label}` lists them"
+        )
         what = "all else is down, but the environment's containers and networks may be left"
         raise UserError(what, why, fix, id="docker-unreachable") from exc
 

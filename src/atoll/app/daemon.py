@@ -130,6 +130,7 @@ async def _run(config: Config, proxy_user: User | None) -> None:
             archivist=StateArchivist(source_of(config)),
             depot=depot(state, config.environment),
             servers=ServersHere(config.environment),
+            doorkeeper=doorkeeper,
         )
         newest = await store.events(limit=1, newest=True)
         if journal is not None:  # of what happens from now on: all before was told by who wrote it

@@ -68,9 +68,13 @@ class EnvironmentPlaces:
         """The way to its daemon, begun."""
         from atoll.cli.http import Line
 
-        begun = Line(self.socket, self.will_answer)
+        begun = Line(self.socket, self.will_answer, renew=self.log_in_anew)
         begun.prepare()
         return begun
+
+    def log_in_anew(self) -> bool:
+        """Whether who was refused may have another answer now; see `remote`."""
+        return False
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
@@ -289,7 +293,7 @@ class AppHooks:
         """Keeper, then daemon and proxy; waits for the API."""
         from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
-        from atoll.app.containers import require, settled
+        from atoll.app.containers import require, settled, stay
         from atoll.app.fixtures import Proxy, ensure_both, renew_keeper, running_newer
         from atoll.app.gateway import refuse_gateway
         from atoll.keeper.client import KeeperClient, start_keeper
@@ -318,6 +322,8 @@ class AppHooks:
             # Asked first, so that a missing Envoy changes nothing.
             envoy = Proxy(envoy_command(at.state, at.run, workspace.environment.envoy))
             known = read(at.state)
+            if known is not None and places.keeper_alive():
+                stay(known.environment, environment)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
@@ -345,9 +351,9 @@ class AppHooks:
             ensure_both(keeper, at.state, envoy, _environment(workspace), lambda: _wait_for_api(places), say)
 
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
-        """Every service drained and stopped, then the rest."""
+        """Every service drained and stopped, then the rest. While dockerd is away, only the rest: it raises UserError then."""
         from atoll.app.config import read
-        from atoll.app.containers import clear
+        from atoll.app.containers import away, clear
         from atoll.keeper.client import KeeperClient, start_keeper
 
         at = places.at
@@ -358,12 +364,15 @@ class AppHooks:
                 start_keeper(at.state, at.run)  # it adopts what another keeper left running
             keeper = KeeperClient(at.run)
             left = keeper.status()
-            if "daemon" in left["fixtures"]:  # not after a `down`: nobody would ever answer
+            config = read(at.state)
+            if config is not None and (why := away(config.environment)):
+                say(f"containers cannot be stopped: {why}; ending all else")
+            elif "daemon" in left["fixtures"]:  # not after a `down`: nobody would ever answer
                 _stop_services(places, say)
             if left["fixtures"] or left["replicas"]:
                 say("stopping proxy, daemon and keeper")
             keeper.shutdown(timeout_s=30.0)
-            if (config := read(at.state)) is not None and config.environment.engine == "docker":
+            if config is not None and config.environment.engine == "docker":
                 clear(config, say)
 
     def install(self, ask: Installing, *, plan: bool) -> InstallView:
@@ -383,6 +392,12 @@ class AppHooks:
         from atoll.workspace.places import Places
 
         return EnvironmentPlaces(Places.served(workspace, environment))
+
+    def served_here(self) -> Mapping[tuple[str, str], EnvironmentPlaces]:
+        """By their folders, and the units."""
+        from atoll.app.served import served_here
+
+        return served_here()
 
     def archivist(self, places: EnvironmentPlaces) -> Archivist:
         """Of an environment that does not run."""
@@ -505,7 +520,8 @@ def _left_alone(version: str) -> str:
 
 def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
     """What the daemon gets. Always the same from the same machine: a change would restart it for nothing."""
-    docker = ("DOCKER_HOST",) if workspace.environment.engine == "docker" else ()  # images are made there, too
+    which = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG")  # images are made there, too
+    docker = which if workspace.environment.engine == "docker" else ()
     names = {*_DAEMON_VARIABLES, *docker, *(name for spec in workspace.services.values() for name in spec.inherit)}
     return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 

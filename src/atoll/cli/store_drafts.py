@@ -11,11 +11,11 @@ from atoll.cli.drafts import Drafts, new_key
 from atoll.cli.failed import Failed, taken_over
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from atoll.cli.session import Session
     from atoll.model.environment import WorkspaceSpec
-    from atoll.model.wire import Draft, ServiceView
+    from atoll.model.wire import Draft, PlanView, ServiceView
 
 
 def used_by(workspace: WorkspaceSpec, services: Iterable[str]) -> list[str]:
@@ -82,8 +82,7 @@ def started(
     from atoll.model.wire import UpRequest
     from atoll.pipeline.provenance import author
 
-    down = [name for name in used_by(workspace, services) if name not in seen or seen[name].state == "down"]
-    stores = drafts_of(session, workspace, down)
+    stores = _due(session, workspace, services, seen)
     failures = dict(stores.failures)
     if stores.ready:
         begun = session.client.up(
@@ -100,5 +99,31 @@ def started(
                     kind="DeployFailed",
                     exit_code=3,
                 )
+    return _storeless(workspace, services, failures)
+
+
+def planned(
+    session: Session, workspace: WorkspaceSpec, services: Collection[str], seen: Mapping[str, ServiceView]
+) -> tuple[Sequence[PlanView], dict[str, Failed]]:
+    """What `started` would start, and what would keep which service from being deployed."""
+    from atoll.model.wire import UpRequest
+
+    stores = _due(session, workspace, services, seen)
+    plans = session.client.plan(UpRequest(drafts=tuple(stores.ready.values()))) if stores.ready else ()
+    return plans, _storeless(workspace, services, stores.failures)
+
+
+def _due(
+    session: Session, workspace: WorkspaceSpec, services: Collection[str], seen: Mapping[str, ServiceView]
+) -> Drafts:
+    """The stores of these services that do not run."""
+    down = [name for name in used_by(workspace, services) if name not in seen or seen[name].state == "down"]
+    return drafts_of(session, workspace, down)
+
+
+def _storeless(
+    workspace: WorkspaceSpec, services: Collection[str], failures: Mapping[str, Failed]
+) -> dict[str, Failed]:
+    """The stores that cannot be had, and the services that need them."""
     none = Drafts(dict.fromkeys(services), {})  # type: ignore[arg-type]
-    return without_stores(workspace, none, Drafts({}, failures)).failures
+    return without_stores(workspace, none, Drafts({}, dict(failures))).failures

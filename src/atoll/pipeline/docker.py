@@ -66,6 +66,11 @@ _UNKNOWN = Trouble(
     "correct its name; where a mirror has it, say so: [image] base, or `docker.bases` of the environment in atoll.toml",
     "image-unavailable",
 )
+_NO_BUILDX = Trouble(
+    "BuildKit was asked for, and this machine's `docker` has no buildx",
+    "unset DOCKER_BUILDKIT: the classic builder makes the same image; or install buildx (https://docs.docker.com/go/buildx)",
+    "tool-missing",
+)
 _FULL_SAID = r"no space left on device|disk quota exceeded"
 # A command in the image failed, so that the words before are its own: npm, too, is refused by registries.
 _INSIDE = r"returned a non-zero code|did not complete successfully|executor failed running"
@@ -80,6 +85,7 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
         _UNREACHABLE,
     ),
     (_FULL_SAID, _FULL),
+    (r"buildx component is missing or broken", _NO_BUILDX),
     (
         r"pull access denied|unauthorized|authentication required|no basic auth credentials|denied: requested access",
         _REFUSED,

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from atoll.builders import workspaces
 from atoll.builders.go import image
 from atoll.builders.go.modules import home_of
+from atoll.builders.switchers import pins, places
 from atoll.builders.workspaces import placed
 from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 from atoll.model.errors import UserError
@@ -50,10 +51,7 @@ class GoBuilder:
             "~/sdk/go*",
             "$GOENV_ROOT/versions/*",
             "~/.goenv/versions/*",
-            "$MISE_DATA_DIR/installs/go/*",
-            "~/.local/share/mise/installs/go/*",
-            "$ASDF_DATA_DIR/installs/golang/*/go",
-            "~/.asdf/installs/golang/*/go",
+            *places("go", "golang/*/go"),
         ),
         version=("version",),
         version_file="VERSION",
@@ -61,8 +59,7 @@ class GoBuilder:
         env={"GOTOOLCHAIN": "local"},
         pins=(
             Pin(file=".go-version", pattern=r"^(\d[\d.]*)\s*$"),
-            Pin(file=".tool-versions", pattern=r"^golang\s+(\d[\d.]*)"),
-            Pin(file="mise.toml", pattern=r'^go\s*=\s*"(\d[\d.]*)"'),
+            *pins("go", "golang"),
             Pin(file="go.mod", pattern=r"^toolchain\s+go(\d[\d.]*)", least=True),
             Pin(file="go.mod", pattern=r"^go\s+(\d[\d.]*)", least=True, must=True),
         ),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from atoll.builders.switchers import places
 from atoll.builders.workspaces import placed
 from atoll.model.building import Pin, Tool, Toolchain
 from atoll.model.spec import ServiceSpec
@@ -25,10 +26,7 @@ JDK = Toolchain(
         "~/.jdks/*",
         "$SDKMAN_DIR/candidates/java/*",
         "~/.sdkman/candidates/java/*",
-        "$MISE_DATA_DIR/installs/java/*",
-        "~/.local/share/mise/installs/java/*",
-        "$ASDF_DATA_DIR/installs/java/*",
-        "~/.asdf/installs/java/*",
+        *places("java"),
     ),
     version=("-version",),
     version_file="release",

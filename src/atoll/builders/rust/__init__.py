@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from atoll.builders import workspaces
 from atoll.builders.rust import image
+from atoll.builders.switchers import pins, places
 from atoll.builders.workspaces import member_of, placed
-from atoll.model.building import ImageParts, Pin, Scope, Step, Tool, Toolchain
+from atoll.model.building import ImageParts, Scope, Step, Tool, Toolchain
 from atoll.model.errors import UserError
 from atoll.model.spec import Command, ServiceSpec
 
@@ -57,18 +58,14 @@ class RustBuilder:
         places=(
             "$RUSTUP_HOME/toolchains/*",
             "~/.rustup/toolchains/*",
-            "$MISE_DATA_DIR/installs/rust/*",
-            "~/.local/share/mise/installs/rust/*",
-            "$ASDF_DATA_DIR/installs/rust/*",
-            "~/.asdf/installs/rust/*",
+            *places("rust"),
             "/usr/lib/rust-*",
             "/opt/rust*",
         ),
         fix="rustup toolchain install {version}",
         env={"RUSTUP_AUTO_INSTALL": "0"},
         pins=(  # rust-toolchain.toml is rustup's own: it follows channels, components and targets in it
-            Pin(file=".tool-versions", pattern=r"^rust\s+(\d[\d.]*)"),
-            Pin(file="mise.toml", pattern=r'^rust\s*=\s*"(\d[\d.]*)"'),
+            *pins("rust"),
         ),
     )
 

@@ -13,10 +13,10 @@ from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
 from atoll.cli.settle import settle
-from atoll.cli.store_drafts import started
+from atoll.cli.store_drafts import planned, started
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from atoll.model.wire import DeployRequest, Draft, PlanView, ServiceView
     from atoll.model.wire_operations import OperationView
@@ -86,7 +86,11 @@ def command(
         from atoll.cli.affected import delivered
 
         names = delivered(session, workspace, names, services, seen)
-    storeless = {} if plan else started(session, workspace, names, seen)
+    stores: Sequence[PlanView] = ()
+    if plan:
+        stores, storeless = planned(session, workspace, names, seen)
+    else:
+        storeless = started(session, workspace, names, seen)
     names = [name for name in names if name not in storeless]
     drafts = evident(
         session, workspace, build(session, workspace, names, send=not plan), overridden=bool(override_gate)
@@ -102,7 +106,7 @@ def command(
 
         begun, plans = begun_of(session, begun), planned_of(session, plans)
     if plan:
-        return show(session, plans, failures)
+        return show(session, [*stores, *plans], failures)
     if not begun and len(failures) == 1:
         raise next(iter(failures.values()))
     for failed in failures.values():

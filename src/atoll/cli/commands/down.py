@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.confirming import confirm
 from atoll.cli.drafts import new_key
-from atoll.cli.failed import Failed
 from atoll.cli.output import print_json
 from atoll.cli.plans import plan_option, show
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
@@ -45,7 +44,8 @@ def command(session: Session, services: tuple[str, ...], yes: bool, plan: bool) 
     if plan:
         return _plan(session, services)
     if session.environment != "local" and not yes:
-        _confirm(session)
+        name = session.environment
+        confirm(name, f"'{name}' is not local: this stops what others may be using", not_done="nothing was stopped")
     if not services:
         if not session.places.keeper_alive() and (failed := session.mistyped()) is not None:
             raise failed
@@ -123,17 +123,3 @@ def _plan(session: Session, services: tuple[str, ...]) -> int:
     if not services and not session.places.machine:
         session.say(f"and the proxy, the daemon and the keeper of '{session.environment}' would end")
     return code
-
-
-def _confirm(session: Session) -> None:
-    name = session.environment
-    why = f"'{name}' is not local: this stops what others may be using"
-    if not sys.stdin.isatty():
-        raise Failed("nobody is there to confirm", why, "add --yes", kind="Refused", exit_code=4, id="not-confirmed")
-    if click.prompt(f"{why}; its name", err=True) != name:
-        raise Failed(
-            "nothing was stopped",
-            "that is not the environment's name",
-            f"type '{name}', or add --yes",
-            id="not-confirmed",
-        )

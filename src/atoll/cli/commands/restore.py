@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from atoll.cli.backups import served_option
+from atoll.cli.confirming import confirm
 from atoll.cli.failed import Failed
 from atoll.cli.output import age, clock, counted, print_json, size
 from atoll.cli.plans import plan_option
@@ -76,7 +76,8 @@ def command(
                 id="not-possible-here",
             )
         if replace and session.environment != "local" and not yes:
-            _confirm(session)
+            name = session.environment
+            confirm(name, f"'{name}' is not local: what is there would be replaced", not_done="nothing was changed")
         from atoll.backup.restoring import Wish
 
         wish = Wish(without_secrets=without_secrets, replace=replace, actor=getpass.getuser())
@@ -127,17 +128,3 @@ def _opened(file: Path, told: Path | None) -> bytes:
     except OSError as exc:
         raise Failed(f"{file} cannot be read", exc.strerror or "", "name the key file", id="file-unreadable") from exc
     return read(data, passphrase(told, new=False))
-
-
-def _confirm(session: Session) -> None:
-    name = session.environment
-    why = f"'{name}' is not local: what is there would be replaced"
-    if not sys.stdin.isatty():
-        raise Failed("nobody is there to confirm", why, "add --yes", kind="Refused", exit_code=4, id="not-confirmed")
-    if click.prompt(f"{why}; its name", err=True) != name:
-        raise Failed(
-            "nothing was changed",
-            "that is not the environment's name",
-            f"type '{name}', or add --yes",
-            id="not-confirmed",
-        )

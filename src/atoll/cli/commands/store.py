@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.confirming import confirm
 from atoll.cli.drafts import new_key
 from atoll.cli.failed import Failed
 from atoll.cli.output import age, escape, print_json, print_screen, size, table
@@ -179,7 +179,8 @@ def remove(session: Session, name: str, yes: bool, plan: bool) -> int:
             id="store-in-use",
         )
     if not yes:
-        _confirm(session, name)
+        why = f"this erases all data of {name} in '{session.environment}', and nothing brings them back"
+        confirm(name, why, not_done="nothing was removed", of="store")
     session.client.stop(name, StopRequest(author=author(session.root), key=new_key()))
     _wait(session, name)
     session.client.remove_store(name)
@@ -285,11 +286,3 @@ def _wait(session: Session, name: str) -> None:
                 id="store-in-use",
             )
         time.sleep(_LOOK_S)
-
-
-def _confirm(session: Session, name: str) -> None:
-    why = f"this erases all data of {name} in '{session.environment}', and nothing brings them back"
-    if not sys.stdin.isatty():
-        raise Failed("nobody is there to confirm", why, "add --yes", kind="Refused", exit_code=4, id="not-confirmed")
-    if click.prompt(f"{why}; the store's name", err=True) != name:
-        raise Failed("nothing was removed", "that is not the store's name", f"type '{name}'", id="not-confirmed")

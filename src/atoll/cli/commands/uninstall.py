@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from atoll.cli.failed import Failed
+from atoll.cli.confirming import confirm
 from atoll.cli.installed import show, staged_option, workspace_argument
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
@@ -36,19 +34,8 @@ def command(session: Session, name: str, purge: bool, yes: bool, root: str, plan
     from atoll.model.install import Installing
 
     if not plan and not yes:
-        _confirm(session.environment, purge=purge)
+        kept = " and removes all that it keeps" if purge else ""
+        why = f"this ends every service of '{session.environment}' here{kept}"
+        confirm(session.environment, why, not_done="nothing was removed")
     ask = Installing(workspace=name, environment=session.environment, root=root)
     show(session, session.hooks.uninstall(ask, purge=purge, plan=plan), "removed")
-
-
-def _confirm(name: str, *, purge: bool) -> None:
-    why = f"this ends every service of '{name}' here{' and removes all that it keeps' if purge else ''}"
-    if not sys.stdin.isatty():
-        raise Failed("nobody is there to confirm", why, "add --yes", kind="Refused", exit_code=4, id="not-confirmed")
-    if click.prompt(f"{why}; its name", err=True) != name:
-        raise Failed(
-            "nothing was removed",
-            "that is not the environment's name",
-            f"type '{name}', or add --yes",
-            id="not-confirmed",
-        )

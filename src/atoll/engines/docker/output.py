@@ -9,6 +9,7 @@ import heapq
 import json
 import logging
 from collections.abc import AsyncIterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 _AGAIN_S = 0.5  # between two looks for containers that came, while somebody follows
 _LINE_BYTES = 64 * 1024  # as in the keeper's logs: a longer line is split
 _ALL = 2**31
+_TO_MICROSECONDS = len("2000-01-01T00:00:00.000000")
 _WAITING = 1000  # lines that were read and not yet taken
 
 
@@ -31,6 +33,23 @@ class _Line(NamedTuple):
     stamp: str  # RFC 3339 of a fixed width: sorts by time
     mark: bytes
     text: bytes
+
+
+class _Told(NamedTuple):
+    """How far the output of a container was told: its last line's time, and how many lines are of that microsecond."""
+
+    stamp: str = ""
+    lines: int = 0
+
+    @property
+    def wall(self) -> float:
+        """0 when nothing was told."""
+        return wall(self.stamp) if self.stamp else 0.0
+
+    def and_(self, line: _Line) -> "_Told":
+        """With one more line. Of two streams that are written at once the later one may come first."""
+        same = line.stamp[:_TO_MICROSECONDS] == self.stamp[:_TO_MICROSECONDS]
+        return _Told(max(self.stamp, line.stamp), self.lines + 1 if same else 1)
 
 
 class Source(NamedTuple):
@@ -112,10 +131,10 @@ class Output:
         found = [
             await asyncio.to_thread(logs.newest, path, service, tail, since_wall, None, until_wall) for path in old
         ]
-        ends: dict[str, str] = {}
+        ends: dict[str, _Told] = {}
         for source in sources:
             lines = await self._past(source, tail, since_wall, until_wall)
-            ends[source.container] = lines[-1].stamp if lines else ""
+            ends[source.container] = reduce(_Told.and_, lines, _Told())
             told = [_log_line(service, source.replica, line) for line in lines]
             path = self._folder / service / f"{source.replica}.log"
             if not told and path.exists():  # it was removed since it was listed, and its file is written before that
@@ -146,7 +165,7 @@ class Output:
 
     # --- following ------------------------------------------------------------------------------------------------
 
-    async def _follow(self, service: str, replica: str | None, ends: dict[str, str]) -> AsyncIterator[LogLine]:
+    async def _follow(self, service: str, replica: str | None, ends: dict[str, _Told]) -> AsyncIterator[LogLine]:
         """New lines of all of them, also of those that come; across an absence of dockerd."""
         queue: asyncio.Queue[LogLine] = asyncio.Queue(_WAITING)
         readers: dict[str, asyncio.Task[None]] = {}
@@ -167,19 +186,19 @@ class Output:
         self,
         service: str,
         replica: str | None,
-        ends: dict[str, str],
+        ends: dict[str, _Told],
         queue: asyncio.Queue[LogLine],
         readers: dict[str, asyncio.Task[None]],
     ) -> None:
         """A reader for each container, also for those that come. What came and went between two looks left its file."""
-        told = {path.name for path in logs.chosen(self._folder / service, replica)}
+        told = {path.name for path in logs.chosen(self._folder / service, replica) if path.exists()}
         while True:
             files = [path for path in logs.chosen(self._folder / service, replica) if path.name not in told]
             with contextlib.suppress(Retryable):
                 for source in await self._sources(service, replica):
                     told.add(f"{source.replica}.log")
                     if source.container not in readers:
-                        reading = self._copy(service, source, ends.get(source.container, ""), queue)
+                        reading = self._copy(service, source, ends.get(source.container, _Told()), queue)
                         readers[source.container] = asyncio.create_task(reading)
                 for path in files:
                     if path.name not in told and path.exists():
@@ -191,23 +210,34 @@ class Output:
                     reader.result()  # a reader ends with its container; if it failed, so does who follows
             await asyncio.sleep(_AGAIN_S)
 
-    async def _copy(self, service: str, source: Source, after: str, queue: asyncio.Queue[LogLine]) -> None:
+    async def _copy(self, service: str, source: Source, told: _Told, queue: asyncio.Queue[LogLine]) -> None:
         """Lines of one container until it has ended; goes on where it was when the connection breaks."""
         while True:
-            since = f"{wall(after):.9f}" if after else "0"
+            before = told.stamp
             try:
                 running = await self._is_running(source.container)
-                async for line in self.raw(source.container, follow=int(running), since=since):
-                    if line.stamp > after:
-                        after = line.stamp
+                async for line in self.raw(source.container, follow=int(running), since=f"{told.wall:.6f}"):
+                    if line.stamp > before:
+                        told = told.and_(line)
                         await queue.put(_log_line(service, source.replica, line))
-            except DockerRefused:
-                return  # it was forgotten
+            except DockerRefused:  # it was forgotten
+                await self._copy_kept(service, source, told, queue)
+                return
             except Retryable:
                 running = True  # dockerd is away, which says nothing of the container
             if not running:
                 return
             await asyncio.sleep(_AGAIN_S)
+
+    async def _copy_kept(self, service: str, source: Source, told: _Told, queue: asyncio.Queue[LogLine]) -> None:
+        """The rest of it, of its file."""
+        path = self._folder / service / f"{source.replica}.log"
+        again = told.lines
+        for line in await asyncio.to_thread(logs.newest, path, service, _ALL, told.wall):
+            if line.wall > told.wall or again <= 0:
+                await queue.put(line)
+            else:
+                again -= 1
 
     async def _is_running(self, container: str) -> bool:
         async with self._client.asked("look at a container") as docker:
