@@ -396,6 +396,12 @@ class AppHooks:
 
         return EnvironmentPlaces(Places.served(workspace, environment))
 
+    def served_here(self) -> Mapping[tuple[str, str], EnvironmentPlaces]:
+        """By their folders, and the units."""
+        from atoll.app.served import served_here
+
+        return served_here()
+
     def archivist(self, places: EnvironmentPlaces) -> Archivist:
         """Of an environment that does not run."""
         from atoll.app.backups import archivist
