@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 
 from atoll.app import access as access_file
 from atoll.daemon.endpoints import ENDPOINTS
+from atoll.daemon.openapi import Endpoint
+from atoll.decide.access import refusal
 from atoll.model import wire
 from atoll.model.access import ROLES, Access, Role
 from atoll.model.errors import UserError
@@ -336,3 +339,10 @@ def until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("endpoint", [each for each in ENDPOINTS if each.role != "reader"], ids=lambda each: each.name)
+def test_a_refusal_names_each_deed_as_people_do(endpoint: Endpoint) -> None:
+    what = refusal("carol", "reader", endpoint.role, endpoint.name, Access()).what
+    assert re.fullmatch(r"carol may not (deploy|restart|scale|stop|[a-z]+ [a-z ]+) here", what)
+    assert "_" not in what

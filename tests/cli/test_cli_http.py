@@ -122,3 +122,23 @@ def test_what_bringing_the_way_back_takes_is_not_the_daemons_time(server: Server
         return True
 
     assert line(server, alive, wait_s=0.3).request("GET", "/").status == 200
+
+
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_who_is_refused_and_may_be_somebody_else_now_is_asked_once_more_on_a_new_connection(server: Server) -> None:
+    server.plan = lambda connection, _: REFUSED if connection == 1 else OK
+    asked = Line(server.path, lambda _: True, renew=lambda: True)
+    asked.prepare()
+    assert asked.request("GET", "/").status == 200
+    assert server.seen == [(1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize("renews", [True, False])
+def test_who_is_refused_for_good_is_told_so(server: Server, renews: bool) -> None:
+    server.plan = lambda _connection, _request: REFUSED
+    renewed: list[bool] = []
+    asked = Line(server.path, lambda _: True, renew=lambda: renewed.append(renews) or renews)
+    assert [asked.request("GET", "/").status for _ in range(3)] == [403, 403, 403]
+    assert len(renewed) == 1

@@ -50,7 +50,7 @@ def test_a_role_includes_those_before_it() -> None:
 def test_a_refusal_says_what_it_takes_and_whom_to_ask() -> None:
     access = Access(readers=("staff",), deployers=("ops",), admins=("wheel",))
     error = refusal("carol", "reader", "deployer", "run_job", access)
-    assert error.what == "carol may not run job here"
+    assert error.what == "carol may not run jobs here"
     assert error.why == "it takes the role deployer; carol is a reader"
     assert "ops or wheel" in error.fix
     assert "staff" not in error.fix

@@ -53,7 +53,7 @@ class Machine:
         self.group = _cgroup2() / f"atoll-test-{folder.name}"
         self.boots = 0
         self._outer: subprocess.Popen[bytes] | None = None
-        self._init = 0
+        self.init = 0
 
     @contextlib.contextmanager
     def on(self) -> Iterator["Machine"]:
@@ -83,8 +83,8 @@ class Machine:
             if time.monotonic() > deadline or self._outer.poll() is not None:
                 raise RuntimeError(f"{state}; {(self.folder / 'console').read_text(errors='replace')[-1000:]}")
             time.sleep(0.1)
-            self._init = self._init or self._find_init()
-            state = self.run("systemctl", "is-system-running", check=False).strip() if self._init else ""
+            self.init = self.init or self._find_init()
+            state = self.run("systemctl", "is-system-running", check=False).strip() if self.init else ""
 
     def _find_init(self) -> int:
         """The first process in there, once it is systemd."""
@@ -98,7 +98,7 @@ class Machine:
 
     def run(self, *argv: str, check: bool = True, env: dict[str, str] | None = None, stdin: str = "") -> str:
         """A command on it; what it printed. Raises AssertionError when it fails and `check`."""
-        inside = ["nsenter", "--target", str(self._init), "--all", "--root", "--wd=/", "--", *argv]
+        inside = ["nsenter", "--target", str(self.init), "--all", "--root", "--wd=/", "--", *argv]
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(env or {})}
         done = subprocess.run(
             inside, env=clean, input=stdin, capture_output=True, text=True, timeout=COMMAND_S, check=False
@@ -110,11 +110,11 @@ class Machine:
         """Every process of it is killed at once, with no word; its disk stays."""
         if self._outer is not None:
             with contextlib.suppress(ProcessLookupError):
-                if self._init:
-                    os.kill(self._init, 9)  # a namespace ends with its first process
+                if self.init:
+                    os.kill(self.init, 9)  # a namespace ends with its first process
                 self._outer.kill()
             self._outer.wait()
-            self._outer, self._init = None, 0
+            self._outer, self.init = None, 0
         deadline = time.monotonic() + 10.0
         for group in sorted(self.group.rglob("*/"), key=lambda path: len(path.parts), reverse=True):
             _remove(group, deadline)

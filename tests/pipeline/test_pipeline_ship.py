@@ -77,6 +77,25 @@ def test_a_content_of_another_artifact_that_was_changed_is_sent_instead(route: R
     assert Path(there.path, "a").read_bytes() == b"alpha"
 
 
+def test_a_content_that_is_there_is_not_taken_for_one_of_another_size(route: Route) -> None:
+    route.send(route.made(KEYS[0], FILES))
+    made = route.made(KEYS[1], {"a": b"alpha"})
+    lying = Tree((msgspec.structs.replace(next(seen(made.path).files), size_bytes=2),))
+    assert lying.digest == made.digest  # of contents, so that sizes are anybody's word
+    view = asyncio.run(route.depot.take(msgspec.structs.replace(route.offer(made), tree=compress(lying.encoded()))))
+    assert (view.artifact, view.missing) == (None, (hashlib.sha256(b"alpha").hexdigest(),))
+
+
+def test_names_that_a_file_system_takes_and_people_do_not_expect_arrive_as_they_were(route: Route) -> None:
+    deep = "/".join(["d" * 200] * 18)
+    names = ("two\nlines", "tab\there", " ", "-rf", "наследие", "e\u0301", "\u202etxt", f"{deep}/end")
+    files = dict.fromkeys(names, b"x")
+    made = route.made(KEYS[0], files)
+    there = route.send(made)
+    assert there.digest == made.digest
+    assert {entry.path for entry in seen(there.path).files} == set(files)
+
+
 def test_a_broken_transfer_goes_on_where_it_ended(route: Route) -> None:
     made = route.made(KEYS[0], {"large": RANDOM, "small": b"small"})
     count = 0
@@ -192,6 +211,8 @@ def test_two_who_send_the_same_at_once_both_get_it(route: Route) -> None:
         Entry("../evil", "file", hashlib.sha256(b"x").hexdigest(), 1),
         Entry("/etc/evil", "file", hashlib.sha256(b"x").hexdigest(), 1),
         Entry("a/./b", "file", hashlib.sha256(b"x").hexdigest(), 1),
+        Entry("late", "file", hashlib.sha256(b"x").hexdigest(), 1, 10**40),
+        Entry("large", "file", hashlib.sha256(b"x").hexdigest(), 10**40),
     ],
 )
 def test_a_list_of_files_that_leaves_its_folder_is_refused(route: Route, entry: Entry) -> None:
@@ -238,6 +259,19 @@ def test_a_disk_without_room_is_told_before_anything_is_sent(route: Route) -> No
         asyncio.run(route.depot.take(offer))
     assert raised.value.id == "disk-full"
     assert asked == [(7.0, 0, True)]  # what nobody needs was to go first
+
+
+def test_a_machine_that_cannot_keep_artifacts_says_that_it_is_the_one(route: Route) -> None:
+    made = route.made(KEYS[0], FILES)
+    route.theirs.mkdir(parents=True)
+    (in_the_way := route.theirs / ".staging").touch()
+    for ask in (route.depot.take(route.offer(made)), route.depot.keep(b"")):
+        with pytest.raises(Refused) as raised:
+            asyncio.run(ask)
+        assert raised.value.id == "folder-unusable"
+        assert raised.value.what == f"the environment's machine cannot keep artifacts: {route.theirs} cannot be used"
+        assert raised.value.fix.startswith("on that machine: ")
+    in_the_way.unlink()
 
 
 def test_what_arrived_and_was_never_asked_for_again_is_removed(route: Route) -> None:

@@ -14,6 +14,8 @@ from tests.remote.conftest import Shop
 from atoll.model.environment import EnvironmentSpec, Gateway
 from atoll.testing.fake_control import Served
 
+BOOTS_S = 14.0  # longer than anybody waits for a daemon that starts anew
+
 
 def until(happened: Callable[[], object], within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
@@ -68,6 +70,22 @@ def test_what_follows_goes_on_over_a_new_connection_and_loses_nothing(shop: Shop
         then = json.loads(following.stdout.readline())["seq"]
     assert first == [1, 2, 3]
     assert then == 4
+
+
+@pytest.mark.slow
+def test_what_follows_waits_for_a_machine_that_lets_in_before_its_environments_are_up(shop: Shop) -> None:
+    with contextlib.ExitStack() as stack:
+        with Served(shop.far) as fake:
+            fake.control.settings = EnvironmentSpec(name="production")
+            following = stack.enter_context(shop.begun("events", "--follow", "--json"))
+            assert following.stdout is not None
+            first = [json.loads(following.stdout.readline())["seq"] for _ in range(3)]
+        time.sleep(BOOTS_S)
+        assert following.poll() is None, following.communicate()
+        with Served(shop.far) as again:
+            again.record("replica.ready", "orders", "one more")
+            then = json.loads(following.stdout.readline())["seq"]
+    assert (first, then) == ([1, 2, 3], 4)
 
 
 @pytest.mark.usefixtures("daemon")

@@ -98,6 +98,28 @@ def test_without_a_shell_the_reason_is_as_much_as_can_be_known(shop: Shop) -> No
     )
 
 
+@pytest.mark.usefixtures("daemon")
+def test_a_command_that_sshd_forces_is_in_nobodys_way(shop: Shop) -> None:
+    shop.machines.restart_sshd("ForceCommand echo forced: $SSH_ORIGINAL_COMMAND")
+    shop.atoll("status")
+    shop.write(f"ssh://vm1{shop.folder}/none.sock")
+    assert f"nobody answers at {shop.folder}/none.sock" in told(shop, "no-daemon-there")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_what_a_person_has_in_their_configuration_of_ssh_is_in_nobodys_way(shop: Shop) -> None:
+    own = {
+        "LogLevel": "QUIET", "RemoteCommand": "tmux attach", "RequestTTY": "force", "SessionType": "subsystem",
+        "ControlMaster": "auto", "ControlPath": shop.folder / "of-a-person", "ControlPersist": "no",
+        "LocalForward": f"{shop.folder}/forward {shop.folder}/nowhere", "ExitOnForwardFailure": "yes",
+    }  # fmt: skip
+    with (shop.folder / "ssh_config").open("a") as file:
+        file.writelines(f"    {name} {value}\n" for name, value in own.items())
+    shop.atoll("status")
+    shop.write(f"ssh://vm1{shop.folder}/none.sock")
+    assert f"there is no socket {shop.folder}/none.sock" in told(shop, "no-daemon-there")
+
+
 def test_a_socket_of_this_machine_that_is_not_there(shop: Shop) -> None:
     shop.write(f"unix://{shop.far}")
     assert "there is no such socket" in told(shop, "no-daemon-there")

@@ -28,28 +28,29 @@ class Machines:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         tag = f"{os.getpid() % 100_000}"
-        self._client, self._server = f"atl-c{tag}", f"atl-s{tag}"
-        self._ends = f"atc{tag}", f"ats{tag}"
+        self.client, self._server = f"atl-c{tag}", f"atl-s{tag}"
+        self.ends = f"atc{tag}", f"ats{tag}"
         self._running: list[subprocess.Popen[bytes]] = []
         self.ssh = f"ssh -F {folder}/ssh_config"
 
     def make(self) -> None:
         """Namespaces, cable, keys, sshd."""
-        for name in (self._client, self._server):
-            _ip("netns", "add", name)
-            _ip("-n", name, "link", "set", "lo", "up")
-        near, far = self._ends
-        _ip("link", "add", near, "netns", self._client, "type", "veth", "peer", "name", far, "netns", self._server)
-        for name, end, address in ((self._client, near, CLIENT), (self._server, far, SERVER)):
-            _ip("-n", name, "address", "add", f"{address}/24", "dev", end)
-            _ip("-n", name, "link", "set", end, "up")
+        self.make_client()
+        _namespace(self._server)
+        near, far = self.ends
+        ip("link", "add", near, "netns", self.client, "type", "veth", "peer", "name", far, "netns", self._server)
+        give_address(self.client, near, CLIENT)
+        give_address(self._server, far, SERVER)
+        shutil.copy(self.folder / "key.pub", self.folder / "authorized_keys")
+        self.start_sshd()
+
+    def make_client(self) -> None:
+        """The client's namespace, the keys, and what its ssh is told."""
+        _namespace(self.client)
         for key in ("host_key", "key", "strange_key"):
             _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / key)])
-        host_key = (self.folder / "host_key.pub").read_text()
-        self.write_known(host_key)
-        shutil.copy(self.folder / "key.pub", self.folder / "authorized_keys")
+        self.write_known((self.folder / "host_key.pub").read_text())
         self.write_client_config()
-        self.start_sshd()
 
     def write_known(self, host_key: str) -> None:
         """What the client knows of the server's key."""
@@ -111,21 +112,22 @@ class Machines:
         self.write_client_config(address="127.0.0.1", port=int(ready.read_text()))
 
     def on_client(self) -> list[str]:
-        return ["ip", "netns", "exec", self._client]
+        return ["ip", "netns", "exec", self.client]
 
     def on_server(self) -> list[str]:
         return ["ip", "netns", "exec", self._server]
 
     def pull(self) -> None:
         """The cable: nothing arrives any more, and nobody is told."""
-        _ip("-n", self._server, "link", "set", self._ends[1], "down")
+        ip("-n", self._server, "link", "set", self.ends[1], "down")
 
     def plug(self) -> None:
-        _ip("-n", self._server, "link", "set", self._ends[1], "up")
+        ip("-n", self._server, "link", "set", self.ends[1], "up")
 
-    def connections(self) -> list[int]:
-        """The pids of ssh's connections of this client."""
-        return [pid for pid, command in _processes() if f"{self.folder}/ssh_config" in command and " -N " in command]
+    def connections(self, user: str = "") -> list[int]:
+        """The pids of ssh's connections of this client; those of one user that the command names."""
+        whose = f" -l {user} " if user else " -N "
+        return [pid for pid, command in _processes() if f"{self.folder}/ssh_config" in command and whose in command]
 
     def close(self) -> None:
         for pid in self.connections():
@@ -133,7 +135,7 @@ class Machines:
                 os.kill(pid, signal.SIGKILL)
         for process in self._running:
             self.stop(process)
-        for name in (self._client, self._server):
+        for name in (self.client, self._server):
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
@@ -155,8 +157,19 @@ def machines(folder: Path) -> Iterator[Machines]:
         made.close()
 
 
-def _ip(*words: str) -> None:
+def ip(*words: str) -> None:
+    """Raises CalledProcessError."""
     _run(["ip", *words])
+
+
+def _namespace(name: str) -> None:
+    ip("netns", "add", name)
+    ip("-n", name, "link", "set", "lo", "up")
+
+
+def give_address(namespace: str, end: str, address: str) -> None:
+    ip("-n", namespace, "address", "add", f"{address}/24", "dev", end)
+    ip("-n", namespace, "link", "set", end, "up")
 
 
 def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> None:

@@ -68,9 +68,13 @@ class EnvironmentPlaces:
         """The way to its daemon, begun."""
         from atoll.cli.http import Line
 
-        begun = Line(self.socket, self.will_answer)
+        begun = Line(self.socket, self.will_answer, renew=self.log_in_anew)
         begun.prepare()
         return begun
+
+    def log_in_anew(self) -> bool:
+        """Whether who was refused may have another answer now; see `remote`."""
+        return False
 
     def keeper_alive(self) -> bool:
         """Whether a keeper answers."""
@@ -388,6 +392,12 @@ class AppHooks:
         from atoll.workspace.places import Places
 
         return EnvironmentPlaces(Places.served(workspace, environment))
+
+    def served_here(self) -> Mapping[tuple[str, str], EnvironmentPlaces]:
+        """By their folders, and the units."""
+        from atoll.app.served import served_here
+
+        return served_here()
 
     def archivist(self, places: EnvironmentPlaces) -> Archivist:
         """Of an environment that does not run."""

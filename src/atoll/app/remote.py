@@ -28,6 +28,7 @@ _USUAL = "/run/atoll"  # where root has its sockets on that machine, whatever AT
 LOST_S = 600.0  # a lid that was closed, a train in a tunnel: what was begun over there goes on meanwhile
 AGAIN_S = 1.0
 _ABSENT_S = 5.0  # a daemon that starts anew is away for a second or two
+_BOOT_S = 90.0  # a machine that boots lets ssh in before its environments are up; their units have so long
 _GLANCE_S = 5.0  # a page that stands still for longer looks broken
 _APART_S = 5.0  # two refusals with so much between them belong to two outages
 
@@ -98,8 +99,22 @@ class RemotePlaces(EnvironmentPlaces):
                 self._reopen()
             else:
                 self._ssh.open(ask=True)
-        elif (trouble := self._trouble()) is not None and self._away.since_s() > _ABSENT_S:
-            raise trouble()
+        elif (trouble := self._trouble()) is not None:
+            away_s = self._away.since_s()
+            if away_s > (_BOOT_S if met else _ABSENT_S):
+                raise trouble()
+            if away_s > _ABSENT_S:
+                time.sleep(AGAIN_S)  # here, where it is not counted as the daemon's
+        return True
+
+    def log_in_anew(self) -> bool:
+        """Groups count from the login on, and the connection may be older than the group that somebody was just given.
+
+        False when this command has logged in itself: nothing would be another then.
+        """
+        if self.host.scheme != "ssh" or self._ssh.logged_in:
+            return False
+        self._ssh.log_in_anew(ask=True)
         return True
 
     def answers_now(self, met: bool = False) -> bool:  # noqa: ARG002  one look is one look

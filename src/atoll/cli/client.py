@@ -239,7 +239,8 @@ class Client:
         """Send contents."""
         from atoll.model.wire_artifacts import ContentsView
 
-        return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S), ContentsView)
+        kind = "application/octet-stream"
+        return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S, kind=kind), ContentsView)
 
     def store_drafts(self, request: wire_artifacts.StoresRequest) -> wire_artifacts.StoresView:
         """What would be run for these stores on the environment's machine."""
@@ -371,9 +372,17 @@ class Client:
 
         return self._send(method, path, msgspec.json.encode(request), getattr(request, "key", ""), answer_s)
 
-    def _send(self, method: str, path: str, body: bytes | None = None, key: str = "", answer_s: float = 0.0) -> bytes:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        key: str = "",
+        answer_s: float = 0.0,
+        kind: str = "application/json",
+    ) -> bytes:
         try:
-            answer = self._line.request(method, path, body, key=key, answer_s=answer_s)
+            answer = self._line.request(method, path, body, key=key, answer_s=answer_s, kind=kind)
         except Silent as exc:
             raise self._silent(exc) from exc
         except ConnectionError as exc:

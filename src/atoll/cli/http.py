@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+import weakref
 from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,7 @@ WAIT_S = 10.0  # a keeper restarts its daemon within a second or two; a starting
 ANSWER_S = 30.0  # no endpoint takes longer without saying so
 CONNECT_S = 5.0  # to a socket of this machine
 _VERSION = HEADER.lower()
+_FORBIDDEN = 403
 SILENCE_S = 45.0  # streams beat every 15 s
 
 
@@ -57,15 +59,24 @@ class Silent(Exception):
 
 
 class Line:
-    """A way to one daemon. `alive` says whether a daemon that does not answer will come back; it is told whether it did so before."""
+    """A way to one daemon. `alive` says whether a daemon that does not answer will come back; it is told whether it did so before.
+    `renew` is asked, once, when the daemon refuses: whether who asks may be another one from now on.
+    """
 
     def __init__(
-        self, path: Path, alive: Callable[[bool], bool], wait_s: float = WAIT_S, answer_s: float = ANSWER_S
+        self,
+        path: Path,
+        alive: Callable[[bool], bool],
+        wait_s: float = WAIT_S,
+        answer_s: float = ANSWER_S,
+        renew: Callable[[], bool] | None = None,
     ) -> None:
         self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
         self.version = ""  # of the daemon that answered last
         self._idle: list[_Connection] = []  # nothing is under way on them
+        weakref.finalize(self, _close_all, self._idle)  # they end with the line, and are not left to the collector
         self._met = False
+        self._renew = renew
 
     def prepare(self) -> None:
         """Connect ahead, without waiting for it: on its way to another machine while the command gets ready to ask."""
@@ -73,11 +84,20 @@ class Line:
             self._idle.append(_Connection(self._path))
 
     def request(
-        self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = 0.0
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        key: str = "",
+        answer_s: float = 0.0,
+        kind: str = "application/json",
     ) -> Answer:
-        """Send it and wait for the answer. Raises Silent, and Dropped when it may have been heard and must not be repeated."""
+        """Send it, `body` being of `kind`, and wait for the answer. Raises Silent, and Dropped when it may have been heard
+        and must not be repeated.
+        """
         answer_s = answer_s or self._answer_s
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Content-Type": kind} if body is not None else {}
         if key:
             headers["Idempotency-Key"] = key
         repeatable = method != "POST" or bool(key)
@@ -174,6 +194,21 @@ class Line:
             for name, value in ({"Host": "atoll", HEADER: __version__} | length | headers).items()
         )
         whole = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + (body or b"")
+        begun = self._said(whole, timeout_s, again=again)
+        if begun[1] == _FORBIDDEN and self._renewed():  # nothing was done yet
+            begun[0].close()
+            begun = self._said(whole, timeout_s, again=False)
+        return begun
+
+    def _renewed(self) -> bool:
+        renew, self._renew = self._renew, None
+        if renew is None or not renew():
+            return False
+        while (idle := self._popped()) is not None:  # they are of whom it was before
+            idle.close()
+        return True
+
+    def _said(self, whole: bytes, timeout_s: float, *, again: bool) -> tuple[_Connection, int, dict[str, str]]:
         if again and (idle := self._popped()) is not None:
             with suppress(ConnectionError):  # it was closed while nothing was under way
                 return self._asked(idle, whole, timeout_s)
@@ -239,6 +274,11 @@ class _Connection:
         """Close it."""
         self.stream.close()
         self._socket.close()
+
+
+def _close_all(connections: list[_Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class _Patience:

@@ -88,6 +88,12 @@ class Session:
         """The daemon's API. The way there is begun at once: what a command imports meanwhile takes as long."""
         return self._client(self.places.line, self._differs)
 
+    def client_of(self, places: Places) -> Client:
+        """The same of another environment than the one that is meant, which no files declare."""
+        from atoll.cli.client import Client
+
+        return Client(places.line, places.environment, lambda: None, self._differs)
+
     def client_within(self, answer_s: float) -> Client:
         """The same for who looks again and again: it does not wait for a daemon that is away, nor long for an answer."""
         from atoll.cli.http import Line

@@ -38,7 +38,12 @@ def settle(session: Session, workspace: WorkspaceSpec) -> None:
     """
     if not session.places.machine:
         return
-    changed = unsettled(session, workspace)
+    try:
+        changed = unsettled(session, workspace)
+    except Failed as exc:
+        if exc.id == _FORBIDDEN:  # the first thing that is asked: it is the command that is refused
+            exc.what = f"you may not deploy to '{session.environment}'"
+        raise
     if not changed:
         return
     from atoll.model.wire import EnvironmentRequest
@@ -68,6 +73,21 @@ def settle(session: Session, workspace: WorkspaceSpec) -> None:
                 exit_code=UNREACHABLE,
             )
         time.sleep(_LOOK_S)
+
+
+def announce(session: Session, workspace: WorkspaceSpec) -> None:
+    """Say what `settle` would tell another machine, to whom may know it. Raises as `unsettled`."""
+    if not session.places.machine:
+        return
+    try:
+        changed = unsettled(session, workspace)
+    except Failed as exc:
+        if exc.id != _FORBIDDEN:
+            raise
+        session.say(f"what {session.places.machine} would take over from atoll.toml is not told: {exc.why}")
+        return
+    if changed:
+        session.say(f"{session.places.machine} would take over from atoll.toml: {', '.join(changed)}")
 
 
 def unsettled(session: Session, workspace: WorkspaceSpec) -> Sequence[str]:

@@ -39,6 +39,7 @@ _LOOK_S = 0.02
 _DENIED = re.compile(r"Permission denied|Too many authentication failures|No more authentication methods")
 _STRANGE = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED")
 _REFUSED = "open failed"
+_SEEN = "atoll-sees:"  # before what that user's shell sees: many a shell greets first
 
 
 class Down(Failed):
@@ -52,6 +53,7 @@ def connecting(ssh: Sequence[str], host: Host, control: Path, log: Path, *, ask:
         "ControlPersist": PERSIST_S,
         "ClearAllForwardings": "yes",  # the configuration's own would clash with those of a person's other sessions
         "StreamLocalBindUnlink": "yes",
+        "LogLevel": "INFO",  # what `refused` reads; a person's ERROR or QUIET would keep it away
         "ServerAliveInterval": _BEAT_S,
         "ServerAliveCountMax": _BEATS,
         "ConnectTimeout": CONNECT_S,
@@ -94,7 +96,8 @@ class Ssh:
         self._host, self._far, self._folder, self._local = host, far, folder, local
         self._control, self._log = folder / "c", folder / "log"
         self._ssh = shlex.split(os.environ.get("ATOLL_SSH", "")) or ["ssh"]
-        self._read = 0  # of the log, by `refusal`
+        self._read = 0  # of the log, by `refused`
+        self.logged_in = False  # by this command: the groups of that user are those of now
 
     def listens(self) -> bool:
         """Whether the way is open as far as the connection; what is at its end is another matter."""
@@ -115,6 +118,13 @@ class Ssh:
             if not self._connected():
                 self._connect(terminal=terminal, within_s=within_s)
             self._lead()
+
+    def log_in_anew(self, *, ask: bool) -> None:
+        """Another connection in place of the one that is there, on which what others follow goes on. Raises as `open`."""
+        with self._alone(CONNECT_S):
+            _code(over(self._ssh, self._control, "-O", "stop", "x"))
+            self._local.unlink(missing_ok=True)
+        self.open(ask=ask)
 
     def refused(self) -> bool:
         """Whether somebody was not led to the socket since the last look."""
@@ -157,10 +167,13 @@ class Ssh:
         """What that user's shell sees; "" without one. Sockets that somebody holds stand in a table of the kernel's."""
         path = shlex.quote(self._far)
         script = (
-            f"if ! test -S {path}; then echo absent; elif ! test -w {path}; then echo closed; "
-            f"elif grep -qF {shlex.quote(' ' + self._far)} /proc/net/unix; then echo listening; else echo left; fi"
+            f"if test -S {path}; then if test -w {path}; then "
+            f"if grep -qF {shlex.quote(' ' + self._far)} /proc/net/unix; then s=listening; else s=left; fi; "
+            f"else s=closed; fi; else s=absent; fi; echo {_SEEN}$s"
         )
-        return _output(over(self._ssh, self._control, "-T", "-n", "x", f"exec sh -c {shlex.quote(script)}")).strip()
+        # The login shell may be of any kind (fish, csh): it is given one word in quotes, without anything that it could expand.
+        said = _output(over(self._ssh, self._control, "-T", "-n", "x", f"exec sh -c {shlex.quote(script)}"))
+        return said.rpartition(_SEEN)[2].strip() if _SEEN in said else ""
 
     # --- ssh's own life
 
@@ -195,6 +208,7 @@ class Ssh:
             raise self._down("it did not let us in in time") from exc
         if done.returncode != 0:
             raise self._refused()
+        self.logged_in = True
 
     def _lead(self) -> None:
         """Have the connection listen at the local socket. A listener of an earlier connection left its file."""

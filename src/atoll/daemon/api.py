@@ -195,15 +195,15 @@ async def _decode(request: Request, kind: Any) -> Any:
         return bytes(raw)
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
-    except msgspec.MsgspecError as exc:
+        if client := client_of(request):
+            refuse_unknown(bytes(raw), body, client)
+    except (msgspec.MsgspecError, RecursionError) as exc:
         if client := client_of(request):
             why = f"{exc}; {difference(client, __version__)}"
             what, fix = "the request is not understood", advice(client, __version__)
             raise errors.UserError(what, why, fix, id="versions-differ") from exc
         fix = "GET /openapi.json says what is asked"
         raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
-    if client := client_of(request):
-        refuse_unknown(bytes(raw), body, client)
     if hasattr(body, "author"):
         author = msgspec.structs.replace(body.author, actor=request.state.peer.name)
         body = msgspec.structs.replace(body, author=author)

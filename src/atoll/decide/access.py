@@ -11,6 +11,30 @@ from atoll.model.wire_doctor import DoctorView
 Members = Mapping[Role, frozenset[int]]  # role -> the gids that give it
 
 _ROOT = 0
+_DEEDS: Mapping[str, str] = {  # where the name of an endpoint is no word that a person would use
+    "backup": "make backups",
+    "backup_kept": "make backups",
+    "backup_key": "have the key of the secrets",
+    "clear": "end faults",
+    "environment": "see the settings",
+    "exec": "run commands",
+    "import_records": "import records",
+    "inject": "inject faults",
+    "keep_contents": "bring artifacts",
+    "make_token": "make tokens",
+    "remove_secret": "remove secrets",
+    "remove_store": "remove stores",
+    "remove_token": "revoke tokens",
+    "rollback": "roll back",
+    "run_job": "run jobs",
+    "set_environment": "change the settings",
+    "set_secret": "set secrets",
+    "steer": "steer rollouts",
+    "stop_run": "stop runs of jobs",
+    "store_drafts": "run stores",
+    "take_artifact": "bring artifacts",
+    "up": "deploy",
+}
 _TOLD_S = 14 * 86_400.0  # before a token ends: somebody must come by who puts a new one where it is used
 
 
@@ -35,7 +59,7 @@ def refusal(who: str, role: Role | None, needed: Role, what: str, access: Access
     groups = [group for each in ROLES[ROLES.index(needed) :] for group in access.groups(each)]
     ask = f"whose group is {' or '.join(groups)}" if groups else "which no group gives here"
     return Forbidden(
-        f"{who} may not {what.replace('_', ' ')} here",
+        f"{who} may not {_DEEDS.get(what, what.replace('_', ' '))} here",
         f"it takes the role {needed}; {who} is {f'a {role}' if role else 'a stranger'}",
         f"ask somebody with the role {needed}, {ask}",
         id="not-allowed",

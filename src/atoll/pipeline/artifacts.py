@@ -331,7 +331,7 @@ def disk_trouble(exc: OSError, root: Path) -> UserError:
         return UserError(
             f"{root} cannot be written",
             f"{exc.filename}: {exc.strerror}",
-            "make it writable for the user who builds",
+            "make it writable for the user who writes there; it may be mounted read-only",
             id="folder-unusable",
         )
     return UserError(f"{root} cannot be used", str(exc), "look at the file system that holds it", id="folder-unusable")

@@ -89,7 +89,7 @@ class Depot:
                 id="build-busy",
             ) from exc
         except OSError as exc:
-            raise disk_trouble(exc, self._place.root) from exc
+            raise _there(disk_trouble(exc, self._place.root)) from exc
         with held:
             stop = threading.Event()
             work = partial(self._taken, offer, tree, stands.pythons, stop)
@@ -104,7 +104,10 @@ class Depot:
     # --- in threads
 
     def _prepare(self) -> None:
-        self._place.prepare()
+        try:
+            self._place.prepare()
+        except UserError as exc:
+            raise _there(exc) from exc
         self._arrivals.prepare()
 
     def _held(self, keys: Sequence[str]) -> list[Artifact]:
@@ -129,7 +132,7 @@ class Depot:
                 id="artifact-damaged",
             ) from exc
         except OSError as exc:
-            raise disk_trouble(exc, self._place.root) from exc
+            raise _there(disk_trouble(exc, self._place.root)) from exc
         return ContentsView(kept=kept, begun=begun)
 
     def _understood(self, offer: ArtifactOffer) -> Tree:
@@ -174,7 +177,7 @@ class Depot:
         except _Gone as exc:  # it was there a moment ago, and is not what it was: it is asked for like the rest
             return ArtifactView(missing=(exc.digest,))
         except OSError as exc:
-            raise disk_trouble(exc, self._place.root) from exc
+            raise _there(disk_trouble(exc, self._place.root)) from exc
         return ArtifactView(artifact=artifact)
 
     def _taken_image(self, offer: ArtifactOffer, stop: threading.Event) -> ArtifactView:
@@ -264,12 +267,14 @@ class Depot:
         """A content as it was sent: from another artifact, or from what has arrived; hashed on the way. Raises _Gone."""
         try:
             if source:
-                hashed = hashlib.sha256()
+                hashed, left = hashlib.sha256(), entry.size_bytes
                 with Path(source).open("rb", buffering=0) as file:
                     while chunk := file.read(CHUNK_BYTES):
+                        if (left := left - len(chunk)) < 0:
+                            break  # of another size than was said, and asked for room for
                         hashed.update(chunk)
                         put(chunk)
-                if hashed.hexdigest() != entry.content:
+                if left or hashed.hexdigest() != entry.content:
                     raise Unusable("it was changed")
             else:
                 self._arrivals.contents.read(entry.content, entry.size_bytes, put)
@@ -325,6 +330,16 @@ def _record(offer: ArtifactOffer, artifact: Artifact, size_bytes: int, began: fl
         size_bytes=size_bytes,
         seconds=now - began,
         wall=now,
+    )
+
+
+def _there(exc: UserError) -> Refused:
+    """The same of this machine, for who sits at another one."""
+    return Refused(
+        f"the environment's machine cannot keep artifacts: {exc.what}",
+        exc.why,
+        f"on that machine: {exc.fix}; nothing was changed",
+        id=exc.id,
     )
 
 
