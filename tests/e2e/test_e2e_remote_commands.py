@@ -3,6 +3,8 @@
 Each works, or refuses with an error that says so. A command that is new must say here which of both.
 """
 
+import contextlib
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -90,6 +92,8 @@ THERE = (
     Step("backup {folder}/shop.backup", "releases"),
     Step("restore {folder}/shop.backup --check", "production of shop"),
     Step("cache gc", "on vm1: 0 artifacts"),
+)
+ENDING = (
     Step("down orders --yes", "orders is down"),
     Step("store remove cache --yes", "cache"),
     Step("down --yes", "its daemon and gateway go on"),
@@ -130,19 +134,49 @@ def far() -> Iterator[Far]:
 
 def test_each_command_is_here() -> None:
     commands = tree()
-    assert {step.of(commands) for step in (*HERE, *THERE, *REFUSED)} == set(commands)
+    assert {step.of(commands) for step in (*HERE, *THERE, *ENDING, *REFUSED)} == set(commands)
 
 
 @pytest.mark.slow
 def test_each_command_works_on_another_machine_or_says_that_it_does_not(far: Far) -> None:
     (far.folder / "fresh").mkdir()
     far.service("orders", "v1", SERVICE)
-    wrong: list[str] = []
-    for step in (*HERE, *THERE, *REFUSED):
-        words = step.words.format(folder=far.folder).split()
-        done = far.run(*words, stdin=step.stdin)
-        if words[:2] == ["records", "export"]:
-            (far.folder / "records").write_text(done.stdout)
-        if done.returncode != step.code or step.said not in done.stdout + done.stderr:
-            wrong.append(f"{step}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+    wrong = [said for step in (*HERE, *THERE) if (said := trouble(far, step))]
     assert not wrong, "\n".join(wrong)
+    followed(far)
+    wrong = [said for step in (*ENDING, *REFUSED) if (said := trouble(far, step))]
+    assert not wrong, "\n".join(wrong)
+
+
+def trouble(far: Far, step: Step) -> str:
+    """What is wrong with it; "" is nothing."""
+    words = step.words.format(folder=far.folder).split()
+    done = far.run(*words, stdin=step.stdin)
+    if words[:2] == ["records", "export"]:
+        (far.folder / "records").write_text(done.stdout)
+    if done.returncode == step.code and step.said in done.stdout + done.stderr:
+        return ""
+    return f"{step}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+def followed(far: Far) -> None:
+    """What goes on until Ctrl-C: each tells of what happens after it began."""
+    followers = {
+        "logs orders --follow": "v9 starting",
+        "events --follow --json": "rollout.live",
+        "top --json": '"orders"',
+    }
+    with contextlib.ExitStack() as stack:
+        begun = {words: stack.enter_context(far.begin(*words.split())) for words in followers}
+        for each in begun.values():
+            stack.callback(each.kill)
+            assert each.stdout is not None
+            each.stdout.readline()  # it is there
+        far.service("orders", "v9", SERVICE)
+        far.atoll("deploy", "orders")
+        for words, wanted in followers.items():
+            each = begun[words]
+            assert each.stdout is not None
+            assert any(wanted in line for line in each.stdout), f"{words} has ended: {each.communicate()}"
+            each.send_signal(signal.SIGINT)
+            assert each.wait(30) in {0, 130}, words
