@@ -369,8 +369,9 @@ def test_a_client_of_another_version_learns_so_where_it_asks_for_what_is_not_the
     with connect(served) as client:
         view = client.get("/v1/nothing", headers={"Atoll-Version": "99.0"}).json()
         assert (view["id"], f"Atoll {__version__}, older than" in view["why"]) == ("versions-differ", True)
-        assert "atoll up" in view["fix"]
-        assert client.get("/v1/nothing").json()["why"] == ""
+        assert ("atoll up" in view["fix"], view["exit_code"]) == (True, 2)
+        unknown = client.get("/v1/nothing").json()
+        assert (unknown["why"], unknown["exit_code"]) == ("", 1)
         bad = client.post("/v1/services/orders/deploy", content=b"{}", headers={"Atoll-Version": "0.0.1"}).json()
         assert bad["id"] == "versions-differ"
         assert "newer than this command's 0.0.1" in bad["why"]
@@ -397,3 +398,23 @@ def test_a_field_that_says_nothing_is_passed_over(served: Served, value: object)
     with connect(served) as client:
         answer = client.post("/v1/services/orders/deploy", json=sent, headers={"Atoll-Version": "99.0"})
         assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize("last", ["-1", "²", "9" * 19, "9" * 5000, "a"])
+def test_what_is_no_number_of_an_event_is_said_to_be_none(served: Served, last: str) -> None:
+    with connect(served) as client:
+        answers = [
+            client.get("/v1/events", headers={"Last-Event-ID": last.encode()}),
+            client.get("/v1/events", params={"after": last}),
+        ]
+    assert [(answer.status_code, answer.json()["id"]) for answer in answers] == [(400, "bad-request")] * 2
+
+
+@pytest.mark.parametrize("version", ["", "9.9.9"])
+@pytest.mark.parametrize("body", [b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}", b'{"x":1e999}', b"\xff", b"["])
+def test_a_body_that_nobody_wrote_is_a_mistake_of_the_client_and_no_bug(
+    served: Served, body: bytes, version: str
+) -> None:
+    with connect(served) as client:
+        answer = client.post("/v1/backup/kept", content=body, headers={"Atoll-Version": version} if version else {})
+    assert (answer.status_code, answer.json()["id"] != "bug") == (400, True)

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -236,6 +238,39 @@ async def test_one_address_does_not_take_all_connections() -> None:
         assert (await client.get("/v1/status", headers=GOOD)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "more",
+    ["", "GET /v1/status HTTP/1.1\r\nX-Slow: ", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\n"],
+    ids=["nothing", "half a request", "half a body"],
+)
+async def test_who_was_answered_once_keeps_no_connection_by_saying_little(
+    more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atoll.daemon.outside._SILENT_S", 1.0)
+    async with outside() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + more.encode())
+        ended = asyncio.create_task(reader.read())
+        async with asyncio.timeout(20):
+            while not ended.done():
+                if more:
+                    writer.write(b"x")
+                await asyncio.sleep(0.1)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"401" in ended.result()
+        writer.close()
+
+
+async def test_who_follows_for_long_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.daemon.outside._SILENT_S", 0.5)
+    async with outside() as client:
+        assert (await client.get("/v1/status", headers=GOOD)).status_code == 200
+        async with client.stream("GET", "/v1/events?follow=true", headers=GOOD) as answer:
+            reading = asyncio.create_task(answer.aread())
+            assert await asyncio.wait({reading}, timeout=2) == (set(), {reading})
+            reading.cancel()
+
+
 async def test_a_port_that_is_taken_costs_no_daemon(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         spec = ReadApi(port=taken.getsockname()[1])
@@ -367,6 +402,27 @@ async def test_a_damaged_file_of_tokens_opens_nothing_and_stops_nothing(
     assert "no token opens anything" in caplog.text
     made = await tokens.make_token("grafana", wire_access.TokenRequest())
     assert (await book(tmp_path)).holder(made.token) == Holding("grafana")
+
+
+async def test_on_a_full_disk_no_token_is_made_or_revoked_and_why_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = await book(tmp_path)
+    value = (await access.make_token("grafana", wire_access.TokenRequest())).token
+    monkeypatch.setattr("os.fsync", full)
+    for ask in (
+        lambda: access.make_token("other", wire_access.TokenRequest()),
+        lambda: access.remove_token("grafana", Author()),
+    ):
+        with pytest.raises(UserError) as raised:
+            await ask()
+        assert raised.value.id == "disk-full"
+    assert access.holder(value) is not None
+    assert [token.name for token in (await access.access(Peer("ann", None))).tokens] == ["grafana"]
+
+
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 async def test_who_made_and_revoked_a_token_is_in_the_ledger() -> None:

@@ -1,6 +1,7 @@
 """`atoll install` into a root folder of this test's own: what is written, and what a second call changes."""
 
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -44,6 +45,20 @@ def test_all_that_is_written_is_told_and_a_second_call_writes_nothing(ask: Insta
     assert stat.S_IMODE((tmp_path / "etc/atoll/my-shop.production.env").stat().st_mode) == 0o600
     assert json.loads((tmp_path / STATE / "access.json").read_text())["admins"] == ["atoll"]
     assert install(ask, plan=False).written == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what anybody else installed is theirs to change")
+def test_an_atoll_that_others_may_write_to_is_told_since_root_will_run_it(
+    ask: Installing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "home" / "venv"
+    theirs.mkdir(parents=True)
+    monkeypatch.setattr("sys.prefix", str(theirs))
+    for owner, mode, told in ((0, 0o755, False), (1000, 0o755, True), (0, 0o775, True)):
+        os.chown(theirs.parent, owner, 0)
+        theirs.parent.chmod(mode)
+        notes = [note for note in install(ask, plan=True).notes if f"may write to {theirs.parent}:" in note]
+        assert bool(notes) == told, (owner, mode)
 
 
 def test_a_plan_writes_nothing_and_says_the_same(ask: Installing, tmp_path: Path) -> None:

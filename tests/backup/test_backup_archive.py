@@ -158,6 +158,32 @@ def _keyed(key: str) -> Callable[[Manifest], Manifest]:
     return change
 
 
+def _called(**names: str | float) -> Callable[[Manifest], Manifest]:
+    return lambda manifest: msgspec.structs.replace(manifest, **names)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _called(workspace="../../.config/autostart/x"),
+        _called(environment="a/b"),
+        _called(workspace=".hidden"),
+        _called(workspace="two\nlines"),
+        _called(id="x/../../y"),
+        _called(made_wall=1e300),
+    ],
+    ids=["above", "below", "hidden", "lines", "id", "time"],
+)
+def test_what_it_calls_itself_is_no_way_elsewhere(
+    backup: Path, tmp_path: Path, change: Callable[[Manifest], Manifest]
+) -> None:
+    content = members(backup)
+    manifest = change(msgspec.json.decode(content["manifest.json"], type=Manifest))
+    content["manifest.json"] = msgspec.json.encode(manifest)
+    with pytest.raises(UserError, match="cannot be used"):
+        Archive(packed(tmp_path / "f", content))
+
+
 @pytest.mark.parametrize(
     "change",
     [_renamed("../../etc/passwd"), _renamed("/etc/passwd"), _renamed("state.db"), _renamed("vault.key"), _keyed("../x"), _keyed(OTHER_KEY)],

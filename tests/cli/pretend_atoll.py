@@ -106,6 +106,14 @@ class PretendHooks:
             for name in stores
         }
 
+    def served_here(self) -> Mapping[tuple[str, str], Places]:
+        names = os.environ.get("ATOLL_PRETEND_SERVED", "").split(",")
+        return {
+            (name, environment): Places(environment)
+            for name, _, environment in (each.rpartition(" ") for each in names)
+            if name
+        }
+
     def served(self, workspace: str, environment: str) -> Places:
         return Places(environment)
 

@@ -77,6 +77,38 @@ def test_older_ones_of_the_same_environment_go_and_nothing_else(atoll, daemon: S
     assert left == {mine[-1], "shop.production.2023-11-14T22-13-20Z.backup", *others}
 
 
+def test_the_one_that_was_just_made_stays_though_the_clock_was_set_back(atoll, daemon: Served, made: Made) -> None:
+    daemon.control.archive = made.backup(made.root / "b").read_bytes()
+    folder = made.root / "backups"
+    folder.mkdir()
+    for day in (1, 2):
+        (folder / f"shop.production.2033-11-0{day}T00-00-00Z.backup").write_text("made when the clock was wrong")
+    assert atoll("backup", str(folder), "--keep", "2").returncode == 0
+    left = {each.name for each in folder.iterdir()}
+    assert left == {"shop.production.2033-11-02T00-00-00Z.backup", "shop.production.2023-11-14T22-13-20Z.backup"}
+
+
+@pytest.mark.parametrize("left", ["link", "file"])
+def test_in_a_folder_of_all_nothing_that_others_put_there_is_written_to(
+    atoll, daemon: Served, made: Made, left: str
+) -> None:
+    daemon.control.archive = made.backup(made.root / "b").read_bytes()
+    folder = made.root / "all"
+    folder.mkdir()
+    folder.chmod(0o777)
+    theirs = made.root / "theirs"
+    theirs.write_text("theirs")
+    for name in ("b.backup.part", "k.key.part"):
+        if left == "link":
+            (folder / name).symlink_to(theirs)
+        else:
+            os.link(theirs, folder / name)
+    assert atoll("backup", str(folder / "b.backup")).returncode == 0
+    assert atoll("backup", "--key", str(folder / "k.key"), stdin=PASSPHRASE).returncode == 0
+    assert theirs.read_text() == "theirs"
+    assert not (folder / "b.backup").is_symlink()
+
+
 def test_standard_output_gets_the_bytes_and_nothing_else(
     atoll, daemon: Served, made: Made, shop: Path, environ: dict[str, str]
 ) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from atoll.cli import receipt
+from atoll.model.state import Receipt
+from atoll.model.wire_operations import OperationView
 from atoll.testing.fake_control import Served
 
 
@@ -83,6 +86,15 @@ def test_deploy_shows_a_receipt(atoll, daemon: Served) -> None:
     assert "no other service touched" in done.stdout
     assert "atoll rollback orders" in done.stdout
     assert "orders r1 → r2 starting" in done.stderr
+
+
+def test_a_receipt_has_what_a_person_should_know_of_a_release_that_is_live() -> None:
+    done = Receipt(rollout="o-1", service="orders", kind="deploy", release=2, previous=1, outcome="live")
+    view = OperationView(
+        id="o-1", service="orders", kind="deploy", release="r2", phase="live", ended=True, receipt=done,
+        warnings=("0.0.0.0:9229 is reached past the gateway",),
+    )  # fmt: skip
+    assert "| warning | 0.0.0.0:9229 is reached past the gateway |" in receipt.markdown(view)
 
 
 def test_deploy_as_json_says_all_on_stdout_and_progress_on_stderr(atoll, daemon: Served) -> None:
@@ -252,6 +264,33 @@ def test_doctor_works_where_nothing_is(atoll, tmp_path: Path) -> None:
     done = atoll("doctor", cwd=tmp_path, ATOLL_PRETEND_ALIVE="0")
     assert "there is no atoll.toml" in done.stdout
     assert "`atoll up` starts it" in done.stdout
+
+
+def test_doctor_without_a_workspace_asks_what_the_machine_serves(atoll, daemon: Served, tmp_path: Path) -> None:
+    one = {"ATOLL_PRETEND_SERVED": "shop production"}
+    checks = {check["check"]: check for check in json.loads(atoll("doctor", "--json", cwd=tmp_path, **one).stdout)}
+    assert checks["served"]["text"] == "shop production, by its daemon"
+    assert {"python", "envoy", "store"} <= set(checks)
+    assert "workspace" not in checks  # there is none, and none is missed
+    two = {"ATOLL_PRETEND_SERVED": "shop production,My Blog staging"}
+    both = [check["check"] for check in json.loads(atoll("doctor", "--json", cwd=tmp_path, **two).stdout)]
+    assert {"shop production: store", "My Blog staging: store"} <= set(both)
+    assert both.count("python") == 1
+    named = atoll("doctor", "--served", "My Blog", cwd=tmp_path, **two).stdout
+    assert "My Blog staging, by its daemon" in named
+    assert "shop production" not in named
+
+
+def test_doctor_says_what_is_served_when_another_is_asked_for(atoll, tmp_path: Path) -> None:
+    done = atoll("doctor", "--served", "shp", cwd=tmp_path, ATOLL_PRETEND_SERVED="shop production")
+    assert done.returncode == 2
+    assert "it serves: shop production" in done.stderr
+
+
+def test_doctor_says_that_a_served_environment_is_silent(atoll, tmp_path: Path) -> None:
+    done = atoll("doctor", cwd=tmp_path, ATOLL_PRETEND_SERVED="shop production", ATOLL_PRETEND_ALIVE="0")
+    assert done.returncode == 1
+    assert "systemctl status" in done.stdout
 
 
 def test_the_schema_is_printed_anywhere(atoll, tmp_path: Path) -> None:

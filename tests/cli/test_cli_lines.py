@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from atoll.cli.lines import LogPrinter, event_color, level_of
+from atoll.cli.lines import LogPrinter, event_color, event_line, level_of
+from atoll.cli.output import escape
 from atoll.model.hosted import LogLine
+from atoll.model.state import Author, Event
 from atoll.testing.fake_control import FakeControl, Served
 
 PROGRAM = Path(__file__).with_name("pretend_atoll.py")
@@ -165,3 +167,18 @@ def test_a_follower_of_logs_gets_each_line_once_over_a_new_daemon(
         finally:
             follower.kill()
     assert seen == ["line 3 of orders", "line 4 of orders", "one more", "and another"]
+
+
+COMMANDS = "\x1b]0;a title\x07\x1b[2J\x9b31m why\r"
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_what_somebody_gave_as_a_reason_commands_no_terminal_and_is_no_event_of_its_own(narrow: bool) -> None:
+    event = Event(
+        kind="rollout.began", service="orders", message=f"{COMMANDS}\n12:00:00  #9 live", author=Author(), wall=1.0
+    )
+    shown = event_line(event, color=False, narrow=narrow)
+    assert shown.isprintable()
+    assert "why" in shown
+    assert escape(COMMANDS).isprintable()
+    assert escape("two\nlines\t[x]") == "two\nlines\t\\[x]"

@@ -85,3 +85,21 @@ def test_the_daemon_itself_says_who_may_read_along_with_its_api_and_which_tokens
         assert (await checks(world))["tokens"].text.startswith("grafana: no end")
 
     world.run(scenario)
+
+
+@pytest.mark.parametrize(("dev", "warned"), [(False, True), (True, False)])
+def test_a_deploy_that_is_reached_past_the_gateway_says_so_where_it_matters(dev: bool, warned: bool) -> None:
+    world = World()
+    world.dev = dev
+    world.exposed = {"orders": ("0.0.0.0:9229",)}
+
+    async def scenario() -> None:
+        first = await world.live(spec())
+        text = "0.0.0.0:9229: whoever reaches the machine reaches orders there, past the gateway; `atoll doctor` has the fix"
+        assert first.warnings == ((text,) if warned else ())
+        world.exposed = {}
+        assert (await world.live(spec(version="v2"))).warnings == ()
+        world.exposed = {"orders": ("0.0.0.0:9229",)}
+        assert (await world.environment.operation(first.id)).warnings == ()  # it is the newest that is told of
+
+    world.run(scenario)

@@ -1,77 +1,18 @@
 """Progressive delivery in virtual time: what the daemon does with the numbers that the proxy counts."""
 
 import asyncio
-import contextlib
 import random
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from crowd import QUICK, crowded, ledger, steps
 from msgspec.structs import replace
-from world import World, spec
+from world import World, at_every_commit, spec
 
 from atoll.daemon.analyst import Analyst
-from atoll.model.analysis import AnalysisPolicy, Check
-from atoll.model.environment import Freeze
-from atoll.model.errors import Conflict, Refused
-from atoll.model.signals import Counts, EdgeKey, Histogram, bucket_of
+from atoll.model.analysis import Check
+from atoll.model.signals import Counts, EdgeKey, Histogram
 from atoll.model.spec import RolloutSpec, RolloutStep
-from atoll.model.state import Event
-from atoll.model.wire import RollbackRequest, ScaleRequest, SteerRequest
-
-QUICK = RolloutSpec(
-    steps=(RolloutStep(weight_pct=20, hold_s=3.0), RolloutStep(weight_pct=50, hold_s=3.0)),
-    bake_s=60.0,
-    deadline_s=60.0,
-    analysis=AnalysisPolicy(min_requests=50, detect_failures_pct=5.0),
-)
-
-
-class Crowd:
-    """Requests through the fake proxy: each second 100, shared out by the weights in force; r2 may be worse."""
-
-    def __init__(self, world: World, failing: float = 0.0, wait_s: float = 0.03, rps: int = 100) -> None:
-        self.world, self.failing, self.wait_s, self.rps = world, failing, wait_s, rps
-        self.draw = random.Random(7)
-        self.got: Counter[int] = Counter()
-
-    async def come(self) -> None:
-        while True:
-            entry = self.world.traffic.entry("orders")
-            weights = dict(entry.weights) if entry else {}
-            for release, weight in weights.items():
-                count = self.rps * weight // 100
-                if count:
-                    self.got[release] += count
-                    self.world.traffic.count(EdgeKey("", 0, "orders", release), self.second(release, count))
-            await self.world.clock.sleep(1.0)
-
-    def second(self, release: int, count: int) -> Counts:
-        bad = sum(self.draw.random() < (self.failing if release == 2 else 0.001) for _ in range(count))
-        wait_s = self.wait_s if release == 2 else 0.03
-        waits = Counter(bucket_of(wait_s * self.draw.lognormvariate(0, 0.3)) for _ in range(count))
-        return Counts(requests=count, failures=bad, latency=Histogram.of(waits))
-
-
-@contextlib.asynccontextmanager
-async def crowded(world: World, **how: Any) -> Any:
-    """A crowd that has been there for a while."""
-    crowd = Crowd(world, **how)
-    task = asyncio.create_task(crowd.come())
-    await world.clock.sleep(90)
-    try:
-        yield crowd
-    finally:
-        task.cancel()
-
-
-async def ledger(world: World) -> list[Event]:
-    return [event async for event in world.environment.events(service="orders")]
-
-
-def steps(events: list[Event]) -> Iterator[str]:
-    return (event.message for event in events if event.kind == "rollout.step" and " go to " in event.message)
+from atoll.model.wire import ScaleRequest, SteerRequest
 
 
 def test_traffic_chooses_the_canary_and_a_good_candidate_takes_each_step_with_a_verdict() -> None:
@@ -167,92 +108,6 @@ def test_a_canary_in_silence_waits_for_a_person() -> None:
     world.run(scenario)
 
 
-def test_people_steer_and_each_word_is_in_the_ledger() -> None:
-    world = World()
-
-    async def scenario() -> None:
-        await world.live(spec(rollout=QUICK))
-        async with crowded(world):
-            operation = await world.deploy(spec(version="v2", rollout=QUICK))
-            await world.clock.sleep(3)
-            paused = await world.environment.steer("orders", SteerRequest(word="pause"))
-            assert paused.stepping is not None
-            assert paused.stepping.paused == "by hand"
-            await world.clock.sleep(200)
-            still = await world.environment.operation(operation.id)
-            assert still.stepping is not None
-            assert still.stepping.step == 0
-            await world.environment.steer("orders", SteerRequest(word="resume"))
-            assert (await world.ended(operation, 600)).phase == "live"
-        kinds = [event.kind for event in await ledger(world)]
-        assert {"rollout.paused", "rollout.resumed"} <= set(kinds)
-        await world.clock.sleep(100)
-        with pytest.raises(Conflict):
-            await world.environment.steer("orders", SteerRequest(word="pause"))
-
-    world.run(scenario)
-
-
-def test_a_word_that_comes_again_after_its_answer_was_lost_is_said_once() -> None:
-    world = World()
-
-    async def scenario() -> None:
-        await world.live(spec(rollout=QUICK))
-        async with crowded(world):
-            await world.deploy(spec(version="v2", rollout=QUICK))
-            await world.clock.sleep(3)
-            say = world.environment.steer
-            await say("orders", SteerRequest(word="pause", key="a"))
-            await say("orders", SteerRequest(word="resume", key="b"))
-            await world.restart()  # what was heard outlives the daemon
-            again = await world.environment.steer("orders", SteerRequest(word="pause", key="a"))
-            assert again.stepping is not None
-            assert again.stepping.paused == ""
-        said = [event.kind for event in await ledger(world) if event.kind in {"rollout.paused", "rollout.resumed"}]
-        assert said == ["rollout.paused", "rollout.resumed"]
-
-    world.run(scenario)
-
-
-def test_a_rollback_that_comes_again_goes_back_once() -> None:
-    world = World()
-
-    async def scenario() -> None:
-        await world.live(spec())
-        await world.live(spec(version="v2"))
-        async with crowded(world):
-            operation = await world.deploy(spec(version="v3", rollout=QUICK))
-            await world.clock.sleep(3)
-            await world.environment.rollback("orders", RollbackRequest(key="a"))
-            assert (await world.ended(operation)).phase == "undone"
-            again = await world.environment.rollback("orders", RollbackRequest(key="a"))
-            assert (again.id, again.phase) == (operation.id, "undone")
-            assert (await world.of()).release == "r2"
-
-    world.run(scenario)
-
-
-def test_a_rollback_at_a_step_ends_the_rollout_at_once() -> None:
-    world = World()
-
-    async def scenario() -> None:
-        await world.live(spec(rollout=QUICK))
-        async with crowded(world):
-            operation = await world.deploy(spec(version="v2", rollout=QUICK))
-            await world.clock.sleep(3)
-            await world.environment.rollback("orders", RollbackRequest())
-            await world.clock.sleep(1)
-            entry = world.traffic.entry("orders")
-            assert entry is not None
-            assert entry.weights.get(2, 0) == 0
-            assert (await world.ended(operation)).phase == "undone"
-            retried = await world.environment.steer("orders", SteerRequest(word="retry"))
-            assert retried.release == "r2"
-            assert (await world.ended(retried, 600)).phase == "live"
-
-    world.run(scenario)
-
-
 def test_a_crowd_that_has_left_is_not_waited_for() -> None:
     world = World()
 
@@ -268,66 +123,21 @@ def test_a_crowd_that_has_left_is_not_waited_for() -> None:
     world.run(scenario)
 
 
-def test_the_same_deploy_again_is_the_one_that_is_under_way() -> None:
-    world = World()
-
-    async def scenario() -> None:
-        await world.live(spec(rollout=QUICK))
-        first = await world.deploy(spec(version="v2", rollout=QUICK))
-        await world.clock.sleep(3)
-        assert (await world.deploy(spec(version="v2", rollout=QUICK))).id == first.id
-
-    world.run(scenario)
-
-
-def test_a_newer_deploy_takes_the_place_of_one_at_its_first_step() -> None:
-    world = World()
-
-    async def scenario() -> None:
-        await world.live(spec(rollout=QUICK))
-        first = await world.deploy(spec(version="v2", rollout=QUICK))
-        await world.clock.sleep(3)
-        done = await world.ended(await world.deploy(spec(version="v3", rollout=RolloutSpec(strategy="blue-green"))))
-        assert (done.phase, done.release) == ("live", "r3")
-        assert (await world.environment.operation(first.id)).phase == "superseded"
-        assert world.traffic.serving("orders").keys() == {1, 3}
-
-    world.run(scenario)
-
-
 def test_a_daemon_that_is_killed_at_every_commit_goes_on_with_the_step_and_takes_none_twice() -> None:
-    n, done = 0, False
-    while not done:
-        world = World()
-        finished: list[bool] = []
+    async def play(world: World, n: int) -> bool:
+        await world.live(spec(rollout=QUICK))
+        async with crowded(world):
+            start = world.disk.commits
+            operation = await world.deploy(spec(version="v2", rollout=QUICK))
+            finished = await world.killed_after(start + n, lambda: world.has_moved_to(2), every_s=0.01)
+            view = await world.ended(operation, 1000)
+            assert view.phase in {"live", "certified"}, (n, view)
+            assert [applied.dead for applied in world.traffic.history if applied.dead] == [], n
+        told = [text.partition(" of")[0] for text in steps(await ledger(world))]
+        assert told == ["20 %", "50 %", "100 %"], n
+        return finished
 
-        async def scenario(n: int = n, world: World = world, finished: list[bool] = finished) -> None:
-            await world.live(spec(rollout=QUICK))
-            async with crowded(world):
-                start = world.disk.commits
-                operation = await world.deploy(spec(version="v2", rollout=QUICK))
-
-                def over() -> bool:
-                    return world.disk.commits - start > n or _is_live(world)
-
-                await world.clock.until(over, every_s=0.01)
-                finished.append(_is_live(world))
-                await world.restart()
-                view = await world.ended(operation, 1000)
-                assert view.phase in {"live", "certified"}, (n, view)
-                assert [applied.dead for applied in world.traffic.history if applied.dead] == [], n
-            told = [text.partition(" of")[0] for text in steps(await ledger(world))]
-            assert told == ["20 %", "50 %", "100 %"], n
-
-        world.run(scenario)
-        done = finished[0]
-        n += 1
-    assert n > 8
-
-
-def _is_live(world: World) -> bool:
-    rollout = world.environment._records.rollout_of("orders")
-    return rollout is not None and rollout.candidate == 2 and rollout.phase in {"live", "certified"}
+    assert at_every_commit(play) > 8
 
 
 def test_evidence_outlives_the_daemon() -> None:
@@ -349,30 +159,6 @@ def test_evidence_outlives_the_daemon() -> None:
         assert after.verdict is not None
         assert after.verdict.requests >= before.verdict.requests - 16 * 20
         assert after.verdict.requests > 0
-
-    world.run(scenario)
-
-
-def test_a_freeze_holds_for_another_try_too_and_going_back_is_never_frozen() -> None:
-    world = World()
-    waiting = RolloutSpec(steps=(RolloutStep(weight_pct=10, hold_s=1000.0),))
-
-    async def scenario() -> None:
-        await world.live(spec())
-        await world.deploy(spec(version="v2", rollout=waiting))
-        await world.clock.sleep(5)
-        world.freezes = (Freeze(first="2020-01-01", last="2099-12-31"),)
-        await world.restart()
-        await world.environment.rollback("orders", RollbackRequest())
-        await world.clock.sleep(20)
-        for refused in (
-            world.environment.steer("orders", SteerRequest(word="retry")),
-            world.environment.plan(SteerRequest(word="retry"), "orders"),
-            world.deploy(spec(version="v3")),
-        ):
-            with pytest.raises(Refused, match="is not deployed now"):
-                await refused
-        assert (await world.ended(await world.deploy(spec(version="v3"), override_freeze="an outage"))).phase == "live"
 
     world.run(scenario)
 

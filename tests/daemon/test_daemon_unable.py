@@ -4,10 +4,10 @@ import pytest
 from msgspec.structs import replace
 from world import ARTIFACT, World, spec
 
-from atoll.model.errors import Refused
+from atoll.model.errors import Refused, UserError
 from atoll.model.hosted import Unable
 from atoll.model.spec import Port
-from atoll.model.wire import DeployRequest, RestartRequest, RollbackRequest
+from atoll.model.wire import DeployRequest, Draft, RestartRequest, RollbackRequest, UpRequest
 
 FIXED = replace(spec(), ports=(Port(number=8080, env="PORT"),))
 UNABLE = Unable(what="ports.http.number needs a network of its own", fix="install pasta")
@@ -48,5 +48,20 @@ def test_replicas_that_insist_on_a_port_are_told_it_and_reached_at_leased_ones()
         leased = {launch.ports["http"] for launch in launches}
         assert len(leased) == 2
         assert {outer for launch in launches for outer in launch.network.inward} == leased
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "", ".", "-rf", "a\nb", "Orders", "x" * 41])
+def test_what_is_no_name_of_a_service_leaves_nothing_behind(name: str) -> None:
+    world = World()
+
+    async def scenario() -> None:
+        with pytest.raises(UserError, match="cannot be a service's name"):
+            await world.deploy(spec(name))
+        drafts = (Draft(spec=spec(), artifact=ARTIFACT), Draft(spec=spec(name), artifact=ARTIFACT))
+        with pytest.raises(UserError, match="cannot be a service's name"):
+            await world.environment.up(UpRequest(drafts=drafts))
+        assert (await world.environment.status()).services == ()
 
     world.run(scenario)

@@ -85,12 +85,12 @@ class Life:
         await asyncio.sleep(0.2)
         await self.start()
 
-    async def killed_after(self, commits: int, over: Callable[[], bool]) -> bool:
+    async def killed_after(self, commits: int, over: Callable[[], bool], every_s: float = 0.001) -> bool:
         """Kill the daemon once the disk has seen more commits than that, or it is `over`, and start the next one.
 
         Returns whether it was over.
         """
-        await self.clock.until(lambda: self.disk.commits > commits or over(), every_s=0.001)
+        await self.clock.until(lambda: self.disk.commits > commits or over(), every_s=every_s)
         finished = over()
         await self.restart()
         return finished
@@ -190,6 +190,11 @@ class World(Life):
         done = await self.ended(await self.deploy(wanted))
         assert done.phase in {"live", "certified"}, done
         return done
+
+    def has_moved_to(self, release: int) -> bool:
+        """Whether a rollout has given all traffic of `orders` to it."""
+        rollout = self.environment._records.rollout_of("orders")
+        return rollout is not None and rollout.candidate == release and rollout.phase in {"live", "certified"}
 
     async def of(self, service: str = "orders") -> ServiceView:
         """One service of the status."""

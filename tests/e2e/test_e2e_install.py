@@ -286,6 +286,17 @@ def test_stopping_the_unit_ends_everything_and_starting_it_brings_everything_bac
     installed.until(lambda: installed.get() == "200")
 
 
+def test_on_the_machine_itself_doctor_finds_what_is_served_and_judges_it(installed: Installed) -> None:
+    installed.install()
+    installed.deploy()
+    doctor = f"cd / && {sys.executable} -m atoll.app doctor --json"  # nsenter leaves a folder that is none over there
+    found = {check["check"]: check for check in json.loads(installed.run("sh", "-c", doctor, check=False))}
+    assert found["served"]["text"] == f"{NAME} production, by its daemon"
+    assert found["backup"]["ok"] is False
+    assert f"`atoll backup --served '{NAME}' --env production FILE`" in found["backup"]["fix"]
+    assert found["limits"]["text"].startswith("orders: no memory limit")
+
+
 def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Installed) -> None:
     installed.install()
     installed.deploy()
@@ -303,6 +314,18 @@ def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Insta
     said = installed.run("journalctl", "--no-pager", "-u", UNIT)
     assert "the gateway is closed; waiting for 1 in flight" in said
     installed.run("systemctl", "start", UNIT)
+    installed.until(lambda: installed.get() == "200")
+
+    # One that is cut off leaves services and daemon running; the next start finds the gateway shut.
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(installed.run, "curl", "-s", "-m", "20", "-w", " %{http_code}", url)
+        time.sleep(1)
+        stopping = pool.submit(installed.run, "systemctl", "stop", UNIT)
+        installed.until(lambda: installed.get() == "000")
+        installed.run("pkill", "-9", "-f", "atoll.app.serve.*--stop")
+        stopping.result()
+        installed.run("systemctl", "start", UNIT)
+        assert slow.result().endswith(" 200")
     installed.until(lambda: installed.get() == "200")
 
 

@@ -165,6 +165,81 @@ async def test_writable_folders_are_made_and_given_to_its_user(host, folder):
     assert (folder / "data" / "link").lstat().st_uid == uid
 
 
+@pytest.fixture
+async def strict(host, folder):
+    """Of a machine that serves: who deploys is not who administers it."""
+    (folder / "state").chmod(0o711)
+    (folder / "state" / "data").mkdir(mode=0o711)
+    made = ProcessHost(folder / "state", folder / "run", isolated=True)
+    yield made
+    await made.close()
+
+
+def owners(*paths: Path) -> set[int]:
+    return {path.lstat().st_uid for path in paths}
+
+
+@root_only
+async def test_where_a_machine_serves_nothing_of_roots_or_of_others_is_given_away(strict, folder):
+    used, state, others = folder / "used", folder / "state", folder / "state" / "data" / "lagoon"
+    (used / "conf.d").mkdir(parents=True)
+    (used / "conf.d" / "job").write_text("x")
+    others.mkdir()
+    os.chown(others, 61001, 61001)
+    for path in (used, state, others):
+        ended, _ = await strict.run(launch("true", writable=(str(path),)), PATIENCE_S)
+        assert f"may not use {path} (if it is the service's: `chown -R " in ended.error
+    assert owners(used, used / "conf.d", used / "conf.d" / "job", state) == {0}
+    assert owners(others) == {61001}
+
+
+@root_only
+async def test_where_a_machine_serves_nothing_new_is_made_among_what_is_not_the_services(strict, folder):
+    closed = folder / "closed"
+    closed.mkdir(mode=0o711)
+    (folder / "system").symlink_to("/etc")
+    for path in (folder / "state" / "tls", closed / "new", folder / "system" / "atoll-test-of-writable"):
+        ended, _ = await strict.run(launch("true", writable=(str(path),)), PATIENCE_S)
+        assert f"may not use {path}" in ended.error
+        assert not path.exists()
+
+
+@root_only
+async def test_where_a_machine_serves_it_gets_its_own_data_and_what_is_new_or_empty(strict, folder):
+    own = folder / "state" / "data" / "shore"
+    (own / "old").mkdir(parents=True)
+    (own / "old" / "file").write_text("x")
+    (folder / "empty").mkdir(mode=0o755)
+    wanted = (own, folder / "empty", folder / "new" / "below")
+    line = "; ".join(f"echo y > {path}/note" for path in wanted)
+    ended, output = await strict.run(launch(f"set -e; {line}", writable=tuple(map(str, wanted))), PATIENCE_S)
+    assert ended.code == 0, (ended, output)
+    assert len(owners(*wanted, own / "old" / "file") - {0}) == 1
+
+
+@root_only
+async def test_a_service_that_puts_a_link_in_the_way_is_given_nothing_of_others(host, folder):
+    data = folder / "data"
+    nested = str(data / "cache" / "below")
+    assert await printed(host, f"ls -d {nested}", writable=(str(data), nested))
+    theirs = folder / "theirs" / "below"
+    theirs.mkdir(parents=True)
+    await printed(host, f"cd {data}; mv cache away; ln -s {folder}/theirs cache", writable=(str(data),))
+    await host.run(launch("true", writable=(str(data), nested)), PATIENCE_S)
+    assert owners(theirs) == {0}
+
+
+@root_only
+async def test_where_a_machine_serves_nobody_runs_as_the_owner_of_a_folder_that_was_named(strict, folder):
+    work = folder / "work"
+    work.mkdir()
+    for owner in (0, 1000):
+        os.chown(work, owner, owner)
+        ended, output = await strict.run(launch("id -u", folder=str(work), in_place=True), PATIENCE_S)
+        assert ended.code == 0, ended
+        assert 61000 <= int(output) < 65000
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

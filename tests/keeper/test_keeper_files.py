@@ -120,6 +120,32 @@ async def test_a_file_elsewhere_is_refused(box, name):
     await host.close()
 
 
+@pytest.mark.parametrize("name", ["../../x", "../x", "/etc/x", "a/../../../x", "a\0b"])
+def test_whoever_asks_nothing_is_written_beside_its_folder(tmp_path, name):
+    """The host of containers asks without a keeper between."""
+    folder = tmp_path / "files" / "a"
+    with pytest.raises(PermissionError, match="not a file below its folder"):
+        files.write({"files": {"good": "x", name: "x"}, "files_folder": str(folder)}, None)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@root_only
+def test_its_user_gets_a_folder_only_when_all_is_in_it(tmp_path, monkeypatch):
+    """Else a process of that user puts a link in the way of the next file, and root writes where it leads."""
+    folder, uid = tmp_path / "files" / "a", 61234
+    written, fdopen = [], os.fdopen
+
+    def look(fd, *given, **fields):
+        written.append({each.lstat().st_uid for each in (folder, folder / "conf.d")})
+        return fdopen(fd, *given, **fields)
+
+    monkeypatch.setattr("os.fdopen", look)
+    given = {"conf.d/first": "1", "conf.d/second": "2"}
+    files.write({"files": given, "files_folder": str(folder)}, uid)
+    assert written == [{0}, {0}]
+    assert {each.lstat().st_uid for each in (folder, *folder.rglob("*"))} == {uid}
+
+
 async def test_a_folder_elsewhere_is_refused(box, tmp_path):
     box.boot()
     host = box.host()

@@ -1,8 +1,10 @@
 """What an artifact finds outside itself, and must find where it arrives."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -86,6 +88,26 @@ def test_nothing_that_was_sent_is_run_to_be_asked_for_its_version(tmp_path: Path
         with pytest.raises(Refused):
             footing("orders", artifact(), needs, tmp_path / "artifacts")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make programs that are the machine's own")
+def test_of_the_machines_own_programs_interpreters_alone_are_run_and_by_no_link_of_others() -> None:
+    with tempfile.TemporaryDirectory(prefix="atoll-own-", dir="/opt") as own:
+        here = Path(own)
+        here.chmod(0o755)
+        for name in ("wipe", "python3.98"):
+            (here / name).write_text(f'#!/bin/sh\necho "$0" >> {here}/ran\necho Python 3.98.1\n')
+            (here / name).chmod(0o755)
+        (here / "theirs").mkdir()
+        link = here / "theirs" / "python3"
+        link.symlink_to(here / "python3.98")
+        os.chown(link.parent, 1000, 1000)
+        asked = [
+            Need(kind="program", what=str(here / "wipe"), by="run", version="3.98"),
+            Need(kind="python", what=str(link), by=".venv/bin/python", version="3.98"),
+        ]
+        footing("orders", artifact(), asked, here / "artifacts")
+        assert (here / "ran").read_text().split() == [f"{here}/python3.98"]
 
 
 @pytest.mark.parametrize(

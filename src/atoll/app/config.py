@@ -40,11 +40,12 @@ def read(state: Path) -> Config | None:
 
 
 def write(state: Path, config: Config) -> bool:
-    """Write it, atomically; False when it said the same already."""
+    """Write it, atomically, for its owner alone: it has URLs of webhooks. False when it said the same already."""
     if read(state) == config:
         return False
     fresh = state / f"{_NAME}.{os.getpid()}~"  # two may start the environment at once
-    with fresh.open("wb") as file:
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(config)))
         file.flush()
         os.fsync(file.fileno())

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,7 @@ def install(ask: Installing, *, plan: bool) -> InstallView:
             done.run("systemctl", "start", f"{name}.service")
     notes = [
         *_of_python(),
+        *_of_writers(),
         *([] if done.elsewhere else _of_groups(access.read(state))),
         *([_restart(name)] if was and changed else [_reload(name)] if was and account else []),
         *_ways_in(ask, state),
@@ -271,6 +273,19 @@ def _of_python() -> Iterator[str]:
                 "such as `python3 -m venv /opt/atoll`, then call /opt/atoll/bin/atoll install"
             )
             return
+
+
+def _of_writers() -> Iterator[str]:
+    """The unit runs this Atoll as root: whoever may write to it is root, too."""
+    for start in dict.fromkeys(Path(each).resolve() for each in (sys.prefix, sys.executable, __file__)):
+        for each in (start, *start.parents):
+            there = each.stat()
+            if there.st_uid != 0 or (there.st_mode & 0o022 and not there.st_mode & stat.S_ISVTX):
+                yield (
+                    f"the unit runs this Atoll as root, and others than root may write to {each}: whoever does is root here. "
+                    "Install it as root, such as `sudo python3 -m venv /opt/atoll`"
+                )
+                return
 
 
 def _reload(name: str) -> str:

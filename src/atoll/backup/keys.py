@@ -100,7 +100,7 @@ def read(data: bytes, passphrase: str) -> bytes:
     """The key. Raises UserError: no key file, or another passphrase."""
     try:
         file = msgspec.json.decode(data, type=KeyFile)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise _unusable("it is no key file that `atoll backup --key` wrote") from exc
     if file.format != _FORMAT:
         raise _unusable(f"its format is {file.format}, this version knows {_FORMAT}")

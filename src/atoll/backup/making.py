@@ -337,7 +337,8 @@ def _refuse_a_full_disk(state: Path, names: Iterable[str]) -> None:
     if (free := shutil.disk_usage(state).free) < needed + SPARE_BYTES:
         raise UserError(
             f"the disk that holds {state} is full",
-            f"copies of the databases take {needed / 2**20:.0f} MiB for a while, {free / 2**20:.0f} MiB are free",
+            f"copies of the databases take {needed / 2**20:.0f} MiB for a while, {free / 2**20:.0f} MiB are free, and "
+            f"{SPARE_BYTES / 2**20:.0f} MiB stay free",
             "free some space there",
             id="disk-full",
         )

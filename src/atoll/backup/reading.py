@@ -29,6 +29,9 @@ from atoll.pipeline.key import KEY_LENGTH
 _MOST_MANIFEST_BYTES: Final = 64 * 2**20
 _MAC_BYTES: Final = 64
 _KEY: Final = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")  # a folder's name, once restored
+_ID: Final = re.compile(r"[0-9a-f]{16}")  # a part of one
+_TITLE: Final = re.compile(r"[^/\0-\x1f\x7f.][^/\0-\x1f\x7f]{0,99}")  # a part of a file's, where it is kept
+_MOST_WALL: Final = 253_402_300_799.0  # the end of the year 9999
 
 Place = Callable[[str], AbstractContextManager[IO[bytes]]]  # a name -> where its bytes go
 
@@ -181,11 +184,14 @@ class Archive:
                     id="versions-differ",
                 )
             found = msgspec.json.decode(self._raw, type=m.Manifest)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise self._damaged(f"its manifest is not understood: {exc}") from exc
         names = [each.name for each in found.files]
         if not m.FILES.issuperset(names) or len({*names}) < len(names) or m.STATE not in names:
             raise self._damaged(f"its manifest names the files {', '.join(names)[:200]}")
+        titles = (found.workspace, found.environment)
+        if not (_ID.fullmatch(found.id) and all(map(_TITLE.fullmatch, titles)) and 0 <= found.made_wall <= _MOST_WALL):
+            raise self._damaged("what its manifest calls itself is no name")
         found_keys = [each.record.artifact.key for each in found.artifacts]
         if not all(map(_KEY.fullmatch, found_keys)) or len({*found_keys}) < len(found_keys):
             raise self._damaged("its manifest names artifacts by what are no keys")

@@ -60,7 +60,7 @@ def received(session: Session, to: Path, *, signals: bool) -> tuple[Path, Restor
     part = to / f"{own}.part" if whole else to.with_name(f"{to.name}.part")
     path = to
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        with os.fdopen(_own(part), "wb") as file:
             send(session, file.write, signals=signals)
             file.flush()
             os.fsync(file.fileno())
@@ -147,16 +147,20 @@ def sealed_key(session: Session, passphrase: str) -> str:
 
 
 def older(folder: Path, newest: Path, keep: int) -> list[Path]:
-    """Backups of the same environment in the folder beyond the newest `keep`, by the time in their names."""
+    """Backups of the same environment in the folder beyond `keep`, `newest` among them, by the time in their names.
+
+    `newest` stays whatever its name says: the clock may have been set back.
+    """
     before, after = newest.stem.rpartition(".")[0], newest.suffix
     mine = [
         each
         for each in folder.iterdir()
-        if each.name.startswith(f"{before}.")
+        if each.name != newest.name
+        and each.name.startswith(f"{before}.")
         and each.suffix == after
         and _STAMPED.fullmatch(each.name[len(before) + 1 : -len(after)])
     ]
-    return sorted(mine, key=lambda each: each.name)[:-keep]
+    return sorted(mine, key=lambda each: each.name)[: max(0, len(mine) - keep + 1)]
 
 
 def passphrase(told: Path | None, *, new: bool) -> str:
@@ -187,7 +191,7 @@ def write_private(path: Path, text: str) -> None:
     refuse_what_is_there(path)
     part = path.with_name(f"{path.name}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        with os.fdopen(_own(part), "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -196,6 +200,12 @@ def write_private(path: Path, text: str) -> None:
     except OSError as exc:
         part.unlink(missing_ok=True)
         raise cannot_write(path, exc) from exc
+
+
+def _own(part: Path) -> int:
+    """A new file of ours: where others may write, one that is there may be a link of theirs, or a file that they read."""
+    part.unlink(missing_ok=True)
+    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def refuse_what_is_there(path: Path) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         wire_operations,
         wire_signals,
     )
+    from atoll.model.cache import ArtifactsSwept
     from atoll.model.hosted import LogLine
     from atoll.model.records import TaskRecord
     from atoll.model.state import Artifact, Event
@@ -239,7 +240,14 @@ class Client:
         """Send contents."""
         from atoll.model.wire_artifacts import ContentsView
 
-        return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S), ContentsView)
+        kind = "application/octet-stream"
+        return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S, kind=kind), ContentsView)
+
+    def sweep_artifacts(self, request: wire_artifacts.SweepRequest) -> ArtifactsSwept:
+        """Have artifacts removed on the environment's machine that no release needs."""
+        from atoll.model.cache import ArtifactsSwept
+
+        return self._decode(self._change("POST", "/v1/artifacts/sweep", request, answer_s=_COPIED_S), ArtifactsSwept)
 
     def store_drafts(self, request: wire_artifacts.StoresRequest) -> wire_artifacts.StoresView:
         """What would be run for these stores on the environment's machine."""
@@ -371,9 +379,17 @@ class Client:
 
         return self._send(method, path, msgspec.json.encode(request), getattr(request, "key", ""), answer_s)
 
-    def _send(self, method: str, path: str, body: bytes | None = None, key: str = "", answer_s: float = 0.0) -> bytes:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        key: str = "",
+        answer_s: float = 0.0,
+        kind: str = "application/json",
+    ) -> bytes:
         try:
-            answer = self._line.request(method, path, body, key=key, answer_s=answer_s)
+            answer = self._line.request(method, path, body, key=key, answer_s=answer_s, kind=kind)
         except Silent as exc:
             raise self._silent(exc) from exc
         except ConnectionError as exc:

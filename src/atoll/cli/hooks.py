@@ -198,6 +198,10 @@ class Hooks(Protocol[_Places]):
         """The places of an environment that this machine serves, by the workspace's name: it needs no files."""
         ...
 
+    def served_here(self) -> Mapping[tuple[str, str], _Places]:
+        """All that this machine serves, by the names of workspace and environment."""
+        ...
+
     def archivist(self, places: _Places) -> Archivist:
         """Backups of an environment that does not run. Raises UserError when it never ran."""
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+import weakref
 from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -73,6 +74,7 @@ class Line:
         self._path, self._alive, self._wait_s, self._answer_s = str(path), alive, wait_s, answer_s
         self.version = ""  # of the daemon that answered last
         self._idle: list[_Connection] = []  # nothing is under way on them
+        weakref.finalize(self, _close_all, self._idle)  # they end with the line, and are not left to the collector
         self._met = False
         self._renew = renew
 
@@ -82,11 +84,20 @@ class Line:
             self._idle.append(_Connection(self._path))
 
     def request(
-        self, method: str, target: str, body: bytes | None = None, *, key: str = "", answer_s: float = 0.0
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        key: str = "",
+        answer_s: float = 0.0,
+        kind: str = "application/json",
     ) -> Answer:
-        """Send it and wait for the answer. Raises Silent, and Dropped when it may have been heard and must not be repeated."""
+        """Send it, `body` being of `kind`, and wait for the answer. Raises Silent, and Dropped when it may have been heard
+        and must not be repeated.
+        """
         answer_s = answer_s or self._answer_s
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Content-Type": kind} if body is not None else {}
         if key:
             headers["Idempotency-Key"] = key
         repeatable = method != "POST" or bool(key)
@@ -263,6 +274,11 @@ class _Connection:
         """Close it."""
         self.stream.close()
         self._socket.close()
+
+
+def _close_all(connections: list[_Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class _Patience:

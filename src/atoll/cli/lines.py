@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atoll.cli.output import clock
+from atoll.cli.output import clock, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,8 +108,9 @@ def level_of(text: str) -> str | None:
 
 def event_line(event: Event, *, color: bool, narrow: bool = False) -> str:
     """One event of the ledger, coloured by its kind; on a `narrow` terminal only when and what."""
+    message = told(event.message).replace("\n", " ")  # nor may it look like an event of its own
     if narrow:
-        text = event.message or event.kind
+        text = message or event.kind
         text = text if event.service in text else f"{event.service}: {text}"
         return f"{clock(event.wall)} {click.style(text, fg=event_color(event.kind)) if color else text}"
     who = f" ({event.author.actor})" if event.author.actor else ""
@@ -117,7 +118,7 @@ def event_line(event: Event, *, color: bool, narrow: bool = False) -> str:
     kind = f"{event.kind:<20}"
     kind = click.style(kind, fg=event_color(event.kind)) if color else kind
     seq = click.style(f"#{event.seq:<6}", dim=True) if color else f"#{event.seq:<6}"
-    return f"{clock(event.wall)}  {seq} {kind} {subject:<16} {event.message}{who}".rstrip()
+    return f"{clock(event.wall)}  {seq} {kind} {subject:<16} {message}{who}".rstrip()
 
 
 def event_color(kind: str) -> str:

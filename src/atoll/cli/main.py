@@ -17,7 +17,7 @@ import click
 
 from atoll.cli.failed import USER, Failed, taken_over
 from atoll.cli.group import LazyGroup, ReaderGone
-from atoll.cli.output import colored, width
+from atoll.cli.output import colored, told, width
 from atoll.cli.session import Session, common_options
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ def _complete(session: Session) -> int:
 def report(failed: Failed, args: Sequence[str]) -> int:
     """Three lines on stderr (what with its id, why, the fix), with --json also an ErrorView on stdout; the exit code."""
     bold, plain = ("\x1b[1;31m", "\x1b[0m") if colored(sys.stderr) else ("", "")
-    print(f"{bold}error[{failed.id}]:{plain} {failed.what}", file=sys.stderr)
+    print(f"{bold}error[{told(failed.id)}]:{plain} {told(failed.what)}", file=sys.stderr)
     for label, text in (("  why:", failed.why), ("  fix:", failed.fix)):
         if text:
-            print(label, text.strip().replace("\n", "\n       "), file=sys.stderr)
+            print(label, told(text.strip()).replace("\n", "\n       "), file=sys.stderr)
     own = args[: args.index("--")] if "--" in args else args
     if "--json" in own:
         import msgspec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _GAP = 2  # columns between two cells
 _LEGIBLE = 8  # a text that is cut to less says nothing
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # not tabs and line breaks
 PIPE_WIDTH = 200  # columns when nobody's terminal limits it: a pipe gets whole cells
 
 
@@ -170,10 +172,15 @@ def print_screen(what: RenderableType, *, wrap: bool = False) -> None:
 
 
 def escape(text: str) -> str:
-    """Text that rich must not take for markup."""
+    """Text that rich must not take for markup, nor the terminal for a command."""
     from rich.markup import escape as escaped
 
-    return escaped(text)
+    return escaped(told(text))
+
+
+def told(text: str) -> str:
+    """Text of somebody else's, a reason or a service's last words, as far as it is text: a terminal does what controls say."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_json(value: Any) -> None:

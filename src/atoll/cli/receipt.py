@@ -65,6 +65,7 @@ def _facts(operation: OperationView) -> list[tuple[str, str]]:
         return [("text", operation.text)] if operation.text and operation.phase != "unchanged" else []
     facts = [("reason", receipt.reason)] if receipt.reason else []
     facts += [("explain", f"atoll explain {receipt.reason_id}")] if receipt.reason_id else []
+    facts += [("warning", warning) for warning in operation.warnings]
     facts.append(("changed", "; ".join(receipt.changed) or _nothing(receipt)))
     facts.append(("time", _time(receipt)))
     facts.append(("requests", f"{counted(receipt.requests, 'request')} meanwhile, {receipt.failed} failed"))

@@ -27,6 +27,7 @@ from atoll.model.state import Author, Event
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire_access import AccessView, TokenMade, TokenRequest, TokenView
 from atoll.model.wire_doctor import DoctorView
+from atoll.pipeline.artifacts import disk_trouble
 from atoll.ports import Clock
 from atoll.realise.records import Records
 
@@ -130,7 +131,7 @@ class AccessBook:
             ends = None if lasts_s is None else now + lasts_s
             token = _Token(sha256=_digest(value), made_wall=now, by=request.author.actor, ends_wall=ends)
             self._used.pop(name, None)
-            await self._keep({**self._tokens, name: token})
+            await self._change({**self._tokens, name: token})
             until = "for ever" if ends is None else f"until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(ends))} UTC"
             await self._tell("access.token-made", f"a token '{name}' reads the API {until}", request.author)
         return TokenMade(name=name, token=value, ends_wall=ends)
@@ -140,7 +141,7 @@ class AccessBook:
         async with self._lock:
             if name not in self._tokens:
                 raise NotFound(f"there is no token '{name}'", "", did_you_mean(name, self._tokens), id="unknown-token")
-            await self._keep({key: token for key, token in self._tokens.items() if key != name})
+            await self._change({key: token for key, token in self._tokens.items() if key != name})
             await self._tell("access.token-removed", f"the token '{name}' reads no more", author)
 
     def holder(self, value: str) -> Holding | None:
@@ -156,6 +157,14 @@ class AccessBook:
             return Holding(found, ended)
         self._used[found] = now
         return Holding(found, ended)
+
+    async def _change(self, tokens: Mapping[str, _Token]) -> None:
+        """What somebody asked for. Raises UserError where it cannot be written: it would be as before after a restart."""
+        try:
+            await self._keep(tokens)
+        except OSError as exc:
+            assert self._folder is not None
+            raise disk_trouble(exc, self._folder) from exc
 
     async def _keep(self, tokens: Mapping[str, _Token]) -> None:
         used, self._used = self._used, {}

@@ -172,10 +172,10 @@ def _only_reads(endpoint: Endpoint) -> bool:
 async def _no_such_address(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     what = f"{request.method} {request.url.path}: {exc.detail.lower()}"
-    why, fix = "", "GET /openapi.json lists every address"
-    if client := client_of(request):
-        why, fix = difference(client, __version__), advice(client, __version__)
-    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=1)
+    why, fix, code = "", "GET /openapi.json lists every address", 1
+    if client := client_of(request):  # of another version: no bug
+        why, fix, code = difference(client, __version__), advice(client, __version__), errors.UserError.exit_code
+    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=code)
     return _json(view, exc.status_code)
 
 
@@ -195,15 +195,15 @@ async def _decode(request: Request, kind: Any) -> Any:
         return bytes(raw)
     try:
         body = msgspec.json.decode(bytes(raw) or b"{}", type=kind)
-    except msgspec.MsgspecError as exc:
+        if client := client_of(request):
+            refuse_unknown(bytes(raw), body, client)
+    except (msgspec.MsgspecError, RecursionError) as exc:
         if client := client_of(request):
             why = f"{exc}; {difference(client, __version__)}"
             what, fix = "the request is not understood", advice(client, __version__)
             raise errors.UserError(what, why, fix, id="versions-differ") from exc
         fix = "GET /openapi.json says what is asked"
         raise errors.UserError("the request is not understood", str(exc), fix, id="bad-request") from exc
-    if client := client_of(request):
-        refuse_unknown(bytes(raw), body, client)
     if hasattr(body, "author"):
         author = msgspec.structs.replace(body.author, actor=request.state.peer.name)
         body = msgspec.structs.replace(body, author=author)

@@ -95,16 +95,12 @@ class Checkup:
         )
 
     async def _running(self, views: Sequence[ServiceView]) -> list[production.Running]:
-        pids = {replica.pid: view.name for view in views for replica in view.replicas if replica.pid is not None}
-        seen = await asyncio.to_thread(self._machine.exposed, pids)
-        everywhere = self._engine.everywhere()
+        exposed = await self._reading.exposed(views)
         found = []
         for view in views:
             release = self._records.releases_of(view.name).get(int(view.release.lstrip("r") or 0))
             if release is not None and view.wanted:
-                ports = sorted({port for replica in view.replicas for port in replica.ports.values()})
-                told = tuple(f"0.0.0.0:{port}" for port in ports) if view.name in everywhere else ()
-                found.append(_running(view, release, seen.get(view.name, told)))
+                found.append(_running(view, release, exposed.get(view.name, ())))
         return found
 
 

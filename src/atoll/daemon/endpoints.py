@@ -25,6 +25,7 @@ from atoll.model import (
     wire_signals,
 )
 from atoll.model.access import Role
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.hosted import LogLine
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
@@ -41,6 +42,7 @@ def query_of(request: Request, query: Query) -> Any:
         raise errors.UserError(f"{query.name}={raw} is not understood", str(exc), query.doc, id="bad-request") from exc
 
 
+_MOST_DIGITS = 18  # SQLite's integers have no more in any case
 _SERVICE = Query("service", str, "only of this service")
 _AFTER = Query("after", int, "only what came after this event", 0)
 _FOLLOW = Query("follow", bool, "go on with what happens from now on", False)
@@ -103,10 +105,13 @@ def same_service(named: str, body: Any) -> Any:
 
 
 def _events(control: Control, _: None, request: Request) -> Any:
-    after = request.headers.get("last-event-id") or query_of(request, _AFTER)
-    if not str(after).isdigit():
+    after = str(request.headers.get("last-event-id") or query_of(request, _AFTER))
+    if not after.isdecimal() or len(after) > _MOST_DIGITS:
         raise errors.UserError(
-            f"'{after}' is no event's number", "events are numbered from 1", "leave it out, or use 0", id="bad-request"
+            f"'{after[:80]}' is no event's number",
+            "events are numbered from 1",
+            "leave it out, or use 0",
+            id="bad-request",
         )
     return control.events(after=int(after), service=query_of(request, _SERVICE), follow=query_of(request, _FOLLOW))
 
@@ -399,6 +404,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         wire_artifacts.ContentsView,
         _direct("keep_contents"),
         body=bytes,
+    ),
+    _post(
+        "/v1/artifacts/sweep",
+        "deployer",
+        "sweep_artifacts",
+        "Remove artifacts that no release needs, or tell what would be removed.",
+        wire_artifacts.SweepRequest,
+        ArtifactsSwept,
+        plans=False,
     ),
     _post(
         "/v1/stores",

@@ -1,16 +1,18 @@
 """The loops of an environment's services: one a service, made when it is first spoken of, and running from then on."""
 
 import asyncio
+import re
 from functools import partial
 
 from atoll.daemon.collector import Collector
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.service import ServiceLoop
-from atoll.model.errors import NotFound
+from atoll.model.errors import NotFound, UserError
 from atoll.model.suggest import did_you_mean
 from atoll.ports import Clock
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
+from atoll.workspace.fields_values import SERVICE_NAME
 
 
 class Loops:
@@ -38,8 +40,9 @@ class Loops:
             await asyncio.Event().wait()
 
     def of(self, service: str) -> ServiceLoop:
-        """The loop of a service, whether it was ever deployed or not."""
+        """The loop of a service, whether it was ever deployed or not. Raises UserError for what names none."""
         if service not in self._loops:
+            _refuse_no_name(service)
             loop = ServiceLoop(
                 service,
                 self._records,
@@ -69,3 +72,14 @@ class Loops:
         """Something of a service may have changed."""
         if service in self._loops:
             self._loops[service].hint()
+
+
+def _refuse_no_name(service: str) -> None:
+    """Folders, sockets and containers are called by it: who sends a draft need not have read it from a file."""
+    if re.fullmatch(SERVICE_NAME.pattern, service) is None:
+        raise UserError(
+            f"'{service[:80]}' cannot be a service's name",
+            f"it must {SERVICE_NAME.must}",
+            "see `name` in its file",
+            id="bad-request",
+        )

@@ -20,7 +20,7 @@ import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from atoll.daemon.api import Api
 from atoll.daemon.serve import server_of, until_cancelled
@@ -36,7 +36,7 @@ _MOST_ASKERS = 1024  # buckets that are kept; the one not used for longest goes
 _MOST_EACH = 16  # connections from one address
 _MOST = 128
 _HELD_S = 5.0  # a stream outlives its token by so much at most
-_SILENT_S = 10.0  # from the connection to a whole request
+_SILENT_S = 10.0  # from the connection, or from an answer, to the next answer's beginning
 _AGAIN_S = 10.0
 _SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -157,11 +157,12 @@ class Guard:
 
 
 class _Protocol(H11Protocol):
-    """Cuts off who connects and then says nothing, or has too many connections already."""
+    """Cuts off who connects or was answered and then asks nothing whole, or has too many connections already."""
 
     def __init__(self, inside: Counter[str], **given: Any) -> None:
         super().__init__(**given)
         self._inside, self._address = inside, ""
+        self._impatience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -170,16 +171,28 @@ class _Protocol(H11Protocol):
         if self._inside[self._address] > _MOST_EACH:
             transport.abort()
             return
-        self._impatience = self.loop.call_later(_SILENT_S, self._silent)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._impatience is not None:
+            self._impatience.cancel()
         self._inside[self._address] -= 1
         if not self._inside[self._address]:
             del self._inside[self._address]
 
+    def _wait(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+        self._impatience = self.loop.call_later(_SILENT_S, self._silent)
+
     def _silent(self) -> None:
-        if cast("object | None", self.cycle) is None:  # no request is whole yet
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:  # nothing is being answered
             self.transport.abort()
 
 

@@ -3,8 +3,11 @@
 Part of `Environment`. It gathers rows and observations; `daemon.views` gives them their shape.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+
+import msgspec
 
 from atoll import __version__
 from atoll.daemon import views
@@ -16,6 +19,7 @@ from atoll.daemon.loops import Loops
 from atoll.daemon.notifier import Notifier
 from atoll.daemon.pulse import Pulse
 from atoll.daemon.store_reach import troubles
+from atoll.decide.production import passed
 from atoll.model.errors import NotFound
 from atoll.model.state import ENDED, LIVE, Event, Rollout
 from atoll.model.suggest import did_you_mean
@@ -126,8 +130,26 @@ class Reading:
         return views.operation_view(rollout, seen, wanted, measured, receipt, now, run, stepping)
 
     async def operation(self, id: str) -> OperationView:
-        """A rollout in progress or past."""
-        return self.shown(self._rollout(id))
+        """A rollout in progress or past. One that is live in production also says where it is reached past the gateway."""
+        rollout = self._rollout(id)
+        view = self.shown(rollout)
+        if self._identity.dev or rollout.phase not in LIVE or self._records.rollout_of(rollout.service) is not rollout:
+            return view
+        exposed = await self.exposed([self.service(rollout.service, {})])
+        told = tuple(f"{passed(service, where)}; `atoll doctor` has the fix" for service, where in exposed.items())
+        return msgspec.structs.replace(view, warnings=told)
+
+    async def exposed(self, views: Sequence[ServiceView]) -> Mapping[str, tuple[str, ...]]:
+        """Those of these services that are reached past the gateway, and where: HOST:PORT, as the kernel says or the host knows."""
+        pids = {replica.pid: view.name for view in views for replica in view.replicas if replica.pid is not None}
+        seen = await asyncio.to_thread(self._machine.exposed, pids)
+        everywhere = self._engine.everywhere()
+        found = {}
+        for view in views:
+            ports = sorted({port for replica in view.replicas for port in replica.ports.values()})
+            told = tuple(f"0.0.0.0:{port}" for port in ports) if view.name in everywhere else ()
+            found[view.name] = seen.get(view.name, told)
+        return {name: where for name, where in found.items() if where}
 
     def _rollout(self, id: str) -> Rollout:
         if id not in self._records.rollouts:

@@ -207,10 +207,15 @@ def listens(service: str) -> str:
     return f"{service} listens on all addresses, so it can be reached past the proxy; bind 127.0.0.1"
 
 
+def passed(service: str, exposed: Sequence[str]) -> str:
+    """Where somebody reaches a service who should come through the gateway, in a sentence."""
+    return f"{', '.join(exposed)}: whoever reaches the machine reaches {service} there, past the gateway"
+
+
 def _exposed(running: Sequence[Running], ports: tuple[int, int]) -> Iterator[DoctorView]:
     for each in running:
         if each.exposed:
-            text = f"{', '.join(each.exposed)}: whoever reaches the machine reaches {each.name} there, past the gateway"
+            text = passed(each.name, each.exposed)
             fix = (
                 f"let it bind 127.0.0.1 (`{{host}}` in `run`); until then have the firewall close {_ports(each, ports)}"
             )

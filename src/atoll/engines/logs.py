@@ -142,7 +142,9 @@ def is_chosen(id: str, replica: str | None) -> bool:
 
 
 def chosen(folder: Path, replica: str | None) -> list[Path]:
-    """The files of those that `replica` means, which need not be there."""
+    """The files of those that `replica` means, which need not be there. Who asks may be a stranger to the machine: no path is one."""
+    if replica is not None and "/" in replica:
+        return []
     if replica is not None and replica.endswith("."):
         return sorted(folder.glob(f"{glob.escape(replica)}*.log"))
     if replica is not None:

@@ -65,12 +65,19 @@ def check(launch: Message, places: Places) -> None:
     if os.path.dirname(folder) not in bases(places) or os.path.basename(folder) != launch["id"]:
         raise ValueError(f"not a folder for the files of {launch['id']}: {folder!r}")
     for name in launch["files"]:
-        if not name or name.startswith("/") or any(part in {"", ".", ".."} for part in name.split("/")):
+        if not _lies_below(name):
             raise ValueError(f"not a file below its folder: {name!r}")
 
 
+def _lies_below(name: str) -> bool:
+    return "\0" not in name and all(part not in {"", ".", ".."} for part in name.split("/"))
+
+
 def write(launch: Message, uid: int | None) -> None:
-    """Write them all, for `uid` alone. Raises OSError."""
+    """Write them all, for `uid` alone. Raises OSError.
+
+    That user gets them last: until then nobody else can put a link where one of them shall be.
+    """
     files: dict[str, str] = launch.get("files") or {}
     if not files:
         return
@@ -78,27 +85,27 @@ def write(launch: Message, uid: int | None) -> None:
     top = os.path.dirname(folder)
     if not _usable(top):
         raise PermissionError(1, "somebody else has this folder", top)
+    if strays := [name for name in files if not _lies_below(name)]:
+        raise PermissionError(1, "not a file below its folder", strays[0])
     with suppress(FileExistsError):
         os.mkdir(top, 0o711)
         os.chmod(top, 0o711)  # noqa: S103  whatever the umask: each replica's user must come through to its own
     remove(folder)  # of a start that was cut off
-    _make_folder(folder, uid)
-    for name, text in files.items():
+    folders = {folder: None}
+    for name in files:
         *above, _ = name.split("/")
-        for depth in range(1, len(above) + 1):
-            _make_folder("/".join((folder, *above[:depth])), uid)
+        folders |= dict.fromkeys("/".join((folder, *above[:depth])) for depth in range(1, len(above) + 1))
+    for each in folders:
+        os.mkdir(each, 0o700)
+    for name, text in files.items():
         fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             if uid is not None:
                 os.fchown(fd, uid, uid)
-
-
-def _make_folder(folder: str, uid: int | None) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-        if uid is not None:
-            os.chown(folder, uid, uid, follow_symlinks=False)
+    if uid is not None:
+        for each in reversed(folders):
+            os.chown(each, uid, uid, follow_symlinks=False)
 
 
 def remove(folder: str) -> None:

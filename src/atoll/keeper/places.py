@@ -30,6 +30,11 @@ class Places(NamedTuple):
     def keeper_log(self) -> str:
         return f"{self.state_dir}/logs/keeper.log"
 
+    @property
+    def data(self) -> str:
+        """The folders of services' own data, by their names."""
+        return f"{self.state_dir}/data"
+
     def socket(self, name: str) -> str:
         """Where the shim of `name` listens."""
         return f"{self.run_dir}/r/{name}.sock"

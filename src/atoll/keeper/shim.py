@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
-from atoll.keeper import files, proc, spawn
+from atoll.keeper import files, proc, spawn, writable
 from atoll.keeper.cgroups import Group
 from atoll.keeper.journal import Journal
 from atoll.keeper.linelog import LineLog
@@ -110,8 +110,8 @@ class Shim:
                 os.makedirs(os.path.dirname(log), 0o700, exist_ok=True)
             self.output.sink = LineLog(log, for_people="log" in launch)  # only Atoll's own processes name their log
             self._note(self.record)
-        todo = spawn.plan(launch)
-        spawn.make_writable(launch)
+        todo, isolated = spawn.plan(launch), bool(launch.get("isolated"))
+        writable.provide(launch, self.places.data)
         if launch["kind"] == "replica":  # what runs beside it finds its files there
             files.write(launch, todo.uid)
         memory_bytes = launch.get("memory_bytes")
@@ -124,8 +124,8 @@ class Shim:
             todo = todo._replace(leave=leave)
         elif launch.get("beside"):
             todo = todo._replace(enter=partial(enter, *launch["beside"]))
-        denied = self._fork(todo)
-        if denied and launch.get("isolated"):
+        denied = self._fork(todo) if todo.uid or not isolated else "it has no user of its own"
+        if denied and isolated:
             raise spawn.NotRunnable(f"cannot run {launch['argv'][0]}: {denied}, and no service here runs as root")
         if denied:
             among = "" if launch["kind"] == "fixture" else ", not isolated from other services"

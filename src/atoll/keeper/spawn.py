@@ -11,13 +11,13 @@ import resource
 import shlex
 import signal
 import socket
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 from atoll.keeper.rights import become
 from atoll.keeper.wire import Message
+from atoll.keeper.writable import is_systems, paths
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REPLICA_OOM_SCORE = 100  # a replica goes before the keeper, the daemon and the proxy
@@ -26,11 +26,6 @@ STOPS = (
     signal.SIGQUIT,
     signal.SIGTERM,
 )  # a shell ignores the first two for what it starts in the background
-OWN_UIDS = range(61000, 65000)  # the users that `engines.process` gives to services
-SYSTEM_FOLDERS = frozenset({  # never given away; S108 sees temporary files in them
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin",
-    "/srv", "/sys", "/tmp", "/usr", "/usr/local", "/var", "/var/cache", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
-})  # fmt: skip
 
 
 class Plan(NamedTuple):
@@ -44,6 +39,7 @@ class Plan(NamedTuple):
     open_files: int | None
     oom_score: int | None
     needs: list[tuple[str, int]]
+    writable: list[str]
     leave: Callable[[], None] | None = None  # done by the child first, while the caller waits: a namespace of its own
     enter: Callable[[], None] | None = None  # done by the child after the word to go: somebody else's
     gid: int | None = None  # None: the number of its user
@@ -128,50 +124,14 @@ def plan(launch: Message) -> Plan:
         raise NotRunnable(f"cannot run {argv[0]}: it is a folder")
     if not os.access(program, os.X_OK):
         raise NotRunnable(f"cannot run {argv[0]}: {program} is not executable (chmod +x it)")
+    writable = paths(launch)
     needs = [(folder, os.R_OK | os.X_OK), *_programs(program, argv, search, folder)]
-    needs += [(path, os.W_OK | os.X_OK if os.path.isdir(path) else os.W_OK) for path in writable_paths(launch)]
+    needs += [(path, os.W_OK | os.X_OK if os.path.isdir(path) else os.W_OK) for path in writable]
     needs += [(path, os.R_OK) for path in launch.get("reads", ())]
     uid = launch.get("uid") if os.geteuid() == 0 else None
     limits = launch.get("open_files"), launch.get("oom_score")
-    return Plan(
-        program, argv, env, folder, uid, *limits, needs, gid=launch.get("gid"), confined=bool(launch.get("confined"))
-    )
-
-
-def writable_paths(launch: Message) -> list[str]:
-    """The launch's writable paths, absolute."""
-    return [os.path.normpath(os.path.join(launch["folder"], path)) for path in launch.get("writable", ())]
-
-
-def make_writable(launch: Message) -> None:
-    """Make the writable folders, and give them to the launch's user when they are not its own yet.
-
-    What is in such a folder came from a service: links are never followed, hard links to others' files never changed.
-    """
-    uid = launch.get("uid") if os.geteuid() == 0 else None
-    for path in writable_paths(launch):
-        made = not os.path.exists(path)
-        with suppress(OSError):
-            os.makedirs(path, 0o750, exist_ok=True)
-        if uid is None or os.path.realpath(path) in SYSTEM_FOLDERS or not os.path.isdir(path):
-            continue
-        owner = os.stat(path).st_uid
-        if made:
-            with suppress(OSError):  # whether its user can write there is judged by the kernel, later
-                os.chown(path, uid, uid, follow_symlinks=False)
-        elif owner != uid and (owner == 0 or owner in OWN_UIDS):
-            _give_tree(path, uid)
-
-
-def _give_tree(path: str, uid: int) -> None:
-    for _folder, folders, files, fd in os.fwalk(path, follow_symlinks=False):
-        for name in (*folders, *files):
-            with suppress(OSError):
-                info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode) or info.st_nlink == 1:
-                    os.chown(name, uid, uid, dir_fd=fd, follow_symlinks=False)
-        with suppress(OSError):
-            os.chown(fd, uid, uid)
+    confined = bool(launch.get("confined"))
+    return Plan(program, argv, env, folder, uid, *limits, needs, writable, gid=launch.get("gid"), confined=confined)
 
 
 def fork(todo: Plan, stdout: int, stderr: int) -> tuple[int, socket.socket]:
@@ -253,7 +213,11 @@ def _denied(todo: Plan, output: tuple[int, int]) -> str:
     except OSError as exc:  # a container without the capability, or without that user
         return f"its own user ({todo.uid}) cannot be taken on here ({exc.strerror})"
     path = next((path for path, mode in todo.needs if not os.access(path, mode)), None)
-    return f"its own user ({todo.uid}) may not use {path}" if path is not None else ""
+    if path is None:
+        return ""
+    given = path in todo.writable and not is_systems(path)
+    hint = f" (if it is the service's: `chown -R {todo.uid}:{todo.uid} {path}`)" if given else ""
+    return f"its own user ({todo.uid}) may not use {path}{hint}"
 
 
 def _explain(todo: Plan, exc: OSError) -> str:

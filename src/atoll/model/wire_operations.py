@@ -51,7 +51,9 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""  # what is going on or went wrong, for a person
     reason_id: str = ""  # the page of what went wrong
     output: str = ""  # the candidate's last output when it failed
-    warnings: tuple[str, ...] = ()  # what a person should know although it was admitted; only in the first answer
+    warnings: tuple[
+        str, ...
+    ] = ()  # what a person should know although it was admitted (in the first answer), or is live
     ended: bool = False
     receipt: Receipt | None = None
     stepping: SteppingView | None = None  # of a deploy

@@ -18,12 +18,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atoll.pipeline.defined import Defined, Outline
 from atoll.pipeline.snapshot import Snapshot, surroundings
 from atoll.pipeline.stamps import changed, settled_before, stamps
 from atoll.pipeline.tree import Advance, Ground
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from atoll.model.environment import WorkspaceSpec
     from atoll.model.errors import UserError
@@ -74,18 +75,6 @@ class Keyed:
     def manifest(self) -> Manifest:
         """What the key stands for. Made when it is asked for, which takes a while. Raises UserError when the files change."""
         return self._look.manifest(self.id, self.needs)
-
-
-class Outline(NamedTuple):
-    """What of a task's definition is needed to see whether its key still stands."""
-
-    id: str
-    service: str
-    task: str
-    base: Base
-    reach: tuple[str, ...]  # absolute paths at or below which its inputs lie
-    needs: tuple[str, ...]  # ids
-    inherit: tuple[str, ...]  # variables whose values count
 
 
 def keyed(premises: Premises, begun: Look | None = None) -> dict[str, Keyed | UserError]:
@@ -149,62 +138,13 @@ class Look:
         work, taken = self.inputs(id)
         return self.reckoning.manifest(work, taken, needs)
 
-    # --- definitions ----------------------------------------------------------------------------------------------
-
     def define(self) -> None:
-        """What tasks there are: as remembered while the files that say so look the same."""
-        known = self.known
-        same = bool(known) and not changed(known["looked"])
-        if same and self.premises.environment in known["environments"]:
-            self.found |= {name: known[name] for name in ("environments", "looked", "definitions", "outlines")}
-        else:
-            self.load(known["environments"] if same else ())
-        self.outlines = {row[0]: Outline._make(row) for row in self.found["outlines"]}
-        self.redefined = self.found["outlines"] != known.get("outlines")
-
-    def load(self, environments: Collection[str]) -> None:
-        """Read them. They are the same in each environment without images; `environments` are those known to be declared."""
-        import msgspec
-
-        from atoll.pipeline.order import works_of
-
-        looked: set[str] = set()
-        workspace = self.premises.load(looked)
-        works = works_of(workspace)
-        encode = msgspec.msgpack.encode
-        self.found |= {
-            "environments": tuple(sorted({*environments, self.premises.environment})),
-            "looked": stamps(looked, self.settled_ns),
-            "definitions": {
-                name: (encode(spec), encode(workspace.tasks.get(name, ())))
-                for name, spec in workspace.worked_on.items()
-            },
-            "outlines": [tuple(_outline(work, self.premises.root)) for work in works.values()],
-        }
-
-    def work(self, id: str) -> Work:
-        """A task with its definition."""
-        import msgspec
-
-        from atoll.model.spec import ServiceSpec
-        from atoll.model.task import BUILD, IMAGE, Task
-        from atoll.pipeline.order import build_of, image_of, task_of
-
-        outline = self.outlines[id]
-        if outline.service not in self._decoded:
-            spec, tasks = self.found["definitions"][outline.service]
-            own = msgspec.msgpack.decode(tasks, type=tuple[Task, ...])
-            self._decoded[outline.service] = msgspec.msgpack.decode(spec, type=ServiceSpec), own
-        service, own = self._decoded[outline.service]
-        if outline.task == BUILD:
-            return build_of(service)
-        if outline.task == IMAGE and service.image is not None:
-            return image_of(service, service.image)
-        return task_of(service, next(task for task in own if task.name == outline.task))
-
-    @cached_property
-    def _decoded(self) -> dict[str, Any]:
-        return {}
+        """What tasks there are."""
+        premises = self.premises
+        defined = Defined(self.known, premises.root, premises.environment, premises.load, self.settled_ns)
+        self.found |= defined.found
+        self.outlines, self.work = defined.outlines, defined.work
+        self.redefined = self.found["outlines"] != self.known.get("outlines")
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -399,23 +339,6 @@ class Look:
 def _prepare() -> None:
     """Import the slow side: something will be reckoned."""
     import atoll.pipeline.reckon  # noqa: F401
-
-
-def _outline(work: Work, root: Path) -> Outline:
-    from atoll.pipeline.globs import bases
-    from atoll.pipeline.order import folder_of, patterns_of
-
-    folder = os.fspath(folder_of(work, root))
-    top = folder.rstrip("/")
-    return Outline(
-        id=work.id,
-        service=work.spec.name,
-        task=work.task.name,
-        base=(folder, os.path.normpath(root / work.spec.root)),
-        reach=tuple(f"{top}/{each}" if each else top for each in bases(patterns_of(work))),
-        needs=tuple(work.needs.values()),
-        inherit=work.task.inherit,
-    )
 
 
 def _variables(caller: Mapping[str, str], known: Mapping[str, bool]) -> tuple[dict[str, bool], str]:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from atoll.model.spec import EdgePolicy
+from atoll.workspace.fields_build import BUILD_TABLE
 from atoll.workspace.fields_cache import CACHE_TABLE
 from atoll.workspace.fields_delivery import FREEZE_TABLE, NOTIFY_TABLE
 from atoll.workspace.fields_dev import DEV_TABLE
@@ -20,7 +21,7 @@ from atoll.workspace.fields_health import HEALTH_TABLE, PROBE_TABLE
 from atoll.workspace.fields_image import IMAGE_TABLE
 from atoll.workspace.fields_jobs import BEFORE_TABLE, JOB_TABLE
 from atoll.workspace.fields_rollout import ANALYSIS_TABLE, CHECK_TABLE, ROLLOUT_TABLE, STEP_TABLE
-from atoll.workspace.fields_service import BUILD_TABLE, FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
+from atoll.workspace.fields_service import FILE_TABLE, LIMITS, SERVICE, STOP_TABLE
 from atoll.workspace.fields_stores import CONSUMED_TABLE, SHARED_STORE_TABLE, STORE_TABLE
 from atoll.workspace.fields_tasks import TASK_TABLE
 from atoll.workspace.fields_tls import ACME_TABLE, CERTIFICATE_TABLE, TLS_TABLE

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.backups import served_option
 from atoll.cli.failed import Failed, taken_over
 from atoll.cli.output import escape, print_json, print_screen, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from atoll.cli.hooks import Places
     from atoll.model.environment import WorkspaceSpec
     from atoll.model.wire_doctor import DoctorView
 
@@ -21,6 +24,7 @@ _MARK = {True: "[green]ok[/]", False: "[bold red]bad[/]", None: "[yellow]note[/]
 
 
 @click.command
+@served_option
 @common_options
 @json_option
 @takes_session
@@ -31,12 +35,18 @@ def command(session: Session) -> int:
     environment) it also says what is not fit for production: listeners that go past the gateway, limits, room, clock,
     encryption; each with its fix. Ends with 1 when a check is bad.
 
+    On a machine that serves environments, where there is no workspace, it asks all of them, or those of --served and --env.
+
     Example:
       atoll doctor
+      atoll doctor --served shop --env production
     """
     import msgspec
 
-    here, there = list(_checks(session)), list(_of_daemon(session))
+    if served := _served(session):
+        here, there = list(_of_machine(session)), list(_of_served(session, served))
+    else:
+        here, there = list(_checks(session)), list(_of_daemon(session))
     # What both know, the daemon knows better: it is where the services are.
     known = {check.check for check in there if check.check != "daemon"}
     checks = [*(check for check in here if check.check not in known), *there]
@@ -49,6 +59,60 @@ def command(session: Session) -> int:
             rows.append((_MARK[check.ok], check.check, escape(check.text) + fix))
         print_screen(table(("", "check", ""), rows, fold=True))
     return 1 if any(check.ok is False for check in checks) else 0
+
+
+def _served(session: Session) -> Mapping[tuple[str, str], Places]:
+    """The environments that are meant where no files say which. Raises Failed when there is none of the name that was given."""
+    if not session.served:
+        try:
+            _ = session.root
+        except Failed:
+            pass
+        else:
+            return {}
+    every: Mapping[tuple[str, str], Places] = session.hooks.served_here()
+    named = session.environment if session.environment != "local" else ""  # which no machine serves
+    found = {
+        (workspace, environment): places
+        for (workspace, environment), places in every.items()
+        if session.served in {"", workspace} and named in {"", environment}
+    }
+    if session.served and not found:
+        what = f"this machine serves no environment of '{session.served}'" + (f" called '{named}'" if named else "")
+        known = ", ".join(f"{workspace} {environment}" for workspace, environment in every)
+        raise Failed(what, f"it serves: {known or 'nothing'}", "name one of those", id="not-installed")
+    return found
+
+
+def _of_machine(session: Session) -> Iterator[DoctorView]:
+    from atoll.cli.machine import checks_of
+
+    yield from checks_of(None, running=True)
+    yield from session.hooks.local_checks(None, None)
+
+
+def _of_served(session: Session, served: Mapping[tuple[str, str], Places]) -> Iterator[DoctorView]:
+    """Each by its daemon's word. With several a check's name begins with whose it is."""
+    import msgspec
+
+    from atoll.model.wire_doctor import DoctorView
+
+    for (workspace, environment), places in served.items():
+        name = f"{workspace} {environment}"
+        options = f"--served {workspace if workspace.isalnum() else repr(workspace)} --env {environment}"
+        try:
+            found = session.client_of(places).doctor()
+        except Failed as exc:
+            ok = None if exc.kind == "Forbidden" else False  # it may be well, and is not for everybody
+            fix = exc.fix if ok is None else "`systemctl status 'atoll-*'` shows whether its unit runs"
+            found = [DoctorView(check="daemon", ok=ok, text=f"{exc.what}: {exc.why}", fix=fix)]
+        else:
+            yield DoctorView(check="served", ok=True, text=f"{name}, by its daemon")
+        for check in found:
+            fix = re.sub(r"\batoll (backup|restore) ", rf"atoll \1 {options} ", check.fix)
+            fix = "`systemctl reload` its unit" if fix == "atoll up" else fix
+            label = check.check if len(served) == 1 else f"{name}: {check.check}"
+            yield msgspec.structs.replace(check, check=label, fix=fix)
 
 
 def _checks(session: Session) -> Iterator[DoctorView]:

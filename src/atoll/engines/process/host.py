@@ -126,7 +126,9 @@ class ProcessHost:
         }
         if self._drop and os.geteuid() == 0:
             message["isolated"] = self._isolated
-            message["uid"] = _owner(launch.folder) if launch.in_place else self._users.uid(launch.service)
+            # Where a machine serves, who names a folder is not whose folder it is.
+            as_owner = launch.in_place and not self._isolated
+            message["uid"] = _owner(launch.folder) if as_owner else self._users.uid(launch.service)
         elif self._drop:
             message["notice"] = NOT_ROOT
         if launch.files_hold_secrets and not files.in_memory(launch.files_folder):

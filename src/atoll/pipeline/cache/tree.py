@@ -14,6 +14,7 @@ from atoll.pipeline.artifacts import digested, files_of
 from atoll.pipeline.inputs import Stopped
 
 MOST_FILES = 2_000_000  # far beyond any artifact: a manifest that says more was not written by us
+_PAST = 1 << 63  # what no file system has
 _TREE = msgspec.json.Encoder()
 
 
@@ -64,7 +65,7 @@ def decoded(data: bytes) -> Tree:
     """The tree that these bytes say, checked: restored, it leaves its folder nowhere. Raises Unusable."""
     try:
         tree = msgspec.json.decode(data, type=Tree)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         raise Unusable("its list of files cannot be read") from exc
     if len(tree.entries) > MOST_FILES:
         raise Unusable(f"it has {len(tree.entries)} files")
@@ -72,7 +73,8 @@ def decoded(data: bytes) -> Tree:
     for entry in tree.entries:
         if not _within(entry.path) or known.setdefault(entry.path, entry.kind) != entry.kind:
             raise Unusable(f"it names the path {entry.path!r}")
-        if entry.size_bytes < 0 or (entry.kind in {"file", "program"} and not _is_digest(entry.content)):
+        sized = 0 <= entry.size_bytes < _PAST and -_PAST < entry.mtime_ns < _PAST
+        if not sized or (entry.kind in {"file", "program"} and not _is_digest(entry.content)):
             raise Unusable(f"its entry of {entry.path!r} makes no sense")
         if entry.kind == "link" and (not entry.content or "\0" in entry.content):
             raise Unusable(f"its link {entry.path!r} leads nowhere")

@@ -21,6 +21,7 @@ WAYS_OUT = (
     "build it on such a machine: in CI, with a remote cache that both read; or run `atoll deploy` on the machine itself"
 )
 _VERSION = re.compile(r"\d+(?:\.\d+)*")
+_INTERPRETER = re.compile(r"(?:python|nodejs|node|java|ruby|php)[\d.]*")
 
 
 class Footing(NamedTuple):
@@ -124,16 +125,20 @@ class _Look:
             )
 
     def _says(self, program: str) -> str:
-        """Its version; "" of one that is not the machine's own. Whoever deploys must not have us run what they sent."""
+        """Its version; "" of one that is no interpreter of the machine's own.
+
+        Whoever deploys must not have us run what they sent, nor whatever there is. What was looked at is what is run: the
+        links that lead to it may be theirs.
+        """
         real = Path(program).resolve()
-        if within(os.fspath(real), self._artifacts):
+        if within(os.fspath(real), self._artifacts) or not _INTERPRETER.fullmatch(real.name):
             return ""
         for each in (real, *real.parents):
             status = each.stat()
             foreign = status.st_uid not in {0, os.geteuid()}
             if foreign or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
                 return ""
-        return says(program)
+        return says(os.fspath(real))
 
 
 def _platform(artifact: Artifact, needs: Sequence[Need], here: str) -> Iterator[_Lack]:
