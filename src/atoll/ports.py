@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.model.building import ImageParts, Scope, Step, Tool, Toolchain
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.certificate import Certificate
 from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Launch as Launch  # noqa: PLC0414 (hosts and their users find it here)
@@ -26,7 +27,14 @@ from atoll.model.state import (
 )
 from atoll.model.traffic import Outcome, Reading, Sample, Table
 from atoll.model.wire import BackupView
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_artifacts import (
+    ArtifactOffer,
+    ArtifactView,
+    ContentsView,
+    StoresRequest,
+    StoresView,
+    SweepRequest,
+)
 from atoll.model.wire_backup import BackupKeyView
 
 # --- the host: replicas -------------------------------------------------------------------------------------------
@@ -323,6 +331,10 @@ class Depot(Protocol):
 
     async def keep(self, body: bytes) -> ContentsView:
         """Keep contents, whole ones and parts of long ones. Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+    async def sweep(self, request: SweepRequest) -> ArtifactsSwept:
+        """Remove what no release of this machine's environments needs, or tell what would be. Raises UserError, Retryable."""
         ...
 
 

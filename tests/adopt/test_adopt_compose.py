@@ -143,7 +143,7 @@ ready = { tcp = true, timeout = "2s" }
 memory = "512MiB"
 
 [stores]
-cache = { url = "redis://127.0.0.1:6380/0", env = "REDIS_URL" }  # cache:6379 is 127.0.0.1:6380
+cache = { type = "redis", env = "REDIS_URL" }
 
 [env]
 PEER = "{address}"
@@ -226,7 +226,7 @@ search: build.args (VERSION, NPM_TOKEN) is for the image -> a build here gets va
 notify: depends_on search, but no variable holds its address -> when it calls it: [calls] search = "SEARCH_URL", and read that
 mail: image example/mailpit:1.2 is a service that Atoll does not run -> `docker compose -f compose.yaml up -d mail` runs it at 127.0.0.1:8025, or run your own there
 db: image postgres:16 is a store that Atoll does not run; used by DATABASE_HOST of web, worker, beat -> publish its port in compose.yaml (ports: ["127.0.0.1:5432:5432"]) and `docker compose -f compose.yaml up -d db`, or run your own there
-cache: image redis:7 is a store that Atoll does not run; used by REDIS_URL of search -> `docker compose -f compose.yaml up -d cache` runs it at 127.0.0.1:6380, or run your own there
+cache: image redis:7 is a store that Atoll runs itself now, empty at first; used by REDIS_URL of search -> copy what it holds, if it matters; one that runs elsewhere has a `url` in [stores]
 proxy: image nginx:1.27 is a service that Atoll does not run -> Atoll's gateway stands there: `route` in a service.toml says what it sends where
 : ${UNSET} has no value in .env: written as empty -> set what needs it in [env]
 """

@@ -369,8 +369,9 @@ def test_a_client_of_another_version_learns_so_where_it_asks_for_what_is_not_the
     with connect(served) as client:
         view = client.get("/v1/nothing", headers={"Atoll-Version": "99.0"}).json()
         assert (view["id"], f"Atoll {__version__}, older than" in view["why"]) == ("versions-differ", True)
-        assert "atoll up" in view["fix"]
-        assert client.get("/v1/nothing").json()["why"] == ""
+        assert ("atoll up" in view["fix"], view["exit_code"]) == (True, 2)
+        unknown = client.get("/v1/nothing").json()
+        assert (unknown["why"], unknown["exit_code"]) == ("", 1)
         bad = client.post("/v1/services/orders/deploy", content=b"{}", headers={"Atoll-Version": "0.0.1"}).json()
         assert bad["id"] == "versions-differ"
         assert "newer than this command's 0.0.1" in bad["why"]

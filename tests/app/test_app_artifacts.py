@@ -17,8 +17,8 @@ from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import UserError
 from atoll.model.rows import Change
 from atoll.model.spec import ServiceSpec
-from atoll.model.state import Artifact
-from atoll.model.wire_artifacts import ArtifactOffer
+from atoll.model.state import Artifact, Intent
+from atoll.model.wire_artifacts import ArtifactOffer, SweepRequest
 from atoll.pipeline.artifacts import Artifacts, seal
 from atoll.pipeline.build import build_all
 from atoll.pipeline.cache.zstd import compress
@@ -26,6 +26,7 @@ from atoll.pipeline.ship.sending import Sending
 from atoll.pipeline.ship.survey import survey
 from atoll.pipeline.tools import this_platform
 from atoll.pipeline.work import Site
+from atoll.store.needed import wanted
 from atoll.store.sqlite import FILE, SqliteStore
 from atoll.testing.store_suite import a_release
 from atoll.workspace.places import Places
@@ -123,3 +124,30 @@ async def test_a_daemon_that_takes_an_artifact_removes_what_no_release_needs(at:
     assert (await there.take(offer)).artifact is not None
     kept = Artifacts(at.artifacts).keys()
     assert kept == {keys["used"], folder.name}
+
+
+async def test_a_daemon_that_is_asked_removes_them_and_a_plan_only_tells(at: Places) -> None:
+    keys = await built(at, "used", "left")
+    store = SqliteStore(at.state)
+    await store.lead()
+    release = a_release("used")
+    await store.commit(Change(puts=(replace(release, artifact=replace(release.artifact, key=keys["used"])),)))
+    await store.close()
+    ours = depot(at.state, EnvironmentSpec())
+    request = SweepRequest(max_age_s=ALL.max_age_s, plan=True)
+    planned = await ours.sweep(request)
+    assert (planned.removed, planned.freed_bytes > 0) == (1, True)
+    assert at.artifacts.joinpath(keys["left"]).is_dir()
+    assert await ours.sweep(replace(request, plan=False)) == planned
+    assert not at.artifacts.joinpath(keys["left"]).exists()
+    assert at.artifacts.joinpath(keys["used"]).is_dir()
+    assert (await ours.sweep(replace(request, plan=False))).removed == 0
+
+
+async def test_which_services_shall_run_is_read_beside_a_daemon(at: Places) -> None:
+    assert wanted(at.state) == frozenset()
+    store = SqliteStore(at.state)
+    await store.lead()
+    await store.commit(Change(puts=(Intent(service="orders", generation=1, target=3), Intent(service="web"))))
+    assert wanted(at.state) == {"orders"}
+    await store.close()

@@ -12,6 +12,7 @@ import pytest
 from atoll.model.environment import EnvironmentSpec
 from atoll.model.wire import DeployRequest, UpRequest
 from atoll.pipeline.artifacts import remove_tree
+from atoll.pipeline.collect import Collected
 from atoll.pipeline.ship.depot import Depot
 from atoll.testing.fake_control import FakeControl, Served
 
@@ -23,7 +24,7 @@ def machine(tmp_path: Path) -> Iterator[Served]:
     """Its artifacts are in `machine/artifacts`."""
     control = FakeControl()
     control.settings = EnvironmentSpec(name="production")
-    control.depot = Depot(tmp_path / "machine" / "artifacts", lambda *_: None)
+    control.depot = Depot(tmp_path / "machine" / "artifacts", lambda *_: Collected())
     with Served(tmp_path / "m.sock", control) as served:
         yield served
     for folder in (tmp_path / "machine/artifacts", tmp_path / "home"):

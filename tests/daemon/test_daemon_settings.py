@@ -1,12 +1,12 @@
 """What atoll.toml says of an environment on another machine: told to its daemon, kept, taken up by a restart."""
 
 import pytest
-from world import World
+from world import World, spec
 
 from atoll.model.environment import EnvironmentSpec, Gateway
-from atoll.model.errors import Conflict
+from atoll.model.errors import Conflict, Refused
 from atoll.model.state import Author
-from atoll.model.wire import EnvironmentRequest
+from atoll.model.wire import EnvironmentRequest, StopRequest
 
 TOLD = EnvironmentSpec(host="ssh://vm1", gateway=Gateway(port=80))
 ADA = Author(actor="ada")
@@ -63,5 +63,22 @@ def test_another_environments_settings_are_refused() -> None:
         with pytest.raises(Conflict, match="this is the environment 'local'"):
             await world.environment.set_environment(EnvironmentRequest(environment=told, author=ADA))
         assert world.kept == []
+
+    world.run(scenario)
+
+
+def test_another_engine_is_taken_over_only_when_nothing_shall_run() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        told = EnvironmentRequest(environment=EnvironmentSpec(host="ssh://vm1", engine="docker"), author=ADA)
+        with pytest.raises(Refused, match="runs on the engine 'process'") as caught:
+            await world.environment.set_environment(told)
+        assert caught.value.id == "engine-changed"
+        assert world.kept == []
+        await world.environment.stop("orders", StopRequest())
+        await world.environment.set_environment(told)
+        assert [each.engine for each in world.kept] == ["docker"]
 
     world.run(scenario)

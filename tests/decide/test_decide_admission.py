@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from atoll.decide.admission import admit
 from atoll.model.errors import Refused
 from atoll.model.spec import Call, Limits, Port, Route
-from atoll.model.state import Release
+from atoll.model.state import Image, Release
 
 MIB = 2**20
 
@@ -81,3 +82,13 @@ def test_memory_is_not_judged_without_a_limit_or_a_measure(orders: Any, limit: i
 def test_calls_that_will_fail_are_told(orders: Any, call: Call, warnings: int) -> None:
     shop = other(orders, routes=(), ports=(Port(), Port(name="rpc")))
     assert len(admit(orders.release(7, calls=(call,)), {"shop": [shop]}, None, 1)) == warnings
+
+
+@pytest.mark.parametrize(("image", "containers"), [(Image(id="sha256:1"), False), (None, True)])
+def test_what_was_built_for_the_other_engine_is_refused(orders: Any, image: Image | None, containers: bool) -> None:
+    release = orders.release(7)
+    candidate = replace(release, artifact=replace(release.artifact, image=image))
+    assert admit(candidate, {}, None, 1, containers=not containers) == []
+    with pytest.raises(Refused, match="orders r7 cannot run here") as caught:
+        admit(candidate, {}, None, 1, containers=containers)
+    assert caught.value.id == "engine-changed"

@@ -316,6 +316,18 @@ def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Insta
     installed.run("systemctl", "start", UNIT)
     installed.until(lambda: installed.get() == "200")
 
+    # One that is cut off leaves services and daemon running; the next start finds the gateway shut.
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(installed.run, "curl", "-s", "-m", "20", "-w", " %{http_code}", url)
+        time.sleep(1)
+        stopping = pool.submit(installed.run, "systemctl", "stop", UNIT)
+        installed.until(lambda: installed.get() == "000")
+        installed.run("pkill", "-9", "-f", "atoll.app.serve.*--stop")
+        stopping.result()
+        installed.run("systemctl", "start", UNIT)
+        assert slow.result().endswith(" 200")
+    installed.until(lambda: installed.get() == "200")
+
 
 def test_a_backup_makes_the_environment_again_on_a_machine_that_was_just_installed(installed: Installed) -> None:
     """As docs/howto/backup.md says it, for a new machine and for one that goes back."""

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,8 @@ import pytest
 from bench.newcomer import wheel
 from hammer import Load
 from lab import Lab
+from machine import Machine, why_not
+from unit_by_ssh import UNIT, Unit
 
 from atoll.keeper.client import KeeperClient, proc
 
@@ -45,7 +49,7 @@ class Wheels(NamedTuple):
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
-    return Wheels(*(wheel(tmp_path_factory.mktemp(name), edit) for name, edit in (("old", versioned), ("new", newer))))
+    return Wheels(*(wheel(tmp_path_factory.mktemp(name), edit) for name, edit in (("old", older), ("new", newer))))
 
 
 def versioned(sources: Path, version: str = OLD) -> None:
@@ -58,6 +62,15 @@ def versioned(sources: Path, version: str = OLD) -> None:
                 f'{line.split()[0]} = "{version}"\n' if own else line for line, own in zip(lines, ours, strict=True)
             )
         )
+
+
+def older(sources: Path) -> None:
+    """One whose daemon lacks an address of the API that later clients ask."""
+    versioned(sources)
+    endpoints = sources / "src/atoll/daemon/endpoints.py"
+    text = endpoints.read_text()
+    assert '"/v1/artifacts/sweep"' in text
+    endpoints.write_text(text.replace('"/v1/artifacts/sweep"', '"/v1/artifacts/swept"'))
 
 
 def newer(sources: Path) -> None:
@@ -301,3 +314,62 @@ def test_a_reload_of_its_unit_upgrades_a_served_environment(lab: Lab, venvs: tup
 def keeper(lab: Lab) -> KeeperClient:
     (path,) = (lab.root.parent / "run").glob("*/keeper.sock")
     return KeeperClient(path.parent)
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Iterator[Unit]:
+    if why := why_not():
+        pytest.skip(why)
+    if not Path("/usr/sbin/sshd").exists() or shutil.which("ssh") is None:
+        pytest.skip("needs sshd and ssh (scripts/apt installs them)")
+    with tempfile.TemporaryDirectory(prefix="atl-") as name, Machine(Path(name)).on() as machine:
+        one = Unit(Path(name), machine)
+        try:
+            one.let_in()
+            yield one
+        finally:
+            one.close()
+
+
+def test_pip_and_a_reload_of_the_real_unit_fail_no_request_and_clients_of_each_version_know_their_place(
+    unit: Unit, wheels: Wheels
+) -> None:
+    old, new = Venv(unit.folder / "old"), Venv(unit.folder / "new")
+    old.install(wheels.old)
+    new.install(wheels.new)
+    unit.pip(wheels.old)
+    unit.there("install", "shop", "--env", "production")
+    unit.service("v1")
+    up = unit.run(old.program, "up")
+    assert up.returncode == 0, up.stderr
+    before = unit.parts(old.program)
+    assert before["version"] == OLD
+
+    ahead = unit.run(new.program, "status")
+    assert ahead.returncode == 0
+    assert f"Atoll {OLD}, older than this command's {NEW}" in ahead.stderr
+    assert "on vm1: `pip install -U atoll`" in ahead.stderr
+    unit.service("v2")
+    assert unit.run(new.program, "deploy", "orders").returncode == 0
+    unknown = unit.run(new.program, "cache", "gc")
+    assert (unknown.returncode, "error[versions-differ]" in unknown.stderr) == (2, True), unknown.stderr
+
+    with unit.load() as seen:
+        unit.pip(wheels.new)
+        unit.machine.run("systemctl", "reload", UNIT)
+        after = unit.parts(new.program)
+    assert set(seen) == {"v2"}, seen
+    assert seen["v2"] > 50
+    assert after["version"] == NEW
+    assert (after["keeper"], after["proxy"]) == (before["keeper"], before["proxy"])
+    assert after["daemon"] != before["daemon"]
+    assert int(unit.machine.run("systemctl", "show", "--property=MainPID", "--value", UNIT)) == after["keeper"]
+    assert unit.run(new.program, "cache", "gc").returncode == 0
+
+    behind = unit.run(old.program, "status")
+    assert behind.returncode == 0
+    assert f"Atoll {NEW}, newer than this command's {OLD}" in behind.stderr
+    assert f"`pip install -U atoll=={NEW}`" in behind.stderr
+    unit.service("v3")
+    deployed = unit.run(old.program, "deploy", "orders")
+    assert deployed.returncode == 0, deployed.stderr

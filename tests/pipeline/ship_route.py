@@ -12,6 +12,7 @@ from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView
 from atoll.pipeline.artifacts import seal
 from atoll.pipeline.cache.tree import Tree, read
 from atoll.pipeline.cache.zstd import compress
+from atoll.pipeline.collect import Collected
 from atoll.pipeline.ship.depot import Depot
 from atoll.pipeline.ship.frames import unpacked
 from atoll.pipeline.ship.sending import Sending
@@ -26,7 +27,7 @@ class Route:
 
     def __init__(self, root: Path) -> None:
         self.root, self.theirs = root, root / "machine" / "artifacts"
-        self.depot = Depot(self.theirs, lambda *_: None)
+        self.depot = Depot(self.theirs, lambda *_: Collected())
         self.bodies: list[bytes] = []
         self.answer: Callable[[bytes], bytes | None] = lambda body: body
 

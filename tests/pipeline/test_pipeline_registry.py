@@ -4,77 +4,32 @@ import asyncio
 import base64
 import json
 import os
-import shutil
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
+from registry import MISSING, Registry, registry_in
 from tests.pipeline.conftest import Yard
 
 from atoll.model.errors import Refused
 from atoll.model.state import Artifact
 from atoll.model.wire_artifacts import ArtifactOffer
 from atoll.pipeline.artifacts import Artifacts
-from atoll.pipeline.collect import collect
+from atoll.pipeline.collect import Collected, collect
 from atoll.pipeline.ship.depot import Depot
 from dockerd import Dockerd
 
 HTPASSWD = "ada:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"  # her password is "secret"
-UP_S = 30.0
 
-pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="docker-registry is not here (scripts/apt)")
-
-
-class Registry(NamedTuple):
-    address: str
-
-    def tags(self, repository: str, login: str = "") -> list[str]:
-        asked = urllib.request.Request(f"http://{self.address}/v2/{repository}/tags/list")
-        if login:
-            asked.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
-        try:
-            with urllib.request.urlopen(asked, timeout=10) as answer:
-                return list(json.load(answer)["tags"] or ())
-        except urllib.error.HTTPError as exc:
-            if exc.code != 404:
-                raise
-            return []
-
-
-def _run(folder: Path, settings: Mapping[str, object]) -> Iterator[Registry]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    content = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder / "data")}}, **settings}
-    (folder / "config.yml").write_text(json.dumps({**content, "http": {"addr": address}}))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + UP_S
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1):
-                    break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.05)
-        yield Registry(address)
-    finally:
-        process.kill()
-        process.wait()
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 @pytest.fixture
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    yield from _run(tmp_path_factory.mktemp("registry"), {})
+    with registry_in(tmp_path_factory.mktemp("registry")) as one:
+        yield one
 
 
 @pytest.fixture
@@ -82,7 +37,8 @@ def locked_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regist
     """One that only ada may use."""
     folder = tmp_path_factory.mktemp("locked")
     (folder / "htpasswd").write_text(HTPASSWD)
-    yield from _run(folder, {"auth": {"htpasswd": {"realm": "shop", "path": str(folder / "htpasswd")}}})
+    with registry_in(folder, {"auth": {"htpasswd": {"realm": "shop", "path": str(folder / "htpasswd")}}}) as one:
+        yield one
 
 
 @pytest.fixture
@@ -129,7 +85,7 @@ def test_a_depot_takes_the_image_that_its_dockerd_has_or_pulls(yard: Yard, regis
     made = yard.one(yard.image("orders", dockerfile(yard)))
     assert made.image is not None
     theirs = tmp_path / "machine"
-    depot = Depot(theirs, lambda *_: None, yard.site.docker)
+    depot = Depot(theirs, lambda *_: Collected(), yard.site.docker)
     offer = ArtifactOffer(service="orders", artifact=made)
     forget(yard, made)
     with pytest.raises(Refused) as raised:

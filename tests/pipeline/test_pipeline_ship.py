@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from atoll.model.wire_artifacts import ArtifactOffer
 from atoll.pipeline.cache.contents import LEVEL
 from atoll.pipeline.cache.tree import Entry, Tree
 from atoll.pipeline.cache.zstd import compress
+from atoll.pipeline.collect import Collected
 from atoll.pipeline.ship.arrivals import Arrivals
 from atoll.pipeline.ship.depot import Depot
 from atoll.pipeline.ship.frames import MAGIC, PART_BYTES, Frame, packed, unpacked
@@ -111,7 +113,7 @@ def test_a_broken_transfer_goes_on_where_it_ended(route: Route) -> None:
     parts = [frame for body in route.bodies for frame in unpacked(body)]
     assert [frame.offset for frame in parts if not frame.whole] == [0, PART_BYTES]
     route.bodies.clear()
-    route.depot = Depot(route.theirs, lambda *_: None)  # its daemon was replaced, too
+    route.depot = Depot(route.theirs, lambda *_: Collected())  # its daemon was replaced, too
     there = route.send(made)
     assert Path(there.path, "large").read_bytes() == RANDOM
     offsets = [frame.offset for body in route.bodies for frame in unpacked(body) if not frame.whole]
@@ -125,7 +127,7 @@ def test_parts_that_all_arrived_before_the_daemon_ended_are_a_content(route: Rou
     stored = compress(RANDOM, LEVEL)
     digest = hashlib.sha256(RANDOM).hexdigest()
     (route.theirs / ".arrivals" / "parts" / f"{digest}.{len(stored)}").write_bytes(stored)
-    route.depot = Depot(route.theirs, lambda *_: None)
+    route.depot = Depot(route.theirs, lambda *_: Collected())
     assert route.take(made).begun[digest].there_bytes == len(stored)
     assert Path(route.send(made).path, "large").read_bytes() == RANDOM
 
@@ -234,7 +236,7 @@ def test_a_list_of_files_that_leaves_its_folder_is_refused(route: Route, entry: 
 )
 def test_an_image_that_is_no_name_never_comes_to_docker(route: Route, key: str, id: str, name: str) -> None:
     made = msgspec.structs.replace(artifact(), key=key, image=Image(id=id))
-    route.depot = Depot(route.theirs, lambda *_: None, DockerSpec(socket="/nowhere"))
+    route.depot = Depot(route.theirs, lambda *_: Collected(), DockerSpec(socket="/nowhere"))
     with pytest.raises(UserError) as raised:
         asyncio.run(route.depot.take(ArtifactOffer(service="orders", artifact=made, image_name=name)))
     assert raised.value.id == "artifact-damaged"
@@ -250,15 +252,20 @@ def test_an_offer_that_is_not_what_it_says_is_refused(route: Route, change: dict
 
 
 def test_a_disk_without_room_is_told_before_anything_is_sent(route: Route) -> None:
-    asked: list[tuple[float, int, bool]] = []
-    route.depot = Depot(route.theirs, lambda *limits: asked.append(limits))
+    asked: list[tuple[float, int, str]] = []
+
+    def collect(*limits: Any) -> Collected:
+        asked.append(limits)
+        return Collected()
+
+    route.depot = Depot(route.theirs, collect)
     tree = Tree((Entry("huge", "file", hashlib.sha256(b"x").hexdigest(), 1 << 55),))
     artifact = Artifact(key=KEYS[0], digest=tree.digest, builder="x", platform=this_platform(), path="/somewhere")
     offer = ArtifactOffer(service="orders", artifact=artifact, tree=compress(tree.encoded()), max_age_s=7.0)
     with pytest.raises(Refused) as raised:
         asyncio.run(route.depot.take(offer))
     assert raised.value.id == "disk-full"
-    assert asked == [(7.0, 0, True)]  # what nobody needs was to go first
+    assert asked == [(7.0, 0, "now")]  # what nobody needs was to go first
 
 
 def test_a_machine_that_cannot_keep_artifacts_says_that_it_is_the_one(route: Route) -> None:
@@ -278,7 +285,7 @@ def test_what_arrived_and_was_never_asked_for_again_is_removed(route: Route) -> 
     made = route.made(KEYS[0], {"file": RANDOM[:1000]})
     surveyed = survey(made, None, threading.Event())
     view = route.take(made)
-    Sending(surveyed.files, route.put, lambda *_: None).send(view.missing, view.begun)
+    Sending(surveyed.files, route.put, lambda *_: Collected()).send(view.missing, view.begun)
     arrivals = route.theirs / ".arrivals"
     (content,) = (arrivals / "contents").rglob("*.zst")
     old = time.time() - 8 * 86_400

@@ -66,6 +66,21 @@ async def test_the_next_daemon_opens_it_again(lab: Lab) -> None:
     assert (await ask(lab.gateway)).who == "one"
 
 
+async def test_it_is_opened_again_when_somebody_thought_better_of_it(lab: Lab) -> None:
+    one = await lab.backend("one")
+    await lab.apply(service("orders", upstream(1, one.address), weights={1: 100}, routes=(route(),)))
+    lab.proxy.open_gateway()  # which it is
+    assert (await ask(lab.gateway)).who == "one"
+    assert await closing(lab, 10.0, []) == 0
+    assert await refused(lab.gateway)
+    lab.proxy.open_gateway()
+    await eventually(lambda: answered(lab.gateway))
+
+
+async def answered(where: Address) -> bool:
+    return not await refused(where) and (await ask(where)).who == "one"
+
+
 async def test_without_an_envoy_there_is_nothing_to_wait_for(lab: Lab) -> None:
     await lab.kill_envoy()
     assert await closing(lab, 30.0, []) == 0

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from atoll.decide.environment import differences, kept_there
+from atoll.decide.environment import differences, kept_there, refuse_other_engine
 from atoll.model.environment import DockerSpec, EnvironmentSpec, Gateway
-from atoll.model.errors import InvalidWorkspace
+from atoll.model.errors import InvalidWorkspace, Refused
 from atoll.workspace.loader import load
 from atoll.workspace.names import Told, told
 
@@ -78,3 +78,16 @@ def test_what_differs_is_told_by_the_names_of_the_file_and_what_is_the_machines_
         name="production", engine="docker", docker=DockerSpec(socket="/run/other.sock"), gateway=Gateway(port=80)
     )
     assert differences(other, running) == ["docker", "gateway"]
+
+
+def test_another_engine_is_refused_while_services_shall_run() -> None:
+    told, running = EnvironmentSpec(name="production", engine="docker"), EnvironmentSpec(name="production")
+    refuse_other_engine(told, running, ())
+    refuse_other_engine(running, running, ("orders",))
+    with pytest.raises(Refused, match=r"says 'docker' now") as caught:
+        refuse_other_engine(told, running, ("web", "mail", "orders", "catalog"))
+    assert caught.value.why.endswith("catalog, mail, orders and 1 more")
+    assert "`atoll down` and then `atoll up`" in caught.value.fix
+    with pytest.raises(Refused) as caught:
+        refuse_other_engine(told, running, ("web",), down=True)
+    assert caught.value.fix.startswith('put `engine = "process"` back, then `atoll up` and `atoll down`')

@@ -15,6 +15,7 @@ from atoll.adopt import compose_command, compose_health, compose_ports, compose_
 from atoll.adopt.compose_edges import Edges, Outside, is_secret, outside_left
 from atoll.adopt.compose_files import Project, project
 from atoll.adopt.compose_rest import beside, rest
+from atoll.adopt.compose_servers import run_of
 from atoll.adopt.compose_shapes import mount
 from atoll.adopt.compose_told import Told
 from atoll.adopt.compose_values import duration, environment, seconds, size, whole
@@ -94,6 +95,8 @@ class _Compose:
             compose_volumes.take(found, self.filled[name], around, self.told(name))
             compose_ports.unnamed(found, self.told(name))
         stores = compose_stores.take(self.services, self.outside)
+        unasked = edges.unasked(stores)
+        self.left[:] = [line for line in self.left if line.fix not in unasked]
         for name, found in self.services.items():
             self._depends(found, self.filled[name], self.told(name))
             rest(self.filled[name], self.told(name))
@@ -140,7 +143,8 @@ class _Compose:
                 what = f"image {image} is built from {basis.folder} here, where its sources seem to be"
                 told.left(what, f"when they are not: remove {join(basis.folder, 'service.toml')}", "image")
                 return basis.folder, join(basis.folder, "Dockerfile")
-            self.outside[name] = Outside(name=name, image=image, ports=ports, place=told.place("image"))
+            place, run = told.place("image"), run_of(image, raw)
+            self.outside[name] = Outside(name=name, image=image, ports=ports, place=place, run=run)
             return None
         build = build if isinstance(build, dict) else {"context": build}
         given = build.get("context") or "."

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from atoll.adopt.compose_ports import named
+from atoll.adopt.compose_servers import Run
 from atoll.adopt.compose_told import Told
 from atoll.adopt.compose_values import NAME
-from atoll.adopt.found import CallFound, Found, Left, Place, slug
+from atoll.adopt.found import CallFound, Found, Left, Place, StoreFound, slug
 from atoll.model.templates import literal
 
 _HOST = re.compile(
@@ -40,6 +41,8 @@ class Outside(msgspec.Struct, kw_only=True):
     place: Place = Place()
     told: bool = False  # that it does not run is said already
     used_by: list[tuple[str, str]] = []  # service and variable
+    run: Run | None = None  # what Atoll can run in its stead
+    runs: bool = False  # that it does
 
     @property
     def store(self) -> int:
@@ -225,15 +228,26 @@ class Edges:
             self._secrets[name, value] = known
             was = found.notes.get(f"env.{name}", "")
             where = f"; in it {was} now" if was else ""
-            self._tell(name, f"{name} holds a secret, which is not copied{where}", f"atoll secret set {known}")
+            self._tell(name, f"{name} holds a secret, which is not copied{where}", _ask(known))
         found.notes.pop(f"env.{name}", "")
         found.secrets[name] = known
         if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s,;]+", value):
-            found.secret_urls.append(name)
+            found.secret_urls[name] = value
+
+    def unasked(self, shared: Mapping[str, StoreFound]) -> set[str]:
+        """What was asked for secrets that nobody has any more: their stores are run by Atoll, by passwords of its own."""
+        had = {secret for found in self.services.values() for secret in found.secrets.values()}
+        stores = [store for found in self.services.values() for store in found.stores.values()]
+        had |= {store.secret for store in (*stores, *shared.values())}
+        return {_ask(secret) for secret in self._secrets.values() if secret not in had}
 
     def _tell(self, variable: str, what: str, fix: str) -> None:
         """One line of what is left to do."""
         self._told.left(what, fix, "environment", variable)
+
+
+def _ask(secret: str) -> str:
+    return f"atoll secret set {secret}"
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -244,6 +258,10 @@ def outside_left(other: Outside, file: str) -> list[Left]:
     """What to do about an image that others need."""
     if other.told:
         return []
+    if other.runs:
+        what = f"image {other.image} is a store that Atoll runs itself now, empty at first; used by {_users(other)}"
+        fix = "copy what it holds, if it matters; one that runs elsewhere has a `url` in [stores]"
+        return [Left(service=other.name, what=what, fix=fix, places=(other.place,))]
     used = f"; used by {_users(other)}" if other.used_by else ""
     if re.search(r"nginx|traefik|caddy|haproxy|envoy", other.image):
         fix = "Atoll's gateway stands there: `route` in a service.toml says what it sends where"

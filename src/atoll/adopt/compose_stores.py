@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from atoll.adopt.compose_edges import Outside
+from atoll.adopt.compose_servers import Run, template
 from atoll.adopt.found import Found, StoreFound, join, slug
 from atoll.model.store_url import parse
 
@@ -26,11 +27,35 @@ _HERE = "127.0.0.1"
 def take(services: Mapping[str, Found], outside: Mapping[str, Outside]) -> dict[str, StoreFound]:
     """Move each service's addresses of stores into its `stores`; returns those that several share, for atoll.toml."""
     for other in outside.values():
+        if other.run is not None and _run(services, other, other.run):
+            continue
         scheme = next((made for word, made in _SCHEMES.items() if word in other.image.lower()), "")
         for service, variable in dict.fromkeys(other.used_by) if scheme else ():
             found = next(each for each in services.values() if each.name == service)
             _move(found, slug(other.name), scheme, other, variable)
     return _shared(services)
+
+
+def _run(services: Mapping[str, Found], other: Outside, run: Run) -> bool:
+    """Have Atoll run it, where that does for everybody who uses it."""
+    uses = [
+        (next(each for each in services.values() if each.name == service), variable)
+        for service, variable in dict.fromkeys(other.used_by)
+    ]
+    urls = [found.secret_urls.get(variable) or found.env.get(variable, "") for found, variable in uses]
+    templates = [template(run, url) for url in urls]
+    if not (uses and all(templates)):
+        return False
+    store = slug(other.name)
+    made = StoreFound(type=run.type, version=run.version, user=run.user, database=run.database)
+    for (found, variable), text in zip(uses, templates, strict=True):
+        known = found.stores.get(store)
+        found.stores[store] = msgspec.structs.replace(made, env={**(known.env if known else {}), variable: text})
+        found.env.pop(variable, None)
+        found.secrets.pop(variable, None)
+        found.notes.pop(f"env.{variable}", None)
+    other.runs = True
+    return True
 
 
 def _move(found: Found, store: str, scheme: str, other: Outside, variable: str) -> None:
@@ -92,7 +117,8 @@ def _shared(services: Mapping[str, Found]) -> dict[str, StoreFound]:
     for name, those in users.items():
         first = those[0].stores[name]
         if len(those) > 1 and all(
-            (each.stores[name].url, each.stores[name].secret) == (first.url, first.secret) for each in those
+            msgspec.structs.replace(each.stores[name], env={}) == msgspec.structs.replace(first, env={})
+            for each in those
         ):
             homes = {join(each.folder, each.context) for each in those}
             shared[name] = msgspec.structs.replace(first, env={}, shared=len(homes) == 1)

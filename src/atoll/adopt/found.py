@@ -46,11 +46,17 @@ class CallFound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreFound(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a store is, by `url` or by the name of a `secret`, neither when atoll.toml says it; templates by variable."""
+    """Where a store is, by `url` or by the name of a `secret`; neither when atoll.toml says it, or Atoll runs it by its `type`.
+
+    `env` has templates by variable.
+    """
 
     url: str = ""
     secret: str = ""
     type: str = ""
+    version: str = ""
+    user: str = ""
+    database: str = ""
     env: dict[str, str] = {}
     shared: bool = False  # by processes of one program, so that it is meant
 
@@ -89,7 +95,7 @@ class Found(msgspec.Struct, kw_only=True):
     route_hint: str = ""  # a route that is written as a comment
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}  # variable -> the secret's name
-    secret_urls: list[str] = []  # those of them whose value is nothing but a URL
+    secret_urls: dict[str, str] = {}  # those of them whose value is nothing but a URL, which is written nowhere
     stores: dict[str, StoreFound] = {}
     inherit: list[str] = []
     limits: dict[str, str | int] = {}

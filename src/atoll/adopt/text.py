@@ -161,12 +161,13 @@ def _call(name: str, call: CallFound, note: str) -> Iterable[str]:
 def _store(store: StoreFound) -> object:
     """In its shortest form."""
     env: object = next(iter(store.env)) if list(store.env.values()) == ["{url}"] else store.env
-    if not (store.url or store.secret):
+    if not (store.url or store.secret or store.type):
         return env if isinstance(env, str) else {"env": env}
     if store.url and not store.env and not store.shared:
         return store.url
     where = {"secret": store.secret} if store.secret else store.url
-    fields: dict[str, object] = {"url": where, "type": store.type, "env": env, "shared": store.shared}
+    fields: dict[str, object] = {"url": where, "type": store.type, "version": store.version, "user": store.user}
+    fields |= {"database": store.database, "env": env, "shared": store.shared}
     return {key: value for key, value in fields.items() if value}
 
 

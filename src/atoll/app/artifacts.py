@@ -52,14 +52,15 @@ def depot(state: Path, environment: EnvironmentSpec) -> Depot:
     """Where an environment with that folder of state keeps artifacts that were built elsewhere."""
     from atoll.app.containers import settled
     from atoll.model.cache import CacheSpec
-    from atoll.pipeline.ship.depot import Depot
+    from atoll.pipeline.ship.depot import Depot, When
     from atoll.workspace.places import artifacts_of
 
     artifacts = artifacts_of(state)
 
-    def tidy(max_age_s: float, max_bytes: int, now: bool) -> None:
-        if now or is_due(artifacts):
-            with suppress(UserError, Retryable, OSError):
-                _collected(artifacts, state.parent, CacheSpec(max_age_s=max_age_s, max_bytes=max_bytes))
+    def swept(max_age_s: float, max_bytes: int, when: When) -> Collected:
+        if when == "due" and not is_due(artifacts):
+            return Collected()
+        spec = CacheSpec(max_age_s=max_age_s, max_bytes=max_bytes)
+        return _collected(artifacts, state.parent, spec, plan=when == "plan")
 
-    return Depot(artifacts, tidy, settled(environment).docker if environment.engine == "docker" else None)
+    return Depot(artifacts, swept, settled(environment).docker if environment.engine == "docker" else None)

@@ -1,7 +1,7 @@
 """The daemon's process: builds an environment from its adapters, serves its API, ends when told to.
 
 Started by the keeper as `python -m atoll.app.daemon STATE_DIR [UID:GID]`, the user of a proxy that has one of its own. It leads the store
-before it touches anything. SIGUSR1 closes the gateway before all of it is stopped.
+before it touches anything. SIGUSR1 closes the gateway, before all of it is stopped; SIGUSR2 opens it again.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from atoll.app import access, kernel
 from atoll.app.artifacts import depot
 from atoll.app.backups import source_of
 from atoll.app.config import Config, read
-from atoll.app.draining import CLOSES_GATEWAY
+from atoll.app.draining import CLOSES_GATEWAY, OPENS_GATEWAY
 from atoll.app.journal import SOCKET, Journal
 from atoll.app.settings import settings
 from atoll.app.stores import ServersHere
@@ -104,6 +104,7 @@ async def _run(config: Config, proxy_user: User | None) -> None:
     proxy = EnvoyProxy(run, state, _door(tls) if tls else None, config.environment.gateway.port, proxy_user)
     host = _host(config)
     loop.add_signal_handler(CLOSES_GATEWAY, proxy.close_gateway)
+    loop.add_signal_handler(OPENS_GATEWAY, proxy.open_gateway)
     await proxy.start()
     try:
         records = Records(store, await store.load())

@@ -1,6 +1,7 @@
 """Before an environment is stopped: the gateway closes, and what is in flight there is answered, while everything still runs.
 
-The daemon closes it, so that one that starts again opens it by itself: a stop that is cut off leaves nothing shut.
+The daemon closes it, so that one that starts again opens it by itself. A stop that is cut off may leave daemon and services running:
+the next start opens it, too.
 """
 
 import asyncio
@@ -10,11 +11,11 @@ from collections.abc import Callable
 from atoll import __version__
 from atoll.app.config import read
 from atoll.cli.machine import listeners
-from atoll.keeper.client import KeeperClient, KeeperError, is_keeper_up, proc
+from atoll.keeper.client import KeeperClient, KeeperError, Message, is_keeper_up, proc
 from atoll.proxy import admin_of, emptied
 from atoll.workspace.places import Places
 
-CLOSES_GATEWAY = signal.SIGUSR1  # to the daemon
+CLOSES_GATEWAY, OPENS_GATEWAY = signal.SIGUSR1, signal.SIGUSR2  # to the daemon
 DRAINS_WITHIN_S = 60.0
 _CLOSES_WITHIN_S = 5.0  # an Envoy does it within milliseconds
 
@@ -27,19 +28,34 @@ def empty(places: Places, keeper: KeeperClient, say: Callable[[str], None]) -> N
     if (config := read(places.state)) is None or not is_keeper_up(places.run):
         return
     fixtures = keeper.status()["fixtures"]
-    daemon, proxy = (fixtures.get(name) or {} for name in ("daemon", "proxy"))
-    if daemon.get("pid") is None or proxy.get("pid") is None:
-        raise KeeperError("the gateway cannot be closed", "the daemon or the proxy is away")
-    if daemon["stamp"] != __version__:  # the signal might end it
-        raise KeeperError("the gateway cannot be closed", f"the daemon is of another Atoll, {daemon['stamp']}")
-    proc.send(daemon["pid"], proc.start_of(daemon["pid"]), CLOSES_GATEWAY)
+    if (proxy := fixtures.get("proxy") or {}).get("pid") is None or not _tell_daemon(fixtures, CLOSES_GATEWAY):
+        raise KeeperError(
+            "the gateway cannot be closed", "the proxy or the daemon is away, or the daemon is of another Atoll"
+        )
     ports = [place.port for place in listeners(config.environment.gateway)]
-    left = asyncio.run(
-        emptied(admin_of(proxy["argv"]), ports, _CLOSES_WITHIN_S, DRAINS_WITHIN_S, lambda count: _tell(say, count))
-    )
+    try:
+        left = asyncio.run(
+            emptied(admin_of(proxy["argv"]), ports, _CLOSES_WITHIN_S, DRAINS_WITHIN_S, lambda count: _told(say, count))
+        )
+    except BaseException:  # somebody thought better of it
+        reopen(keeper)
+        raise
     if left:
         say(f"{left} requests or connections at the gateway did not end within {DRAINS_WITHIN_S:g} s")
 
 
-def _tell(say: Callable[[str], None], count: int) -> None:
+def reopen(keeper: KeeperClient) -> None:
+    """Have the daemon that runs open a gateway that a stop closed; an open one stays so. Raises KeeperError."""
+    _tell_daemon(keeper.status()["fixtures"], OPENS_GATEWAY)
+
+
+def _tell_daemon(fixtures: Message, signum: int) -> bool:
+    """Whether there is a daemon of this Atoll: the signal might end another one."""
+    daemon = fixtures.get("daemon") or {}
+    if daemon.get("pid") is None or daemon["stamp"] != __version__:
+        return False
+    return proc.send(daemon["pid"], proc.start_of(daemon["pid"]), signum)
+
+
+def _told(say: Callable[[str], None], count: int) -> None:
     say(f"the gateway is closed; waiting for {count} in flight" if count else "the gateway is closed")

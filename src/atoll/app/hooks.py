@@ -56,6 +56,7 @@ class EnvironmentPlaces:
     """Where one environment of this machine keeps its things, and whether somebody is there."""
 
     machine = ""
+    elsewhere = False  # whether that machine has other files, and another dockerd
 
     def __init__(self, places: Places, socket: Path | None = None) -> None:
         self.at = places
@@ -294,6 +295,7 @@ class AppHooks:
         from atoll.app.checks import daemon_trouble
         from atoll.app.config import Config, read, write
         from atoll.app.containers import require, settled, stay
+        from atoll.app.engine import refuse_engine
         from atoll.app.fixtures import Proxy, ensure_both, renew_keeper, running_newer
         from atoll.app.gateway import refuse_gateway
         from atoll.keeper.client import KeeperClient, start_keeper
@@ -321,9 +323,10 @@ class AppHooks:
                 say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
             # Asked first, so that a missing Envoy changes nothing.
             envoy = Proxy(envoy_command(at.state, at.run, workspace.environment.envoy))
-            known = read(at.state)
-            if known is not None and places.keeper_alive():
-                stay(known.environment, environment)
+            if (known := read(at.state)) is not None:
+                refuse_engine(config, known, down=not places.keeper_alive())
+                if places.keeper_alive():
+                    stay(known.environment, environment)
             if not places.keeper_alive():
                 say("starting the keeper")
                 start_keeper(at.state, at.run)
@@ -503,11 +506,16 @@ class AppHooks:
 
 
 def _site(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Site:
+    from msgspec import structs
+
     from atoll.app.containers import settled
     from atoll.pipeline.work import Site
 
     at = places.at
-    docker = settled(workspace.environment).docker
+    if places.elsewhere:  # its socket is that machine's; images are made by whichever dockerd `docker` speaks to here
+        docker = structs.replace(workspace.environment.docker, socket="")
+    else:
+        docker = settled(workspace.environment).docker
     return Site(root=at.root, artifacts=at.artifacts, toolchains=at.toolchains, records=at.records, docker=docker)
 
 

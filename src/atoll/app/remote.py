@@ -68,7 +68,7 @@ class RemotePlaces(EnvironmentPlaces):
     def __init__(self, places: Places, workspace: str, host: Host) -> None:
         self.host = host
         self.far = host.path or f"{_USUAL}/{served_name(workspace)}.{places.environment}.sock"
-        self.machine = host.place
+        self.machine, self.elsewhere = host.place, host.scheme == "ssh"
         self._away = _Away()
 
         if host.scheme == "ssh":

@@ -21,7 +21,7 @@ from typing import NoReturn
 from atoll import __version__
 from atoll.app.checks import daemon_trouble
 from atoll.app.config import Config, read, write
-from atoll.app.draining import empty
+from atoll.app.draining import empty, reopen
 from atoll.app.fixtures import Proxy, ensure_both, needs, renew_keeper, running_newer
 from atoll.app.unit import proxy_user
 from atoll.cli.http import Line, Silent
@@ -123,6 +123,7 @@ def _start_beside(places: Places, config: Config) -> NoReturn:
         while not is_keeper_up(places.run) and time.monotonic() < deadline:
             time.sleep(0.02)
         _ensure(places, config, os.environ)
+        reopen(KeeperClient(places.run))
         code = 0
     except (AtollError, KeeperError) as exc:
         print(exc, file=sys.stderr)

@@ -56,10 +56,10 @@ class ServersHere:
 def _image(docker: Docker, store: Store, environment: EnvironmentSpec) -> Image:
     """Of this machine's dockerd; by its digest where a registry gave it one, so that it can be had again."""
     name = image_name(store, environment.docker.bases)
-    if not docker.present(name) and not docker.pulled(name, threading.Event()):
+    if not docker.present(name) and (why := docker.pull(name, threading.Event())):
         raise UserError(
             f"the image {name} of the store {store.name} cannot be had",
-            "it is not on this machine, and no registry gives it",
+            f"it is not on this machine, and no registry gives it: {why}",
             f"see what `docker pull {name}` says; another one is `image` of the store, or `docker.bases` of the environment",
             id="image-unavailable",
         )

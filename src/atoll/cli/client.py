@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         wire_operations,
         wire_signals,
     )
+    from atoll.model.cache import ArtifactsSwept
     from atoll.model.hosted import LogLine
     from atoll.model.records import TaskRecord
     from atoll.model.state import Artifact, Event
@@ -241,6 +242,12 @@ class Client:
 
         kind = "application/octet-stream"
         return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S, kind=kind), ContentsView)
+
+    def sweep_artifacts(self, request: wire_artifacts.SweepRequest) -> ArtifactsSwept:
+        """Have artifacts removed on the environment's machine that no release needs."""
+        from atoll.model.cache import ArtifactsSwept
+
+        return self._decode(self._change("POST", "/v1/artifacts/sweep", request, answer_s=_COPIED_S), ArtifactsSwept)
 
     def store_drafts(self, request: wire_artifacts.StoresRequest) -> wire_artifacts.StoresView:
         """What would be run for these stores on the environment's machine."""

@@ -30,6 +30,21 @@ def staged_option(function: _Command) -> _Command:
     )(function)  # fmt: skip
 
 
+def refuse_elsewhere(session: Session, verb: str) -> None:
+    """Raise Failed where another machine was named: nobody becomes root there by way of a socket."""
+    if session.host.startswith("ssh://"):
+        from atoll.cli.failed import Failed
+
+        raise Failed(
+            f"`atoll {verb}` does not work on another machine",
+            f"{session.host} was named, by --host or ATOLL_HOST",
+            f"log in there, and as root: `atoll {verb}`",
+            id="not-from-here",
+            kind="Refused",
+            exit_code=4,
+        )
+
+
 def show(session: Session, view: InstallView, verb: str) -> None:
     """Files and commands on stderr, as they are progress; what is left to do, always."""
     if session.json:

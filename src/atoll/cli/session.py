@@ -67,9 +67,13 @@ class Session:
         if self.served:
             served: Places = self.hooks.served(self.served, self.environment)
             return served
-        host = self.host_option or os.environ.get("ATOLL_HOST", "")
-        found: Places = self.hooks.places(self.root, self.environment, host)
+        found: Places = self.hooks.places(self.root, self.environment, self.host)
         return found
+
+    @property
+    def host(self) -> str:
+        """The URL that was named instead of what the file says; "" is none."""
+        return self.host_option or os.environ.get("ATOLL_HOST", "")
 
     def must_be_here(self, what: str) -> None:
         """Raise Failed where the environment is another machine's; `what` says what does not work then."""
@@ -109,7 +113,8 @@ class Session:
         from atoll import __version__
         from atoll.model.version import advice, difference
 
-        self.say(f"note: {difference(__version__, version)}; {self.here(advice(__version__, version))}")
+        what = advice(__version__, version, self.places.machine)
+        self.say(f"note: {difference(__version__, version)}; {self.here(what)}")
 
     def mistyped(self) -> Failed | None:
         """That there is no such environment; None when atoll.toml declares it. One that runs may be declared no more."""

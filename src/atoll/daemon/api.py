@@ -172,10 +172,10 @@ def _only_reads(endpoint: Endpoint) -> bool:
 async def _no_such_address(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     what = f"{request.method} {request.url.path}: {exc.detail.lower()}"
-    why, fix = "", "GET /openapi.json lists every address"
-    if client := client_of(request):
-        why, fix = difference(client, __version__), advice(client, __version__)
-    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=1)
+    why, fix, code = "", "GET /openapi.json lists every address", 1
+    if client := client_of(request):  # of another version: no bug
+        why, fix, code = difference(client, __version__), advice(client, __version__), errors.UserError.exit_code
+    view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=code)
     return _json(view, exc.status_code)
 
 

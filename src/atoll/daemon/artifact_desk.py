@@ -6,10 +6,18 @@ Whether an artifact fits and is whole, the depot says; here it is told in the le
 from collections.abc import Sequence
 
 from atoll.daemon.pulse import Pulse
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.errors import Refused, UserError
 from atoll.model.rows import Change
 from atoll.model.state import Artifact, Event
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_artifacts import (
+    ArtifactOffer,
+    ArtifactView,
+    ContentsView,
+    StoresRequest,
+    StoresView,
+    SweepRequest,
+)
 from atoll.ports import Clock, Depot, Servers
 from atoll.realise.records import Records
 
@@ -55,6 +63,16 @@ class ArtifactDesk:
     async def keep_contents(self, body: bytes) -> ContentsView:
         """Keep contents of artifacts that are offered."""
         return await self._at_depot().keep(body)
+
+    async def sweep_artifacts(self, request: SweepRequest) -> ArtifactsSwept:
+        """Remove those that no release needs, or tell what would be removed."""
+        swept = await self._at_depot().sweep(request)
+        if swept.removed and not request.plan:
+            text = f"{swept.removed} artifacts that no release needs were removed, {swept.freed_bytes / 2**20:,.0f} MiB"
+            event = Event(kind="artifacts.removed", message=text, author=request.author, wall=self._clock.now().wall)
+            await self._records.commit(Change(events=(event,)))
+            self._pulse.beat()
+        return swept
 
     async def store_drafts(self, request: StoresRequest) -> StoresView:
         """What would be run for these stores on this machine."""

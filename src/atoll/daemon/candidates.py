@@ -50,9 +50,11 @@ class Candidates:
         require: Sequence[str] = (),
         *,
         dev: bool = True,
+        containers: bool = False,
     ) -> None:
         self._records, self._secrets, self._engine, self._clock = records, secret_book, engine, clock
         self.free_bytes, self._freezes, self._require, self._dev = free_bytes, freezes, require, dev
+        self._containers = containers
 
     def intent(self, service: str) -> Intent:
         """What is wanted; generation 0 when nobody ever said."""
@@ -297,7 +299,8 @@ class Candidates:
         for other in beside:
             live.setdefault(other.service, []).append(other)
         free_bytes = self.free_bytes()
-        warnings = admit(release, live, None if warm else free_bytes, replicas(intent, release))
+        size = replicas(intent, release)
+        warnings = admit(release, live, None if warm else free_bytes, size, containers=self._containers)
         stable = self._records.releases_of(release.service).get(intent.target or 0)
         return Admitted(stable, warm, warnings, free_bytes)
 

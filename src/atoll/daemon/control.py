@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from atoll.model.access import Peer
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.hosted import LogLine
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
@@ -37,7 +38,14 @@ from atoll.model.wire import (
     WhyView,
 )
 from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade, TokenRequest
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_artifacts import (
+    ArtifactOffer,
+    ArtifactView,
+    ContentsView,
+    StoresRequest,
+    StoresView,
+    SweepRequest,
+)
 from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
 from atoll.model.wire_doctor import DoctorView
 from atoll.model.wire_jobs import JobRunView, JobView, RunRequest, StopRunRequest
@@ -194,6 +202,10 @@ class Control(Protocol):
 
     async def keep_contents(self, body: bytes) -> ContentsView:
         """Keep contents (`pipeline.ship.frames`). Raises UserError for damaged ones, Refused (no room)."""
+        ...
+
+    async def sweep_artifacts(self, request: SweepRequest) -> ArtifactsSwept:
+        """Remove artifacts that no release of the machine's environments needs, or tell what would be. Raises UserError."""
         ...
 
     async def store_drafts(self, request: StoresRequest) -> StoresView:

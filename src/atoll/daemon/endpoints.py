@@ -25,6 +25,7 @@ from atoll.model import (
     wire_signals,
 )
 from atoll.model.access import Role
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.hosted import LogLine
 from atoll.model.records import TaskRecord
 from atoll.model.state import Artifact, Author, Event
@@ -403,6 +404,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         wire_artifacts.ContentsView,
         _direct("keep_contents"),
         body=bytes,
+    ),
+    _post(
+        "/v1/artifacts/sweep",
+        "deployer",
+        "sweep_artifacts",
+        "Remove artifacts that no release needs, or tell what would be removed.",
+        wire_artifacts.SweepRequest,
+        ArtifactsSwept,
+        plans=False,
     ),
     _post(
         "/v1/stores",

@@ -121,8 +121,9 @@ class Environment:
         self.why = reading.why
 
         candidates = Candidates(
-            records, book, engine, clock, machine.free_bytes, identity.freezes, identity.require, dev=identity.dev
-        )
+            records, book, engine, clock, machine.free_bytes, identity.freezes, identity.require,
+            dev=identity.dev, containers=settings.environment.engine == "docker",
+        )  # fmt: skip
         record_book = RecordBook(records, clock, pulse)
         self.records, self.import_records = record_book.records, record_book.import_records
         desk = JobDesk(loops, records, engine, clock, pulse)
@@ -134,6 +135,7 @@ class Environment:
         artifacts = ArtifactDesk(depot, servers, records, clock, pulse)
         self.artifacts, self.take_artifact = artifacts.artifacts, artifacts.take_artifact
         self.keep_contents, self.store_drafts = artifacts.keep_contents, artifacts.store_drafts
+        self.sweep_artifacts = artifacts.sweep_artifacts
         mutations = Mutations(loops, records, engine, candidates, reading, record_book, store_desk, clock, pulse)
         self.up, self.deploy, self.rollback = mutations.up, mutations.deploy, mutations.rollback
         self.restart, self.scale, self.stop = mutations.restart, mutations.scale, mutations.stop

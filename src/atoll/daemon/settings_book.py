@@ -8,7 +8,7 @@ import logging
 
 from atoll.daemon.identity import Settings
 from atoll.daemon.pulse import Pulse
-from atoll.decide.environment import differences, kept_there
+from atoll.decide.environment import differences, kept_there, refuse_other_engine
 from atoll.model.errors import Conflict
 from atoll.model.rows import Change
 from atoll.model.state import Event
@@ -34,7 +34,7 @@ class SettingsBook:
         return EnvironmentView(workspace=self._workspace, environment=self._settings.environment)
 
     async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
-        """Keep it, and start anew with it; what says the same changes nothing. Raises Conflict, UserError."""
+        """Keep it, and start anew with it; what says the same changes nothing. Raises Conflict, Refused, UserError."""
         running, told = self._settings.environment, request.environment
         if told.name != running.name:
             raise Conflict(
@@ -45,6 +45,8 @@ class SettingsBook:
             )
         async with self._lock:
             if (changed := differences(told, running)) and self._restarting is None:
+                intents = self._records.intents
+                refuse_other_engine(told, running, [name for name in intents if intents[name].target is not None])
                 kept = kept_there(told, running)
                 await asyncio.to_thread(self._settings.keep, kept)
                 text = f"atoll.toml has changed: {', '.join(changed)}; the daemon starts anew with it"

@@ -18,15 +18,32 @@ def admit(
     live: Mapping[str, Sequence[Release]],
     machine_free_bytes: int | None,
     replicas: int,
+    *,
+    containers: bool = False,
 ) -> list[str]:
     """What a person should know before `replicas` of the candidate start, as sentences.
 
     `live` maps every service to its releases that run; `machine_free_bytes` is None when memory is not to be judged
-    (the replicas run already, or nobody knows). Raises Refused for a route that another service has, or when the
-    limits do not fit.
+    (the replicas run already, or nobody knows); `containers` is whether the engine runs images. Raises Refused for a route that
+    another service has, when the limits do not fit, and for what was built for another engine.
     """
+    _refuse_other_kind(candidate, containers=containers)
     _refuse_clashes(candidate, live)
     return [*_memory(candidate, live, machine_free_bytes, replicas), *_calls(candidate, live)]
+
+
+def _refuse_other_kind(candidate: Release, *, containers: bool) -> None:
+    """A release of before the engine was changed, or of files that name another engine than the one that runs."""
+    if (candidate.artifact.image is not None) == containers:
+        return
+    built, runs = ("files", "images") if containers else ("an image", "processes")
+    raise Refused(
+        f"{candidate.name} cannot run here: it was built as {built}, and this environment runs {runs}",
+        "a release keeps what was built for the engine that it was made for",
+        f"`atoll deploy {candidate.service}` makes one for this engine; if atoll.toml names another `engine` than the one that runs, "
+        "`atoll down` first, then `atoll up`",
+        id="engine-changed",
+    )
 
 
 def _refuse_clashes(candidate: Release, live: Mapping[str, Sequence[Release]]) -> None:

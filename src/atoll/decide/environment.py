@@ -3,12 +3,12 @@
 Pure. `decide.validate` asks the first; the command line and the daemon of another machine the second.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from msgspec.structs import replace
 
 from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
-from atoll.model.errors import Problem
+from atoll.model.errors import Problem, Refused
 
 WORKSPACE_FILE = "atoll.toml"
 
@@ -27,6 +27,28 @@ def differences(told: EnvironmentSpec, running: EnvironmentSpec) -> Sequence[str
     kept = kept_there(told, running)
     names = [name for name in EnvironmentSpec.__struct_fields__ if getattr(kept, name) != getattr(running, name)]
     return [{"freezes": "freeze"}.get(name, name) for name in names]
+
+
+def refuse_other_engine(
+    told: EnvironmentSpec, running: EnvironmentSpec, wanted: Collection[str], *, down: bool = False
+) -> None:
+    """Raise Refused where services shall run (`wanted`) and the engine is another: the next daemon could not take them over.
+
+    `down`: nobody is there to be told that they shall not.
+    """
+    if told.engine == running.engine or not wanted:
+        return
+    some = sorted(wanted)
+    names = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if some[3:] else "")
+    back = f'put `engine = "{running.engine}"` back'
+    raise Refused(
+        f"'{told.name}' runs on the engine '{running.engine}', and atoll.toml says '{told.engine}' now",
+        f"neither takes over what the other one runs: {names}",
+        f"{back}, then `atoll up` and `atoll down`, and change it after that"
+        if down
+        else f"{back}; or `atoll down` and then `atoll up`: services are away until they are deployed anew",
+        id="engine-changed",
+    )
 
 
 def of_environment(workspace: WorkspaceSpec, ephemeral: tuple[int, int] | None) -> Iterator[Problem]:

@@ -87,6 +87,14 @@ class CacheView(msgspec.Struct, frozen=True, kw_only=True):
     saved_s: float  # that it had taken to make what was found
 
 
+class ArtifactsSwept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a collection of artifacts removed on an environment's machine, or would remove."""
+
+    removed: int = 0
+    freed_bytes: int = 0
+    left_bytes: int = 0
+
+
 class CacheSwept(msgspec.Struct, frozen=True, kw_only=True):
     """What a collection removed, or would remove."""
 
@@ -97,6 +105,7 @@ class CacheSwept(msgspec.Struct, frozen=True, kw_only=True):
     stored_bytes: int = 0  # that they take
     artifacts: int = 0  # results in folders, as they run, that were removed: no release needs them
     artifacts_freed_bytes: int = 0
+    there: ArtifactsSwept | None = None  # on the environment's machine, where that is another one
 
 
 class CacheChecked(msgspec.Struct, frozen=True, kw_only=True):

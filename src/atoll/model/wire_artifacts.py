@@ -69,6 +69,16 @@ class ContentsView(msgspec.Struct, frozen=True, kw_only=True):
     begun: Mapping[str, Begun] = {}
 
 
+class SweepRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Artifacts that no release needs shall go, by limits as in `ArtifactOffer`."""
+
+    max_age_s: float = CacheSpec().max_age_s
+    max_bytes: int = CacheSpec().max_bytes
+    plan: bool = False  # nothing is removed
+    author: Author = Author()
+    key: str = ""
+
+
 class StoresRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Stores that shall be run on the machine."""
 

@@ -156,9 +156,10 @@ class Docker:
             return False
         raise self._failed(done)
 
-    def pulled(self, name: str, stop: threading.Event) -> bool:
-        """Pull it from its registry; False when it is not there, or the registry cannot be used: then it is built."""
-        return self._run("pull", "--quiet", name, stop=stop, timeout_s=MOVE_TIMEOUT_S).returncode == 0
+    def pull(self, name: str, stop: threading.Event) -> str:
+        """Pull an image from its registry; returns what stood in the way, "" is nothing."""
+        done = self._run("pull", "--quiet", name, stop=stop, timeout_s=MOVE_TIMEOUT_S)
+        return "" if done.returncode == 0 else _last_line(done.stderr or done.stdout) or "docker pull failed"
 
     def push(self, image: str, name: str, stop: threading.Event) -> str:
         """Push an image under a name; returns what stood in the way, "" is nothing."""

@@ -79,8 +79,8 @@ class ImageMaking(Making):
         began, docker = time.monotonic(), self.shop.docker
         for namespace in sorted(self.shop.believed):
             name = self.shared(ordered.key, namespace)
-            if not docker.pulled(name, self.stop):
-                continue
+            if docker.pull(name, self.stop):
+                continue  # it is not there, or the registry cannot be used: it is built
             said = docker.inspect(name, images.FORMAT)
             try:
                 ours = images.built(said.encode()).key == ordered.key

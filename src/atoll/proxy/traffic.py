@@ -115,10 +115,16 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
             await self._server.stop(0.2)
 
     def close_gateway(self) -> None:
-        """Take no new connection from outside, as long as this object lives. What is in flight there is answered, and each
-        answer says that the connection ends.
+        """Take no new connection from outside, until it is opened again or this object ends. What is in flight there is
+        answered, and each answer says that the connection ends.
         """
         self._ads.remove({(LDS, GATEWAY), (LDS, PLAIN)})
+
+    def open_gateway(self) -> None:
+        """Take connections from outside again. One that is open stays so."""
+        if self._table is not None:
+            made = translate(self._table, (), ca_file=self._ca_file, door=self._door)
+            self._ads.put({key: resource for key, resource in made.items() if key[0] == LDS})
 
     # --- certificates ----------------------------------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ DOCKER = Table(
             Text(
                 "path", pattern=r"/[\s\S]+", must="be the absolute path of a socket; dockerd must run on this machine"
             ),
-            "The socket of dockerd.",
+            "The socket of dockerd; with a `host` of `ssh://` that machine's, and images are built by whichever dockerd `docker` speaks to here.",
             ('"/run/user/1000/docker.sock"',),
             default="what Docker's own client would use",
         ),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.drafts import new_key
 from atoll.cli.output import age, console, counted, duration, print_json, size
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
@@ -13,7 +14,8 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from atoll.model.cache import CacheView
+    from atoll.model.cache import ArtifactsSwept, CacheView
+    from atoll.model.environment import WorkspaceSpec
 
 DAMAGED = 1
 
@@ -61,12 +63,18 @@ def gc(session: Session, plan: bool) -> None:
 
     `max_age` and `max_size` of `[cache]` say how long and how much, for the cache and once more for the artifacts: those lie
     in folders, as they run, and what a release of any environment needs stays. Builds do the same at their end, when
-    nobody else uses the cache; for artifacts once a day. What lies in a remote cache is never touched: give a bucket a lifecycle rule.
+    nobody else uses the cache; for artifacts once a day. Where the environment is on another machine, the artifacts there, too. What
+    lies in a remote cache is never touched: give a bucket a lifecycle rule.
 
     Example:
       atoll cache gc
     """
-    swept = session.hooks.collect_cache(session.places, session.load(), plan=plan)
+    workspace = session.load()
+    swept = session.hooks.collect_cache(session.places, workspace, plan=plan)
+    if session.places.machine:
+        from msgspec.structs import replace
+
+        swept = replace(swept, there=_swept_there(session, workspace, plan=plan))
     if session.json:
         print_json(swept)
         return
@@ -75,6 +83,23 @@ def gc(session: Session, plan: bool) -> None:
     if swept.artifacts:
         session.say(f"{done}: {counted(swept.artifacts, 'artifact')}, {size(swept.artifacts_freed_bytes)}")
     session.say(f"left: {counted(swept.results, 'result')}, {size(swept.stored_bytes)}")
+    if (there := swept.there) is not None:
+        gone = f"{counted(there.removed, 'artifact')}, {size(there.freed_bytes)}"
+        session.say(f"{done} on {session.places.machine}: {gone}; left: {size(there.left_bytes)}")
+
+
+def _swept_there(session: Session, workspace: WorkspaceSpec, *, plan: bool) -> ArtifactsSwept:
+    from atoll.model.wire_artifacts import SweepRequest
+    from atoll.pipeline.provenance import author
+
+    request = SweepRequest(
+        max_age_s=workspace.cache.max_age_s,
+        max_bytes=workspace.cache.max_bytes,
+        plan=plan,
+        author=author(session.root),
+        key=new_key(),
+    )
+    return session.client.sweep_artifacts(request)
 
 
 @command.command("verify")

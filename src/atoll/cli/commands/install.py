@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.failed import Failed
-from atoll.cli.installed import show, staged_option, workspace_argument
+from atoll.cli.installed import refuse_elsewhere, show, staged_option, workspace_argument
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
@@ -49,6 +49,7 @@ def command(
     """
     from atoll.model.install import Installing
 
+    refuse_elsewhere(session, "install")
     if session.environment == "local":
         raise Failed(
             "which environment?",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from atoll.cli.confirming import confirm
-from atoll.cli.installed import show, staged_option, workspace_argument
+from atoll.cli.installed import refuse_elsewhere, show, staged_option, workspace_argument
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
 
@@ -33,6 +33,7 @@ def command(session: Session, name: str, purge: bool, yes: bool, root: str, plan
     """
     from atoll.model.install import Installing
 
+    refuse_elsewhere(session, "uninstall")
     if not plan and not yes:
         kept = " and removes all that it keeps" if purge else ""
         why = f"this ends every service of '{session.environment}' here{kept}"

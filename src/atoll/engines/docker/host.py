@@ -9,25 +9,21 @@ import secrets
 import signal as signals
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from atoll.engines import sockets
 from atoll.engines.docker import commands
-from atoll.engines.docker.client import Client, DockerFailed, DockerRefused, documents
+from atoll.engines.docker.client import Client, DockerFailed, DockerRefused
 from atoll.engines.docker.container import (
     Config,
-    complaint,
     config,
-    ended_with,
-    hosted,
     is_running,
-    may_be_unexecuted,
     never_began,
     short,
 )
-from atoll.engines.docker.names import ENVIRONMENT, KIND, REPLICA, SERVICE, Names, environment_id
+from atoll.engines.docker.containers import LAG_LOOK_S, LAG_S, STOP_S, Containers
+from atoll.engines.docker.names import ENVIRONMENT, KIND, SERVICE, Names, environment_id
 from atoll.engines.docker.networks import Networks
 from atoll.engines.docker.output import Output, Source
 from atoll.engines.docker.owners import Owners
@@ -45,19 +41,7 @@ _log = logging.getLogger(__name__)
 
 DATA = "/var/lib/atoll/data"  # as containers see it
 START_S = 60.0  # overlay mounts of a large image on a slow disk
-STOP_S = 30.0  # from SIGKILL to its end, which waits for a process in the kernel
-_AGAIN_S = 0.5  # before the stream of ends is opened again
 _EXEC_S, _LOOK_S = 2.0, 0.005  # docker-init becomes the program within milliseconds
-_ENDED = {"created", "exited", "dead", "removing"}
-_ENDING_S, _ENDING_LOOK_S = 2.0, 0.02  # an end that is told may not yet be seen
-
-
-class _Seen(NamedTuple):
-    """A container as it was seen last."""
-
-    container: str  # dockerd's id
-    hosted: Hosted
-    address: str
 
 
 class DockerHost:
@@ -76,9 +60,7 @@ class DockerHost:
         self._owners = Owners(self._client, self._names, Users(state_dir.absolute()))
         self._output = Output(self._client, self._names, state_dir.absolute(), run_dir.absolute())
         self._files = f"{run_dir.absolute()}/files"
-        self._busy: set[str] = set()  # ids that are being started, or run: not to be swept
-        self._seen: dict[str, _Seen] = {}  # by dockerd's id
-        self._swept = False
+        self._there = Containers(self._client, self._names, self._output, self._files)
 
     async def close(self) -> None:
         """Let go of dockerd; all containers go on."""
@@ -121,16 +103,16 @@ class DockerHost:
 
         Made and started are two steps: one that was only made, by a daemon that was killed, is made anew.
         """
-        self._busy.add(launch.id)
+        self._there.busy.add(launch.id)
         try:
-            found = await self._find(launch.id)
+            found = await self._there.find(launch.id)
             if found is not None:
                 if not never_began(found) or found["State"]["Error"]:
-                    return (await self._see(found)).hosted
-                await self._remove(found["Id"])
+                    return (await self._there.see(found)).hosted
+                await self._there.remove(found["Id"])
             return await self._start(launch)
         finally:
-            self._busy.discard(launch.id)
+            self._there.busy.discard(launch.id)
 
     async def _start(self, launch: Launch) -> Hosted:
         if launch.image is None:
@@ -155,15 +137,15 @@ class DockerHost:
                 await made.start()
         except (DockerRefused, DockerFailed) as exc:
             if _may_pass(exc):
-                await self._remove(made.id)
+                await self._there.remove(made.id)
                 raise Retryable(f"Docker could not start {name}: {exc.said}", 1.0, id=exc.id) from exc
-        return (await self._see(await self._executed(made.id))).hosted
+        return (await self._there.see(await self._executed(made.id))).hosted
 
     async def _executed(self, container: str) -> Config:
         """The container once docker-init has become the program, or has ended without."""
         deadline = asyncio.get_running_loop().time() + _EXEC_S
         while True:
-            info = await self._inspect(container)
+            info = await self._there.inspect(container)
             if info is None:
                 raise Retryable("a container was removed while it was being started", 1.0, id="docker-refused")
             pid = info["State"]["Pid"]
@@ -173,143 +155,13 @@ class DockerHost:
 
     # --- looking --------------------------------------------------------------------------------------------------
 
-    async def _inspect(self, container: str) -> Config | None:
-        """By name or id; None when there is none."""
-        try:
-            async with self._client.asked("look at a container") as docker:
-                return await docker.containers.container(container).show()
-        except DockerRefused as exc:
-            if exc.status == 404:
-                return None
-            raise
-
-    async def _find(self, replica: str) -> Config | None:
-        """The replica's container. Raises Permanent when its name is that of somebody else's."""
-        name = self._names.container(replica)
-        info = await self._inspect(name)
-        if info is None:
-            return None
-        labels = info["Config"]["Labels"] or {}
-        if labels.get(ENVIRONMENT) != self._names.environment or labels.get(REPLICA) != replica:
-            raise Permanent(
-                f"there is a container {name} already",
-                "it has not the labels of this environment, so it is somebody else's",
-                f"rename or remove it: `docker rm {name}`",
-                id="docker-refused",
-            )
-        return info
-
-    async def _see(self, info: Config) -> _Seen:
-        """Take what dockerd says of a container; the files of one that ended are gone then."""
-        known = self._seen.get(info["Id"])
-        if known is not None and known.hosted.exit is not None and not is_running(info):
-            return known
-        error = ""
-        if may_be_unexecuted(info) and not never_began(info):
-            last = await self._output.last(info["Id"], 1)
-            error = complaint(last[0], info["Config"]["Image"]) if last else ""
-        made = hosted(info, commands.boot_minus_wall_s(), error)
-        if known is not None:  # the clock may have been set since
-            at_s = max(known.hosted.started_s, made.exit.at_s) if made.exit else 0.0
-            ended = msgspec.structs.replace(made.exit, at_s=at_s) if made.exit else None
-            made = msgspec.structs.replace(made, started_s=known.hosted.started_s, exit=ended)
-        if made.exit is not None:
-            await asyncio.to_thread(files.remove, f"{self._files}/{made.id}")
-        addresses = [each["IPAddress"] for each in info["NetworkSettings"]["Networks"].values() if each["IPAddress"]]
-        self._seen[info["Id"]] = _Seen(info["Id"], made, addresses[0] if addresses else "")
-        return self._seen[info["Id"]]
-
     async def list(self) -> Sequence[Hosted]:
         """See `ports.Host`. What a killed daemon left half made, or was running to its end, is removed."""
-        async with self._client.asked("list containers") as docker:
-            there = await docker.containers.list(all="1", filters=json.dumps(self._names.filter))
-        found: list[Hosted] = []
-        for each in there:
-            replica = each["Labels"].get(REPLICA, "")
-            kind = each["Labels"].get(KIND, "")
-            if replica in self._busy and (each["State"] == "created" or kind != "replica"):
-                continue
-            if kind != "replica":
-                if kind == "run" or (kind == "probe" and not self._swept and not self._busy):
-                    await self._remove(each["Id"])
-                continue
-            known = self._seen.get(each["Id"])
-            ended = each["State"] in _ENDED
-            if known is None or ended != (known.hosted.exit is not None):
-                known = await self._look(each["Id"])
-            if known is not None:
-                found.append(known.hosted)
-        if not self._swept:  # files of those that ended while no daemon was there
-            self._swept = True
-            await asyncio.to_thread(_sweep, self._files, {each.id for each in found if each.exit is None} | self._busy)
-        ids = {each["Id"] for each in there}
-        self._seen = {id: seen for id, seen in self._seen.items() if id in ids}
-        return found
+        return await self._there.list()
 
-    async def _look(self, container: str) -> _Seen | None:
-        info = await self._inspect(container)
-        if info is None or info["State"]["Status"] == "removing":
-            return None
-        if never_began(info) and not info["State"]["Error"]:
-            await self._remove(container)
-            return None
-        return await self._see(info)
-
-    async def _seen_of(self, replica: str) -> _Seen | None:
-        """The replica's container, known or looked for."""
-        known = next((seen for seen in self._seen.values() if seen.hosted.id == replica), None)
-        if known is not None:
-            return known
-        try:
-            info = await self._find(replica)
-        except Permanent:  # somebody else's
-            return None
-        return None if info is None or never_began(info) else await self._see(info)
-
-    async def exits(self) -> AsyncIterator[Hosted]:
+    def exits(self) -> AsyncIterator[Hosted]:
         """See `ports.Host`. Begins with those that ended already; goes on across absences of dockerd."""
-        told: set[str] = set()
-        absent = ""
-        asked = {**self._names.filter, "type": ["container"], "event": ["die"]}
-        while True:
-            try:
-                async with self._client.stream("tell of ends", "events", {"filters": asked}) as body:
-                    ended, absent = self._ended(await self.list()), ""
-                    told &= {seen.container for seen in ended}
-                    for seen in ended:
-                        if seen.container not in told:
-                            told.add(seen.container)
-                            yield seen.hosted
-                    async for event in documents(body):
-                        if event["Actor"]["Attributes"].get(KIND) != "replica" or event["Actor"]["ID"] in told:
-                            continue
-                        told &= self._seen.keys()  # those that are gone end no more
-                        end = await self._end_of(event["Actor"])
-                        if end is not None:
-                            told.add(event["Actor"]["ID"])
-                            yield end
-            except Retryable as exc:
-                if str(exc) != absent:  # once an absence, which may last a night
-                    absent = str(exc)
-                    _log.warning("ends of containers are not told: %s", exc)
-            await asyncio.sleep(_AGAIN_S)
-
-    def _ended(self, listed: Sequence[Hosted]) -> Sequence[_Seen]:
-        ids = {each.id for each in listed}
-        return [seen for seen in self._seen.values() if seen.hosted.id in ids and seen.hosted.exit is not None]
-
-    async def _end_of(self, actor: Config) -> Hosted | None:
-        """A container whose end was told; None when it is not to be seen yet: then the next list has it."""
-        deadline = asyncio.get_running_loop().time() + _ENDING_S
-        while asyncio.get_running_loop().time() < deadline:
-            info = await self._inspect(actor["ID"])
-            if info is None:  # somebody removed it by force; the event is all that is left
-                known, ended = self._seen.pop(actor["ID"], None), ended_with(int(actor["Attributes"]["exitCode"]))
-                return known and msgspec.structs.replace(known.hosted, pid=None, exit=commands.now(ended))
-            if not is_running(info):
-                return (await self._see(info)).hosted
-            await asyncio.sleep(_ENDING_LOOK_S)
-        return None
+        return self._there.exits()
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -320,7 +172,7 @@ class DockerHost:
         the one signal that its image names.
         """
         number = signals.Signals[signal]
-        seen = await self._seen_of(replica)
+        seen = await self._there.seen_of(replica)
         if seen is None or seen.hosted.exit is not None:
             return False
         if number in {signals.SIGSTOP, signals.SIGCONT}:
@@ -329,7 +181,7 @@ class DockerHost:
             async with self._client.asked(f"send {signal} to {replica}") as docker:
                 await docker.containers.container(seen.container).kill(signal=number.name)
         except (DockerRefused, DockerFailed):
-            info = await self._inspect(seen.container)
+            info = await self._there.inspect(seen.container)
             if info is not None and is_running(info):
                 raise
             return False
@@ -338,9 +190,9 @@ class DockerHost:
 
     async def _freeze(self, container: str, frozen: bool) -> bool:
         """Have it frozen, or not; False when nothing of it runs any more."""
-        deadline = asyncio.get_running_loop().time() + _ENDING_S
+        deadline = asyncio.get_running_loop().time() + LAG_S
         while True:
-            info = await self._inspect(container)
+            info = await self._there.inspect(container)
             if info is None or not is_running(info):
                 return False
             if info["State"]["Paused"] == frozen:
@@ -354,12 +206,12 @@ class DockerHost:
                 # dockerd's word lags behind one that has just ended, or that it is waking by itself.
                 if asyncio.get_running_loop().time() > deadline:
                     raise
-            await asyncio.sleep(_ENDING_LOOK_S)
+            await asyncio.sleep(LAG_LOOK_S)
 
     async def forget(self, replica: str) -> None:
         """See `ports.Host`. Its output is put into a file first."""
         try:
-            info = await self._find(replica)
+            info = await self._there.find(replica)
         except Permanent:
             return  # somebody else's: it stays
         if info is None:
@@ -368,10 +220,10 @@ class DockerHost:
         if is_running(info):
             await self._kill(info["Id"])
         if not never_began(info):
-            seen = await self._see(await self._inspect(info["Id"]) or info)
-            held = {each.hosted.id for each in self._seen.values()}
+            seen = await self._there.see(await self._there.inspect(info["Id"]) or info)
+            held = {each.hosted.id for each in self._there.known}
             await self._output.keep(seen.hosted.service, Source(info["Id"], replica), held)
-        await self._remove(info["Id"])
+        await self._there.remove(info["Id"])
         await asyncio.to_thread(files.remove, f"{self._files}/{replica}")
 
     async def _kill(self, container: str) -> None:
@@ -379,16 +231,6 @@ class DockerHost:
             async with self._client.asked("end a container", STOP_S) as docker:
                 await docker.containers.container(container).kill()
                 await docker.containers.container(container).wait()
-
-    async def _remove(self, container: str) -> None:
-        """With its anonymous volumes. One that is gone, or is being removed, is fine."""
-        try:
-            async with self._client.asked("remove a container", STOP_S) as docker:
-                await docker.containers.container(container).delete(force=True, v=True)
-        except DockerRefused as exc:
-            if exc.status not in {404, 409}:
-                raise
-        self._seen.pop(container, None)
 
     async def erase(self, service: str) -> None:
         """See `ports.Host`. By their labels: also what an earlier release wrote to."""
@@ -412,14 +254,14 @@ class DockerHost:
         async with self._client.asked("list containers") as docker:
             left = await docker.containers.list(all="1", filters=json.dumps(self._names.filter))
         for each in left:
-            await self._remove(each["Id"])
+            await self._there.remove(each["Id"])
         return await self._networks.remove()
 
     # --- what it says and uses ------------------------------------------------------------------------------------
 
     async def listener(self, replica: str, port: int) -> Listener:
         """See `ports.Host`. In the container's own network nobody else can listen."""
-        seen = await self._seen_of(replica)
+        seen = await self._there.seen_of(replica)
         if seen is None or seen.hosted.pid is None or not seen.address:
             return Listener(state="none", text="it is not running")
         return await asyncio.to_thread(sockets.listener_of, port, seen.hosted.pid, seen.address)
@@ -439,20 +281,20 @@ class DockerHost:
 
     async def last_output(self, replica: str, lines: int = 20) -> str:
         """See `ports.Host`."""
-        seen = await self._seen_of(replica)
+        seen = await self._there.seen_of(replica)
         found = await self._output.last(seen.container, lines) if seen else []
         # One that is being removed cannot be read any more, and has its file by then.
         return "\n".join(found or await self._output.last_kept(replica, lines))
 
     async def run(self, launch: Launch, timeout_s: float) -> tuple[Exit, str]:
         """See `ports.Host`. In the container of a replica that runs; else in one of its own, which is removed again."""
-        seen = await self._seen_of(launch.id)
+        seen = await self._there.seen_of(launch.id)
         if seen is not None and seen.hosted.exit is None:
             return await commands.inside(self._client, seen.container, launch.command, launch.folder, timeout_s)
         if launch.image is None:
             return _not_started(launch, f"{launch.service} has no image").exit or Exit(), ""
         alone = msgspec.structs.replace(launch, id=f"{launch.id}-{secrets.token_hex(3)}", host="127.0.0.1", ports={})
-        self._busy.add(alone.id)
+        self._there.busy.add(alone.id)
         try:
             owner = await self._owners.of(launch)
             network = await self._networks.attach(launch.service)
@@ -462,25 +304,17 @@ class DockerHost:
         except DockerRefused as exc:
             return _not_started(launch, _why_not_made(launch, exc)).exit or Exit(), ""
         finally:
-            self._busy.discard(alone.id)
+            self._there.busy.discard(alone.id)
 
     async def usage(self) -> Mapping[str, tuple[int, float]]:
         """See `ports.Host`."""
         await self.list()
-        pids = {seen.hosted.id: seen.hosted.pid for seen in self._seen.values() if seen.hosted.exit is None}
+        pids = {seen.hosted.id: seen.hosted.pid for seen in self._there.known if seen.hosted.exit is None}
         return await asyncio.to_thread(_usage, {id: pid for id, pid in pids.items() if pid})
 
 
 def _with_files(launch: Launch) -> dict[str, object]:
     return {"files": dict(launch.files), "files_folder": launch.files_folder}
-
-
-def _sweep(folder: str, keep: set[str]) -> None:
-    """Remove the rendered files of all but `keep`."""
-    with contextlib.suppress(FileNotFoundError):
-        for path in Path(folder).iterdir():
-            if path.name not in keep:
-                files.remove(str(path))
 
 
 def _has_program(init: int) -> bool:

@@ -24,6 +24,23 @@ CHAPTER = Chapter(
             ("Wait for the other one. `ps` shows it when it hangs; ending it is safe, `atoll up` mends what it left.",),
         ),
         Page(
+            "engine-changed",
+            "The engine was changed while services run",
+            "error[engine-changed]: 'local' runs on the engine 'process', and atoll.toml says 'docker' now",
+            "What runs as processes is not taken over as containers, nor the other way round: replicas, data and what was built are of "
+            "one engine. Nothing was changed. A release stays what it was built as: after a change of the engine those of before are "
+            "not rolled back to.",
+            (
+                (
+                    "You want the change: `atoll down`, then `atoll up`. Services are away meanwhile, and begin with empty data; "
+                    "releases, secrets and history stay. To move without being away, make another environment with that engine."
+                ),
+                "You do not: write the engine that runs back into `atoll.toml`.",
+                "It was not `atoll down` that ended the environment: put the engine back, `atoll up`, `atoll down`, change it then.",
+                "`deploy` and `rollback` say it of one release: `atoll deploy SERVICE` makes another one.",
+            ),
+        ),
+        Page(
             "gateway-port-taken",
             "The gateway cannot listen",
             "error[gateway-port-taken]: the gateway cannot listen on 127.0.0.1:8080",

@@ -27,6 +27,7 @@ ErrorId = Literal[
     "environment-not-running",
     "environment-busy",
     "gateway-port-taken",
+    "engine-changed",
     "certificate-unusable",
     "certificate-not-given",
     "not-allowed",

@@ -19,17 +19,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.environment import DockerSpec
-from atoll.model.errors import Conflict, Refused, UserError
+from atoll.model.errors import Conflict, Refused, Retryable, UserError
 from atoll.model.state import Artifact
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView
+from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, SweepRequest
 from atoll.pipeline.artifacts import Artifacts, Record, disk_trouble, remove_tree
 from atoll.pipeline.cache.contents import write_all
 from atoll.pipeline.cache.tree import Entry, Tree, Unusable, decoded, write
 from atoll.pipeline.cache.zstd import ZstdDecompressor, ZstdError
+from atoll.pipeline.collect import Collected
 from atoll.pipeline.docker import Docker
 from atoll.pipeline.images import tag_of
 from atoll.pipeline.imaging import there
@@ -49,8 +52,9 @@ _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _IMAGE = re.compile(r"(?:[a-z0-9][\w.:/-]*@)?sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"(?:[a-z0-9][\w.:/-]*)?")
 
-# Removes what no release needs, by limits of age in seconds and of bytes in all: when that is due, or now.
-Collect = Callable[[float, int, bool], None]
+# Removes what no release needs, by limits of age in seconds and of bytes in all. "due": at most once a day; "plan": only tells it.
+When = Literal["due", "now", "plan"]
+Collect = Callable[[float, int, When], Collected]
 
 
 class Depot:
@@ -98,10 +102,21 @@ class Depot:
             # Never left behind: the lock is let go when nothing is written any more.
             view = await settle(asyncio.get_running_loop().run_in_executor(None, work), stop.set)
         if view.artifact is not None:
-            await asyncio.to_thread(self._collect, offer.max_age_s, offer.max_bytes, False)
+            await asyncio.to_thread(self._tidy, offer.max_age_s, offer.max_bytes, "due")
         return msgspec.structs.replace(view, warnings=stands.warnings)
 
+    async def sweep(self, request: SweepRequest) -> ArtifactsSwept:
+        """Now, whenever the last time was. Raises UserError, Retryable."""
+        when: When = "plan" if request.plan else "now"
+        done = await asyncio.to_thread(self._collect, request.max_age_s, request.max_bytes, when)
+        return ArtifactsSwept(removed=len(done.removed), freed_bytes=done.freed_bytes, left_bytes=done.left_bytes)
+
     # --- in threads
+
+    def _tidy(self, max_age_s: float, max_bytes: int, when: When) -> None:
+        """What stands in its way is told by `sweep`, and stops nobody."""
+        with suppress(UserError, Retryable, OSError):
+            self._collect(max_age_s, max_bytes, when)
 
     def _prepare(self) -> None:
         try:
@@ -193,9 +208,12 @@ class Depot:
             )
         docker = Docker(self._docker)
         name = offer.image_name or (image.id if "@" in image.id else "")
-        pulled = not docker.present(image.id) and bool(name) and docker.pulled(name, stop)
+        wanted = bool(name) and not docker.present(image.id)
+        why = docker.pull(name, stop) if wanted else ""
         if not Docker(self._docker).present(image.id):
-            how = f"its registry does not give it as {name}" if name else "it was pushed to no registry"
+            how = "it was pushed to no registry"
+            if name:
+                how = f"its registry does not give it as {name}: {why or 'another image has that name there'}"
             raise Refused(
                 f"the image of {offer.service} is not in the machine's dockerd",
                 f"it is {image.id[:19]}, and {how}",
@@ -203,7 +221,7 @@ class Depot:
                 id="image-unavailable",
             )
         docker.tag(image.id, tag_of(offer.service, key, self._place.root))
-        if pulled and "@" not in name:
+        if wanted and not why and "@" not in name:
             docker.remove(name)
         docker.remember(self._place.cache)
         folder = self._place.folder(key)
@@ -289,7 +307,7 @@ class Depot:
             return
         if offer is not None:
             self._arrivals.tidy()
-            self._collect(offer.max_age_s, 0, True)
+            self._tidy(offer.max_age_s, 0, "now")
         if (free := self._free()) < wanted_bytes + SPARE_BYTES:
             raise Refused(
                 f"the machine's disk has no room for {'the artifact of ' + offer.service if offer else 'more contents'}",

@@ -8,6 +8,7 @@ import msgspec
 
 from atoll.decide.environment import kept_there
 from atoll.model.access import Peer
+from atoll.model.cache import ArtifactsSwept
 from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import Conflict, NotFound, UserError
 from atoll.model.hosted import LogLine
@@ -34,7 +35,14 @@ from atoll.model.wire import (
     WhyView,
 )
 from atoll.model.wire_access import AccessView, SecretRequest, SecretView, TokenMade, TokenRequest, TokenView
-from atoll.model.wire_artifacts import ArtifactOffer, ArtifactView, ContentsView, StoresRequest, StoresView
+from atoll.model.wire_artifacts import (
+    ArtifactOffer,
+    ArtifactView,
+    ContentsView,
+    StoresRequest,
+    StoresView,
+    SweepRequest,
+)
 from atoll.model.wire_backup import BackupKept, BackupKeyRequest, BackupKeyView, BackupRequest
 from atoll.model.wire_doctor import DoctorView
 from atoll.ports import Depot
@@ -168,6 +176,10 @@ class FakeControl:
 
     async def keep_contents(self, body: bytes) -> ContentsView:
         return ContentsView() if self.depot is None else await self.depot.keep(body)
+
+    async def sweep_artifacts(self, request: SweepRequest) -> ArtifactsSwept:
+        self.requests.append(request)
+        return ArtifactsSwept() if self.depot is None else await self.depot.sweep(request)
 
     async def store_drafts(self, request: StoresRequest) -> StoresView:
         self.requests.append(request)
