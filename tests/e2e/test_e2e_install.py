@@ -329,6 +329,31 @@ def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Insta
     installed.until(lambda: installed.get() == "200")
 
 
+def test_a_backup_makes_the_environment_again_on_a_machine_that_was_just_installed(installed: Installed) -> None:
+    """As docs/howto/backup.md says it, for a new machine and for one that goes back."""
+    installed.install()
+    installed.deploy()
+    served = ("--served", NAME, "--env", "production")
+    installed.run("mkdir", "-m", "700", "/srv/backups")
+    installed.machine.write("/srv/passphrase", "correct horse battery staple\n")
+    key = ("--key", "/srv/shop.key", "--passphrase", "/srv/passphrase")
+    at_home = ("sh", "-c", f'cd / && exec {sys.executable} -m atoll.app "$@"', "sh")
+    installed.run(*at_home, "backup", *served, "--key", key[1], *key[2:])
+    file = installed.run(*at_home, "backup", *served, "/srv/backups", "--keep", "14").strip()
+    installed.run(*at_home, "restore", file, *key, "--check")
+
+    installed.atoll("uninstall", NAME, "--env", "production", "--purge", "--yes")
+    installed.install("--no-start")
+    installed.run(*at_home, "restore", *served, *key, file)
+    installed.run("systemctl", "start", UNIT)
+    installed.until(lambda: installed.get() == "200")
+
+    installed.run("systemctl", "stop", UNIT)
+    installed.run(*at_home, "restore", *served, "--replace", "--yes", *key, file)
+    installed.run("systemctl", "start", UNIT)
+    installed.until(lambda: installed.get() == "200")
+
+
 def test_the_journal_has_what_happened_by_unit_and_by_service(installed: Installed) -> None:
     installed.install()
     installed.deploy()

@@ -139,6 +139,19 @@ class Shop:
             opened.write(text)
 
     @contextlib.contextmanager
+    def starting(self, with_what: str) -> Iterator[None]:
+        """Meanwhile orders begins so."""
+        source = self.root / "orders" / "orders.py"
+        text = source.read_text()
+        changed = text.replace("\nimport json\n", f"\nimport json\nimport time\n{with_what}\n", 1)
+        assert changed != text
+        source.write_text(changed)
+        try:
+            yield
+        finally:
+            source.write_text(text)
+
+    @contextlib.contextmanager
     def load(self) -> Iterator[None]:
         """Customers at the machine's gateway, meanwhile; none of them may be failed."""
         argv = [sys.executable, "-c", LOAD, str(EXAMPLES), f"http://127.0.0.1:{PORT}", str(RATE)]
@@ -215,11 +228,9 @@ def test_every_service_is_deployed_under_load_while_the_line_is_cut_and_no_custo
 
 
 def test_a_release_that_is_undone_while_the_line_is_cut_has_its_exit_code_all_the_same(shop: Shop) -> None:
-    before, source = shop.releases(), shop.root / "orders" / "orders.py"
-    good = source.read_text()
-    source.write_text(f"import time\ntime.sleep(6)\nraise SystemExit('no')\n{good}")
-    try:
-        with shop.load(), shop.begin(DEPLOYER, "deploy", "orders") as deploying:
+    before = shop.releases()
+    with shop.starting("time.sleep(3); raise SystemExit('no')"), shop.load():
+        with shop.begin(DEPLOYER, "deploy", "orders") as deploying:
             try:
                 shop.until(lambda: shop.status()["orders"]["candidate"])
                 shop.on.pull()
@@ -230,8 +241,6 @@ def test_a_release_that_is_undone_while_the_line_is_cut_has_its_exit_code_all_th
                 out, err = deploying.communicate(timeout=WITHIN_S)
             finally:
                 deploying.kill()
-    finally:
-        source.write_text(good)
     assert deploying.returncode == UNDONE, out + err
     assert "connected to dora@vm1 again" in err
     assert shop.releases() == before
@@ -328,9 +337,16 @@ def test_a_machine_that_lost_its_power_is_back_for_everybody_by_its_unit_alone(s
         try:
             assert following.stdout is not None
             told = [json.loads(following.stdout.readline())]  # it was connected
-            shop.on.machine.cut_power()
-            assert not shop.on.machine.group.exists()  # which none of its processes outlived
-            shop.on.boot()
+            with shop.starting("time.sleep(6)"), shop.begin(CI, "deploy", "orders") as deploying:
+                try:
+                    before["orders"] = shop.until(lambda: shop.status()["orders"]["candidate"])
+                    shop.on.machine.cut_power()
+                    assert not shop.on.machine.group.exists()  # which none of its processes outlived
+                    shop.on.boot()
+                    out, err = deploying.communicate(timeout=WITHIN_S)
+                finally:
+                    deploying.kill()
+            assert deploying.returncode == 0, out + err
             assert shop.run("cat", "/proc/sys/kernel/random/boot_id") != boot_id
             shop.until(
                 lambda: all(each["state"] == "up" for each in shop.status().values()),
