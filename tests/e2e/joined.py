@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from machine import Machine, why_not
-from two_machines import CLIENT, SERVER, SSHD, Machines, give_address, ip
+from two_machines import CLIENT, SERVER, SSHD, Machines, give_address, ip, standing
 
 SSHD_UNIT = f"""
 [Service]
@@ -102,13 +102,5 @@ def joined(folder: Path) -> Iterator[Joined]:
     if not SSHD.exists() or shutil.which("ssh") is None:
         pytest.skip("needs sshd and ssh (scripts/apt installs them)")
     (folder / "machine").mkdir()
-    made = Joined(folder, Machine(folder / "machine"))
-    try:
-        try:
-            made.make_client()
-        except subprocess.CalledProcessError as exc:
-            pytest.skip(f"no network namespaces here: {exc.stderr.strip()}")
-        made.make()
+    with standing(Joined(folder, Machine(folder / "machine"))) as made:
         yield made
-    finally:
-        made.close()

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -34,8 +35,7 @@ class Machines:
         self.ssh = f"ssh -F {folder}/ssh_config"
 
     def make(self) -> None:
-        """Namespaces, cable, keys, sshd."""
-        self.make_client()
+        """The other machine, the cable, sshd."""
         _namespace(self._server)
         near, far = self.ends
         ip("link", "add", near, "netns", self.client, "type", "veth", "peer", "name", far, "netns", self._server)
@@ -139,6 +139,9 @@ class Machines:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
+Made = TypeVar("Made", bound=Machines)
+
+
 @contextlib.contextmanager
 def machines(folder: Path) -> Iterator[Machines]:
     """Both, for as long as it lasts; skips where they cannot be made."""
@@ -146,12 +149,19 @@ def machines(folder: Path) -> Iterator[Machines]:
         pytest.skip("needs root, for network namespaces and sshd")
     if not SSHD.exists() or shutil.which("ssh") is None or shutil.which("ip") is None:
         pytest.skip("needs sshd, ssh and ip (scripts/apt installs them)")
-    made = Machines(folder)
+    with standing(Machines(folder)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def standing(made: Made) -> Iterator[Made]:
+    """Both, made; skips where not even the first namespace can be: what fails later is a mistake of these tests."""
     try:
         try:
-            made.make()
+            made.make_client()
         except subprocess.CalledProcessError as exc:
             pytest.skip(f"no network namespaces here: {exc.stderr.strip()}")
+        made.make()
         yield made
     finally:
         made.close()
