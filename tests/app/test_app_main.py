@@ -88,6 +88,17 @@ def test_where_there_is_no_workspace_one_error_says_so(env: dict[str, str], tmp_
         assert ran(env, tmp_path, command, "--help").returncode == 0
 
 
+def test_in_a_folder_that_is_gone_one_error_says_so(env: dict[str, str], tmp_path: Path) -> None:
+    for number, command in enumerate(("affected", "status", "init", "--version")):
+        (gone := tmp_path / f"{number}").mkdir()
+        done = ran(env, gone, command, program=f"import os; os.rmdir(os.getcwd())\n{PROGRAM}")
+        if command == "--version":
+            assert done.returncode == 0, done.stderr
+            continue
+        assert done.returncode == 2
+        assert done.stderr.startswith("error[no-workspace]: the folder that this command was started in is gone\n")
+
+
 def test_an_edit_affects_who_has_it_while_others_look(env: dict[str, str], tmp_path: Path) -> None:
     here = workspace(tmp_path / "here", *(f"s{number:03}" for number in range(400)))  # so many are looked at by two
     assert ran(env, here, "affected", "--names").returncode == 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atoll import __version__
 from atoll.cli.failed import USER, Failed, taken_over
 from atoll.cli.group import LazyGroup, ReaderGone
 from atoll.cli.output import colored, told, width
@@ -32,6 +33,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE  # what a shell reports of a program that a c
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="atoll %(version)s")
 @common_options
 def cli() -> None:
     """Build, deploy, scale, protect and observe each service on its own.
@@ -81,7 +83,7 @@ def _run(session: Session, args: Sequence[str]) -> int:
     except click.ClickException as exc:
         return report(Failed(exc.format_message(), exit_code=USER, id="usage"), args)
     except Exception as exc:  # noqa: BLE001  the one place where errors become exit codes
-        if (failed := taken_over(exc)) is None:
+        if (failed := _nowhere(exc) or taken_over(exc)) is None:
             sys.excepthook(type(exc), exc, exc.__traceback__)
             fix = "please report it with the traceback above"
             failed = Failed(
@@ -89,6 +91,22 @@ def _run(session: Session, args: Sequence[str]) -> int:
             )
         failed.fix = session.here(failed.fix)
         return report(failed, args)
+
+
+def _nowhere(exc: Exception) -> Failed | None:
+    """Whether it is for the folder that the shell stands in, which somebody has removed meanwhile."""
+    if not isinstance(exc, FileNotFoundError):
+        return None
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return Failed(
+            "the folder that this command was started in is gone",
+            "it was removed or made anew after your shell had gone there",
+            'go to a folder that is there; to the new one of the same name by `cd "$PWD"`',
+            id="no-workspace",
+        )
+    return None
 
 
 def _told_to_end(*_: object) -> None:

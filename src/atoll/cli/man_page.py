@@ -73,7 +73,7 @@ def _command(command: click.Command, ctx: click.Context) -> Iterator[str]:
 
 def _options(command: click.Command, ctx: click.Context, *, own: bool) -> Iterator[str]:
     for option in command.params:
-        wanted = option.name not in _COMMON if own else option.name != "help"
+        wanted = option.name not in _COMMON if own else option.name not in {"help", "version"}
         record = option.get_help_record(ctx) if isinstance(option, click.Option) and wanted else None
         if record is not None:
             yield from (".TP", rf"\fB{_text(record[0])}\fR", _text(" ".join(record[1].split())))

@@ -58,7 +58,7 @@ def _command(command: click.Command, ctx: click.Context, heading: str) -> Iterat
 
 
 def _options(command: click.Command, ctx: click.Context) -> Iterator[str]:
-    common = {"workspace", "env", "quiet", "help"} if ctx.parent else {"help"}
+    common = {"workspace", "env", "quiet", "help"} if ctx.parent else {"help", "version"}
     own = [option for option in command.params if isinstance(option, click.Option) and option.name not in common]
     if own:
         yield from ("| option | |", "|---|---|")

@@ -16,7 +16,7 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 @json_option
 @takes_session
 def command(session: Session) -> None:
-    """Show the version.
+    """Show the version; of Python and the system, too. `atoll --version` shows its own alone.
 
     Example:
       atoll version
