@@ -16,7 +16,7 @@ OLD, NEW = "0.0.1", "99.0"
 
 @pytest.mark.parametrize(
     ("mine", "how", "fix"),
-    [(NEW, "older", "`atoll up` upgrades it"), (OLD, "newer", f"pip install -U atoll=={__version__}")],
+    [(NEW, "older", "`atoll up` upgrades it"), (OLD, "newer", f"install Atoll {__version__} here, too")],
 )
 def test_reading_works_and_the_difference_is_told_once(
     atoll: Atoll, daemon: Served, mine: str, how: str, fix: str

@@ -26,12 +26,12 @@ def difference(client: str, daemon: str) -> str:
 def advice(client: str, daemon: str, machine: str = "") -> str:
     """What makes them the same; the one that is behind is upgraded. `machine` is where a service manager runs the daemon, if known."""
     if newer(daemon, client):
-        return f"install it here, too: `pip install -U atoll=={daemon}`"
+        return f"install Atoll {daemon} here, too, from where this one came"
     if machine:
-        return f"on {machine}: `pip install -U atoll`, then reload its unit (docs/howto/upgrade.md); services go on meanwhile"
+        return f"on {machine}: install Atoll {client}, then reload its unit (docs/howto/upgrade.md); services go on meanwhile"
     return (
         "`atoll up` upgrades it while services go on; where a service manager runs it, on that machine: "
-        "`pip install -U atoll`, then reload its unit (docs/howto/upgrade.md)"
+        f"install Atoll {client}, then reload its unit (docs/howto/upgrade.md)"
     )
 
 

@@ -101,7 +101,7 @@ def far(remote: Remote, root: Path) -> Far:
     try:
         from atoll.pipeline.cache.s3 import S3
     except ImportError as exc:
-        raise Trouble("it needs a library: pip install 'atoll[s3]'") from exc
+        raise Trouble("it needs a library beside Atoll: pip install obstore") from exc
     return S3(remote)
 
 
