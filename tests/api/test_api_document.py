@@ -43,6 +43,7 @@ BODIES: Mapping[str, Any] = {
     "set_environment": wire.EnvironmentRequest(environment=EnvironmentSpec()),
     "take_artifact": wire_artifacts.ArtifactOffer(service="orders", artifact=ARTIFACT),
     "keep_contents": b"contents",
+    "sweep_artifacts": wire_artifacts.SweepRequest(),
     "store_drafts": wire_artifacts.StoresRequest(stores=(STORE,)),
     "set_secret": wire_access.SecretRequest(value="hunter2"),
     "make_token": wire_access.TokenRequest(),

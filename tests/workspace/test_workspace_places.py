@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from atoll.workspace.places import Places, data_home, run_home, states, workspac
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Both folders below a short path of the test's own."""
-    monkeypatch.setenv("ATOLL_HOME", str(tmp_path / "h"))
-    monkeypatch.setenv("ATOLL_RUN", str(tmp_path / "r"))
-    return tmp_path
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Both folders below a path of the test's own, which is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="atl-") as short:
+        monkeypatch.setenv("ATOLL_HOME", f"{short}/h")
+        monkeypatch.setenv("ATOLL_RUN", f"{short}/r")
+        yield Path(short)
 
 
 def mode(path: Path) -> int:
