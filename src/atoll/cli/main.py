@@ -98,7 +98,7 @@ def _nowhere(exc: Exception) -> Failed | None:
     if not isinstance(exc, FileNotFoundError):
         return None
     try:
-        os.getcwd()
+        os.getcwd()  # noqa: PTH109  pathlib takes its time to import
     except FileNotFoundError:
         return Failed(
             "the folder that this command was started in is gone",
