@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.decide.telling import GIVE_UP_S, Line, choose, given_up, refused, rest_s, taken, trouble
+from atoll.decide.telling import GIVE_UP_S, MOST_ASIDE, Line, choose, given_up, refused, rest_s, taken, trouble
 from atoll.model.state import Event
 
 Answers = Callable[[int, float], int]  # (event, when) -> status; 0 is no answer
@@ -95,6 +95,14 @@ def test_a_receiver_that_is_away_for_days_loses_what_is_a_day_old_and_hears_of_i
     _, lost, line, _ = play(lambda *_: 0, ledger(3, 3600), GIVE_UP_S + 1800)
     assert lost == [1]
     assert trouble(line, GIVE_UP_S + 1800)[0].startswith("takes nothing for 24 h (status 0)")
+
+
+def test_one_that_refuses_everything_has_a_list_with_an_end() -> None:
+    count = MOST_ASIDE + 250
+    told, lost, line, _ = play(lambda *_: 404, ledger(count), 60)
+    assert (told, len(line.aside) <= MOST_ASIDE) == ([], True)
+    assert sorted([*lost, *(one.seq for one in line.aside)]) == list(range(1, count + 1))
+    assert max(lost) < min(one.seq for one in line.aside), "the oldest go first"
 
 
 def test_a_clock_that_is_set_back_stops_nothing() -> None:

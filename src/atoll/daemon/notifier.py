@@ -121,7 +121,7 @@ class Notifier:
     async def _lament(self, target: Notify, lost: Sequence[int]) -> None:
         """In the ledger, but for messages about this very thing: those would never end."""
         count = f"events {', '.join(map(str, lost[-10:]))}" if len(lost) > 1 else f"event {lost[0]}"
-        text = f"{_name(target)} was not told of {count} within a day"
+        text = f"{_name(target)} was never told of {count}"
         _log.warning("%s", text)
         about = [await self._store.events(after=seq - 1, limit=1) for seq in lost]
         if all(events and events[0].kind == LOST for events in about):

@@ -17,6 +17,7 @@ GIVE_UP_S = 86_400.0  # after an event: a receiver that was away for days is tol
 _FIRST_S, _LONGEST_S = 1.0, 300.0  # between two tries at the first in line
 _SURE = 3  # tries until a later one is tried between
 _ASIDE_S = (30.0, 120.0, 600.0, 3600.0, 3 * 3600.0, 6 * 3600.0)  # then each six hours
+MOST_ASIDE = 1000  # one that refuses everything has no longer list than that; they are kept in a file
 _SHOWN_S = 7 * 86_400.0  # how long people are told of what was given up
 
 
@@ -88,9 +89,11 @@ def refused(line: Line, waiting: Sequence[Event], seq: int, problem: str, now_wa
 
 
 def given_up(line: Line, waiting: Sequence[Event], now_wall: float) -> tuple[Line, Sequence[int]]:
-    """Without those that are a day old, and their numbers."""
+    """Without those that are a day old, or too many, and their numbers."""
     late = now_wall - GIVE_UP_S
-    old = [one.seq for one in line.aside if one.wall <= late]
+    aside = sorted(line.aside, key=lambda one: one.seq)
+    excess = MOST_ASIDE // 10 if len(aside) > MOST_ASIDE else 0  # several at once, as each time is told in the ledger
+    old = [one.seq for at, one in enumerate(aside) if one.wall <= late or at < excess]
     line = replace(line, aside=_without(line, *old))
     for event in waiting:
         if event.wall > late:
