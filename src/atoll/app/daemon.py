@@ -36,6 +36,7 @@ from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.outside import serve_outside
 from atoll.daemon.serve import serve, serve_metrics
 from atoll.engines.process import ProcessHost
+from atoll.engines.users import Users
 from atoll.keeper.client import KeeperClient, KeeperError
 from atoll.model.environment import Tls
 from atoll.model.errors import AtollError, Conflict, Fenced
@@ -182,20 +183,15 @@ def _machine(config: Config, keeper: KeeperClient) -> Machine:
 
 def _host(config: Config) -> Host:
     """What runs the replicas."""
+    state, run = Path(config.state), Path(config.run)
+    users = Users(state.absolute(), others=states, lock=users_lock())
     match config.environment.engine:
         case "process":
-            state, run = Path(config.state), Path(config.run)
-            return ProcessHost(
-                *(state, run),
-                isolated=config.isolated,
-                revives=not config.served,
-                others=states,
-                users_lock=users_lock(),
-            )
+            return ProcessHost(state, run, isolated=config.isolated, revives=not config.served, users=users)
         case "docker":
             from atoll.engines.docker import DockerHost
 
-            return DockerHost(Path(config.state), Path(config.run), config.environment.docker)
+            return DockerHost(state, run, config.environment.docker, users)
 
 
 def _door(tls: Tls) -> Door:

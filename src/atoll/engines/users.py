@@ -1,7 +1,7 @@
 """Which user a service runs as: one of its own, stable across restarts, when this process is root.
 
-The numbers are kept beside the keeper's state. Daemons of several environments choose one after the other. Whether that user can read the service's files is judged when it
-starts (by the kernel, in `atoll.keeper.spawn`).
+The numbers are kept beside the keeper's state. Daemons of several environments choose one after the other. Whether that user
+can read the service's files is judged when it starts (by the kernel, in `atoll.keeper.spawn`).
 """
 
 import fcntl

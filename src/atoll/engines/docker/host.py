@@ -51,13 +51,14 @@ class DockerHost:
         state_dir: the environment's folder that survives a reboot: kept output, the users of services.
         run_dir: its folder in memory: rendered files.
         spec: what the environment says of Docker.
+        users: who chooses a user for each service; by default one that knows of no other environment.
     """
 
-    def __init__(self, state_dir: Path, run_dir: Path, spec: DockerSpec) -> None:
+    def __init__(self, state_dir: Path, run_dir: Path, spec: DockerSpec, users: Users | None = None) -> None:
         self._names = Names(environment_id(state_dir))
         self._client = Client(spec.socket)
         self._networks = Networks(self._client, self._names, spec.networks)
-        self._owners = Owners(self._client, self._names, Users(state_dir.absolute()))
+        self._owners = Owners(self._client, self._names, users or Users(state_dir.absolute()))
         self._output = Output(self._client, self._names, state_dir.absolute(), run_dir.absolute())
         self._files = f"{run_dir.absolute()}/files"
         self._there = Containers(self._client, self._names, self._output, self._files)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -81,8 +81,7 @@ class ProcessHost:
         drop_privileges: as root, give each service a user of its own; False runs all as this user.
         isolated: refuse to start what cannot run as its own user; else it runs as root, with a notice.
         revives: start a keeper that was killed; False where a service manager does.
-        others: the state folders of other environments of this machine, whose services' users are not given again.
-        users_lock: the file that is held while one is chosen, for all of them.
+        users: who chooses a user for each service; by default one that knows of no other environment.
     """
 
     def __init__(
@@ -93,15 +92,14 @@ class ProcessHost:
         drop_privileges: bool = True,
         isolated: bool = False,
         revives: bool = True,
-        others: Callable[[], Iterable[Path]] = tuple,
-        users_lock: Path | None = None,
+        users: Users | None = None,
     ) -> None:
         self._state_dir = state_dir.absolute()
         self._places = places_of(state_dir, run_dir)
         self._link = KeeperLink(self._state_dir, run_dir.absolute(), revives=revives)
         self._drop, self._isolated = drop_privileges, isolated
         self._has_networks = False
-        self._users = Users(self._state_dir, others, users_lock)
+        self._users = users or Users(self._state_dir)
         self._records: dict[str, Message] = {}
 
     async def close(self) -> None:
