@@ -16,7 +16,9 @@ from atoll.cli.session import Session, common_options, json_option, takes_sessio
 @json_option
 @takes_session
 def command(session: Session) -> None:
-    """Show the version; of Python and the system, too. `atoll --version` shows its own alone.
+    """Show the version.
+
+    Python's and the system's are in it, too; `atoll --version` shows Atoll's alone.
 
     Example:
       atoll version
