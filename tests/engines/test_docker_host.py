@@ -1,9 +1,12 @@
 """The Docker host passes the suite that every host passes, against a real dockerd."""
 
+import subprocess
+
 import msgspec
 import pytest
 
 from atoll.engines.docker import DockerHost
+from atoll.engines.docker.host import _has_program
 from atoll.model.spec import Command
 from atoll.model.state import Image
 from atoll.ports import Launch
@@ -30,3 +33,10 @@ class TestDockerHost(HostSuite):
 
     def command(self, line: str) -> Launch:
         return msgspec.structs.replace(super().command(line), image=self.image)
+
+
+def test_a_container_whose_first_process_is_gone_has_not_begun() -> None:
+    """It ended between two looks, as one does that cannot be executed: the next look tells why."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert not _has_program(gone.pid)

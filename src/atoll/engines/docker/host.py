@@ -319,10 +319,10 @@ def _with_files(launch: Launch) -> dict[str, object]:
 
 
 def _has_program(init: int) -> bool:
-    """Whether docker-init's child is the program by now: it has another name."""
+    """Whether docker-init's child is the program by now: it has another name. One that is gone has ended, as dockerd will say soon."""
     stat = proc.read_stat(init)
     children = [proc.read_stat(child) for child in proc.children(init)]
-    return stat is None or any(child is not None and child.comm != stat.comm for child in children)
+    return stat is not None and any(child is not None and child.comm != stat.comm for child in children)
 
 
 def _not_started(launch: Launch, why: str) -> Hosted:
