@@ -38,7 +38,8 @@ async def test_what_is_in_flight_is_answered_and_nothing_new_comes_in(lab: Lab) 
     reply = await slow
     assert (reply.who, reply.headers["connection"]) == ("one", "close")
     assert await waiting == 0
-    assert told == [1]
+    assert len(told) == 1
+    assert told[0] in {1, 2}, "the slow one, and perhaps the last that asked whether it is refused by now"
     await lab.apply(orders)
     assert await refused(lab.gateway)  # a change does not open it again
 
