@@ -111,7 +111,9 @@ def test_a_scout_that_fails_says_nothing(capfd: pytest.CaptureFixture[str]) -> N
 
     assert len(scout(1000, in_a_scout(fail), 1, quiet)) < 1000
     said = capfd.readouterr()
-    others = [line for line in said.err.splitlines() if "fork_posix" not in line]  # gRPC's, where an earlier test used it
+    others = [
+        line for line in said.err.splitlines() if "fork_posix" not in line
+    ]  # gRPC's, where an earlier test used it
     assert (said.out, others) == ("", [])
 
 
