@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 LOG_LINES = 1000  # since an edit, of the candidate that came of it
 LOGS_AGAIN_S = 2.0
 RELOAD_S = 60.0
+_LISTENS_S = 1.0  # a signal that comes just before an endless wait would not be acted upon until something happens
 LEFT_BUILDS = 10  # of edits that are history: each may hold all that its service depends on
 
 
@@ -75,7 +76,10 @@ class Dev:
             self._say_watching(status := self.client.status())
             threading.Thread(target=self._follow_crashes, args=(status.last_event,), daemon=True).start()
             while True:
-                news = self._inbox.get()
+                try:
+                    news = self._inbox.get(timeout=_LISTENS_S)
+                except queue.Empty:
+                    continue
                 if isinstance(news, Exception):
                     raise news
                 if isinstance(news, DevEvent):
