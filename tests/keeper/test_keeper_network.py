@@ -92,10 +92,14 @@ async def listening(host, launch: Launch, outer: int) -> None:
             await asyncio.sleep(0.05)
 
 
-def forwarder_of(box, pid: int) -> int:
-    """The forwarder beside a replica's main process."""
-    beside = proc.children(box.shim_of(pid))
-    return next(child for child in beside if (stat := proc.read_stat(child)) and stat.comm.startswith("pas"))
+def forwarder_of(box, pid: int, *, other_than: int = 0) -> int:
+    """The forwarder beside a replica's main process, as soon as it has its own name (a fork has its parent's)."""
+
+    def one() -> int:
+        stats = [stat for child in proc.children(box.shim_of(pid)) if (stat := proc.read_stat(child))]
+        return next((stat.pid for stat in stats if stat.comm.startswith("pas") and stat.pid != other_than), 0)
+
+    return box.wait(one, "a forwarder runs")
 
 
 @needs_networks
@@ -199,7 +203,7 @@ async def test_a_forwarder_that_is_killed_comes_back(box):
     await listening(host, launch, port)
     first = forwarder_of(box, started.pid)
     box.kill(first, wait=False)
-    box.wait(lambda: forwarder_of(box, started.pid) != first, "another forwarder runs")
+    forwarder_of(box, started.pid, other_than=first)
     await host.list()
     await listening(host, launch, port)
     assert await answer(port) == "here"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.proxy.grpc_echo import Echo
 from tests.proxy.lab import Lab
 
 from atoll.proxy import Door
@@ -24,6 +25,14 @@ async def tls_lab() -> AsyncIterator[Lab]:
     """The same with TLS at the gateway; its one certificate, `own`, is to be shown by the test."""
     async with _lab(Door(secrets=("own",))) as made:
         yield made
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[Echo]:
+    """A gRPC service."""
+    made = await Echo().start()
+    yield made
+    await made.stop()
 
 
 @contextlib.asynccontextmanager

@@ -1,74 +1,22 @@
 """gRPC through the real Envoy, on an edge and at the gateway."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 import pytest
+from tests.proxy.grpc_echo import Echo, call, refused
 from tests.proxy.lab import Lab, edge, here, route, service, upstream
 
 from atoll.certificates.pair import stand_in
 from atoll.model.certificate import Certificate
-from atoll.model.state import Address
 from atoll.model.traffic import Ack
 
 pytestmark = pytest.mark.e2e
 
 
-class Echo:
-    """A service `demo.Echo` of bytes: Say, Count (a slow stream), Fail (the code that it is sent), Hang."""
-
-    def __init__(self) -> None:
-        self.callers: list[str] = []
-        self.address = here()
-
-    async def start(self) -> "Echo":
-        methods = {
-            "Say": grpc.unary_unary_rpc_method_handler(self._say),
-            "Count": grpc.unary_stream_rpc_method_handler(self._count),
-            "Fail": grpc.unary_unary_rpc_method_handler(self._fail),
-            "Hang": grpc.unary_unary_rpc_method_handler(self._hang),
-        }
-        self.server = grpc.aio.server()
-        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("demo.Echo", methods),))
-        self.server.add_insecure_port(str(self.address))
-        await self.server.start()
-        return self
-
-    async def _say(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-        self.callers.append(metadata.get("x-atoll-caller", ""))
-        return request.upper()
-
-    async def _count(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        for number in range(int(request)):
-            yield str(number).encode()
-            await asyncio.sleep(0.4)
-
-    async def _fail(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        code = next(code for code in grpc.StatusCode if code.value[0] == int(request))
-        await context.abort(code, "as asked")
-
-    async def _hang(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        await asyncio.sleep(60)
-        return request
-
-
-async def call(where: Address, method: str, request: bytes, timeout_s: float = 30.0) -> bytes:
-    async with grpc.aio.insecure_channel(str(where)) as channel:
-        return await channel.unary_unary(f"/demo.Echo/{method}")(request, timeout=timeout_s)
-
-
-async def refused(where: Address, method: str, request: bytes, timeout_s: float = 30.0) -> grpc.StatusCode:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(where, method, request, timeout_s)
-    return caught.value.code()
-
-
-async def test_grpc_calls_streams_deadlines_and_failures_pass(lab: Lab) -> None:
-    echo, port = await Echo().start(), here()
+async def test_grpc_calls_streams_deadlines_and_failures_pass(lab: Lab, echo: Echo) -> None:
+    port = here()
     grpc_port = {"port": "grpc", "protocol": "grpc"}
     entries = (
         service("web", edges=(edge("echo", port, timeout_s=0.5, eject_after=0, **grpc_port),)),
@@ -88,11 +36,12 @@ async def test_grpc_calls_streams_deadlines_and_failures_pass(lab: Lab) -> None:
         assert await refused(where, "Fail", b"13") == grpc.StatusCode.INTERNAL
         assert await refused(where, "Hang", b"", timeout_s=0.3) == grpc.StatusCode.DEADLINE_EXCEEDED
     assert echo.callers == ["web", ""]
-    await echo.server.stop(0)
 
 
-async def test_grpc_passes_a_gateway_that_speaks_tls_also_while_its_certificate_changes(tls_lab: Lab) -> None:
-    echo, grpc_port = await Echo().start(), {"port": "grpc", "protocol": "grpc"}
+async def test_grpc_passes_a_gateway_that_speaks_tls_also_while_its_certificate_changes(
+    tls_lab: Lab, echo: Echo
+) -> None:
+    grpc_port = {"port": "grpc", "protocol": "grpc"}
     first, second = (stand_in("localhost", time.time()) for _ in range(2))
     await tls_lab.proxy.show({"own": first}, {}, 0.0)
     routes = (route("/demo.Echo", timeout_s=0.5, eject_after=0, **grpc_port),)
@@ -115,7 +64,6 @@ async def test_grpc_passes_a_gateway_that_speaks_tls_also_while_its_certificate_
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await before.unary_unary("/demo.Echo/Fail")(b"5", timeout=30)
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND  # trailers pass
-    await echo.server.stop(0)
 
 
 async def test_a_callee_without_a_release_is_unavailable_to_grpc(lab: Lab) -> None:

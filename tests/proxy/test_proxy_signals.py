@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 import pytest
+from tests.proxy.grpc_echo import Echo, call, refused
 from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, upstream
-from tests.proxy.test_proxy_grpc import Echo, call, refused
 
 from atoll.model.failures import Failures
 from atoll.model.signals import Counts, EdgeKey, ReplicaCounts, ReplicaKey
@@ -177,8 +177,8 @@ async def test_breakers_ejections_and_what_is_in_flight_are_counted(lab: Lab) ->
     assert sums.last[WEB].inflight == 0
 
 
-async def test_grpc_fails_by_code_and_not_by_status(lab: Lab) -> None:
-    echo, port = await Echo().start(), here()
+async def test_grpc_fails_by_code_and_not_by_status(lab: Lab, echo: Echo) -> None:
+    port = here()
     key = EdgeKey("web", 4, "echo", 1)
     await lab.apply(
         service("web", edges=(edge("echo", port, release=4, eject_after=0, **GRPC),)),
@@ -199,7 +199,7 @@ async def test_grpc_fails_by_code_and_not_by_status(lab: Lab) -> None:
     found = sums.edges[key]
     # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, and the call that hung
     assert (found.requests, found.failures) == (21, 7)
-    await echo.server.stop(0)
+    await echo.stop()
     await refused(port, "Say", b"")
     await eventually(lambda: all_counted(22))
     assert (sums.edges[key].requests, sums.edges[key].failures) == (22, 8)  # of nobody: once, not by status and by code
