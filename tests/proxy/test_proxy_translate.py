@@ -203,6 +203,7 @@ def test_streams_have_no_time_out_but_an_idle_one() -> None:
     (call,) = opened(made, RDS, "edge:w-r1->g@21").virtual_hosts[0].routes
     assert (call.route.timeout.seconds, call.route.idle_timeout.seconds) == (0, 60)
     assert call.route.max_stream_duration.HasField("grpc_timeout_header_max")
+    assert call.route.max_stream_duration.grpc_timeout_header_offset.nanos == 5_000_000  # before the client ends it
 
 
 def test_a_request_longer_than_the_idle_time_is_not_cut_by_it() -> None:

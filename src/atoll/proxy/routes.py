@@ -1,7 +1,8 @@
 """Routes: which release takes a request, for how long, and what may be tried again. Pure; `translate` calls it.
 
 Time-outs. An ordinary request has the policy's `timeout_s`. A stream has none, only `idle_timeout_s`: everything on a
-gRPC port (the client's own `grpc-timeout` is honoured), a request that accepts `text/event-stream`, and an upgraded
+gRPC port (the client's own `grpc-timeout` is honoured: Envoy ends the call, and counts it, a moment before the client gives
+up, since a call that its client ended counts nowhere), a request that accepts `text/event-stream`, and an upgraded
 connection (Envoy counts the time-out from the request's end, which an upgraded one does not have).
 
 Retries. Every method is tried again when no byte of it was sent; the policy's `retry_on` counts for GET and HEAD alone.
@@ -24,6 +25,7 @@ from atoll.proxy.protos import extension, message, pack, seconds
 
 CALLER_HEADER = "x-atoll-caller"
 CLUSTER_HEADER = "x-atoll-cluster"  # set by the holder when it lets a request go; never leaves Envoy
+BEFORE_DEADLINE_S = 0.005  # of a `grpc-timeout` that is longer; on one machine a call is read well within this time
 NOTHING_SENT = ("connect-failure", "refused-stream", "reset-before-request")
 GRPC_CONDITIONS = frozenset({"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"})
 _SAFE_METHODS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
@@ -110,7 +112,10 @@ def target_routes(target: Target) -> list[dict[str, Any]]:
         return [_unavailable(target)]
     if target.protocol == "grpc":
         stream = _action(target, 0.0, always + policy.retry_on) | {
-            "max_stream_duration": {"grpc_timeout_header_max": seconds(0)}
+            "max_stream_duration": {
+                "grpc_timeout_header_max": seconds(0),
+                "grpc_timeout_header_offset": seconds(BEFORE_DEADLINE_S),
+            }
         }
         return [_route(target, (), stream)]
     routes = []
@@ -214,7 +219,7 @@ def _action(target: Target, timeout_s: float, retry_on: Sequence[str]) -> dict[s
             # Draws until one finds another host. Least requests prefers one that does not answer, since it has none: of two
             # replicas a draw finds the other in one of four.
             "host_selection_retry_max_attempts": 40,
-            "retry_back_off": {"base_interval": seconds(0.01), "max_interval": seconds(0.1)},
+            "retry_back_off": {"base_interval": seconds(0.005), "max_interval": seconds(0.1)},
         }
     return action
 
