@@ -189,7 +189,9 @@ async def test_grpc_fails_by_code_and_not_by_status(lab: Lab, echo: Echo) -> Non
         await refused(port, "Fail", str(code).encode())
     for _ in range(4):
         await call(port, "Say", b"x")
-    await asyncio.gather(*(refused(port, "Hang", b"", timeout_s=0.3) for _ in range(5)))  # each counts, by whomever it ends
+    await asyncio.gather(
+        *(refused(port, "Hang", b"", timeout_s=0.3) for _ in range(5))
+    )  # each counts, by whomever it ends
 
     async def all_counted(requests: int) -> bool:
         await sums.more()
@@ -202,7 +204,10 @@ async def test_grpc_fails_by_code_and_not_by_status(lab: Lab, echo: Echo) -> Non
     await echo.stop()
     await refused(port, "Say", b"")
     await eventually(lambda: all_counted(26))
-    assert (sums.edges[key].requests, sums.edges[key].failures) == (26, 12)  # of nobody: once, not by status and by code
+    assert (sums.edges[key].requests, sums.edges[key].failures) == (
+        26,
+        12,
+    )  # of nobody: once, not by status and by code
 
 
 async def test_tcp_counts_connections_by_release(lab: Lab) -> None:
