@@ -40,6 +40,7 @@ BODIES: Mapping[str, Any] = {
     "run_job": wire_jobs.RunRequest(job="reindex"),
     "stop_run": wire_jobs.StopRunRequest(),
     "import_records": wire.RecordsRequest(records=(RECORD,)),
+    "check_environment": wire.EnvironmentRequest(environment=EnvironmentSpec()),
     "set_environment": wire.EnvironmentRequest(environment=EnvironmentSpec()),
     "take_artifact": wire_artifacts.ArtifactOffer(service="orders", artifact=ARTIFACT),
     "keep_contents": b"contents",

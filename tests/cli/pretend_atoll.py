@@ -250,6 +250,8 @@ class PretendHooks:
     def ensure_running(self, places: Places, workspace: WorkspaceSpec, say: Callable[[str], None]) -> None:
         say("the environment runs")
 
+    def refuse(self, places: Places, workspace: WorkspaceSpec) -> None: ...
+
     def stop_all(self, places: Places, say: Callable[[str], None]) -> None:
         say("stopped all of pretend")
 

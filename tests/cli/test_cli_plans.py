@@ -42,6 +42,10 @@ def test_a_plan_of_a_secret_asks_for_no_value_and_stores_none(atoll, daemon: Ser
 
 
 def test_a_plan_of_removing_a_secret_removes_none(atoll, daemon: Served) -> None:
+    refused = atoll("access", "token", "old", "--plan")
+    assert (refused.returncode, "refused: there is one of that name" in refused.stdout) == (5, True)
+    assert atoll("access", "token", "new", "--plan").returncode == 0
+    assert atoll("access", "revoke", "new", "--plan").returncode == 2
     missing = atoll("secret", "rm", "nothing", "--plan")
     assert missing.returncode == 2
     assert "there is no secret 'nothing'" in missing.stderr

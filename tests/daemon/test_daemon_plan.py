@@ -5,12 +5,13 @@ from msgspec.structs import replace
 from world import ARTIFACT, World, spec
 
 from atoll.decide import plan
-from atoll.model.errors import AtollError, Conflict, NotFound, Refused
+from atoll.model.errors import AtollError, Conflict, NotFound, Refused, UserError
 from atoll.model.spec import Call, Limits, Plain, RolloutSpec, RolloutStep, Route, SecretRef
 from atoll.model.state import Intent, Release
 from atoll.model.wire import (
     DeployRequest,
     Draft,
+    FaultRequest,
     Mutation,
     PlanView,
     RestartRequest,
@@ -281,5 +282,30 @@ def test_while_a_step_is_watched_a_plan_says_what_the_request_would_do() -> None
         assert (back.kind, back.steps[0]) == ("steer", "move all requests back to r1")
         with pytest.raises(Conflict, match="is being deployed"):
             await world.environment.plan(RollbackRequest(to=1), "orders")
+
+    world.run(scenario)
+
+
+def test_a_fault_that_would_be_refused_has_no_plan() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        (told,) = await world.environment.plan(FaultRequest(kind="kill", most=5), "orders")
+        assert told.steps == ("end 1 of its replicas with SIGKILL",)
+        for wrong, what in (
+            (FaultRequest(kind="abort", status=7), "is no HTTP status"),
+            (FaultRequest(kind="abort", status=503, caller="nobody"), "nobody is called"),
+            (FaultRequest(kind="latency", latency_s=0.0), "a latency of nothing"),
+            (FaultRequest(kind="pause", seconds=1e6), "cannot last"),
+        ):
+            with pytest.raises(UserError, match=what):
+                await world.environment.plan(wrong, "orders")
+            with pytest.raises(UserError, match=what):
+                await world.environment.inject("orders", wrong)
+        await world.environment.stop("orders", StopRequest())
+        await world.clock.sleep(30)
+        with pytest.raises(Conflict, match="nothing of orders is there to break"):
+            await world.environment.plan(FaultRequest(kind="kill"), "orders")
 
     world.run(scenario)

@@ -4,7 +4,7 @@ import pytest
 from world import World, spec
 
 from atoll.model.environment import EnvironmentSpec, Gateway
-from atoll.model.errors import Conflict, Refused
+from atoll.model.errors import Conflict, Refused, UserError
 from atoll.model.state import Author
 from atoll.model.wire import EnvironmentRequest, StopRequest
 
@@ -76,9 +76,28 @@ def test_another_engine_is_taken_over_only_when_nothing_shall_run() -> None:
         with pytest.raises(Refused, match="runs on the engine 'process'") as caught:
             await world.environment.set_environment(told)
         assert caught.value.id == "engine-changed"
+        with pytest.raises(Refused, match="runs on the engine 'process'"):
+            await world.environment.check_environment(told)
         assert world.kept == []
         await world.environment.stop("orders", StopRequest())
         await world.environment.set_environment(told)
         assert [each.engine for each in world.kept] == ["docker"]
+
+    world.run(scenario)
+
+
+def test_a_check_refuses_what_the_machine_cannot_give_and_keeps_nothing() -> None:
+    world = World()
+    world.refused = UserError("the gateway cannot listen", "", "", id="gateway-port-taken")
+    told = EnvironmentRequest(environment=TOLD, author=ADA)
+
+    async def scenario() -> None:
+        for ask in (world.environment.check_environment, world.environment.set_environment):
+            with pytest.raises(UserError, match="the gateway cannot listen"):
+                await ask(told)
+        world.refused = None
+        await world.environment.check_environment(told)
+        await world.clock.sleep(1)
+        assert (world.kept, world.restarts) == ([], [])
 
     world.run(scenario)

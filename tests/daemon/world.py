@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from atoll.daemon.environment import Environment
 from atoll.daemon.identity import Identity, Machine, Settings
 from atoll.model.environment import EnvironmentSpec, Freeze
+from atoll.model.errors import UserError
 from atoll.model.machine import MachineFacts
 from atoll.model.spec import Command, Health, Plain, Port, Probe, Route, ServiceSpec, Stop
 from atoll.model.state import Address, Artifact, Author
@@ -110,6 +111,7 @@ class World(Life):
         self.dev = True
         self.api = ""
         self.kept: list[EnvironmentSpec] = []  # for the next start
+        self.refused: UserError | None = None  # of settings, by the machine
         self.restarts: list[float] = []  # when the daemon asked for one
         self.restarts_fail = False
         self.archivist: Archivist | None = None
@@ -148,11 +150,16 @@ class World(Life):
                 exposed=lambda _: self.exposed,
             ),
             records=records,
-            settings=Settings(EnvironmentSpec(), self.kept.append, self._restart),
+            settings=Settings(EnvironmentSpec(), self.refuses, self.kept.append, self._restart),
             ask=self._ask,
             archivist=self.archivist,
         )
         self.begin(self.environment.run())
+
+    def refuses(self, environment: EnvironmentSpec) -> None:
+        """Whatever is asked of the machine, when a test says so."""
+        if self.refused is not None:
+            raise self.refused
 
     def _restart(self) -> None:
         self.restarts.append(self.clock.now().wall)

@@ -1,6 +1,7 @@
 """Deploys by the command line. What holds on every engine is shown by the suite (tests/conformance)."""
 
 import json
+import socket
 
 from lab import Lab
 
@@ -45,3 +46,26 @@ def test_every_reading_command_answers_in_json(lab: Lab) -> None:
         text = lab.atoll(*argv, "--json")
         for line in [text] if text.lstrip().startswith(("{\n", "[\n")) else text.splitlines():
             json.loads(line)
+
+
+def test_a_plan_refuses_what_up_refuses_and_by_the_same_words(lab: Lab) -> None:
+    lab.service("orders")
+    lab.atoll("up")
+    file = lab.root / "atoll.toml"
+    good, said = file.read_text(), []
+    file.write_text(f'{good}engine = "docker"\n')
+    for more in ((), ("--plan",)):
+        done = lab.run("up", *more)
+        assert done.returncode == 4, done.stdout + done.stderr
+        said.append(done.stderr[done.stderr.index("error[engine-changed]") :])
+    assert said[0] == said[1]
+    file.write_text(good)
+    lab.atoll("down", "--yes")
+    with socket.create_server(("127.0.0.1", lab.gateway_port)):
+        said = []
+        for more in ((), ("--plan",)):
+            done = lab.run("up", *more)
+            assert done.returncode == 2, done.stdout + done.stderr
+            said.append(done.stderr[done.stderr.index("error[gateway-port-taken]") :])
+    assert said[0] == said[1]
+    lab.atoll("up", "--plan")

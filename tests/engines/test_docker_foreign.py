@@ -14,17 +14,21 @@ from dockerd import Dockerd
 SPEC = ServiceSpec(name="mailer", run=Command(shell="serve"))
 
 
+def made(dockerd: Dockerd, folder: Path, *platform: str) -> Image:
+    """An empty one."""
+    with tarfile.open(folder / "empty.tar", "w"):
+        pass
+    return Image(id=dockerd.docker("import", *platform, str(folder / "empty.tar"), "atoll-test-foreign:1"))
+
+
 @pytest.fixture
 def foreign(dockerd: Dockerd, tmp_path: Path) -> Image:
     """One for a processor that nobody's machine has, and no kernel an interpreter for."""
-    with tarfile.open(tmp_path / "empty.tar", "w"):
-        pass
-    id = dockerd.docker("import", "--platform", "linux/s390x", str(tmp_path / "empty.tar"), "atoll-test-foreign:1")
-    return Image(id=id)
+    return made(dockerd, tmp_path, "--platform", "linux/s390x")
 
 
 async def test_an_image_for_another_processor_is_refused_with_its_name_both_platforms_and_the_fix(
-    dockerd: Dockerd, make_host: MakeHost, foreign: Image, image: Image
+    dockerd: Dockerd, make_host: MakeHost, foreign: Image, tmp_path: Path
 ) -> None:
     host, machine = make_host(dockerd), dockerd.docker("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}")
     (unable,) = await host.refusals(SPEC, foreign)
@@ -34,14 +38,14 @@ async def test_an_image_for_another_processor_is_refused_with_its_name_both_plat
     ref = "shop/mailer@sha256:" + "ab" * 32
     (unable,) = await host.refusals(ServiceSpec(name="mailer", image=ImageSpec(ref=ref)), foreign)
     assert unable.what.startswith(f"the image {ref} is for linux/s390x")
-    assert list(await host.refusals(SPEC, image)) == []
+    assert list(await host.refusals(SPEC, made(dockerd, tmp_path))) == []
 
 
-async def test_what_dockerd_does_not_say_refuses_nothing(dockerd: Dockerd, make_host: MakeHost, image: Image) -> None:
+async def test_what_dockerd_does_not_say_refuses_nothing(dockerd: Dockerd, make_host: MakeHost) -> None:
     host = make_host(dockerd)
     assert list(await host.refusals(SPEC, Image(id="sha256:" + "0" * 64))) == []
     away = make_host(Dockerd(Path("/nonexistent"), Path("/nonexistent"), 0))
-    assert list(await away.refusals(SPEC, image)) == []
+    assert list(await away.refusals(SPEC, Image(id="sha256:" + "0" * 64))) == []
     await away.close()
 
 

@@ -285,6 +285,12 @@ class AppHooks:
 
         ensure_running(places, workspace, say)
 
+    def refuse(self, places: EnvironmentPlaces, workspace: WorkspaceSpec) -> None:
+        """What `ensure_running` refuses, by the same code."""
+        from atoll.app.life import refuse
+
+        refuse(places, workspace)
+
     def stop_all(self, places: EnvironmentPlaces, say: Say) -> None:
         """Every service drained and stopped, then the rest. While dockerd is away, only the rest: it raises UserError then."""
         from atoll.app.life import stop_all

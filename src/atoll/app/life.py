@@ -15,9 +15,11 @@ from atoll import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from atoll.app.config import Config
     from atoll.app.hooks import EnvironmentPlaces
     from atoll.cli.http import Line
     from atoll.model.environment import WorkspaceSpec
+    from atoll.workspace.places import Places
 
     Say = Callable[[str], None]
 
@@ -34,26 +36,15 @@ _DAEMON_VARIABLES = (  # what Python, uv-less tools and command probes may need;
 def ensure_running(places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say) -> None:
     """Keeper, then daemon and proxy; waits for the API."""
     from atoll.app.checks import daemon_trouble
-    from atoll.app.config import Config, read, write
-    from atoll.app.containers import require, settled, stay
-    from atoll.app.engine import refuse_engine
+    from atoll.app.config import read, write
     from atoll.app.fixtures import Proxy, ensure_both, renew_keeper, running_newer
     from atoll.app.gateway import refuse_gateway
     from atoll.keeper.client import KeeperClient, start_keeper
     from atoll.model.errors import UserError
     from atoll.proxy import command as envoy_command
 
-    at, environment = places.at, settled(workspace.environment)
-    if environment.engine == "docker" and not places.keeper_alive():
-        require(environment)
+    at, config = places.at, _asked(places, workspace)
     at.create()
-    config = Config(
-        workspace=workspace.name,
-        root=workspace.root,
-        state=str(at.state),
-        run=str(at.run),
-        environment=environment,
-    )
     keeper = KeeperClient(at.run)
     with alone(places, say), readable():
         if places.keeper_alive() and (version := running_newer(keeper.status())):
@@ -64,10 +55,8 @@ def ensure_running(places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say
             say(f"going back from Atoll {version} to {__version__}: {trouble.text}")
         # Asked first, so that a missing Envoy changes nothing.
         envoy = Proxy(envoy_command(at.state, at.run, workspace.environment.envoy))
-        if (known := read(at.state)) is not None:
-            refuse_engine(config, known, down=not places.keeper_alive())
-            if places.keeper_alive():
-                stay(known.environment, environment)
+        known = read(at.state)
+        _refuse_move(config, known, alive=places.keeper_alive())
         if not places.keeper_alive():
             say("starting the keeper")
             start_keeper(at.state, at.run)
@@ -93,6 +82,69 @@ def ensure_running(places: EnvironmentPlaces, workspace: WorkspaceSpec, say: Say
             say("restarting the daemon: somebody removed its socket")
             keeper.restart("daemon")
         ensure_both(keeper, at.state, envoy, _environment(workspace), lambda: _wait_for_api(places), say)
+
+
+def refuse(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> None:
+    """Raise what `ensure_running` would raise before it begins; start, make and change nothing."""
+    from atoll.app.checks import daemon_trouble
+    from atoll.app.config import read
+    from atoll.app.fixtures import running_newer
+    from atoll.app.gateway import refuse_gateway
+    from atoll.keeper.client import KeeperClient
+    from atoll.proxy import program
+
+    at, config, alive = places.at, _asked(places, workspace), places.keeper_alive()
+    with readable():
+        status = KeeperClient(at.run).status() if alive else None
+    if status is not None and running_newer(status) and not ((trouble := daemon_trouble(at)) and trouble.gives_up):
+        return  # left as it is
+    program(workspace.environment.envoy)
+    known = read(at.state)
+    _refuse_move(config, known, alive=alive)
+    refuse_gateway(config, known, serving=_listens(at) if status is None else "proxy" in status["fixtures"])
+
+
+def _asked(places: EnvironmentPlaces, workspace: WorkspaceSpec) -> Config:
+    """What the files ask to run with. Raises UserError where containers are asked for and cannot be had."""
+    from atoll.app.config import Config
+    from atoll.app.containers import require, settled
+
+    environment = settled(workspace.environment)
+    if environment.engine == "docker" and not places.keeper_alive():
+        require(environment)
+    return Config(
+        workspace=workspace.name,
+        root=workspace.root,
+        state=str(places.at.state),
+        run=str(places.at.run),
+        environment=environment,
+    )
+
+
+def _refuse_move(config: Config, known: Config | None, *, alive: bool) -> None:
+    """Raise Refused or UserError where what runs would be left behind, on another engine or another dockerd."""
+    from atoll.app.containers import stay
+    from atoll.app.engine import refuse_engine
+
+    if known is None:
+        return
+    refuse_engine(config, known, down=not alive)
+    if alive:
+        stay(known.environment, config.environment)
+
+
+def _listens(at: Places) -> bool:
+    """Whether a proxy runs that the next keeper adopts: its gateway's ports are ours."""
+    import socket
+
+    from atoll.proxy import Sockets
+
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.connect(str(Sockets(at.run).admin))
+        except OSError:
+            return False
+    return True
 
 
 def stop_all(places: EnvironmentPlaces, say: Say) -> None:

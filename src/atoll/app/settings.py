@@ -13,7 +13,7 @@ from atoll.app.gateway import refuse_gateway
 from atoll.daemon.identity import Settings
 from atoll.keeper.client import KeeperClient
 from atoll.model.environment import EnvironmentSpec
-from atoll.proxy import User
+from atoll.proxy import User, program
 from atoll.proxy import command as envoy_command
 
 
@@ -21,12 +21,15 @@ def settings(config: Config, proxy_user: User | None) -> Settings:
     """Those of the daemon that was started with `config`, beside a proxy of that user's."""
     state, run = Path(config.state), Path(config.run)
 
-    def keep(environment: EnvironmentSpec) -> None:
+    def check(environment: EnvironmentSpec) -> None:
         wanted = replace(config, environment=settled(environment))
         if environment.engine == "docker":
             require(environment)
-        envoy_command(state, run, environment.envoy, proxy_user)
+        program(environment.envoy)
         refuse_gateway(wanted, config, serving=True)
-        write(state, wanted)
 
-    return Settings(config.environment, keep, lambda: KeeperClient(run).restart("daemon"))
+    def keep(environment: EnvironmentSpec) -> None:
+        envoy_command(state, run, environment.envoy, proxy_user)
+        write(state, replace(config, environment=settled(environment)))
+
+    return Settings(config.environment, check, keep, lambda: KeeperClient(run).restart("daemon"))

@@ -205,6 +205,10 @@ class Client:
 
         return self._decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
 
+    def check_environment(self, request: wire.EnvironmentRequest) -> None:
+        """Raises what `set_environment` would."""
+        self._change("POST", "/v1/environment/check", request)
+
     def set_environment(self, request: wire.EnvironmentRequest) -> wire.EnvironmentView:
         """Have it run with that; its successor answers in a moment."""
         from atoll.model.wire import EnvironmentView

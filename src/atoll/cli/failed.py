@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from atoll.model.wire import ErrorView
 
 USER = 2
+CONFLICT = 5
 UNREACHABLE = 7
 
 

@@ -145,6 +145,10 @@ class Hooks(Protocol[_Places]):
         """Start what does not run of keeper, daemon and proxy, and wait until the API answers. Raises Unreachable."""
         ...
 
+    def refuse(self, places: _Places, workspace: WorkspaceSpec) -> None:
+        """Raise what keeps `ensure_running` from beginning; start and change nothing."""
+        ...
+
     def stop_all(self, places: _Places, say: Say) -> None:
         """Drain and stop every replica, then proxy, daemon and keeper. Nothing is running: nothing happens."""
         ...

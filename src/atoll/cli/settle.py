@@ -31,6 +31,14 @@ def ensure_running(session: Session, workspace: WorkspaceSpec) -> None:
         session.hooks.ensure_running(session.places, workspace, session.say)
 
 
+def refuse(session: Session, workspace: WorkspaceSpec) -> None:
+    """For a plan: raise what `ensure_running` would, and start nothing."""
+    if session.places.machine:
+        announce(session, workspace)
+    else:
+        session.hooks.refuse(session.places, workspace)
+
+
 def settle(session: Session, workspace: WorkspaceSpec) -> None:
     """Have another machine's environment run as the files say. Who may not tell it is warned, and goes on. Nothing here.
 
@@ -76,7 +84,7 @@ def settle(session: Session, workspace: WorkspaceSpec) -> None:
 
 
 def announce(session: Session, workspace: WorkspaceSpec) -> None:
-    """Say what `settle` would tell another machine, to whom may know it. Raises as `unsettled`."""
+    """For a plan: say what `settle` would tell another machine, to whom may know it. Raises what it would raise; nothing here."""
     if not session.places.machine:
         return
     try:
@@ -87,6 +95,13 @@ def announce(session: Session, workspace: WorkspaceSpec) -> None:
         session.say(f"what {session.places.machine} would take over from atoll.toml is not told: {exc.why}")
         return
     if changed:
+        from atoll.model.wire import EnvironmentRequest
+
+        try:
+            session.client.check_environment(EnvironmentRequest(environment=workspace.environment))
+        except Failed as exc:
+            if exc.id != _FORBIDDEN:  # then it would not be told either, but by an admin
+                raise
         session.say(f"{session.places.machine} would take over from atoll.toml: {', '.join(changed)}")
 
 

@@ -182,6 +182,10 @@ class Control(Protocol):
         """What atoll.toml said of the environment when the daemon was started."""
         ...
 
+    async def check_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        """Raises what `set_environment` would, and changes nothing."""
+        ...
+
     async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
         """What it says now: kept, and taken up by a restart of the daemon a moment after the answer.
 

@@ -375,6 +375,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _direct("set_environment"),
         body=wire.EnvironmentRequest,
     ),
+    _post(
+        "/v1/environment/check",
+        "admin",
+        "check_environment",
+        "Whether it could run with what atoll.toml says now; refused as setting it would be.",
+        wire.EnvironmentRequest,
+        wire.EnvironmentView,
+        plans=False,
+    ),
     Endpoint(
         "GET",
         "/v1/artifacts",

@@ -82,6 +82,7 @@ class Environment:
 
         settings_book = SettingsBook(identity.workspace, settings, records, clock, pulse)
         self.environment, self.set_environment = settings_book.environment, settings_book.set_environment
+        self.check_environment = settings_book.check_environment
 
         measured = SignalBook((identity.workspace, identity.environment), loops, engine, signals, collector, clock)
         self.signals, self.series, self.totals = measured.signals, measured.series, measured.totals
@@ -129,7 +130,9 @@ class Environment:
         desk = JobDesk(loops, records, engine, clock, pulse)
         self.jobs, self.run_job = desk.jobs, desk.run_job
         self.job_run, self.watch_run, self.stop_run = desk.job_run, desk.watch_run, desk.stop_run
-        self.plan = Planner(candidates, loops, records, desk, identity.url, clock).plan
+        book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
+        self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
+        self.plan = Planner(candidates, loops, records, desk, book_of_faults, identity.url, clock).plan
         store_desk = StoreDesk(loops, records, host, vault, clock, pulse)
         self.remove_store = store_desk.remove_store
         artifacts = ArtifactDesk(depot, servers, records, clock, pulse)
@@ -145,8 +148,6 @@ class Environment:
         self.holder, self._accesses = accesses.holder, accesses
         checkup = Checkup(identity, reading, records, engine, traffic, machine, self._certificates, backups, accesses)
         self.doctor = checkup.doctor
-        book_of_faults = FaultBook(identity.environment, identity.faults, loops, records, engine, clock, pulse)
-        self.inject, self.faults, self.clear = book_of_faults.inject, book_of_faults.faults, book_of_faults.clear
 
     async def run(self) -> None:
         """Keep everything as it is wanted, for ever. Any task's death ends it: the keeper starts a fresh daemon."""

@@ -42,10 +42,8 @@ class FaultBook:
         Raises NotFound, Refused, UserError, Conflict (nothing is there to break).
         """
         loop = self._loops.known(service)
-        fault = self._fault(service, request)
-        check(fault, request.seconds, allowed=self._allowed, environment=self._environment)
         async with loop.lock:
-            hit = self._replicas(service, request.most) if request.kind in ("kill", "pause") else []
+            fault, hit = self.asked(service, request)
             now = self._clock.now()
             names = ", ".join(one.id for one in hit)
             event = Event(
@@ -66,6 +64,13 @@ class FaultBook:
             return self._view(service, fault)
         over = "" if fault.id in _ids(loop.intent().faults) else "it was over before the proxy had it: "
         return replace(self._view(service, fault), waits=over + self._engine.obstacle(service))
+
+    def asked(self, service: str, request: FaultRequest) -> tuple[Fault, Sequence[Replica]]:
+        """What a request would begin, and the replicas that it hits. Raises as `inject`."""
+        self._loops.known(service)
+        fault = self._fault(service, request)
+        check(fault, request.seconds, allowed=self._allowed, environment=self._environment)
+        return fault, self._replicas(service, request.most) if request.kind in ("kill", "pause") else ()
 
     async def _begin(self, loop: ServiceLoop, fault: Fault, hit: Sequence[Replica], event: Event) -> None:
         """Written down before it is done: whoever leads then knows what to lift."""

@@ -36,7 +36,8 @@ class Settings(NamedTuple):
     """What the daemon was started with, and how it gets others; the functions block."""
 
     environment: EnvironmentSpec
-    keep: Callable[[EnvironmentSpec], None]  # for the next start; raises UserError for what this machine cannot give
+    check: Callable[[EnvironmentSpec], None]  # raises UserError for what this machine cannot give
+    keep: Callable[[EnvironmentSpec], None]  # for the next start, once checked
     restart: Callable[[], None]  # have the keeper start the daemon anew
 
 

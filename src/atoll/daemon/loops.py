@@ -42,7 +42,7 @@ class Loops:
     def of(self, service: str) -> ServiceLoop:
         """The loop of a service, whether it was ever deployed or not. Raises UserError for what names none."""
         if service not in self._loops:
-            _refuse_no_name(service)
+            refuse_no_name(service)
             loop = ServiceLoop(
                 service,
                 self._records,
@@ -74,8 +74,8 @@ class Loops:
             self._loops[service].hint()
 
 
-def _refuse_no_name(service: str) -> None:
-    """Folders, sockets and containers are called by it: who sends a draft need not have read it from a file."""
+def refuse_no_name(service: str) -> None:
+    """Raise UserError for what names no service. Folders, sockets and containers are called by it: who sends a draft need not have read it from a file."""
     if re.fullmatch(SERVICE_NAME.pattern, service) is None:
         raise UserError(
             f"'{service[:80]}' cannot be a service's name",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from atoll.daemon.candidates import Candidates, active, already, request_of
+from atoll.daemon.fault_book import FaultBook
 from atoll.daemon.job_desk import JobDesk
-from atoll.daemon.loops import Loops
+from atoll.daemon.loops import Loops, refuse_no_name
 from atoll.decide import plan
 from atoll.decide.before import needed
 from atoll.decide.compose import replicas
@@ -43,11 +44,12 @@ class Planner:
         loops: Loops,
         records: Records,
         job_desk: JobDesk,
+        faults: FaultBook,
         gateway: str,
         clock: Clock,
     ) -> None:
         self._candidates, self._loops, self._records, self._job_desk = candidates, loops, records, job_desk
-        self._gateway, self._clock = gateway, clock
+        self._faults, self._gateway, self._clock = faults, gateway, clock
 
     async def plan(self, request: Mutation, service: str = "") -> Sequence[PlanView]:
         """One plan a service. Raises what the request itself would raise; `up` tells refusals in its answer."""
@@ -118,6 +120,7 @@ class Planner:
         return Release(service=request.spec.name, n=0, spec=request.spec, artifact=request.artifact)
 
     async def _deploy(self, request: DeployRequest, beside: Sequence[Release], *, up: bool) -> PlanView:
+        refuse_no_name(request.spec.name)
         self._candidates.unwatched(request)
         release, runs = await self._candidates.deployed(request)
         if runs:
@@ -143,13 +146,13 @@ class Planner:
         )
 
     def _fault(self, service: str, request: FaultRequest) -> PlanView:
-        self._loops.known(service)
+        _, hit = self._faults.asked(service, request)
         intent = self._candidates.intent(service)
         who = f" from {request.caller}" if request.caller else ""
         share = f"{request.percent} % of the requests{who}"
         does = {
-            "kill": f"end {request.most} of its replicas with SIGKILL",
-            "pause": f"stop {request.most} of its replicas for {request.seconds:g} s",
+            "kill": f"end {len(hit)} of its replicas with SIGKILL",
+            "pause": f"stop {len(hit)} of its replicas for {request.seconds:g} s",
             "latency": f"hold {share} for {request.latency_s * 1000:g} ms each, for {request.seconds:g} s",
             "abort": f"answer {share} with {request.status}, for {request.seconds:g} s",
         }

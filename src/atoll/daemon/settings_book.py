@@ -5,10 +5,12 @@ Part of `Environment`. On the machine that has the file, `atoll up` does all thi
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from atoll.daemon.identity import Settings
 from atoll.daemon.pulse import Pulse
 from atoll.decide.environment import differences, kept_there, refuse_other_engine
+from atoll.model.environment import EnvironmentSpec
 from atoll.model.errors import Conflict
 from atoll.model.rows import Change
 from atoll.model.state import Event
@@ -33,9 +35,14 @@ class SettingsBook:
         """What this daemon runs with."""
         return EnvironmentView(workspace=self._workspace, environment=self._settings.environment)
 
-    async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
-        """Keep it, and start anew with it; what says the same changes nothing. Raises Conflict, Refused, UserError."""
-        running, told = self._settings.environment, request.environment
+    async def check_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        """What `set_environment` would refuse is raised, and nothing changed. Raises as that does."""
+        await self._possible(request.environment)
+        return await self.environment()
+
+    async def _possible(self, told: EnvironmentSpec) -> Sequence[str]:
+        """The fields in which it differs from what runs. Raises Conflict, Refused, UserError for what cannot be."""
+        running, intents = self._settings.environment, self._records.intents
         if told.name != running.name:
             raise Conflict(
                 f"this is the environment '{running.name}', not '{told.name}'",
@@ -43,12 +50,17 @@ class SettingsBook:
                 "correct the path in `host`: its socket is another environment's",
                 id="another-environment",
             )
+        if changed := differences(told, running):
+            refuse_other_engine(told, running, [name for name in intents if intents[name].target is not None])
+            await asyncio.to_thread(self._settings.check, kept_there(told, running))
+        return changed
+
+    async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        """Keep it, and start anew with it; what says the same changes nothing. Raises Conflict, Refused, UserError."""
+        running, told = self._settings.environment, request.environment
         async with self._lock:
-            if (changed := differences(told, running)) and self._restarting is None:
-                intents = self._records.intents
-                refuse_other_engine(told, running, [name for name in intents if intents[name].target is not None])
-                kept = kept_there(told, running)
-                await asyncio.to_thread(self._settings.keep, kept)
+            if (changed := await self._possible(told)) and self._restarting is None:
+                await asyncio.to_thread(self._settings.keep, kept_there(told, running))
                 text = f"atoll.toml has changed: {', '.join(changed)}; the daemon starts anew with it"
                 wall = self._clock.now().wall
                 event = Event(kind="environment.changed", message=text, author=request.author, wall=wall)

@@ -17,6 +17,7 @@ _DEEDS: Mapping[str, str] = {  # where the name of an endpoint is no word that a
     "backup_key": "have the key of the secrets",
     "clear": "end faults",
     "environment": "see the settings",
+    "check_environment": "change the settings",
     "exec": "run commands",
     "import_records": "import records",
     "inject": "inject faults",

@@ -107,7 +107,7 @@ def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None, user:
     none that runs.
     """
     sockets = Sockets(run_dir, user)
-    path = _own(envoy_path) if envoy_path is not None else _wheel()
+    path = program(envoy_path)
     allow_paths = envoy_path is None or _version(path) >= ALLOW_PATHS_SINCE
     file, draft = state_dir / "envoy.json", state_dir / "envoy.json.new"
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -117,6 +117,11 @@ def command(state_dir: Path, run_dir: Path, envoy_path: str | None = None, user:
         sockets.share(draft)
     draft.replace(file)
     return arguments(path, file, sockets, os.cpu_count() or 1)
+
+
+def program(envoy_path: str | None) -> str:
+    """The Envoy that `command` would run. Raises UserError when there is none that runs."""
+    return _own(envoy_path) if envoy_path is not None else _wheel()
 
 
 def arguments(envoy: str, file: Path, sockets: Sockets, cpus: int) -> tuple[str, ...]:

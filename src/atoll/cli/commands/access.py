@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.failed import Failed
+from atoll.cli.failed import CONFLICT, USER, Failed
 from atoll.cli.output import age, console, duration, print_json, print_screen, table
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
@@ -70,7 +70,7 @@ def command(session: Session) -> None:
 @common_options
 @json_option
 @takes_session
-def token(session: Session, name: str, expires: str, plan: bool) -> None:
+def token(session: Session, name: str, expires: str, plan: bool) -> int:
     """Make a token that reads the API over TCP, and print it.
 
     It is printed here and never again; the environment keeps only its digest. `atoll doctor` tells two weeks before it
@@ -85,7 +85,7 @@ def token(session: Session, name: str, expires: str, plan: bool) -> None:
     if plan:
         there = any(one.name == name and not _over(one) for one in view.tokens)
         _plan(session, name, "refused: there is one of that name" if there else "a token would be made")
-        return
+        return CONFLICT if there else 0
     from atoll.model.wire_access import TokenRequest
     from atoll.pipeline.provenance import author
 
@@ -98,6 +98,7 @@ def token(session: Session, name: str, expires: str, plan: bool) -> None:
         session.say(f"it ends on {time.strftime('%Y-%m-%d at %H:%M', time.localtime(made.ends_wall))}")
     if not view.address:
         session.warn('nothing listens for it: set `api = "127.0.0.1:9180"` in atoll.toml, and run `atoll up`')
+    return 0
 
 
 @command.command("revoke")
@@ -106,7 +107,7 @@ def token(session: Session, name: str, expires: str, plan: bool) -> None:
 @common_options
 @json_option
 @takes_session
-def revoke(session: Session, name: str, plan: bool) -> None:
+def revoke(session: Session, name: str, plan: bool) -> int:
     """Let a token open nothing any more, a stream that it opened among it. Takes an admin.
 
     Example:
@@ -115,14 +116,15 @@ def revoke(session: Session, name: str, plan: bool) -> None:
     if plan:
         known = any(one.name == name for one in session.client.access().tokens)
         _plan(session, name, "the token would open nothing any more" if known else "refused: there is no such token")
-        return
+        return 0 if known else USER
     session.client.remove_token(name)
     if session.json:
         from atoll.cli.outputs import RemovedOutput
 
         print_json(RemovedOutput(name=name))
-        return
-    session.say(f"{name}: revoked")
+    else:
+        session.say(f"{name}: revoked")
+    return 0
 
 
 def _lasts(text: str) -> float | None:

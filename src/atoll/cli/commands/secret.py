@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.failed import Failed
+from atoll.cli.failed import CONFLICT, Failed
 from atoll.cli.output import counted, print_json, print_screen, table
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
@@ -101,7 +101,7 @@ def list_(session: Session) -> None:
 @common_options
 @json_option
 @takes_session
-def rm(session: Session, name: str, plan: bool) -> None:
+def rm(session: Session, name: str, plan: bool) -> int:
     """Forget all versions of a secret. Refused while a service runs with it.
 
     Example:
@@ -118,14 +118,15 @@ def rm(session: Session, name: str, plan: bool) -> None:
             )
         refused = "; refused while a service runs with it" if known.used_by else ""
         _plan(session, name, f"all {counted(known.version, 'version')} would be removed{refused}", known)
-        return
+        return CONFLICT if known.used_by else 0
     session.client.remove_secret(name)
     if session.json:
         from atoll.cli.outputs import RemovedOutput
 
         print_json(RemovedOutput(name=name))
-        return
-    session.say(f"{name}: removed")
+    else:
+        session.say(f"{name}: removed")
+    return 0
 
 
 def _known(session: Session, name: str) -> SecretView | None:

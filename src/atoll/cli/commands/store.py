@@ -9,7 +9,7 @@ import click
 
 from atoll.cli.confirming import confirm
 from atoll.cli.drafts import new_key
-from atoll.cli.failed import Failed
+from atoll.cli.failed import CONFLICT, Failed
 from atoll.cli.output import age, escape, print_json, print_screen, size, table
 from atoll.cli.plans import plan_option, show
 from atoll.cli.session import Session, common_options, completing, json_option, takes_session
@@ -168,14 +168,14 @@ def remove(session: Session, name: str, yes: bool, plan: bool) -> int:
             if busy:
                 click.echo(f"  refused while they run: {', '.join(busy)}")
             session.say("this is a plan: nothing was changed")
-        return 0
+        return CONFLICT if busy else 0
     if busy:
         raise Failed(
             f"the store {name} is in use",
             f"by {', '.join(busy)}",
             f"stop them first: `atoll down {' '.join(busy)}`; or deploy them without it",
             kind="Conflict",
-            exit_code=5,
+            exit_code=CONFLICT,
             id="store-in-use",
         )
     if not yes:
@@ -282,7 +282,7 @@ def _wait(session: Session, name: str) -> None:
                 f"it did not end within {_STOPPED_WITHIN_S:g} s; nothing was removed",
                 f"`atoll logs {name}`, then try again",
                 kind="Conflict",
-                exit_code=5,
+                exit_code=CONFLICT,
                 id="store-in-use",
             )
         time.sleep(_LOOK_S)

@@ -15,7 +15,7 @@ from atoll.cli.plans import plan_option, show
 from atoll.cli.progress import exit_code, follow
 from atoll.cli.receipt import headline
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
-from atoll.cli.settle import announce, ensure_running
+from atoll.cli.settle import ensure_running, refuse
 from atoll.cli.store_drafts import drafts_of, used_by, without_stores
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def _plan(session: Session, workspace: WorkspaceSpec, names: Sequence[str], stor
     """Builds, since only that tells what would run; starts nothing, not even the environment."""
     from atoll.model.wire import PlanView, UpRequest
 
+    refuse(session, workspace)
     drafts = _drafts(session, workspace, names, stores, send=False)
     if session.places.keeper_alive():
-        announce(session, workspace)
         return show(session, session.client.plan(UpRequest(drafts=tuple(drafts.ready.values()))), drafts.failures)
     session.say(
         f"the environment '{session.environment}' is not running: its keeper, proxy and daemon would start first"

@@ -91,6 +91,9 @@ class FakeHooks:
         if places.world is None:
             places.world = World(places.socket, workspace)
 
+    def refuse(self, places: FakePlaces, workspace: WorkspaceSpec) -> None:
+        """Nothing stands in its way."""
+
     def stop_all(self, places: FakePlaces, say: object) -> None:  # noqa: ARG002
         """Every replica, then the daemon."""
         if places.world is not None:
@@ -257,7 +260,7 @@ class World:
             clock=self.clock,
             machine=Machine(free_bytes=lambda: None, parts=self._parts),
             records=Records(store, await store.load()),
-            settings=Settings(self.spec, keep=lambda _: None, restart=lambda: None),
+            settings=Settings(self.spec, check=lambda _: None, keep=lambda _: None, restart=lambda: None),
             ask=self.host.ask,
         )
         try:

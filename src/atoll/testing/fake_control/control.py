@@ -234,6 +234,10 @@ class FakeControl:
         code = int(request.argv[1]) if request.argv[0] == "exit" else 0
         return ExecView(exit=Exit(code=code), output=" ".join(request.argv) + "\n", replica=f"{service}-r1-0-aaaa")
 
+    async def check_environment(self, request: EnvironmentRequest) -> EnvironmentView:
+        self.requests.append(request)
+        return await self.environment()
+
     async def set_environment(self, request: EnvironmentRequest) -> EnvironmentView:
         self.requests.append(request)
         self.settings = kept_there(request.environment, self.settings)
