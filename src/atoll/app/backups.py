@@ -37,7 +37,7 @@ def archivist(at: Places) -> StateArchivist:
         raise UserError(
             "there is nothing to back up",
             f"no environment keeps its state in {at.state}",
-            "start it with `atoll up`, or name another one with --env",
+            "start it (`atoll up`, or its unit where the machine serves it), or name another one with --env",
             id="environment-not-running",
         )
     return StateArchivist(source_of(config))

@@ -35,7 +35,10 @@ def read(state: Path) -> Config | None:
         return None
     except msgspec.MsgspecError as exc:
         raise UserError(
-            f"{state / _NAME} cannot be read", str(exc), "delete it and run `atoll up`", id="file-not-understood"
+            f"{state / _NAME} cannot be read",
+            str(exc),
+            "delete it, then `atoll up`; where the machine serves it, `systemctl restart` its unit",
+            id="file-not-understood",
         ) from exc
 
 

@@ -61,7 +61,9 @@ def main() -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     config = read(Path(sys.argv[1]))
     if config is None:
-        _log.error("there is no daemon.json in %s; `atoll up` writes it", sys.argv[1])
+        _log.error(
+            "there is no daemon.json in %s; `atoll up`, or the unit of a machine that serves, writes it", sys.argv[1]
+        )
         return 2
     try:
         asyncio.run(_run(config, User.parsed(sys.argv[2]) if len(sys.argv) > 2 else None))

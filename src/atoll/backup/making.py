@@ -241,7 +241,7 @@ def _alone(state: Path) -> Lock:
         raise UserError(
             "there is nothing to back up",
             f"no environment keeps its state in {state}",
-            "start it with `atoll up`, or name another one with --env",
+            "start it (`atoll up`, or its unit where the machine serves it), or name another one with --env",
             id="environment-not-running",
         )
     try:

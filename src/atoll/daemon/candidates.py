@@ -158,7 +158,7 @@ class Candidates:
     async def deployed(self, request: DeployRequest) -> tuple[Release, bool]:
         """The release of a draft, and whether it runs exactly so already. The same content is the same release."""
         service = request.spec.name
-        await self._possible(request.spec, request.artifact)
+        await self._possible(request.spec)
         releases = self._records.releases_of(service)
         newest = releases.get(max(releases, default=0))
         release = Release(
@@ -205,7 +205,7 @@ class Candidates:
         if run is not None and not request.force:
             raise _over_a_change(service, n, run)
         self._has_stores(release)
-        await self._possible(release.spec, release.artifact)
+        await self._possible(release.spec)
         newest = await self._secrets.versions_for(release.spec)
         if self._runs(release) or newest == dict(release.secrets):
             return release
@@ -217,7 +217,7 @@ class Candidates:
         current = self._records.releases_of(service).get(self.intent(service).target or 0)
         if current is None:
             raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`", id="service-down")
-        await self._possible(current.spec, current.artifact)
+        await self._possible(current.spec)
         return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
 
     def retried(self, service: str) -> Release:
@@ -243,8 +243,8 @@ class Candidates:
                 id="store-removed",
             )
 
-    async def _possible(self, spec: ServiceSpec, artifact: Artifact) -> None:
-        for unable in await self._engine.refusals(spec, artifact.image):
+    async def _possible(self, spec: ServiceSpec) -> None:
+        for unable in await self._engine.refusals(spec):
             raise Refused(f"{spec.name} cannot run here", unable.what, unable.fix, id=unable.id)
 
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:

@@ -19,6 +19,8 @@ from atoll.ports import Traffic
 from atoll.realise.engine import HostEngine
 from atoll.realise.records import Records
 
+_START = "atoll up; where the machine serves it, `systemctl restart` its unit"
+
 
 class Checkup:
     """One environment's."""
@@ -70,9 +72,9 @@ class Checkup:
         """Atoll's own processes."""
         keeper, proxy, problem = parts.get("keeper"), parts.get("proxy"), self._traffic.problem()
         text = f"pid {keeper}" if keeper else "does not answer"
-        yield DoctorView(check="keeper", ok=bool(keeper), text=text, fix="" if keeper else "atoll up")
+        yield DoctorView(check="keeper", ok=bool(keeper), text=text, fix="" if keeper else _START)
         text = problem or (f"Envoy, pid {proxy}" if proxy else "Envoy does not run")
-        yield DoctorView(check="proxy", ok=not problem and bool(proxy), text=text, fix="" if proxy else "atoll up")
+        yield DoctorView(check="proxy", ok=not problem and bool(proxy), text=text, fix="" if proxy else _START)
 
     async def _failing(self, views: Sequence[ServiceView]) -> AsyncIterator[DoctorView]:
         for view in views:

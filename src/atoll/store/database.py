@@ -93,7 +93,7 @@ def _way_back(path: Path) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
     return (
         f"start the newer version; or go back to how it was before the upgrade, and forget all since {when}: "
-        f"`rm -f {path}-wal {path}-shm && mv {copy} {path}`, then `atoll up`"
+        f"`rm -f {path}-wal {path}-shm && mv {copy} {path}`, then `atoll up`; where the machine serves it, stop its unit before and start it after"
     )
 
 
