@@ -67,7 +67,7 @@ class Installed:
     def get(self) -> str:
         """A request through the gateway; its status."""
         url = f"http://127.0.0.1:{PORT}/orders"
-        return self.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url, check=False)
+        return self.run("curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", url, check=False)
 
     def proxy(self) -> dict[str, str]:
         """What the kernel says of Envoy's rights."""
@@ -245,7 +245,7 @@ def test_the_proxy_has_a_user_of_its_own_who_may_do_nothing_else(installed: Inst
     installed.until(lambda: installed.get() == "200" and installed.proxy_uid() == account)
     installed.machine.write("/srv/ws/atoll.toml", WORKSPACE.replace(str(PORT), "81"))  # which is for root, else
     installed.atoll(*DEPLOY)
-    installed.until(lambda: installed.run("curl", "-sf", "-m", "5", "http://127.0.0.1:81/orders"))
+    installed.until(lambda: installed.run("curl", "-sf", "-m", "20", "http://127.0.0.1:81/orders"))
 
 
 def test_a_proxy_takes_over_from_one_of_its_user_and_from_one_of_roots_and_no_request_fails(
