@@ -156,7 +156,8 @@ def _data(places: Places) -> DoctorView:
         fix = "set ATOLL_HOME to a folder that may be"
         return DoctorView(check="data", ok=False, text=f"{folder} may not be written", fix=fix)
     if free < _LEAST_FREE_BYTES:
-        text = f"{free / 2**20:.0f} MiB free at {folder}: nothing is deployed, and nothing that died is restarted"
+        when = "" if free < 2**20 else "when it is full "
+        text = f"{free / 2**20:.0f} MiB free at {folder}: {when}nothing is deployed, and nothing that died is restarted"
         return DoctorView(check="data", ok=False, text=text, fix="free some space there")
     return DoctorView(check="data", ok=True, text=f"{places.state} (logs of Atoll itself in logs/)")
 

@@ -24,7 +24,13 @@ def receipt_options(function: _Command) -> _Command:
 
 
 def finish(
-    session: Session, begun: Sequence[OperationView], *, detach: bool, markdown: bool, until: str = "live", back: bool = False
+    session: Session,
+    begun: Sequence[OperationView],
+    *,
+    detach: bool,
+    markdown: bool,
+    until: str = "live",
+    back: bool = False,
 ) -> int:
     """Wait (unless `detach`), show, and return the exit code. `until` "certified" waits for the end of the bake, and for a
     release of which nothing could be measured ends with the code of the undecided. With `back` the way back was asked for:
