@@ -105,7 +105,9 @@ def daemon_trouble(places: Places) -> Trouble | None:
     except (KeeperError, UserError):
         return None
     if daemon is None:
-        return None
+        return Trouble(
+            "its keeper runs, but was told of no daemon: `atoll up` was cut off", "`atoll up` starts it", gives_up=False
+        )
     code = (daemon["last_exit"] or {}).get("code")
     if daemon["restarts"] >= _FAILED_STARTS and code and (daemon["state"] == "backoff" or daemon["up_s"] < _START_S):
         log = places.state / "logs" / "daemon.log"
