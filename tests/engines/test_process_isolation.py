@@ -116,8 +116,8 @@ async def test_what_its_user_may_not_reach_runs_as_root_and_says_so(host, folder
         outer = folder / "outer"
         outer.write_text(f"#!{closed}/sh\nexec sleep 600\n")
         outer.chmod(0o755)
-        search = {"PATH": f"{folder}:/usr/bin:/bin"}
-        given = launch("exec outer", env=search) if what != "interpreter" else launch(argv=("./outer",), folder=str(folder))
+        by_shell = launch("exec outer", env={"PATH": f"{folder}:/usr/bin:/bin"})
+        given = launch(argv=("./outer",), folder=str(folder)) if what == "interpreter" else by_shell
     elif what == "path":
         given = launch("exec tool", env={"PATH": f"{closed}:/usr/bin:/bin"})
     else:
