@@ -190,7 +190,8 @@ def test_a_disk_without_room_for_the_logs_index_is_called_full(tmp_path: Path) -
         with pytest.raises(OSError, match="No space left"), (folder / "fill").open("wb", buffering=0) as fill:
             while True:
                 fill.write(bytes(4096))
-        with Records(folder / "records.db") as records, pytest.raises(UserError, match="the disk that holds") as told:
+        records = Records(folder / "records.db")
+        with pytest.raises(UserError, match="the disk that holds") as told:
             records.add(run(wall=2.0), manifest("2"))
         assert told.value.id == "disk-full"
     finally:
