@@ -25,8 +25,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import bases
 
@@ -193,10 +194,11 @@ class Dockerd:
         self._remove("container", "ls --all --quiet", "rm --force --volumes")
         self._remove("network", "ls --quiet --filter type=custom", "rm")
         self._remove("volume", "ls --quiet", "rm --force")
-        for line in self.docker("image", "ls", "--all", "--no-trunc", "--format", "{{.ID}}").splitlines():
-            with contextlib.suppress(RuntimeError):  # a parent of one that stays, or gone with a child
-                if not self._kept(line):
-                    self.docker("image", "rm", "--force", line)
+        current = {bases.tag(name) for name in ("rootfs", *bases.BASES)}
+        for image in self._images():
+            if not _kept(image, current):
+                with contextlib.suppress(RuntimeError):  # a parent of one that stays, or gone with a child
+                    self.docker("image", "rm", "--force", image["Id"])
         with contextlib.suppress(RuntimeError):
             self.docker("builder", "prune", "--force")
 
@@ -204,16 +206,13 @@ class Dockerd:
         if found := self.docker(kind, *listing.split()).split():
             self.docker(kind, *removing.split(), *found)
 
-    def _kept(self, image: str) -> bool:
-        told = json.loads(self.docker("image", "inspect", image))[0]
-        if bases.LABEL not in (told["Config"].get("Labels") or {}):
-            return False
-        if not told["RepoTags"]:
-            return True  # a layer of one that has a tag, else it goes with its last child
-        current = {bases.tag(name) for name in ("rootfs", *bases.BASES)}
-        made = time.mktime(time.strptime(told["Created"][:19], "%Y-%m-%dT%H:%M:%S"))
-        young = time.time() - made < FORGOTTEN_DAYS * 86400
-        return young or not current.isdisjoint(told["RepoTags"])
+    def _images(self) -> list[dict[str, Any]]:
+        """All of them, asked about at once: killed tests leave hundreds, and one question each would take minutes."""
+        ids = dict.fromkeys(
+            self.docker("image", "ls", "--all", "--no-trunc", "--format", "{{.ID}}").split()
+        )  # children first
+        found: list[dict[str, Any]] = json.loads(self.docker("image", "inspect", *ids)) if ids else []
+        return found
 
     # --------------------------------------------------------------------------------------------------------- clearing
 
@@ -255,6 +254,17 @@ class Dockerd:
 
     def _end_of_log(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+def _kept(image: Mapping[str, Any], current: Set[str]) -> bool:
+    """Whether it is a base that somebody may want again; `current` are the tags of those of now."""
+    if bases.LABEL not in (image["Config"].get("Labels") or {}):
+        return False
+    if not image["RepoTags"]:
+        return True  # a layer of one that has a tag, else it goes with its last child
+    made = time.mktime(time.strptime(image["Created"][:19], "%Y-%m-%dT%H:%M:%S"))
+    young = time.time() - made < FORGOTTEN_DAYS * 86400
+    return young or not current.isdisjoint(image["RepoTags"])
 
 
 class _Connection(http.client.HTTPConnection):

@@ -1,13 +1,17 @@
 """The process of a command: how it ends, and what it begins before it knows what is asked of it."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from atoll import __version__
 
 SERVICE = 'run = "true"\nport = "none"\nhealth = "process"\nbuild = { steps = "cat *.txt > sum" }\n'
 PROGRAM = "import sys; from atoll.app import main; sys.exit(main())"
@@ -51,6 +55,30 @@ def test_what_is_to_be_done_at_the_exit_is_done_before_the_process_ends(
         assert done.returncode == code, done.stderr
         assert done.stdout.endswith("last\n")
         assert "thread\n" in done.stdout
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["-V"]])
+def test_the_version_is_told_without_the_command_line(env: dict[str, str], tmp_path: Path, argv: list[str]) -> None:
+    last = "import atexit, sys; from atoll.app import main\natexit.register(lambda: print('click' in sys.modules))\n"
+    done = ran(env, tmp_path, *argv, program=f"{last}sys.exit(main())")
+    assert done.stdout == f"atoll {__version__}\nFalse\n"
+    done = ran(env, tmp_path, "--host=", *argv, program=f"{last}sys.exit(main())")  # one that the command line parses
+    assert done.stdout == f"atoll {__version__}\nTrue\n"
+
+
+def test_an_edit_of_what_passed_is_told_without_what_reckons_keys(env: dict[str, str], tmp_path: Path) -> None:
+    here = workspace(tmp_path / "here", "a", "b")
+    (here / "b/a.txt").write_text("b")  # no twins: each has a run of its own
+    assert ran(env, here, "ci").returncode == 0
+    time.sleep(2.1)  # what changed within two seconds before a look is read again
+    assert ran(env, here, "affected").stdout == ""
+    (here / "a/a.txt").write_text("other")
+    last = "import atexit, sys; from atoll.app import main\natexit.register(lambda: print('msgspec' in sys.modules))\n"
+    assert ran(env, here, "affected", program=f"{last}sys.exit(main())").stdout == "a\nFalse\n"
+    (found,) = json.loads(ran(env, here, "affected", "--json").stdout)
+    assert [task["why"] for task in found["tasks"]] == [["a.txt changed"]]
+    assert ran(env, here, "ci").returncode == 0
+    assert ran(env, here, "affected").stdout == ""
 
 
 def test_a_full_disk_is_told(env: dict[str, str], tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from atoll.model.wire_backup import RestoreView
     from atoll.model.wire_doctor import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.evident import Passed
     from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
@@ -171,10 +172,10 @@ class PretendHooks:
         read = self.load(root, "local")
         return Premises(root, home / "artifacts", home / "toolchains", home / "snapshot", "local", lambda _: read)
 
-    def keyed(self, places: Places, root: Path) -> Mapping[str, Keyed | UserError]:
+    def keyed(self, places: Places, root: Path, passed: Passed | None = None) -> Mapping[str, Keyed | UserError]:
         from atoll.pipeline.keys import keyed
 
-        return keyed(self.premises(places, root))
+        return keyed(self.premises(places, root), None, passed)
 
     def ci_plan(self, places: Places, asked: Asked, say: Callable[[str], None]) -> CiPlan:
         from atoll.model.records import CiPlan, PlannedTask

@@ -29,6 +29,23 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_broken_or_ended(
     assert "broken" in atoll("fault").stdout, "it is in force as before"
 
 
+def test_a_fault_that_the_proxy_does_not_acknowledge_is_told_as_one_that_waits(atoll, daemon: Served) -> None:
+    daemon.control.proxy_problem = "the proxy (Envoy) is not connected"
+    done = atoll("fault", "orders", "--abort", "503")
+    assert done.returncode == 1
+    assert "error[proxy-not-acknowledged]: orders has no fault yet: broken" in done.stderr
+    assert "the proxy (Envoy) is not connected" in done.stderr
+    assert "`atoll fault orders --clear` takes it back" in done.stderr
+    assert "broken (not yet: the proxy (Envoy) is not connected)" in atoll("fault", COLUMNS="200").stdout
+    done = atoll("fault", "orders", "--clear")
+    assert done.returncode == 1
+    assert "orders has its fault still: broken" in done.stderr
+    assert "broken (still: the proxy (Envoy) is not connected)" in atoll("fault", COLUMNS="200").stdout
+    daemon.control.proxy_problem = ""
+    assert atoll("fault", "orders", "--clear").returncode == 0
+    assert "no fault is in force" in atoll("fault").stderr
+
+
 def test_a_fault_that_is_cleared_is_in_force_no_more(atoll, daemon: Served) -> None:
     atoll("fault", "orders", "--abort", "503")
     assert "broken" in atoll("fault", "orders", "--clear").stdout

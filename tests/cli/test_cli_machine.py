@@ -9,9 +9,9 @@ from atoll.workspace.loader import load
 
 
 def test_each_store_whose_address_is_no_secret_is_tried(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
-        here, away = there.getsockname()[1], gone.getsockname()[1]
-        gone.close()
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and nobody listens
+        here, away = there.getsockname()[1], deaf.getsockname()[1]
         (tmp_path / "atoll.toml").touch()
         (tmp_path / "service.toml").write_text(f"""
 name = "orders"

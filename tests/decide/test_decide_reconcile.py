@@ -177,6 +177,11 @@ def test_a_service_that_goes_down_drains_at_once(orders: Any) -> None:
     assert plan.actions == (Drain("a", "its release is no longer wanted"),)
 
 
+def test_a_service_that_is_scaled_to_none_drains_although_its_release_has_all_the_weight(orders: Any) -> None:
+    plan = orders.plan(orders.want((7, 0, 100)), orders.seen(orders.replica(), weights={7: 100}))
+    assert plan.actions == (Drain("a", "its release is no longer wanted"),)
+
+
 @pytest.mark.parametrize(("holding", "drains"), [(None, False), (False, False), (True, True)])
 def test_an_old_release_goes_only_after_the_hold_is_acknowledged(
     orders: Any, holding: bool | None, drains: bool

@@ -27,6 +27,10 @@ class Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         if path.endswith("/slow"):
             time.sleep(float(query or 1))
+        if path.endswith("/held"):
+            print("holds a request", flush=True)
+            while not Path(query).exists():
+                time.sleep(0.05)
         if path.endswith("/call"):
             self.call()
             return

@@ -143,11 +143,16 @@ class Far:
             seen.update(json.loads(out))
 
     def until(self, what: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + WITHIN_S
-        while not (found := what()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return found
+        """Ask until it is true; errors of the way count as not yet."""
+        deadline, last = time.monotonic() + WITHIN_S, None
+        while (began := time.monotonic()) < deadline:
+            try:
+                if last := what():
+                    return last
+            except (OSError, AssertionError, KeyError, IndexError, ValueError) as exc:
+                last = exc
+            time.sleep(max(0.05, time.monotonic() - began))
+        raise AssertionError(f"not within {WITHIN_S} s; last: {last!r}")
 
     def close(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):

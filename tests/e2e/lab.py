@@ -121,13 +121,13 @@ class Lab:
         """Ask until it is true; errors of the way count as not yet."""
         deadline = time.monotonic() + within_s
         last: object = None
-        while time.monotonic() < deadline:
+        while (began := time.monotonic()) < deadline:
             try:
                 if last := what():
                     return last
             except (OSError, AssertionError, KeyError, StopIteration, TypeError, ValueError) as exc:
                 last = exc
-            time.sleep(0.1)
+            time.sleep(max(0.1, time.monotonic() - began))  # to ask takes work from what is waited for
         raise AssertionError(f"not within {within_s} s; last: {last!r}\n{self.tail()}")
 
     def tail(self) -> str:

@@ -5,6 +5,7 @@ lies in its folder and nowhere else.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ WITHIN_S = 60.0
 COMMAND_S = 240.0
 
 
+@functools.cache  # it boots one
 def why_not() -> str:
     """What keeps a machine from being booted here; "" when nothing does."""
     if os.geteuid() != 0:

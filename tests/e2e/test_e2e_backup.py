@@ -131,7 +131,7 @@ def test_a_daemon_that_is_killed_meanwhile_leaves_no_backup_and_the_next_one_is_
     assert (process.returncode, "error[daemon-unreachable]" in said) == (7, True), said
     assert not file.exists()
     assert not part.exists()
-    assert lab.json("backup", str(file))["releases"] == 2
+    assert lab.until(lambda: lab.json("backup", str(file)))["releases"] == 2
     (state,) = lab.home.glob("*/environments/local")
     assert not list(state.glob(".backup-*"))
     assert lab.get("/orders")["version"] == "v2"

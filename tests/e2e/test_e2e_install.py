@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Installed:
     def get(self) -> str:
         """A request through the gateway; its status."""
         url = f"http://127.0.0.1:{PORT}/orders"
-        return self.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url, check=False)
+        return self.run("curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}", url, check=False)
 
     def proxy(self) -> dict[str, str]:
         """What the kernel says of Envoy's rights."""
@@ -123,6 +123,23 @@ class Installed:
             *failed, done = hammer.result().splitlines()
         assert failed == []
         assert int(done) > 200
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[tuple[ThreadPoolExecutor, Future[str]]]:
+        """A request that the service has, and that is answered after `release`; with a pool for more beside it."""
+        self.run("rm", "-f", "/srv/release")
+        before = self.atoll("logs", *DEPLOY[1:]).count("holds a request")
+        url = f"http://127.0.0.1:{PORT}/orders/held?/srv/release"
+        with ThreadPoolExecutor() as pool:
+            try:
+                held = pool.submit(self.run, "curl", "-s", "-m", str(WITHIN_S), "-w", " %{http_code}", url)
+                self.until(lambda: self.atoll("logs", *DEPLOY[1:]).count("holds a request") > before)
+                yield pool, held
+            finally:
+                self.release()
+
+    def release(self) -> None:
+        self.run("touch", "/srv/release")
 
     @contextlib.contextmanager
     def load(self) -> Iterator[list[str]]:
@@ -228,7 +245,7 @@ def test_the_proxy_has_a_user_of_its_own_who_may_do_nothing_else(installed: Inst
     installed.until(lambda: installed.get() == "200" and installed.proxy_uid() == account)
     installed.machine.write("/srv/ws/atoll.toml", WORKSPACE.replace(str(PORT), "81"))  # which is for root, else
     installed.atoll(*DEPLOY)
-    installed.until(lambda: installed.run("curl", "-sf", "-m", "5", "http://127.0.0.1:81/orders"))
+    installed.until(lambda: installed.run("curl", "-sf", "-m", "20", "http://127.0.0.1:81/orders"))
 
 
 def test_a_proxy_takes_over_from_one_of_its_user_and_from_one_of_roots_and_no_request_fails(
@@ -300,15 +317,13 @@ def test_on_the_machine_itself_doctor_finds_what_is_served_and_judges_it(install
 def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Installed) -> None:
     installed.install()
     installed.deploy()
-    url = f"http://127.0.0.1:{PORT}/orders/slow?5"
-    with ThreadPoolExecutor() as pool:
-        slow = pool.submit(installed.run, "curl", "-s", "-m", "20", "-w", " %{http_code}", url)
-        time.sleep(1)
+    with installed.held() as (pool, held):
         stopping = pool.submit(installed.run, "systemctl", "stop", UNIT)
         installed.until(lambda: installed.get() == "000")
-        assert not slow.done()
+        assert not held.done()
         assert installed.replicas()
-        assert slow.result().endswith(" 200")
+        installed.release()
+        assert held.result().endswith(" 200")
         stopping.result()
     assert installed.active() == "inactive"
     said = installed.run("journalctl", "--no-pager", "-u", UNIT)
@@ -317,15 +332,14 @@ def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Insta
     installed.until(lambda: installed.get() == "200")
 
     # One that is cut off leaves services and daemon running; the next start finds the gateway shut.
-    with ThreadPoolExecutor() as pool:
-        slow = pool.submit(installed.run, "curl", "-s", "-m", "20", "-w", " %{http_code}", url)
-        time.sleep(1)
+    with installed.held() as (pool, held):
         stopping = pool.submit(installed.run, "systemctl", "stop", UNIT)
         installed.until(lambda: installed.get() == "000")
         installed.run("pkill", "-9", "-f", "atoll.app.serve.*--stop")
         stopping.result()
         installed.run("systemctl", "start", UNIT)
-        assert slow.result().endswith(" 200")
+        installed.release()
+        assert held.result().endswith(" 200")
     installed.until(lambda: installed.get() == "200")
 
 

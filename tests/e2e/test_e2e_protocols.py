@@ -4,7 +4,6 @@ import json
 import socket
 import sys
 import threading
-import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -160,7 +159,7 @@ def test_grpc_and_tcp_are_replaced_without_a_failed_call(lab: Lab) -> None:
         write("v2")
         lab.atoll("deploy", "echo", "line")
         assert _rest(line) == b""  # a connection has no end of its own: the drain deadline is its end
-    time.sleep(0.5)
+    lab.until(lambda: b"v2:x" in seen)
     stop.set()
     load.join(timeout=60)
     assert failed == []

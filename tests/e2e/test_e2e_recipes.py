@@ -47,7 +47,7 @@ def asked(lab: Lab) -> Iterator[list[str]]:
     def ask() -> None:
         while not over.wait(0.02):
             try:
-                with urllib.request.urlopen(f"{lab.url}/", timeout=10) as reply:
+                with urllib.request.urlopen(f"{lab.url}/", timeout=20) as reply:
                     answers.append(reply.read().decode())
             except OSError as exc:
                 answers.append(f"failed: {exc}")

@@ -109,7 +109,7 @@ def test_a_keeper_that_was_started_by_hand_makes_room(served: Served) -> None:
     assert served.main is not None
     first = served.main
     served.start()
-    assert first.wait(10) == 0
+    assert first.wait(WITHIN_S) == 0
     served.until(lambda: is_keeper_up(served.places.run))
     assert KeeperClient(served.places.run).status()["pid"] == served.main.pid
 
@@ -120,7 +120,7 @@ def test_stopping_ends_all_of_it_and_the_configuration_is_kept_for_the_next_star
     pids = served.parts().values()
     assert served.act("--stop").returncode == 0
     assert served.main is not None
-    assert served.main.wait(10) == 0
+    assert served.main.wait(WITHIN_S) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     served.start()
     config = read(served.places.state)

@@ -41,7 +41,7 @@ import collections, http.client, select, sys, time
 seen = collections.Counter()
 while not select.select([sys.stdin], [], [], 0.02)[0]:
     try:
-        line = http.client.HTTPConnection("127.0.0.1", 8080, timeout=10)
+        line = http.client.HTTPConnection("127.0.0.1", 8080, timeout=20)
         line.request("GET", "/")
         answer = line.getresponse()
         seen[answer.read().split()[0].decode() if answer.status == 200 else f"failed: {answer.status}"] += 1

@@ -140,10 +140,10 @@ class Shop:
 
     @contextlib.contextmanager
     def starting(self, with_what: str) -> Iterator[None]:
-        """Meanwhile orders begins so."""
+        """Meanwhile orders begins so; `time` and `os` are imported."""
         source = self.root / "orders" / "orders.py"
         text = source.read_text()
-        changed = text.replace("\nimport json\n", f"\nimport json\nimport time\n{with_what}\n", 1)
+        changed = text.replace("\nimport json\n", f"\nimport json\nimport os\nimport time\n{with_what}\n", 1)
         assert changed != text
         source.write_text(changed)
         try:
@@ -181,6 +181,11 @@ def is_live(operation: dict[str, Any]) -> bool:
     return operation["phase"] in {"live", "certified", "unchanged"}
 
 
+def until_there(path: str) -> str:
+    """Python that waits for a file of the machine; `os` and `time` are imported."""
+    return f"while not os.path.exists({path!r}): time.sleep(0.1)"
+
+
 def raised(release: str) -> str:
     return f"r{int(release.removeprefix('r')) + 1}"
 
@@ -203,12 +208,14 @@ def test_every_service_is_deployed_under_load_while_the_line_is_cut_and_no_custo
         shop.edit(file, "# edited\n")
     shop.edit("web/server.js", "// edited\n")
     wanted = {name: raised(release) for name, release in before.items()}
-    with shop.load(), shop.begin(DEPLOYER, "deploy", "--force", "--json", *sorted(before)) as deploying:
+    begins = shop.starting(until_there("/srv/cut"))  # so that the line is cut before the last one has ended
+    with begins, shop.load(), shop.begin(DEPLOYER, "deploy", "--force", "--json", *sorted(before)) as deploying:
         try:
             shop.until(lambda: deploying.poll() is not None or shop.begun(before) == before.keys())
             assert deploying.poll() is None, deploying.communicate()
             [connection] = shop.on.connections(DEPLOYER)
             shop.on.pull()
+            shop.run("touch", "/srv/cut")
             try:
                 shop.until(lambda: shop.releases() == wanted)  # nobody is there to wait for it
                 shop.until(lambda: connection not in shop.on.connections(DEPLOYER))
@@ -229,14 +236,16 @@ def test_every_service_is_deployed_under_load_while_the_line_is_cut_and_no_custo
 
 def test_a_release_that_is_undone_while_the_line_is_cut_has_its_exit_code_all_the_same(shop: Shop) -> None:
     before = shop.releases()
-    with shop.starting("time.sleep(3); raise SystemExit('no')"), shop.load():
+    ending = f"{until_there('/srv/undo')}\nraise SystemExit('no')"
+    with shop.starting(ending), shop.load():
         with shop.begin(DEPLOYER, "deploy", "orders") as deploying:
             try:
                 shop.until(lambda: shop.status()["orders"]["candidate"])
                 shop.on.pull()
                 for pid in shop.on.connections(DEPLOYER):
                     os.kill(pid, signal.SIGKILL)  # as noticed after 15 s
-                time.sleep(2)
+                shop.run("touch", "/srv/undo")
+                shop.until(lambda: not shop.status()["orders"]["candidate"])
                 shop.on.plug()
                 out, err = deploying.communicate(timeout=WITHIN_S)
             finally:

@@ -197,7 +197,7 @@ def test_certificates_are_replaced_under_load_and_a_broken_one_changes_nothing(l
     assert kept.recv(12) == b"HTTP/1.1 200"
     kept.close()
     os.kill(lab.pid("daemon"), 9)
-    os.kill(lab.pid("proxy") if lab.until(lambda: lab.pid("proxy")) else 0, 9)
+    os.kill(lab.until(lambda: lab.pid("proxy")), 9)
     lab.until(lambda: same(serial(port, "a.test", trust), good))
 
     # Mended, by the way in which certbot and Kubernetes do it: a link that is moved to another folder.
@@ -283,7 +283,7 @@ def dns(port: int, address: str) -> Iterator[None]:
 
 
 class Pebble:
-    """The authority of one test; its certificates are good for 40 s, so that they are renewed while the test looks."""
+    """The authority of one test; its certificates are good for 20 s, so that they are renewed while the test looks."""
 
     def __init__(self, lab: Lab, program: Path) -> None:
         self.listen, self.manage, self.names = (lab.gateway_port + 480 + n for n in range(3))
@@ -297,7 +297,7 @@ class Pebble:
             "privateKey": str(lab.root / "pebble.key"),
             "httpPort": lab.gateway_port + 490,
             "tlsPort": lab.gateway_port,
-            "profiles": {"default": {"description": "short", "validityPeriod": 40}},
+            "profiles": {"default": {"description": "short", "validityPeriod": 20}},
         }
         (lab.root / "pebble.json").write_text(json.dumps({"pebble": config}))
         self.argv = [str(program), "-config", str(lab.root / "pebble.json"), "-dnsserver", f"127.0.0.1:{self.names}"]
@@ -342,9 +342,9 @@ def test_an_authority_gives_certificates_and_renews_them(lab: Lab, pebble: Path)
         os.kill(lab.pid("daemon"), 9)
         lab.until(lambda: told(lab, "certificate.obtained"))
         trust = lab.until(authority.trust)
-        first = serial(lab.gateway_port, "a.test", trust)
+        first = lab.until(lambda: serial(lab.gateway_port, "a.test", trust))
         lab.until(lambda: told(lab, "certificate.renewed"))
-        assert not same(serial(lab.gateway_port, "a.test", trust), first)
+        lab.until(lambda: not same(serial(lab.gateway_port, "a.test", trust), first))
         with contextlib.closing(http.client.HTTPSConnection("localhost", lab.gateway_port, context=_loose())) as it:
             it.request("GET", "/web")
             assert it.getresponse().status == 200
@@ -366,7 +366,7 @@ def test_a_gateway_on_ipv6_gets_its_certificate_over_ipv6(lab: Lab, pebble: Path
         lab.until(authority.trust)
         lab.atoll("up")
         lab.until(lambda: told(lab, "certificate.obtained"))
-        assert serial(lab.gateway_port, "a.test", authority.trust(), "::1")
+        lab.until(lambda: serial(lab.gateway_port, "a.test", authority.trust(), "::1"))
         lab.until(lambda: told(lab, "certificate.renewed"))
 
 
@@ -432,10 +432,11 @@ def _fails(port: int, trust: ssl.SSLContext) -> bool:
 def test_the_end_of_a_certificate_is_told_before_and_when_it_is_there(lab: Lab) -> None:
     root, folder = Root.make(), lab.root / "tls"
     folder.mkdir()
-    put(folder, "a", root.pair("a.test", days=25.0 / 86_400))  # it began an hour ago: its last quarter has begun
+    put(folder, "a", root.pair("a.test"))
     gateway(lab, 'certificates = { cert = "tls/a.crt", key = "tls/a.key" }')
     lab.service("web")
     lab.atoll("up")
+    put(folder, "a", root.pair("a.test", days=12.0 / 86_400))  # it began an hour ago: its last quarter has begun
     lab.until(lambda: told(lab, "certificate.expiring"))
     assert told(lab, "certificate.expiring")[0].startswith("the certificate of a.test (tls/a.crt) ends in ")
     lab.until(lambda: told(lab, "certificate.expired"))

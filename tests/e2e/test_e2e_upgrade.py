@@ -26,6 +26,7 @@ from atoll.keeper.client import KeeperClient, proc
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 OLD, NEW = "0.1.0", "0.2.0"
+DRAIN = 'stop = { drain = "5s" }'  # which is waited for in whole while an older proxy still has a stream
 MIGRATION = '''"""What the newer version adds."""
 
 from alembic import op
@@ -154,7 +155,7 @@ def parts(lab: Lab) -> Parts:
 
 
 def shop(lab: Lab) -> None:
-    lab.service("orders")
+    lab.service("orders", DRAIN)
     lab.service("front", '[calls.orders]\nenv = { UPSTREAM = "http://{host}:{port}/orders/hello" }')
     here = Path(__file__).parent
     lab.service("talk", f'run = ["{sys.executable}", "streams_service.py", "http"]\nhealth = "/talk"')
@@ -231,7 +232,7 @@ def test_another_installation_takes_over_and_the_older_one_knows_its_place(
         assert keeper(lab).status()["fixtures"]["proxy"]["older"] == [before.proxy]  # as long as it has the stream
         loads.more(lab)
         assert echoes(line)
-        lab.service("orders", env={"VERSION": "v2"})
+        lab.service("orders", DRAIN, env={"VERSION": "v2"})
         lab.atoll("deploy", "orders")
         assert echoes(line)
         lab.program = old.program

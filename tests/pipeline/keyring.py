@@ -12,7 +12,9 @@ from atoll.decide.tasks import graph
 from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import UserError
 from atoll.pipeline import inputs
+from atoll.pipeline.affected import affected
 from atoll.pipeline.artifacts import Artifacts
+from atoll.pipeline.evident import Passed
 from atoll.pipeline.keys import Keyed, Premises, keyed
 from atoll.pipeline.order import files_of, folder_of, kit, order, works_of
 from atoll.pipeline.provide import Shelf
@@ -27,6 +29,8 @@ class Keyring:
         self.env: dict[str, str] = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.loads, self.environment = 0, "local"
         self.ahead_ns = 10 * 10**9  # of the clock: files that were just written count as long settled
+        self.green: dict[str, tuple[str, float]] = {}
+        self.passed: dict[str, dict[str, str]] = {}  # key -> path -> content
         home.mkdir(exist_ok=True)
         self.write("atoll.toml", "")
 
@@ -126,11 +130,29 @@ class Keyring:
             reckon(id)
         return keys
 
+    def passes(self) -> None:
+        """All tasks with a key pass as they are now."""
+        for each in self.look().values():
+            if isinstance(each, Keyed):
+                self.green[each.id] = each.key, 0.0
+                self.passed[each.key] = {item.path: item.content for item in each.manifest.inputs}
+
+    def affected(self) -> set[str]:
+        """Those that differ from what passed, where nothing else is asked."""
+        passed = Passed(
+            self.green, lambda keys: {key: contents for key, contents in self.passed.items() if key in keys}
+        )
+        return {each.id for each in affected(keyed(self.premises(), None, passed), self.green)}
+
     def agreed(self) -> dict[str, str]:
-        """The keys, on which all three ways agree."""
+        """The keys, on which all three ways agree, and so does what is affected, asked before and after."""
+        found = [self.affected()]
         warm = self.keys()
         assert warm == self.cold()
         assert warm == self.as_run()
+        found.append(self.affected())
+        other = {id for id, key in warm.items() if " " in key or self.green.get(id, ("",))[0] != key}
+        assert found == [other, other]
         return warm
 
 

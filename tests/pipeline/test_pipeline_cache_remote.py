@@ -1,5 +1,6 @@
 """The cache that machines share: a directory, and S3 over HTTP. Whatever it does, a build goes on, and is told once."""
 
+import errno
 import os
 import secrets
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killing import eventually
 
 from atoll.model.cache import Remote, remote
 from atoll.pipeline.artifacts import remove_tree, seal
@@ -279,6 +281,21 @@ def test_a_directory_that_is_full_or_read_only_is_told_once(shared: Fleet, optio
         subprocess.run(["umount", where], check=True)
 
 
+def release(pipe: Path) -> None:
+    """Let the thread end that reads it, once it does."""
+
+    def open_to_it() -> bool:
+        try:
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:
+                raise
+            return False  # it does not read yet
+        return True
+
+    eventually(open_to_it)
+
+
 def test_a_directory_that_hangs_is_given_up_and_told_once(shared: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe in the place of a file hangs like a file server that went away: nothing can interrupt it."""
     monkeypatch.setattr(far_module, "STALL_S", 0.5)
@@ -291,7 +308,7 @@ def test_a_directory_that_hangs_is_given_up_and_told_once(shared: Fleet, monkeyp
     cache.close()
     assert time.monotonic() - began < 20
     assert shared.told == [f"the remote cache {shared.root}/remote is not used in this run: nothing came for 0.5 s"]
-    os.close(os.open(parcel(shared), os.O_WRONLY | os.O_NONBLOCK))  # lets the thread end
+    release(parcel(shared))
 
 
 def test_who_gives_up_does_not_wait_for_a_remote_that_hangs(shared: Fleet) -> None:
@@ -302,7 +319,7 @@ def test_who_gives_up_does_not_wait_for_a_remote_that_hangs(shared: Fleet) -> No
     with pytest.raises(Stopped):
         cache.get(KEY, shared.root / "to", anywhere=True, stop=stop)
     cache.close()
-    os.close(os.open(parcel(shared), os.O_WRONLY | os.O_NONBLOCK))
+    release(parcel(shared))
 
 
 def test_an_upload_that_hangs_holds_nobody_up_for_ever(shared: Fleet) -> None:

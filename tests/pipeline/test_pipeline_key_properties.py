@@ -99,16 +99,20 @@ EDIT: st.SearchStrategy[tuple[Callable[..., None], tuple[object, ...]]] = st.one
     rounds=st.lists(st.lists(EDIT, min_size=1, max_size=4), min_size=1, max_size=5),
     settled=st.booleans(),
     scouts=st.sampled_from([0, 1, 3]),
+    passed=st.booleans(),
 )
 def test_the_snapshot_always_agrees_with_a_look_from_scratch_and_with_a_run(
     rounds: list[list[tuple[Callable[..., None], tuple[object, ...]]]],
     settled: bool,
     scouts: int,
+    passed: bool,
 ) -> None:
     with ring() as made, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree, "scouts_for", lambda _: scouts)
         made.ahead_ns = 10**10 if settled else 0
         made.agreed()
+        if passed:
+            made.passes()
         for edits in rounds:
             made.tick()
             for edit, arguments in edits:
@@ -156,6 +160,7 @@ def test_what_goes_in_changes_the_key(what: str) -> None:
     concerned, change = CHANGES[what]
     with _rich() as made:
         before = made.keys()
+        made.passes()
         made.tick()
         change(made)
         after = made.agreed()
@@ -167,6 +172,7 @@ def test_what_goes_in_changes_the_key(what: str) -> None:
 def test_what_does_not_go_in_does_not(what: str) -> None:
     with _rich() as made:
         before = made.keys()
+        made.passes()
         made.tick()
         NOTHING[what](made)
         assert made.agreed() == before

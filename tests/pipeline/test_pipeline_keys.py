@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from keyring import Keyring
 
+from atoll.pipeline import evident
 from atoll.pipeline.keys import Keyed, Look, keyed
 from atoll.pipeline.snapshot import Snapshot
 
@@ -62,6 +64,7 @@ def test_all_ways_agree_on_services_that_are_cut_out_of_a_context(ring: Keyring,
         ring.service(f"services/{folder.name}", 'build = { context = "../.." }\n')
     before = ring.agreed()
     assert len(before) == 2
+    ring.passes()
     ring.tick()
     ring.write("extra/notes.txt", "of nobody")
     assert ring.agreed() == before
@@ -129,6 +132,67 @@ def test_an_edit_parses_no_toml(ring: Keyring) -> None:
     assert before["b.build"] == after["b.build"]
     assert ring.loads == 1
     assert after == ring.cold()
+
+
+def test_an_edit_of_what_passed_is_affected_without_a_key(ring: Keyring) -> None:
+    ring.service("a", SUMS, a_txt="a")
+    ring.service("b", SUMS, a_txt="b")
+    before = ring.keys()
+    ring.passes()
+    remembered = (ring.home / "snapshot").stat().st_mtime_ns
+    shutil.rmtree(ring.home / "artifacts")  # a builder would need it
+    for text in ("x", "y"):  # the second is compared with what passed, too
+        ring.tick()
+        ring.write("a/a.txt", text)
+        assert ring.affected() == {"a.build"}
+    assert not (ring.home / "artifacts").exists()
+    assert (ring.home / "snapshot").stat().st_mtime_ns == remembered
+    assert not (ring.home / "snapshot.edits").exists()
+    after = ring.keys()
+    assert {id for id in after if before[id] != after[id]} == {"a.build"}
+    assert ring.affected() == {"a.build"}
+    ring.tick()
+    ring.write("a/a.txt", "a")
+    assert ring.affected() == set()
+    assert ring.keys() == before
+
+
+def test_whom_an_edited_task_is_needed_by_has_a_key_reckoned(ring: Keyring) -> None:
+    ring.service(
+        "a", SUMS + '[tasks.test]\nrun = "true"\nneeds = ["build"]\ninputs = ["t/**"]\n', a_txt="a", t__one="1"
+    )
+    ring.agreed()
+    ring.passes()
+    ring.tick()
+    ring.write("a/a.txt", "b")
+    assert ring.affected() == {"a.build", "a.test"}
+    ring.agreed()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_is_no_longer_a_plain_file_is_no_evidence(
+    ring: Keyring, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr(evident, "MOST_BYTES", 0)
+    file = ring.write("a.txt", "b")
+    wanted = {"s.build": {"a.txt": str(file), "gone": str(ring.root / "gone"), "folder": str(ring.root)}}
+    for name in ("a.txt", "gone", "folder"):
+        passed = evident.Passed({"s.build": ("k", 1.0)}, _had(name))
+        assert evident.evidently_other(wanted, passed) is (name == "a.txt" and not large)
+
+
+def _had(name: str) -> Callable[[object], Mapping[str, Mapping[str, str]]]:
+    return lambda _: {"k": {name: "0"}}
+
+
+def test_without_what_passed_nothing_is_evident(ring: Keyring) -> None:
+    wanted = {"s.build": {"a.txt": str(ring.write("a.txt", "b"))}}
+    assert not evident.evidently_other(wanted, evident.Passed({}, lambda _: {"k": {"a.txt": "0"}}))
+    assert not evident.evidently_other(wanted, evident.Passed({"s.build": ("k", 1.0)}, lambda _: {}))
+    many = dict.fromkeys((f"{number}" for number in range(evident.MOST_TASKS + 1)), wanted["s.build"])
+    green = dict.fromkeys(many, ("k", 1.0))
+    assert not evident.evidently_other(many, evident.Passed(green, lambda _: {"k": {"a.txt": "0"}}))
 
 
 def test_a_file_touched_just_now_is_read_again(ring: Keyring) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def test_the_last_green_run_counts_and_a_failure_after_it_does_not(file) -> None
         assert set(records.passed(["k1", "k2", "k3", "k4"])) == {"k1", "k2"}
         assert records.manifest("k2") == manifest("2")
         assert records.manifest("k3") is None
+
+
+def test_contents_are_those_of_the_manifests_that_are_still_to_be_read(file) -> None:
+    with Records(file) as records:
+        for number in range(1, 6):
+            records.add(run(key=f"k{number}", wall=float(number)), manifest(str(number)))
+        with sqlite3.connect(file) as db:
+            for key, damaged in (("k2", b"x"), ("k3", zlib.compress(b"{}")), ("k4", zlib.compress(b"["))):
+                db.execute("UPDATE manifests SET manifest = ? WHERE key = ?", (damaged, key))
+        db.close()
+        asked = ["k1", "k2", "k3", "k4", "unknown"]
+        assert records.contents(asked) == {"k1": {"a.py": "1"}}
 
 
 def test_who_fails_with_the_very_key_that_passed_is_green_no_more_until_it_passes_again(file) -> None:

@@ -1,14 +1,19 @@
 """Scouts see what one process sees, however they end; and nothing is left of them."""
 
 import errno
+import fcntl
 import os
 import signal
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psutil
 import pytest
+from killing import eventually
 
 from atoll.pipeline import scouts
 from atoll.pipeline.scouts import Scouts, scouts_for
@@ -16,13 +21,48 @@ from atoll.pipeline.scouts import Scouts, scouts_for
 OURS = os.getpid()
 
 
+def descriptors() -> set[tuple[str, str]]:
+    """Those that are open, each with what it is."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one that lists them
+            found.add((number, os.readlink(f"/proc/self/fd/{number}")))
+    return found
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
+    """What another test of this process left may live on, end, or be for a moment."""
     us = psutil.Process()
-    descriptors, children = set(os.listdir("/proc/self/fd")), set(us.children())  # another test's may live on
+    opened, children = descriptors(), set(us.children())
     yield
-    assert set(os.listdir("/proc/self/fd")) == descriptors
-    assert set(us.children()) == children  # zombies, too
+    eventually(lambda: descriptors() <= opened)
+    assert set(us.children()) <= children  # zombies, too
+
+
+class Tally:
+    """What processes say, counted without being taken: a pipe that they share."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+
+    def say(self) -> None:
+        os.write(self._writing, b".")
+
+    def await_(self, count: int) -> None:
+        """Wait until so much was said. For any of the processes."""
+        eventually(lambda: struct.unpack("i", fcntl.ioctl(self._reading, termios.FIONREAD, bytes(4)))[0] >= count)
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+@pytest.fixture
+def tally(nothing_left: None) -> Iterator[Tally]:
+    made = Tally()
+    yield made
+    made.close()
 
 
 def quiet() -> None:
@@ -34,14 +74,15 @@ def scout(count: int, look: Callable[[int], Any], others: int, stirred: Callable
     return Scouts(count, look, others).report(stirred)
 
 
-def in_a_scout(do: Callable[[], object]) -> Callable[[int], int]:
-    """Looks at 0 ... 999; what a scout does at its first look, while we leave it the time to come so far."""
+def in_a_scout(tally: Tally, do: Callable[[], object]) -> Callable[[int], int]:
+    """Looks at 0 ... 999; what a scout does at its first look, which we wait for."""
 
     def look(at: int) -> int:
         if os.getpid() != OURS:
+            tally.say()
             do()
-        elif at < 4:
-            time.sleep(0.1)
+        else:
+            tally.await_(1)
         return at
 
     return look
@@ -59,9 +100,13 @@ def test_everything_is_seen_once(count: int, others: int) -> None:
     assert scout(count, look, others, quiet) == expected
 
 
-def test_they_look_while_the_caller_does_something_else() -> None:
-    sent = Scouts(300, lambda _: os.getpid(), 1)
-    time.sleep(0.3)
+def test_they_look_while_the_caller_does_something_else(tally: Tally) -> None:
+    def look(_: int) -> int:
+        tally.say()
+        return os.getpid()
+
+    sent = Scouts(300, look, 1)
+    tally.await_(300)
     seen = sent.report(quiet)
     assert len(seen) == 300
     assert OURS not in seen.values()
@@ -73,9 +118,14 @@ def test_nothing_is_left_of_those_whom_nobody_asks() -> None:
     sent.end()
 
 
-def test_the_work_is_shared() -> None:
+def test_the_work_is_shared(tally: Tally) -> None:
+    came: set[int] = set()  # each process has its own
+
     def look(_: int) -> int:
-        time.sleep(0.001)
+        if os.getpid() not in came:
+            came.add(os.getpid())
+            tally.say()
+            tally.await_(3)
         return os.getpid()
 
     seen = scout(500, look, 2, quiet)
@@ -84,12 +134,21 @@ def test_the_work_is_shared() -> None:
 
 
 @pytest.mark.parametrize("finder", ["we", "a scout"])
-def test_the_caller_learns_once_that_something_was_found_while_others_look(finder: str) -> None:
+def test_the_caller_learns_once_that_something_was_found_while_others_look(finder: str, tally: Tally) -> None:
     told: list[int] = []
+    looked: list[int] = []  # each process has its own
 
     def look(at: int) -> int | None:
-        time.sleep(0.001)
-        return at if (os.getpid() == OURS) == (finder == "we") else None
+        looked.append(at)
+        ours = os.getpid() == OURS
+        if ours or (finder == "a scout" and len(looked) < 4):
+            tally.say()
+        if finder == "a scout":
+            if ours or len(looked) == 4:
+                tally.await_(4)  # three of its, so that its first chunk, of two at most, was told of; and one of ours
+        elif not ours:
+            tally.await_(1)
+        return at if ours == (finder == "we") else None
 
     scout(300, look, 1, lambda: told.append(os.getpid()))
     assert told == [OURS]
@@ -99,17 +158,17 @@ def test_nobody_is_told_when_nothing_was_found() -> None:
     assert scout(300, lambda _: None, 2, lambda: pytest.fail("told")) == dict.fromkeys(range(300))
 
 
-def test_what_a_killed_scout_took_is_left_out() -> None:
-    seen = scout(1000, in_a_scout(lambda: os.kill(os.getpid(), signal.SIGKILL)), 2, quiet)
+def test_what_a_killed_scout_took_is_left_out(tally: Tally) -> None:
+    seen = scout(1000, in_a_scout(tally, lambda: os.kill(os.getpid(), signal.SIGKILL)), 2, quiet)
     assert 900 < len(seen) < 1000
     assert all(at == each for at, each in seen.items())
 
 
-def test_a_scout_that_fails_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_scout_that_fails_says_nothing(tally: Tally, capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise RuntimeError
 
-    assert len(scout(1000, in_a_scout(fail), 1, quiet)) < 1000
+    assert len(scout(1000, in_a_scout(tally, fail), 1, quiet)) < 1000
     said = capfd.readouterr()
     others = [
         line for line in said.err.splitlines() if "fork_posix" not in line
@@ -117,9 +176,9 @@ def test_a_scout_that_fails_says_nothing(capfd: pytest.CaptureFixture[str]) -> N
     assert (said.out, others) == ("", [])
 
 
-def test_a_scout_that_was_stopped_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scout_that_was_stopped_is_given_up(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scouts, "_GIVEN_UP_S", 0.2)
-    seen = scout(1000, in_a_scout(lambda: os.kill(os.getpid(), signal.SIGSTOP)), 1, quiet)
+    seen = scout(1000, in_a_scout(tally, lambda: os.kill(os.getpid(), signal.SIGSTOP)), 1, quiet)
     assert 900 < len(seen) < 1000
 
 
@@ -141,11 +200,11 @@ def test_an_interrupt_ends_the_scouts() -> None:
         scout(1000, interrupted, 2, quiet)
 
 
-def test_a_scout_has_none_of_the_callers_answers_to_signals() -> None:
+def test_a_scout_has_none_of_the_callers_answers_to_signals(tally: Tally) -> None:
     """`main` answers SIGTERM by unwinding: in a scout that would be a second end of the command."""
     before = signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"answered"))
     try:
-        seen = scout(1000, in_a_scout(lambda: os.kill(os.getpid(), signal.SIGTERM)), 1, quiet)
+        seen = scout(1000, in_a_scout(tally, lambda: os.kill(os.getpid(), signal.SIGTERM)), 1, quiet)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert 900 < len(seen) < 1000

@@ -134,10 +134,11 @@ def test_the_command_fails_on_what_is_known_and_passes_on_nothing(database: Data
 
 
 def test_without_a_database_it_says_that_nothing_was_looked_up_and_fails_only_where_that_is_required() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
-    for argv, code in (((), 0), (("--require",), 1)):
-        done = run(url, *argv)
-        assert done.returncode == code
-        assert "nothing was looked up" in done.stderr
-        assert done.stdout == ""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        for argv, code in (((), 0), (("--require",), 1)):
+            done = run(url, *argv)
+            assert done.returncode == code
+            assert "nothing was looked up" in done.stderr
+            assert done.stdout == ""

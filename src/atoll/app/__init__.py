@@ -9,6 +9,8 @@ import os
 import sys
 from contextlib import suppress
 
+from atoll import __version__
+
 _ALLOCATIONS = 100_000  # between two collections; start-up makes less than half of it, nearly all of which stays
 
 
@@ -22,6 +24,10 @@ def main() -> int:
     if not atexit._ncallbacks():  # noqa: SLF001 (what was registered before us is called after us: coverage, say)
         atexit.register(_leave, codes)
     try:
+        if sys.argv[1:] in (["--version"], ["-V"]):  # scripts ask often, and shall not wait for the imports
+            print(f"atoll {__version__}")
+            codes.append(0)
+            return 0
         from atoll.app.hooks import AppHooks
 
         hooks = AppHooks()

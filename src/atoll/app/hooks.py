@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atoll.model.wire_backup import RestoreView
     from atoll.model.wire_doctor import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.evident import Passed
     from atoll.pipeline.kept import Kept
     from atoll.pipeline.keys import Keyed, Look, Premises
     from atoll.pipeline.progress import Progress
@@ -240,13 +241,15 @@ class AppHooks:
                 places = self.places(root, os.environ.get("ATOLL_ENV") or "local")
                 self._begun = Look(self.premises(places, root))
 
-    def keyed(self, places: EnvironmentPlaces, root: Path) -> Mapping[str, Keyed | UserError]:
+    def keyed(
+        self, places: EnvironmentPlaces, root: Path, passed: Passed | None = None
+    ) -> Mapping[str, Keyed | UserError]:
         """By the look that has begun, if that is one at this."""
         from atoll.pipeline.keys import keyed
 
         premises = self.premises(places, root)
         begun, self._begun = self._begun, None
-        return keyed(premises, begun)
+        return keyed(premises, begun, passed)
 
     def records(self, places: EnvironmentPlaces) -> Records:
         """What ran in this workspace on this machine."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
-    1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time; `cache`: `verify` "
-    "found something damaged; `install`: systemd says no",
+    1: "a bug, with its traceback; `doctor`: a check is bad; `scale`: replicas were not ready in time; `fault`: the proxy did "
+    "not acknowledge it in time; `cache`: `verify` found something damaged; `install`: systemd says no",
     2: "a mistake in the command or in a file",
     3: "the deploy failed and was undone; the stable release was never touched; `ci`: a task failed, or --audit found something",
     4: "refused at admission, before anything was touched",
@@ -44,7 +44,7 @@ _CODES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys(("up", "deploy"), _BUILDS),
     "dev": (0, 1, 2, 4, 6, 7, 130, 143),
     **dict.fromkeys(("rollback", "restart"), _ROLLS),
-    **dict.fromkeys(("scale", "down"), _CHANGES),
+    **dict.fromkeys(("scale", "down", "fault"), _CHANGES),
     "store": _ROLLS,
     "run": (0, 1, 2, 4, 5, 7, 8, 130, 143),
     **dict.fromkeys(("logs", "events", "status", "top"), (*_LOOKS, 130, 143)),

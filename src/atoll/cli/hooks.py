@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from atoll.model.wire_backup import RestoreView
     from atoll.model.wire_doctor import DoctorView, ToolchainHome, ToolchainView
     from atoll.pipeline.ci import Asked
+    from atoll.pipeline.evident import Passed
     from atoll.pipeline.keys import Keyed, Premises
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.records import Records
@@ -133,8 +134,11 @@ class Hooks(Protocol[_Places]):
         """What the keys of all tasks are reckoned from (`pipeline.keys`). Imports nothing heavy."""
         ...
 
-    def keyed(self, places: _Places, root: Path) -> Mapping[str, Keyed | UserError]:
-        """The key of each task as the files are now, or why it has none. Raises InvalidWorkspace, NotFound."""
+    def keyed(self, places: _Places, root: Path, passed: Passed | None = None) -> Mapping[str, Keyed | UserError]:
+        """The key of each task as the files are now, or why it has none. With `passed` see `pipeline.keys.keyed`.
+
+        Raises InvalidWorkspace, NotFound.
+        """
         ...
 
     def records(self, places: _Places) -> Records:

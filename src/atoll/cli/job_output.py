@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from atoll.cli.failed import UNREACHABLE, Failed
+from atoll.cli.inbox import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ def follow(client: Client, run: JobRunView, show: Callable[[str, bool], None] | 
     for work in followers:  # daemon threads: each only reads from its own connection, and Ctrl-C may abandon them
         threading.Thread(target=_guarded, args=(work, inbox), daemon=True).start()
     while True:
-        match inbox.get():
+        match awaited(inbox):
             case Exception() as problem:
                 raise problem
             case tuple() as news:

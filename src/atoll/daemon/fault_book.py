@@ -1,7 +1,7 @@
 """Faults that people inject: begun, listed, ended. Part of `Environment`; a service's loop lifts those whose time is over."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -37,7 +37,10 @@ class FaultBook:
         self._loops, self._records, self._engine, self._clock, self._pulse = loops, records, engine, clock, pulse
 
     async def inject(self, service: str, request: FaultRequest) -> FaultView:
-        """Begin a fault, or kill. Raises NotFound, Refused, UserError, Conflict (nothing is there to break)."""
+        """Begin a fault, or kill; back when the proxy has acknowledged it, or with the reason why not after some seconds.
+
+        Raises NotFound, Refused, UserError, Conflict (nothing is there to break).
+        """
         loop = self._loops.known(service)
         fault = self._fault(service, request)
         check(fault, request.seconds, allowed=self._allowed, environment=self._environment)
@@ -56,7 +59,13 @@ class FaultBook:
                     await self._engine.signal(one.id, "SIGKILL")
                 return FaultView(id="", service=service, kind="kill", text=event.message)
             await self._begin(loop, fault, hit, event)
-        return self._view(service, fault)
+        # Without the lock: who clears it meanwhile need not wait for the proxy.
+        if fault.kind == "pause" or await self._engine.acknowledged(
+            service, lambda entry: fault.id in _ids(entry.faults)
+        ):
+            return self._view(service, fault)
+        over = "" if fault.id in _ids(loop.intent().faults) else "it was over before the proxy had it: "
+        return replace(self._view(service, fault), waits=over + self._engine.obstacle(service))
 
     async def _begin(self, loop: ServiceLoop, fault: Fault, hit: Sequence[Replica], event: Event) -> None:
         """Written down before it is done: whoever leads then knows what to lift."""
@@ -70,22 +79,27 @@ class FaultBook:
         self._pulse.beat(loop.service)
 
     async def faults(self) -> Sequence[FaultView]:
-        """Those in force, by service."""
-        now = self._clock.now()
+        """Those in force, by service; also those that are over, while the proxy has yet to acknowledge that."""
         return tuple(
-            self._view(service, fault)
-            for service in self._records.services()
-            for fault in in_force(self._loops.of(service).intent().faults, now)
+            self._view(service, fault) for service in self._records.services() for fault in self._standing(service)
         )
 
     async def clear(self, service: str, request: Mutation) -> Sequence[FaultView]:
-        """End all faults of a service now; those that were in force."""
+        """End all faults of a service now, and wait like `inject`; those that were in force."""
         loop = self._loops.known(service)
         async with loop.lock:
-            over = loop.intent().faults
-            if over:
-                await loop.end(over, request.author)
+            over = tuple(self._standing(service))
+            if faults := loop.intent().faults:
+                await loop.end(faults, request.author)
+        if any(fault.kind != "pause" for fault in over):
+            await self._engine.acknowledged(service, lambda entry: not _ids(over) & _ids(entry.faults))
         return tuple(self._view(service, fault) for fault in over)
+
+    def _standing(self, service: str) -> Iterator[Fault]:
+        intended = in_force(self._loops.of(service).intent().faults, self._clock.now())
+        yield from intended
+        ids = _ids(intended)
+        yield from (fault for fault in self._engine.observe(service).faults if fault.id not in ids)
 
     def _fault(self, service: str, request: FaultRequest) -> Fault:
         now = self._clock.now()
@@ -126,11 +140,19 @@ class FaultBook:
         return sorted(ready, key=lambda one: one.record.created_s)[:most]
 
     def _view(self, service: str, fault: Fault) -> FaultView:
-        left_s = max(0.0, fault.until_s - self._clock.now().boot_s)
+        now = self._clock.now()
+        wanted = fault.id in _ids(in_force(self._loops.of(service).intent().faults, now))
+        made = fault.kind == "pause" or fault.id in _ids(self._engine.observe(service).faults)
+        left_s = max(0.0, fault.until_s - now.boot_s) if wanted else 0.0
         return FaultView(
             id=fault.id, service=service, kind=fault.kind, text=describe(fault), left_s=round(left_s, 1),
             caller="gateway" if fault.caller == "" else fault.caller, percent=fault.percent, author=fault.author,
+            waits="" if made == wanted or fault.kind == "pause" else self._engine.obstacle(service),
         )  # fmt: skip
+
+
+def _ids(faults: Iterable[Fault]) -> frozenset[str]:
+    return frozenset(fault.id for fault in faults)
 
 
 def describe(fault: Fault, request: FaultRequest | None = None) -> str:

@@ -144,7 +144,18 @@ class Mutations:
                 self._candidates.thawed(service)
                 self._candidates.idle(service, request)
                 return await self._begin("deploy", loop, self._candidates.retried(service), request)
-            return await self._steer(loop, request.word, request)
+            view = await self._steer(loop, request.word, request)
+        return await self._gone_back(view) if request.word == "abort" else view
+
+    async def _gone_back(self, view: OperationView) -> OperationView:
+        """Once the proxy sends nothing to the candidate any more, by what it acknowledged; with a warning when it does not say so."""
+        n = self._records.rollouts[view.id].candidate
+        if await self._engine.acknowledged(
+            view.service, lambda entry: not entry.weights.get(n) and entry.header_release != n
+        ):
+            return self._reading.shown(self._records.rollouts[view.id])
+        warning = f"the proxy may still send requests to {view.release}: {self._engine.obstacle(view.service)}"
+        return msgspec.structs.replace(view, warnings=(warning,))
 
     async def _steer(self, loop: ServiceLoop, word: Word, request: Mutation) -> OperationView:
         before, who = loop.rollout(), request.author.actor or "somebody"

@@ -62,6 +62,7 @@ def service_view(
         generation=intent.generation,
         ready=ready,
         wanted=wanted,
+        unheard=sum(1 for replica in seen.replicas if _is_unheard(replica)),
         override=intent.replicas,
         rps=None if rates.rps is None else round(rates.rps, 2),
         error_pct=None if rates.error_pct is None else round(rates.error_pct, 2),
@@ -77,6 +78,15 @@ def service_view(
         reason_id=reason_id,
         replicas=tuple(replica_view(replica, seen, usage, now) for replica in seen.replicas),
     )
+
+
+def _is_unheard(replica: Replica) -> bool:
+    """Whether the proxy sends it requests though it goes, or none though it is ready, by what it acknowledged."""
+    if not replica.record.ports:
+        return False
+    if replica.record.phase == "draining":
+        return replica.in_proxy not in ("draining", "absent")
+    return is_ready(replica) and replica.in_proxy != "serving"
 
 
 def _store(spec: ServiceSpec | None, releases: Mapping[int, Release]) -> str:

@@ -4,6 +4,7 @@ That two services write one database is what most often makes them impossible to
 """
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from atoll.model.catalogue.ids import ErrorId
 from atoll.model.environment import WorkspaceSpec
@@ -20,6 +21,7 @@ def shared_data(workspace: WorkspaceSpec) -> Iterator[Problem]:
     """Every finding about stores and topics; what is only doubtful is a warning."""
     yield from _shared_stores(workspace)
     yield from _names(workspace)
+    published = {topic.name for each in workspace.services.values() for topic in each.publishes}
     for spec in workspace.services.values():
         for store in spec.stores:
             if (
@@ -32,7 +34,7 @@ def shared_data(workspace: WorkspaceSpec) -> Iterator[Problem]:
                 fix = f'url = {{ secret = "{store.name}" }}, and `atoll secret set {store.name}`'
                 yield _warning(spec, f"stores.{store.name}", what, fix, "password-in-file")
         yield from _carriers(spec)
-        yield from _consumed(spec, workspace.services)
+        yield from _consumed(spec, published)
 
 
 def users(services: Mapping[str, ServiceSpec]) -> dict[str, list[tuple[str, str]]]:
@@ -126,8 +128,7 @@ def _carriers(spec: ServiceSpec) -> Iterator[Problem]:
                 yield Problem(file=service_file(spec), field=at, what=what, fix=fix, id="unknown-store")
 
 
-def _consumed(spec: ServiceSpec, services: Mapping[str, ServiceSpec]) -> Iterator[Problem]:
-    published = {topic.name for each in services.values() for topic in each.publishes}
+def _consumed(spec: ServiceSpec, published: AbstractSet[str]) -> Iterator[Problem]:
     for index, topic in enumerate(spec.consumes):
         if topic.external or topic.name in published:
             continue

@@ -242,8 +242,8 @@ class _Draft:
             return False
         if self.want.hold:
             return self.seen.holding is not True
-        if all(revision.weight_pct == 0 for revision in self.want.revisions):
-            return False  # the service goes down: nothing to move to
+        if all(revision.weight_pct == 0 or not revision.replicas for revision in self.want.revisions):
+            return False  # the service goes down, or has no replicas by a hand: nothing to move to
         return self.seen.weights is None or self.seen.weights.get(replica.record.release, 0) > 0
 
     def _excluded(self, key: Slot) -> bool:

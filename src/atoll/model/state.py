@@ -411,6 +411,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     weights: Mapping[int, int] | None = None  # release -> pct of the acknowledged table; None: not known
     holding: bool | None = None  # of the acknowledged table
     header: str | None = None  # the same
+    faults: tuple[Fault, ...] = ()  # the same; those that the proxy makes
     backoff: Mapping[int, int] = {}  # release -> crashes in a row, the worst slot's
     last_exit: Mapping[int, Exit] = {}  # release -> the newest crash
     given_up: Mapping[

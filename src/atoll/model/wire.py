@@ -182,6 +182,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0  # of the intent: what `expect` compares
     ready: int = 0
     wanted: int = 0
+    unheard: int = 0  # replicas of which the proxy has yet to acknowledge that they are ready, or that they go
     override: int | None = None  # replicas set by hand
     rps: float | None = None
     error_pct: float | None = None
@@ -297,7 +298,7 @@ class RecordsView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultView(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault in force."""
+    """A fault in force, or one whose end the proxy has not acknowledged yet (`left_s` is 0)."""
 
     id: str  # "" of a kill, which is over at once
     service: str
@@ -307,6 +308,7 @@ class FaultView(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None = None
     percent: int = 100
     author: Author = Author()
+    waits: str = ""  # why the proxy has not acknowledged its beginning, or its end; "" when it has
 
 
 class ReleaseView(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ class Outline(NamedTuple):
     reach: tuple[str, ...]  # absolute paths at or below which its inputs lie
     needs: tuple[str, ...]  # ids
     inherit: tuple[str, ...]  # variables whose values count
+    whole: bool  # as `order.is_whole`
 
 
 class Defined:
@@ -99,7 +100,7 @@ def _read(
 
 def _outline(work: Work, root: Path) -> Outline:
     from atoll.pipeline.globs import bases
-    from atoll.pipeline.order import folder_of, patterns_of
+    from atoll.pipeline.order import folder_of, is_whole, patterns_of
 
     folder = os.fspath(folder_of(work, root))
     top = folder.rstrip("/")
@@ -111,4 +112,5 @@ def _outline(work: Work, root: Path) -> Outline:
         reach=tuple(f"{top}/{each}" if each else top for each in bases(patterns_of(work))),
         needs=tuple(work.needs.values()),
         inherit=work.task.inherit,
+        whole=is_whole(work),
     )

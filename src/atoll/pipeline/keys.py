@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from atoll.model.environment import WorkspaceSpec
     from atoll.model.errors import UserError
+    from atoll.pipeline.evident import Passed
     from atoll.pipeline.ignore import Ignore
     from atoll.pipeline.key import Manifest
     from atoll.pipeline.order import Work
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from atoll.pipeline.tree import Base
 
 BELIEVED_S = 3600.0  # what tools said of themselves, as `tools.REMEMBERED_S`
+ANOTHER = "another"  # in the place of a key of which only that is known: it is not the one that passed
 _IMAGE = "image"  # as `model.task.IMAGE`, whose import takes longer than all of ours
 
 
@@ -77,8 +79,11 @@ class Keyed:
         return self._look.manifest(self.id, self.needs)
 
 
-def keyed(premises: Premises, begun: Look | None = None) -> dict[str, Keyed | UserError]:
+def keyed(premises: Premises, begun: Look | None = None, passed: Passed | None = None) -> dict[str, Keyed | UserError]:
     """The key of each task by its id, or why it has none. A look that has `begun` is gone on with, or else ended.
+
+    Who asks only which keys are not those that `passed` gets ANOTHER for them where that is evident: then no key is
+    reckoned, and nothing remembered. Such a task has no manifest to ask for.
 
     Raises InvalidWorkspace for definitions with mistakes, NotFound for an environment that was not declared.
     """
@@ -87,7 +92,7 @@ def keyed(premises: Premises, begun: Look | None = None) -> dict[str, Keyed | Us
         begun = None
     look = begun or Look(premises)
     try:
-        return look.keyed()
+        return look.keyed(passed)
     finally:
         look.end()
 
@@ -119,11 +124,17 @@ class Look:
         """Nobody looks any more."""
         self.advance.end()
 
-    def keyed(self) -> dict[str, Keyed | UserError]:
+    def keyed(self, passed: Passed | None = None) -> dict[str, Keyed | UserError]:
         """Definitions, files, then the keys of what changed and of what needs it."""
         self.define()
-        self.walk()
+        self.walk(_nothing if passed else _prepare)
         touched = self.touched()
+        if passed and touched and self.evident(touched, passed):
+            results = self.known["results"]
+            return {
+                id: Keyed(self, outline, ANOTHER if id in touched else results[id][0])
+                for id, outline in self.outlines.items()
+            }
         self.results = {id: each for id, each in self.known.get("results", {}).items() if id in self.outlines}
         for id in self.outlines:
             self.settle(id, touched)
@@ -148,10 +159,10 @@ class Look:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def walk(self) -> None:
-        """Look at all files that may be inputs."""
+    def walk(self, stirred: Callable[[], None]) -> None:
+        """Look at all files that may be inputs. `stirred` is called while others look, when something seems to have changed."""
         known, settled = self.known, self.settled_ns
-        self.advance.report(_prepare)
+        self.advance.report(stirred)
         same = not self.redefined and not changed(known["ignores"])
         if same and all(os.path.exists(git) == there for git, there in known["gits"].items()):
             self.found |= {name: known[name] for name in ("gits", "ignores", "grounds")}
@@ -257,6 +268,22 @@ class Look:
             return False
         return True
 
+    def evident(self, touched: Mapping[str, bool], passed: Passed) -> bool:
+        """Whether all that was touched evidently has another key than the one that passed, and all else the one it had."""
+        outlines = self.outlines
+        if any(more or not outlines[id].whole for id, more in touched.items()):
+            return False
+        if any(id not in touched and not touched.keys().isdisjoint(each.needs) for id, each in outlines.items()):
+            return False
+        from atoll.pipeline.evident import evidently_other
+
+        paths = [path for ground in self.walked.values() for path in ground.edited]
+        edited = {}
+        for id in touched:
+            top = f"{outlines[id].base[0].rstrip('/')}/"
+            edited[id] = {path.removeprefix(top): path for path in paths if path.startswith(top)}
+        return evidently_other(edited, passed)
+
     # --- keys -----------------------------------------------------------------------------------------------------
 
     def settle(self, id: str, touched: Mapping[str, bool]) -> bool:
@@ -339,6 +366,10 @@ class Look:
 def _prepare() -> None:
     """Import the slow side: something will be reckoned."""
     import atoll.pipeline.reckon  # noqa: F401
+
+
+def _nothing() -> None:
+    """It may well be that nothing will be reckoned."""
 
 
 def _variables(caller: Mapping[str, str], known: Mapping[str, bool]) -> tuple[dict[str, bool], str]:

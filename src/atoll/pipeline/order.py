@@ -24,7 +24,7 @@ from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import EVERYTHING, matcher
 from atoll.pipeline.inputs import Entry, Input, select
 from atoll.pipeline.key import Manifest, key_of
-from atoll.pipeline.scope import Scoped, cut, scope_of
+from atoll.pipeline.scope import Scoped, cut, is_by_hand, scope_of
 from atoll.pipeline.toolchains import Chosen, Toolchains, asked_language
 from atoll.pipeline.tools import Tools, this_platform
 
@@ -186,6 +186,14 @@ def is_alone(work: Work) -> bool:
     return work.spec.build.context == "." and work.spec.folder != work.spec.root
 
 
+def is_whole(work: Work) -> bool:
+    """Whether all that its patterns mean goes in as it lies there, whatever it says: nothing is cut, nothing rewritten."""
+    if work.image is not None:
+        return False
+    says = work.task.name != BUILD and work.task.inputs != EVERYTHING
+    return is_alone(work) or says or is_by_hand(work.service)
+
+
 def is_ours(path: str) -> bool:
     """Whether a file is a run description, of whichever service."""
     return path.rpartition("/")[2] in OURS
@@ -195,7 +203,7 @@ def narrowed(work: Work, found: list[Entry], folder: Path, names: frozenset[str]
     """What goes in of the files of the context `folder` that `patterns_of` means; `names` are their paths."""
     if work.image is not None:
         return _for_image(work, work.image, found, folder)
-    if is_alone(work) or (work.task.name != BUILD and work.task.inputs != EVERYTHING):
+    if is_whole(work):
         return Scoped(found)
     scope = scope_of(work.service, names or frozenset(entry.path for entry in found), folder)
     return Scoped(found) if scope is None else cut(work.service, found, folder, scope)

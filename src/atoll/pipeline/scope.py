@@ -37,11 +37,8 @@ def scoped(spec: ServiceSpec, entries: list[Entry], folder: Path) -> Scoped:
 
 
 def scope_of(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | None:
-    """What the service reaches of the context `folder` with `files`; None is all of it, as `inputs` means it.
-
-    Inputs or steps that are written by hand know better than we what they need.
-    """
-    if spec.inside == "." or spec.build.steps or spec.build.inputs != EVERYTHING:
+    """What the service reaches of the context `folder` with `files`; None is all of it, as `inputs` means it."""
+    if is_by_hand(spec):
         return None
     if spec.build.shared == EVERYTHING:
         return Scope(folders=(".",), why={".": "[build] shared says so"})
@@ -49,6 +46,11 @@ def scope_of(spec: ServiceSpec, files: frozenset[str], folder: Path) -> Scope | 
         return choose(spec, files).scope(spec, files, folder)
     except UserError:
         return None  # its build will say so
+
+
+def is_by_hand(spec: ServiceSpec) -> bool:
+    """Whether no scope is looked for: inputs or steps that are written by hand know better than we what they need."""
+    return spec.inside == "." or bool(spec.build.steps) or spec.build.inputs != EVERYTHING
 
 
 def cut(spec: ServiceSpec, entries: list[Entry], folder: Path, scope: Scope) -> Scoped:

@@ -147,6 +147,7 @@ class Cell:
             weights=None if acked is None else acked.weights,
             holding=None if acked is None else acked.hold,
             header=None if acked is None else acked.header,
+            faults=() if acked is None else acked.faults,
             backoff=crashes(self._backoff),
             last_exit=dict(self._ends.exits),
             given_up=dict(self._ends.given_up),

@@ -11,6 +11,7 @@ from atoll.model.errors import NotFound, Retryable
 from atoll.model.hosted import LogLine, Unable
 from atoll.model.spec import Call, Command, Port, ServiceSpec
 from atoll.model.state import Address, Exit, Observation, ServiceDesired
+from atoll.model.traffic import ServiceTraffic
 from atoll.ports import Clock, Host, Traffic, Vault
 from atoll.realise.cell import Cell, Shared
 from atoll.realise.facts import Facts
@@ -23,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 _USAGE_WITHIN_S = 2.0  # a page without it is better than no page
+_ACKNOWLEDGED_WITHIN_S = 5.0  # it takes milliseconds; a person who waits is better told why after this
 
 
 class HostEngine:
@@ -124,6 +126,16 @@ class HostEngine:
     async def signal(self, replica: str, signal: str) -> bool:
         """Send a signal by name to a replica's whole process group, for injected faults. False when it is gone."""
         return await self._host.signal(replica, signal)
+
+    async def acknowledged(
+        self, service: str, so: Callable[[ServiceTraffic], bool], within_s: float = _ACKNOWLEDGED_WITHIN_S
+    ) -> bool:
+        """Wait until the proxy does `so` for the service, by what it acknowledged; False when that takes too long."""
+        return await self._actor.until(service, so, within_s)
+
+    def obstacle(self, service: str) -> str:
+        """Why the proxy has not acknowledged the newest change of a service, for a person."""
+        return self._actor.obstacle(service)
 
     def last_crashed(self, service: str, release: int) -> str:
         """The replica of that release that crashed last; ''."""

@@ -32,6 +32,7 @@ class TrafficActor:
         self._refused: dict[str, tuple[ServiceTraffic, str]] = {}
         self._changed: dict[str, None] = {}  # an ordered set: first come, first sent
         self._wake = asyncio.Event()
+        self._heard = asyncio.Event()  # set, and another put in its place, at every answer of the proxy
         self._synced = False
 
     def submit(self, entry: ServiceTraffic) -> None:
@@ -54,6 +55,25 @@ class TrafficActor:
         """Envoy's refusal of the newest entry, or ''."""
         refused = self._refused.get(service)
         return refused[1] if refused and refused[0] == self._wanted.get(service) else ""
+
+    async def until(self, service: str, so: Callable[[ServiceTraffic], bool], within_s: float) -> bool:
+        """Wait until `so` is true of the service's acknowledged entry; False when the proxy refused an entry of which it is,
+        or `within_s` seconds are over.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while (acked := self.acked(service)) is None or not so(acked):
+                    wanted = self.wanted(service)
+                    if wanted is not None and so(wanted) and self.problem(service):
+                        return False
+                    await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def obstacle(self, service: str) -> str:
+        """Why the proxy has not acknowledged what was submitted last, for a person."""
+        return self.problem(service) or self._proxy.problem() or "it has not acknowledged the change"
 
     async def inflight(self, addresses: Sequence[Address]) -> dict[Address, int] | None:
         """Requests in flight per address; None when the proxy does not say."""
@@ -95,6 +115,8 @@ class TrafficActor:
         for name in names - refused:
             self._acked[name] = entries[name]
             self._refused.pop(name, None)
+        self._heard.set()
+        self._heard = asyncio.Event()
         for name in names:
             self._on_change(name)
 

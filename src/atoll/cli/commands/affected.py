@@ -43,7 +43,7 @@ def command(session: Session, since: str | None, tasks: tuple[str, ...], everyth
       atoll affected --names | xargs -n 1 echo
     """
     bare = (names or not sys.stdout.isatty()) and not session.json
-    found = _since(session, since) if since else _now(session, tasks, say_why=not bare)
+    found = _since(session, since) if since else _now(session, tasks, reckon=not bare)
     if tasks:
         found = {name: [each for each in own if each.task in tasks] for name, own in found.items()}
     shown = {name: own for name, own in found.items() if own or everything}
@@ -64,14 +64,16 @@ class _Task(NamedTuple):
     passed: str = ""  # the key that passed last
 
 
-def _now(session: Session, tasks: Sequence[str], *, say_why: bool) -> dict[str, list[_Task]]:
-    """Every service -> its tasks whose key is not the last one that passed."""
+def _now(session: Session, tasks: Sequence[str], *, reckon: bool) -> dict[str, list[_Task]]:
+    """Every service -> its tasks whose key is not the last one that passed; with keys and reasons, or only which."""
     from atoll.pipeline.affected import affected, why
+    from atoll.pipeline.evident import Passed
     from atoll.pipeline.namespace import namespace, readable
 
     with session.hooks.records(session.places) as records:
         green = records.green_keys(readable(namespace(os.environ)))  # first: others look at the files meanwhile
-        keys = session.hooks.keyed(session.places, session.root)
+        passed = None if reckon else Passed(green, records.contents)
+        keys = session.hooks.keyed(session.places, session.root, passed)
         known = {id.partition(".")[2] for id in keys}
         for task in tasks:
             if task not in known:
@@ -80,7 +82,7 @@ def _now(session: Session, tasks: Sequence[str], *, say_why: bool) -> dict[str, 
                 raise Failed(f"no service has a task '{task}'", "", did_you_mean(task, known), id="unknown-task")
         found: dict[str, list[_Task]] = {id.partition(".")[0]: [] for id in keys}
         for each in affected(keys, green):
-            said = why(each, keys, records) if say_why and (not tasks or each.task in tasks) else ()
+            said = why(each, keys, records) if reckon and (not tasks or each.task in tasks) else ()
             found[each.service].append(_Task(each.task, said, each.key, each.passed))
     return found
 

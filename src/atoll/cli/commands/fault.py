@@ -59,8 +59,8 @@ def command(
     """Break something on purpose, for a while.
 
     Faults are leases: each ends by itself, also when Atoll's daemon was killed meanwhile. Latency and aborts are made by
-    the proxy, between a caller and the service; they do not count as the service's own failures. Without SERVICE: the
-    faults in force. Outside `local` the environment's file must allow it (`faults = true`).
+    the proxy, between a caller and the service; they do not count as the service's own failures. It comes back when the
+    proxy has acknowledged the change, or with 1 after some seconds without. Without SERVICE: the faults in force. Outside `local` the environment's file must allow it (`faults = true`).
 
     Example:
       atoll fault orders --latency 300ms --percent 20 --edge web
@@ -74,17 +74,31 @@ def command(
     if service is None:
         return _list(session, session.client.faults())
     if clear:
-        return _list(session, session.client.clear(service))
+        views = session.client.clear(service)
+        if late := [view for view in views if view.waits]:
+            raise _late(
+                f"{service} has its fault still: {late[0].text}", late[0].waits, "it ends when the proxy hears of it"
+            )
+        return _list(session, views)
     request = _request(kinds[0], latency, abort, percent, edge, replicas, lasts, session)
     if plan:
         return show(session, session.client.plan(request, service))
     view = session.client.inject(service, request)
+    if view.waits:
+        wait = f"it is written down, and there when the proxy hears of it before its time is over: `atoll fault {service} --clear`"
+        raise _late(f"{service} has no fault yet: {view.text}", view.waits, f"{wait} takes it back")
     if session.json:
         print_json(view)
     else:
         lasting = f" for {duration(view.left_s)}" if view.id else ""
         session.say(f"{service}: {view.text}{lasting}")
     return 0
+
+
+def _late(what: str, why: str, then: str) -> Failed:
+    """The proxy has not acknowledged it in time."""
+    fix = f"{then}; `atoll doctor` tells what is amiss with it"
+    return Failed(what, why, fix, id="proxy-not-acknowledged", kind="NotAcknowledged", exit_code=1)
 
 
 def _possible(service: str | None, kinds: list[str], clear: bool, plan: bool) -> None:
@@ -139,12 +153,17 @@ def _seconds(text: str, option: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def _state(view: FaultView) -> str:
+    """What it does, and whether it does so."""
+    return f"{view.text} ({'not yet' if view.left_s else 'still'}: {view.waits})" if view.waits else view.text
+
+
 def _list(session: Session, views: list[FaultView]) -> int:
     if session.json:
         print_json(views)
     elif not views:
         session.say("no fault is in force")
     else:
-        rows = ((view.service, view.text, duration(view.left_s), view.author.actor) for view in views)
+        rows = ((view.service, _state(view), duration(view.left_s), view.author.actor) for view in views)
         print_screen(table(("service", "fault", ">left", "by"), rows))
     return 0

@@ -79,6 +79,8 @@ def _word(name: str, says: str, more: str, example: str) -> None:
         else:
             state = (view.stepping.waits if view.stepping else "") or view.text or view.phase
             session.say(f"{service} {view.release}: {state}")
+            for warning in view.warnings:
+                session.warn(warning)
         return 0
 
     say.__doc__ = f"{says}\n\n{more}\n\nExample:\n  {example}\n"
@@ -110,7 +112,8 @@ _word(
 _word(
     "abort",
     "Go back to the stable release now.",
-    "Before all of the traffic is on the candidate `atoll rollback` does the same.",
+    "Comes back when the proxy has acknowledged that the candidate gets nothing more; its replicas are stopped after that."
+    " Before all of the traffic is on the candidate `atoll rollback` does the same.",
     "atoll rollout abort orders",
 )
 _word(

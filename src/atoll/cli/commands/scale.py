@@ -59,12 +59,21 @@ def command(session: Session, service: str, replicas: int | None, reset: bool, d
 
 
 def _settled(session: Session, view: ServiceView) -> ServiceView:
-    """Wait until as many are ready as are wanted. Raises Failed when that takes too long."""
+    """Wait until as many are ready as are wanted, and the proxy knows. Raises Failed when that takes too long."""
     wanted, until, said = view.wanted, time.monotonic() + WAIT_S, -1
-    while view.ready != wanted:
-        if view.ready != said:
+    while view.ready != wanted or view.unheard:
+        if view.ready not in (said, wanted):
             session.say(f"{view.name}: {view.ready} of {wanted} ready")
             said = view.ready
+        if time.monotonic() > until and view.ready == wanted:
+            raise Failed(
+                f"the proxy has not acknowledged {counted(view.unheard, 'replica')} of {view.name} after {WAIT_S:.0f} s",
+                view.reason or "it was told which of them are ready and which go",
+                "`atoll doctor` tells what is amiss with it; it gets the change as soon as it takes it",
+                id="proxy-not-acknowledged",
+                kind="NotAcknowledged",
+                exit_code=1,
+            )
         if time.monotonic() > until:
             raise Failed(
                 f"{view.name} has {view.ready} of {wanted} replicas ready after {WAIT_S:.0f} s",

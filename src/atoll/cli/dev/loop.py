@@ -17,6 +17,7 @@ from atoll.cli.dev.told import SLOW_S, DevEvent, Teller, failure
 from atoll.cli.dev.watcher import Watcher
 from atoll.cli.drafts import build, chosen, new_key
 from atoll.cli.failed import Failed, taken_over
+from atoll.cli.inbox import awaited
 from atoll.cli.progress import follow
 from atoll.cli.store_drafts import drafts_of, used_by, without_stores
 from atoll.model.errors import BuildFailed, InvalidWorkspace, Problem, UserError
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 LOG_LINES = 1000  # since an edit, of the candidate that came of it
 LOGS_AGAIN_S = 2.0
 RELOAD_S = 60.0
-_LISTENS_S = 1.0  # a signal that comes just before an endless wait would not be acted upon until something happens
 LEFT_BUILDS = 10  # of edits that are history: each may hold all that its service depends on
 
 
@@ -76,10 +76,7 @@ class Dev:
             self._say_watching(status := self.client.status())
             threading.Thread(target=self._follow_crashes, args=(status.last_event,), daemon=True).start()
             while True:
-                try:
-                    news = self._inbox.get(timeout=_LISTENS_S)
-                except queue.Empty:
-                    continue
+                news = awaited(self._inbox)
                 if isinstance(news, Exception):
                     raise news
                 if isinstance(news, DevEvent):

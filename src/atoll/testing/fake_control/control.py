@@ -70,6 +70,7 @@ class FakeControl:
         measured = Measured(world)
         self.signals, self.series, self.totals = measured.signals, measured.series, measured.totals
         self.injected: list[FaultView] = []
+        self.proxy_problem = ""  # why the proxy acknowledges no fault, and no end of one
         self.task_records: dict[str, TaskRecord] = {}
         self.artifacts_taken: dict[str, Artifact] = {}
         self.depot: Depot | None = None  # where artifacts really go; without one each is taken as it is offered
@@ -195,7 +196,10 @@ class FakeControl:
     async def inject(self, service: str, request: FaultRequest) -> FaultView:
         self.world.find(service)
         self.requests.append(request)
-        view = FaultView(id="fault-1", service=service, kind=request.kind, text="broken", left_s=request.seconds)
+        view = FaultView(
+            id="fault-1", service=service, kind=request.kind, text="broken", left_s=request.seconds,
+            waits=self.proxy_problem,
+        )  # fmt: skip
         self.injected.append(view)
         return view
 
@@ -205,7 +209,8 @@ class FakeControl:
     async def clear(self, service: str, request: Mutation) -> Sequence[FaultView]:
         self.world.find(service)
         self.requests.append(request)
-        over, self.injected = tuple(self.injected), []
+        over = tuple(msgspec.structs.replace(view, left_s=0.0, waits=self.proxy_problem) for view in self.injected)
+        self.injected = list(over) if self.proxy_problem else []
         return over
 
     async def scale(self, service: str, request: ScaleRequest) -> ServiceView:
