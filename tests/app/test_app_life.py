@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,9 +35,10 @@ def remount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remount
             pytest.skip(f"cannot mount here: {done.stderr.strip()}")
 
     monkeypatch.setenv("ATOLL_HOME", str(home))
-    monkeypatch.setenv("ATOLL_RUN", str(tmp_path / "run"))
     mount("size=4m")
-    yield lambda options: mount(f"remount,{options}")
+    with tempfile.TemporaryDirectory(prefix="atl-") as run:  # short: it is for sockets
+        monkeypatch.setenv("ATOLL_RUN", run)
+        yield lambda options: mount(f"remount,{options}")
     subprocess.run(["umount", str(home)], check=True, timeout=30)
 
 
