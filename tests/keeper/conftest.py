@@ -1,5 +1,6 @@
 """A keeper of one's own for each test, and a way to see that nothing of it is left."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -21,6 +22,23 @@ from atoll.ports import Launch
 PATIENCE_S = 60.0
 T = TypeVar("T")
 _numbers = itertools.count(1)
+
+
+def words_of(pid: int, patience_s: float = 2.0) -> list[str]:
+    """A process's command line; none of one that is gone, or of the kernel's own.
+
+    The kernel closes what ends with exec, by which the keeper knows that a program runs, before it puts the new words in their
+    place: for an instant there are none.
+    """
+    deadline = time.monotonic() + patience_s
+    with contextlib.suppress(OSError):
+        while not (found := Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]):
+            Path(f"/proc/{pid}/exe").readlink()  # the kernel's own have no program, nor has one that has ended
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
+        return found
+    return []
 
 
 class Box:
@@ -57,11 +75,7 @@ class Box:
         """The living processes that carry the mark."""
         found = []
         for stat in proc.scan().values():
-            try:
-                words = Path(f"/proc/{stat.pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if stat.state not in "ZX" and self.mark.encode() in words:
+            if stat.state not in "ZX" and self.mark in words_of(stat.pid):
                 found.append(stat.pid)
         return found
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.keeper.conftest import words_of
 
 from atoll.keeper.client import KeeperError
 
@@ -29,7 +30,7 @@ class Line:
 
 def words(pid):
     """word, line, turn, at."""
-    found = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    found = words_of(pid)
     return found[4], *map(int, found[5:8])
 
 

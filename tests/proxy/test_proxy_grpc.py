@@ -19,19 +19,19 @@ async def test_grpc_calls_streams_deadlines_and_failures_pass(lab: Lab, echo: Ec
     port = here()
     grpc_port = {"port": "grpc", "protocol": "grpc"}
     entries = (
-        service("web", edges=(edge("echo", port, timeout_s=0.5, eject_after=0, **grpc_port),)),
+        service("web", edges=(edge("echo", port, timeout_s=2.0, eject_after=0, **grpc_port),)),
         service(
             "echo",
             upstream(1, echo.address, **grpc_port),
-            routes=(route("/demo.Echo", timeout_s=0.5, eject_after=0, **grpc_port),),
+            routes=(route("/demo.Echo", timeout_s=2.0, eject_after=0, **grpc_port),),
         ),
     )
     assert await lab.apply(*entries) == Ack()
     for where in (port, lab.gateway):
         assert await call(where, "Say", b"hello") == b"HELLO"
         async with grpc.aio.insecure_channel(str(where)) as channel:
-            seen = [part async for part in channel.unary_stream("/demo.Echo/Count")(b"3", timeout=30)]
-        assert seen == [b"0", b"1", b"2"]  # longer than the time-out of ordinary requests
+            seen = [part async for part in channel.unary_stream("/demo.Echo/Count")(b"7", timeout=30)]
+        assert seen == [b"%d" % number for number in range(7)]  # longer than the time-out of ordinary requests
         assert await refused(where, "Fail", b"5") == grpc.StatusCode.NOT_FOUND
         assert await refused(where, "Fail", b"13") == grpc.StatusCode.INTERNAL
         assert await refused(where, "Hang", b"", timeout_s=0.3) == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -95,8 +95,9 @@ async def test_a_stream_goes_on_at_the_old_one_and_nothing_is_counted_until_it_h
         writer.write(b"still there")
         assert await reader.readexactly(11) == b"STILL THERE"
     await eventually(lambda: counted(lab, one.address, 0))
-    slow = asyncio.create_task(ask(lab.gateway, "/sleep/2"))
+    slow = asyncio.create_task(ask(lab.gateway, "/wait"))
     await eventually(lambda: counted(lab, one.address, 1))
+    one.go.set()
     await slow
 
 

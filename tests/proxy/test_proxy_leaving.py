@@ -29,12 +29,13 @@ async def test_what_is_in_flight_is_answered_and_nothing_new_comes_in(lab: Lab) 
     one, port = await lab.backend("one"), here()
     orders = service("orders", upstream(1, one.address), weights={1: 100}, routes=(route(),))
     await lab.apply(service("web", edges=(edge("orders", port),)), orders)
-    slow, told = asyncio.create_task(ask(lab.gateway, "/sleep/2")), list[int]()
+    slow, told = asyncio.create_task(ask(lab.gateway, "/wait")), list[int]()
     await eventually(lambda: counted(lab, one.address, 1))
     waiting = asyncio.create_task(closing(lab, 30.0, told))
     await eventually(lambda: refused(lab.gateway))
     assert not slow.done()
     assert (await ask(port)).who == "one"  # services still reach each other
+    one.go.set()
     reply = await slow
     assert (reply.who, reply.headers["connection"]) == ("one", "close")
     assert await waiting == 0

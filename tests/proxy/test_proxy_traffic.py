@@ -105,7 +105,7 @@ async def test_requests_in_flight_finish_while_their_endpoint_drains(lab: Lab) -
         service("web", edges=(edge("orders", port),)),
         service("orders", upstream(1, one.address), routes=(route(),)),
     )
-    slow = [asyncio.create_task(ask(where, "/sleep/1.5")) for where in (port, lab.gateway, lab.gateway)]
+    slow = [asyncio.create_task(ask(where, "/wait")) for where in (port, lab.gateway, lab.gateway)]
 
     async def inflight(where: Address) -> int:
         found = await lab.proxy.inflight([where])
@@ -123,6 +123,7 @@ async def test_requests_in_flight_finish_while_their_endpoint_drains(lab: Lab) -
     await lab.apply(service("orders", draining, routes=(route(),)))
     assert await many(port, 5) == {"two": 5}
     assert await inflight(one.address) == 3
+    one.go.set()
     assert [(await task).status for task in slow] == [200, 200, 200]
     await eventually(none)
     await lab.kill_envoy()
@@ -413,6 +414,10 @@ def _self_signed(name: str, folder: Path) -> tuple[Path, Path]:
 # --- hold -------------------------------------------------------------------------------------------------------------
 
 
+async def waiting(lab: Lab, count: int) -> bool:
+    return await lab.at_the_gateway() == count
+
+
 async def test_held_requests_wait_and_go_to_the_release_that_came_meanwhile(lab: Lab) -> None:
     one, two, port = await lab.backend("one"), await lab.backend("two"), here()
     web = service("web", edges=(edge("orders", port),))
@@ -423,6 +428,7 @@ async def test_held_requests_wait_and_go_to_the_release_that_came_meanwhile(lab:
     asks = [asyncio.create_task(ask(lab.gateway, "/o/echo", method="POST", body=body)) for _ in range(5)]
     asks += [asyncio.create_task(ask(port, "/echo", method="POST", body=body)) for _ in range(5)]
     asks.append(asyncio.create_task(ask(lab.gateway, "/o/p", host="h")))
+    await eventually(lambda: waiting(lab, 6))
     await asyncio.sleep(1)
     assert not any(task.done() for task in asks)
     assert one.heads == []
@@ -446,7 +452,7 @@ async def test_held_requests_outlive_the_daemon(lab: Lab) -> None:
     held = service("orders", upstream(1, one.address), routes=(route(),), hold=True)
     await lab.apply(held)
     asked = [asyncio.create_task(ask(lab.gateway, "/echo", method="POST", body=b"kept")) for _ in range(5)]
-    await asyncio.sleep(0.3)
+    await eventually(lambda: waiting(lab, 5))
     await lab.proxy.close()
     await asyncio.sleep(0.5)
     lab.proxy = EnvoyProxy(lab.folder, lab.folder)
@@ -461,7 +467,7 @@ async def test_requests_held_for_a_service_that_goes_away_are_told(lab: Lab) -> 
     one = await lab.backend("one")
     await lab.apply(service("orders", upstream(1, one.address), routes=(route(),), hold=True))
     held = asyncio.create_task(ask(lab.gateway))
-    await asyncio.sleep(0.3)
+    await eventually(lambda: waiting(lab, 1))
     await lab.apply(gone=("orders",))
     reply = await held
     assert reply.status == 503

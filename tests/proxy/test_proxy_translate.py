@@ -1,5 +1,6 @@
 """A table becomes resources: pure, no Envoy."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -200,10 +201,37 @@ def test_streams_have_no_time_out_but_an_idle_one() -> None:
     assert stream.match.headers[0].name == "accept"
     assert (stream.route.timeout.seconds, stream.route.idle_timeout.seconds) == (0, 60)
     assert (ordinary.route.timeout.seconds, ordinary.route.idle_timeout.seconds) == (2, 60)
-    (call,) = opened(made, RDS, "edge:w-r1->g@21").virtual_hosts[0].routes
-    assert (call.route.timeout.seconds, call.route.idle_timeout.seconds) == (0, 60)
-    assert call.route.max_stream_duration.HasField("grpc_timeout_header_max")
-    assert call.route.max_stream_duration.grpc_timeout_header_offset.nanos == 5_000_000  # before the client ends it
+    calls = opened(made, RDS, "edge:w-r1->g@21").virtual_hosts[0].routes
+    for call in calls:
+        assert (call.route.timeout.seconds, call.route.idle_timeout.seconds) == (0, 60)
+        assert call.route.max_stream_duration.HasField("grpc_timeout_header_max")
+
+
+@pytest.mark.parametrize(
+    ("sent", "early_ms"),
+    [
+        *((sent, 5) for sent in ("", "50m", "901m", "999999u", "99999999n")),
+        *((sent, 20) for sent in ("1001m", "1000000u", "12345m", "100001m")),
+        *((sent, 30) for sent in ("1010m", "1500m", "9990m", "1S", "9S")),
+        *((sent, 120) for sent in ("10S", "10100m", "99900m", "59S", "1M")),
+        *((sent, 1020) for sent in ("101S", "2M", "1H")),
+    ],
+)
+def test_a_call_ends_before_its_client_ends_it_however_that_rounded_its_deadline(sent: str, early_ms: int) -> None:
+    made = all_of(
+        table(
+            service("g", upstream(1, at(2), port="g", protocol="grpc")),
+            service("w", edges=(edge("g", at(21), port="g", protocol="grpc"),)),
+        )
+    )
+    calls = opened(made, RDS, "edge:w-r1->g@21").virtual_hosts[0].routes
+    taken = next(
+        call
+        for call in calls
+        if all(re.fullmatch(one.string_match.safe_regex.regex, sent) for one in call.match.headers)
+    )
+    early = taken.route.max_stream_duration.grpc_timeout_header_offset
+    assert early.seconds * 1000 + early.nanos / 1e6 == early_ms
 
 
 def test_a_request_longer_than_the_idle_time_is_not_cut_by_it() -> None:

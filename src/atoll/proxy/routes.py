@@ -25,7 +25,18 @@ from atoll.proxy.protos import extension, message, pack, seconds
 
 CALLER_HEADER = "x-atoll-caller"
 CLUSTER_HEADER = "x-atoll-cluster"  # set by the holder when it lets a request go; never leaves Envoy
-BEFORE_DEADLINE_S = 0.005  # of a `grpc-timeout` that is longer; on one machine a call is read well within this time
+BEFORE_DEADLINE_S = (
+    0.005  # of a `grpc-timeout` that is longer: so long a call may take to be read, and its end to be sent
+)
+# From a second on there is time for a busy machine, too: 20 ms. And what gRPC core (C++, Python, Ruby, PHP) sends is longer
+# than the client waits: it rounds up to 10 ms, from ten seconds on to 100 ms, from a hundred on to a second
+# (`Timeout::FromMillis`); others send milliseconds or finer. By what is sent, the first that matches.
+BEFORE_LONG_DEADLINE_S = {
+    "[1-9][0-9]{2}0m|[1-9]S": 0.02 + 0.01,
+    "[1-9][0-9]{2}00m|[1-9][0-9]S|1M": 0.02 + 0.1,
+    "[0-9]{3,8}S|[0-9]{1,8}[MH]": 0.02 + 1.0,
+    "[0-9]{4,8}m|[0-9]{7,8}u": 0.02,
+}
 NOTHING_SENT = ("connect-failure", "refused-stream", "reset-before-request")
 GRPC_CONDITIONS = frozenset({"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"})
 _SAFE_METHODS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
@@ -111,13 +122,7 @@ def target_routes(target: Target) -> list[dict[str, Any]]:
     if not target.clusters and not target.hold:
         return [_unavailable(target)]
     if target.protocol == "grpc":
-        stream = _action(target, 0.0, always + policy.retry_on) | {
-            "max_stream_duration": {
-                "grpc_timeout_header_max": seconds(0),
-                "grpc_timeout_header_offset": seconds(BEFORE_DEADLINE_S),
-            }
-        }
-        return [_route(target, (), stream)]
+        return _grpc_routes(target, _action(target, 0.0, always + policy.retry_on))
     routes = []
     if policy.max_body_bytes:
         too_long = {"name": "content-length", "range_match": {"start": policy.max_body_bytes + 1, "end": 1 << 62}}
@@ -134,6 +139,24 @@ def target_routes(target: Target) -> list[dict[str, Any]]:
         routes.append(_route(target, (_SAFE_METHODS,), _action(target, policy.timeout_s, always + retried)))
     routes.append(_route(target, (), _action(target, policy.timeout_s, always)))
     return routes
+
+
+def _grpc_routes(target: Target, action: dict[str, Any]) -> list[dict[str, Any]]:
+    """They differ in how long before the client's deadline a call ends."""
+
+    def until(early_s: float) -> dict[str, Any]:
+        most = {"grpc_timeout_header_max": seconds(0), "grpc_timeout_header_offset": seconds(early_s)}
+        return action | {"max_stream_duration": most}
+
+    long = [
+        _route(
+            target,
+            ({"name": "grpc-timeout", "string_match": {"safe_regex": {"regex": form}}},),
+            until(early_s),
+        )
+        for form, early_s in BEFORE_LONG_DEADLINE_S.items()
+    ]
+    return [*long, _route(target, (), until(BEFORE_DEADLINE_S))]
 
 
 def _unavailable(target: Target) -> dict[str, Any]:

@@ -6,7 +6,6 @@ here works while it is away, and it gets the whole table when it comes.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import ssl
@@ -108,8 +107,7 @@ class EnvoyProxy(ports.Traffic, ports.Showcase):
         """Let go of Envoy, which goes on serving."""
         if self._retrying:
             self._retrying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._retrying
+            await asyncio.gather(self._retrying, return_exceptions=True)  # if it failed, that was reported
         if self._server:
             self._ads.close()
             await self._server.stop(0.2)
