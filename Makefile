@@ -15,8 +15,9 @@ static: $(STAMP)
 audit: $(STAMP) ## what is known against the locked dependencies and Envoy; nothing where no database can be reached
 	$(BIN)/python scripts/audit.py
 
-unit: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not e2e and not slow"
+unit: $(STAMP) ## with what is left unclosed or unawaited as errors
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not e2e and not slow" \
+		-W error::ResourceWarning -W error::pytest.PytestUnraisableExceptionWarning
 
 test: $(STAMP) ## every test, and what they start is gone afterwards
 	scripts/test

@@ -66,9 +66,17 @@ def test_the_version_is_told_without_the_command_line(env: dict[str, str], tmp_p
     assert done.stdout == f"atoll {__version__}\nTrue\n"
 
 
+def test_a_twin_that_waited_for_the_other_has_passed(env: dict[str, str], tmp_path: Path) -> None:
+    here = workspace(tmp_path / "here", "a", "b")
+    for name in ("a", "b"):
+        (here / name / "service.toml").write_text(SERVICE.replace("cat", "sleep 0.5; cat"))
+    done = ran(env, here, "ci")
+    assert "1 passed, 1 cached" in done.stdout, done
+    assert ran(env, here, "affected").stdout == ""
+
+
 def test_an_edit_of_what_passed_is_told_without_what_reckons_keys(env: dict[str, str], tmp_path: Path) -> None:
     here = workspace(tmp_path / "here", "a", "b")
-    (here / "b/a.txt").write_text("b")  # no twins: each has a run of its own
     assert ran(env, here, "ci").returncode == 0
     time.sleep(2.1)  # what changed within two seconds before a look is read again
     assert ran(env, here, "affected").stdout == ""

@@ -104,7 +104,7 @@ async def test_another_services_environment_is_closed_to_it(host):
 
 
 @root_only
-@pytest.mark.parametrize("what", ["folder", "program", "interpreter", "path", "argument"])
+@pytest.mark.parametrize("what", ["folder", "program", "interpreter", "of a shell line", "path", "argument"])
 async def test_what_its_user_may_not_reach_runs_as_root_and_says_so(host, folder, what):
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
@@ -115,12 +115,13 @@ async def test_what_its_user_may_not_reach_runs_as_root_and_says_so(host, folder
         given = launch("exec sleep 600", folder=str(closed))
     elif what == "program":
         given = launch(argv=(str(script),))
-    elif what == "interpreter":
+    elif what in ("interpreter", "of a shell line"):
         shutil.copy("/bin/sh", closed / "sh")
         outer = folder / "outer"
         outer.write_text(f"#!{closed}/sh\nexec sleep 600\n")
         outer.chmod(0o755)
-        given = launch(argv=("./outer",), folder=str(folder))
+        by_shell = launch("exec outer", env={"PATH": f"{folder}:/usr/bin:/bin"})
+        given = launch(argv=("./outer",), folder=str(folder)) if what == "interpreter" else by_shell
     elif what == "path":
         given = launch("exec tool", env={"PATH": f"{closed}:/usr/bin:/bin"})
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from killing import own_seconds
 
 from atoll.model.errors import BuildFailed, UserError
 from atoll.model.spec import Build, Command, Plain, ServiceSpec
@@ -137,7 +138,7 @@ def test_a_service_without_a_folder_fails_alone(workshop) -> None:
 
 
 def test_a_build_that_takes_too_long_is_ended_with_all_its_processes(workshop, processes_with) -> None:
-    marker = "4711.25"
+    marker = own_seconds()
     spec = workshop.spec("orders", f"(setsid sleep {marker} &) ; sleep {marker}", timeout_s=1.0)
     failed = workshop.failure(spec)
     assert failed.what == "the build took longer than 1 s"
@@ -146,7 +147,7 @@ def test_a_build_that_takes_too_long_is_ended_with_all_its_processes(workshop, p
 
 
 def test_daemons_that_a_build_leaves_are_ended_and_hold_nothing_up(workshop, processes_with) -> None:
-    marker = "4712.25"
+    marker = own_seconds()
     workshop.one(workshop.spec("orders", f"(setsid sleep {marker} &) ; echo started"))
     assert processes_with(f"sleep {marker}") == []
 

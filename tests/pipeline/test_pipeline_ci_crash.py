@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import eventually
+from killing import eventually, own_seconds
 
 from atoll.pipeline.artifacts import Artifacts, remove_tree
 
@@ -69,7 +69,7 @@ def command(tmp_path: Path) -> Iterator[Command]:
 @pytest.mark.slow
 def test_killed_at_random_moments_nothing_half_written_is_used_and_no_process_is_left(command, processes_with) -> None:
     """Each task makes two files that must agree; who needs it looks. A half-written result could not pass."""
-    marker = "0.7311"
+    marker = f"0.7{os.getpid():07}"
     for name in ("a", "b"):
         command.service(
             name,
@@ -117,7 +117,7 @@ def test_two_at_once_do_each_task_once_and_agree(command) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_end_it_ends_what_runs(command, processes_with, number: signal.Signals) -> None:
-    marker = f"48{number:d}.75"
+    marker = own_seconds()
     command.service("a", f"[tasks]\ntest = '(setsid sleep {marker} &); sleep {marker}'")
     with command.start() as program:
         eventually(lambda: len(processes_with(f"sleep {marker}")) >= 3)

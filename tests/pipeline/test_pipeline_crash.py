@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killing import eventually
+from killing import eventually, own_seconds
 
 from atoll.model.errors import BuildFailed, UserError
 from atoll.model.state import Artifact
@@ -43,7 +43,7 @@ def start(root: Path, step: str) -> "subprocess.Popen[str]":
 
 @pytest.mark.slow
 def test_kill_9_in_the_middle_ends_the_build_and_leaves_no_artifact(workshop, processes_with) -> None:
-    marker = "4801.25"
+    marker = own_seconds()
     workshop.write("orders/a", "1")
     step = f"echo half > made; (setsid sleep {marker} &); sleep {marker}"
     builder = start(workshop.root, step)
@@ -116,7 +116,7 @@ def test_a_builder_that_died_is_taken_over_from_only_when_its_processes_are_gone
 
 
 async def test_a_cancelled_build_leaves_no_process_and_no_file(workshop, processes_with) -> None:
-    marker = "4802.25"
+    marker = own_seconds()
     for name in ("one", "two"):
         workshop.write(f"{name}/a", name)
     specs = [workshop.spec(name, f"(setsid sleep {marker} &); sleep {marker}; {name}") for name in ("one", "two")]
@@ -152,7 +152,7 @@ async def test_cancelled_at_any_instant_nothing_is_left(workshop) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_everything(workshop, processes_with) -> None:
-    marker = "4803.25"
+    marker = own_seconds()
     workshop.write("orders/a", "1")
     builder = start(workshop.root, f"sleep {marker}")
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from killing import own_seconds
 
 from atoll.model.errors import BuildFailed, NotFound, UserError
 from atoll.model.records import CiResult, TaskResult
@@ -130,7 +131,7 @@ def test_a_failure_skips_what_needs_it_and_nothing_else(bench) -> None:
 
 
 def test_fail_fast_ends_what_runs_and_begins_nothing_more(bench, processes_with) -> None:
-    marker = "4811.25"
+    marker = own_seconds()
     bench.service("a", '[tasks]\ntest = "sleep 1; exit 1"')
     bench.service("b", f'[tasks]\ntest = "sleep {marker}"')
     bench.service("c", '[tasks.test]\nrun = "true"\nneeds = ["b.test"]')
@@ -157,7 +158,7 @@ def test_a_task_that_was_declared_flaky_is_tried_again_in_a_fresh_copy_and_shown
 
 
 def test_a_task_that_takes_too_long_is_ended_and_says_so(bench, processes_with) -> None:
-    marker = "4812.25"
+    marker = own_seconds()
     bench.service("a", f'[tasks.test]\nrun = "(setsid sleep {marker} &) ; sleep {marker}"\ntimeout = "1s"')
     result = by_id(bench.run("a.test"))["a.test"]
     assert result.outcome == "timed-out"
@@ -299,7 +300,7 @@ def test_a_name_that_is_none_gets_a_suggestion(bench, named, kinds, says: str) -
 
 
 async def test_cancelled_it_leaves_no_process_and_keeps_what_had_passed(bench, processes_with) -> None:
-    marker = "4813.25"
+    marker = own_seconds()
     bench.service("a", f'[tasks]\nquick = "true"\nslow = "(setsid sleep {marker} &); sleep {marker}"')
     running = asyncio.create_task(bench.run_async(jobs=3))
     for _ in range(1500):

@@ -328,10 +328,18 @@ class Crew:
             self.author = self._provenance.of(self.works[id].spec)
             if not made.cached:
                 self._record(id, made, time.time(), self.author)
-            elif made.source:  # here nothing knows of it yet; who made it, and when, it does not say
+            elif made.source or not self._is_green(id, made.key):
+                # Here nothing knows of it yet: it came from elsewhere, or a twin was made while we waited for our turn. Who
+                # made it, and when, it does not say.
                 self._record(id, made, time.time(), Author())
 
         await settle(asyncio.get_running_loop().run_in_executor(None, work))
+
+    def _is_green(self, id: str, key: str) -> bool:
+        last: TaskRecord | None = None
+        with self._history():
+            last = self.records.green(id, readable(self.shop.namespace))
+        return last is not None and last.key == key
 
     def _record(self, id: str, made: Made, wall: float, author: Author) -> None:
         if not made.key or (made.failure is None and made.artifact is None):
