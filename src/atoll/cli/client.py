@@ -204,7 +204,9 @@ class Client:
 
     def check_environment(self, request: wire.EnvironmentRequest) -> None:
         """Raises what `set_environment` would."""
-        self._change("POST", "/v1/environment/check", request)
+        from atoll.model.wire import EnvironmentView
+
+        self._daemon.post("/v1/environment/check", request, EnvironmentView)
 
     def set_environment(self, request: wire.EnvironmentRequest) -> wire.EnvironmentView:
         """Have it run with that; its successor answers in a moment."""
