@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from atoll.cli.client import Client
 from atoll.cli.http import Line
+from atoll.daemon.endpoint import Endpoint
 from atoll.daemon.endpoints import ENDPOINTS
-from atoll.daemon.openapi import Endpoint, document
+from atoll.daemon.openapi import document
 from atoll.model import wire, wire_access, wire_artifacts, wire_backup, wire_jobs
 from atoll.model.environment import EnvironmentSpec
 from atoll.model.records import TaskRecord

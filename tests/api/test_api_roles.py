@@ -17,8 +17,8 @@ import msgspec
 import pytest
 
 from atoll.app import access as access_file
+from atoll.daemon.endpoint import Endpoint
 from atoll.daemon.endpoints import ENDPOINTS
-from atoll.daemon.openapi import Endpoint
 from atoll.decide.access import refusal
 from atoll.model import wire
 from atoll.model.access import ROLES, Access, Role

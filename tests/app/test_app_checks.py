@@ -1,12 +1,17 @@
-"""What `atoll doctor` says of toolchains."""
+"""What `atoll doctor` says of toolchains, and of a daemon that does not answer."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from atoll.app.checks import local_checks
+from atoll.app.checks import daemon_trouble, local_checks
+from atoll.keeper.client import KeeperClient, start_keeper
 from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.spec import Build, Command, ServiceSpec
+from atoll.workspace.places import Places
 
 LANGUAGES = ["go builds", "java builds", "node builds", "python builds", "rust builds"]
 
@@ -42,3 +47,27 @@ def test_a_toolchain_that_a_service_asks_for_and_nobody_has_is_bad(
     assert "go.dev" in row.fix
     assert row.toolchain is not None
     assert [(wish.service, wish.met) for wish in row.toolchain.asked] == [("good", True), ("bad", False)]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="atl-"))  # short: it has a socket
+    yield made
+    shutil.rmtree(made)
+
+
+def test_of_a_keeper_without_a_daemon_it_is_said_what_starts_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATOLL_HOME", str(folder / "h"))
+    monkeypatch.setenv("ATOLL_RUN", str(folder / "r"))
+    at = Places(folder, "local")
+    at.create()
+    (at.state / "fixtures.json").write_text("x{{")  # of what an `up` that was cut off had said nothing is left either
+    start_keeper(at.state, at.run)
+    try:
+        trouble = daemon_trouble(at)
+        assert trouble is not None
+        assert (trouble.fix, trouble.gives_up) == ("`atoll up` starts it", False)
+        assert "fixtures.json cannot be read: " in (at.state / "logs" / "keeper.log").read_text()
+    finally:
+        KeeperClient(at.run).shutdown(timeout_s=30.0)
+    assert daemon_trouble(at) is None

@@ -167,6 +167,14 @@ def test_rollback_goes_to_a_release_by_name(atoll, daemon: Served) -> None:
     assert atoll("rollback", "orders", "--to", "99").returncode == 2
 
 
+def test_a_rollback_that_ends_a_rollout_has_done_what_was_asked_for(atoll, daemon: Served) -> None:
+    daemon.control.rollouts.held.add("orders")
+    atoll("deploy", "orders", "--detach")
+    done = atoll("rollback", "orders")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("orders r2 was undone\n  reason    ada ended it\n")
+
+
 def test_restart_shows_a_receipt(atoll, daemon: Served) -> None:
     assert "orders r2 is live" in atoll("restart", "orders").stdout
 

@@ -125,6 +125,10 @@ async def test_a_declared_call_works_whatever_it_speaks(island: Island) -> None:
     await asyncio.wait([speaker])
 
 
+async def _in_flight(lab: Lab, where: Address) -> bool:
+    return await lab.proxy.inflight([where]) == {where: 1}
+
+
 async def _says(caller: Container, where: str) -> bool:
     return await caller.inside(SAY, where) == "OVER GRPC"
 
@@ -173,7 +177,7 @@ async def test_edges_may_come_before_their_network_and_outlive_it(island: Island
 async def test_a_restart_of_dockerd_and_changes_of_others_cost_no_request(island: Island) -> None:
     orders, catalog, reach = await shop(island)
     slow = asyncio.create_task(orders.inside(FETCH, f"http://{reach.edges}:20001/sleep/8"))
-    await asyncio.sleep(0.5)
+    await eventually(lambda: _in_flight(island.lab, catalog.at(HTTP)))
     await asyncio.to_thread(island.dockerd.stop)
     other = await island.networks.reach("orders")
     assert other == reach

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -95,9 +96,11 @@ async def test_containers_go_on_over_a_restart_that_leaves_them_and_ends_are_tol
 async def test_an_end_that_nobody_saw_is_told_when_dockerd_is_back(
     host: DockerHost, own_dockerd: Dockerd, launch: Any
 ) -> None:
-    started = await host.start(launch("sleep 2; exit 3", "cabin-r1-1"))
+    started = await host.start(launch("sleep 600", "cabin-r1-1"))
     ends = Ends(host)
     await asyncio.to_thread(own_dockerd.stop)
+    assert started.pid is not None
+    os.kill(started.pid, signal.SIGKILL)  # not by itself after some time: dockerd may take longer to stop
     await eventually(lambda: _is_gone(started.pid), "it ends while dockerd is away")
     assert not ends.told
     await asyncio.to_thread(own_dockerd.start)

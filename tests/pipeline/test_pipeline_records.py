@@ -1,6 +1,7 @@
 """The records of tasks: what is asked of them, who may believe them, and what happens to their file."""
 
 import multiprocessing
+import os
 import sqlite3
 import subprocess
 import sys
@@ -174,6 +175,27 @@ def test_a_damaged_file_is_put_aside_told_and_begun_anew(file, damage: str) -> N
     assert "begin anew" in said
     (aside,) = file.parent.glob("records.db.damaged-*")
     assert aside.read_bytes() == broken[damage]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system takes root")
+def test_a_disk_without_room_for_the_logs_index_is_called_full(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=1m", "atoll-test", str(folder)]
+    if subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode != 0:
+        pytest.skip("cannot mount here")
+    try:
+        with Records(folder / "records.db") as records:
+            records.add(run(), manifest("1"))
+        with (folder / "fill").open("wb", buffering=0) as fill:
+            while fill.write(bytes(4096)) == 4096 and os.statvfs(folder).f_bavail:
+                pass
+        records = Records(folder / "records.db")
+        with pytest.raises(UserError, match="the disk that holds") as told:
+            records.add(run(wall=2.0), manifest("2"))
+        assert told.value.id == "disk-full"
+    finally:
+        subprocess.run(["umount", str(folder)], check=True, timeout=30)
 
 
 def test_a_file_of_a_newer_version_is_left_alone(file) -> None:

@@ -105,7 +105,9 @@ def daemon_trouble(places: Places) -> Trouble | None:
     except (KeeperError, UserError):
         return None
     if daemon is None:
-        return None
+        return Trouble(
+            "its keeper runs, but was told of no daemon: `atoll up` was cut off", "`atoll up` starts it", gives_up=False
+        )
     code = (daemon["last_exit"] or {}).get("code")
     if daemon["restarts"] >= _FAILED_STARTS and code and (daemon["state"] == "backoff" or daemon["up_s"] < _START_S):
         log = places.state / "logs" / "daemon.log"
@@ -156,7 +158,8 @@ def _data(places: Places) -> DoctorView:
         fix = "set ATOLL_HOME to a folder that may be"
         return DoctorView(check="data", ok=False, text=f"{folder} may not be written", fix=fix)
     if free < _LEAST_FREE_BYTES:
-        text = f"{free / 2**20:.0f} MiB free at {folder}: nothing is deployed, and nothing that died is restarted"
+        when = "" if free < 2**20 else "when it is full "
+        text = f"{free / 2**20:.0f} MiB free at {folder}: {when}nothing is deployed, and nothing that died is restarted"
         return DoctorView(check="data", ok=False, text=text, fix="free some space there")
     return DoctorView(check="data", ok=True, text=f"{places.state} (logs of Atoll itself in logs/)")
 

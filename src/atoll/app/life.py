@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from atoll import __version__
 
@@ -138,12 +140,15 @@ def _environment(workspace: WorkspaceSpec) -> dict[str, str]:
 
 @contextmanager
 def alone(places: EnvironmentPlaces, say: Say) -> Iterator[None]:
-    """One at a time starts or stops an environment: half of each would be neither."""
+    """One at a time starts or stops an environment: half of each would be neither.
+
+    What its folder does not let it write meanwhile (full, read-only) is raised as UserError.
+    """
     import fcntl
 
     from atoll.model.errors import Conflict
 
-    with (places.at.state / "life.lock").open("w") as lock:
+    with _writing(places.at.state), _opened(places.at.state / "life.lock") as lock:
         deadline = time.monotonic() + _OTHER_WITHIN_S
         told = False
         while True:
@@ -163,6 +168,29 @@ def alone(places: EnvironmentPlaces, say: Say) -> Iterator[None]:
                 told = True
             time.sleep(0.1)
         yield
+
+
+def _opened(lock: Path) -> IO[bytes]:
+    try:
+        return lock.open("ab")
+    except OSError as exc:
+        if exc.errno != errno.EROFS or not lock.exists():
+            raise
+        return lock.open("rb")  # a disk that the kernel made read-only must not keep `down` from ending what runs
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the file system says of files below `folder`, for a person."""
+    from atoll.pipeline.artifacts import FULL, UNWRITABLE, disk_trouble
+
+    try:
+        yield
+    except OSError as exc:
+        ours = isinstance(exc.filename, (str, Path)) and Path(exc.filename).is_relative_to(folder)
+        if exc.errno in FULL or (exc.errno in UNWRITABLE and ours):
+            raise disk_trouble(exc, folder) from exc
+        raise
 
 
 @contextmanager

@@ -1,21 +1,20 @@
-"""The daemon's API as methods, typed. Commands use it; it uses `http`. One method an endpoint.
+"""The daemon's API as methods, typed. Commands use it; it uses `conversation`. One method an endpoint.
 
-`raw` answers the JSON as it came, for --json: msgspec is imported only when an answer is looked into.
+`raw` answers the JSON as it came, for --json: what an answer is made of is imported only when it is looked into.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from atoll import __version__
-from atoll.cli.failed import UNREACHABLE, Failed
-from atoll.cli.http import Line, Silent
+from atoll.cli.conversation import Conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from atoll.cli.failed import Failed
+    from atoll.cli.http import Line
     from atoll.model import (
         wire,
         wire_access,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from atoll.model.records import TaskRecord
     from atoll.model.state import Artifact, Event
 
-_T = TypeVar("_T")
 _MISSED_LINES = 100_000  # of one service, while its lines did not come through
 _BACKUP_S = 600.0  # for the first byte: every artifact is read before
 _COPIED_S = 960.0  # an artifact of gigabytes, put together on a slow disk; an image, pulled
@@ -53,76 +51,75 @@ class Client:
         """`mistyped` says that there is no such environment, when nothing of it runs; `differs` is told, once, of which
         other version the daemon is.
         """
-        self._line, self._environment, self._mistyped, self._differs = line, environment, mistyped, differs
-        self._told = False
+        self._daemon = Conversation(line, environment, mistyped, differs)
 
     # --- reading
 
     def raw(self, path: str) -> bytes:
         """The JSON of a GET."""
-        return self._send("GET", path)
+        return self._daemon.raw(path)
 
     def status(self) -> wire.StatusView:
         """Everything on one page."""
         from atoll.model.wire import StatusView
 
-        return self._decode(self.raw("/v1/status"), StatusView)
+        return self._daemon.get("/v1/status", StatusView)
 
     def signals(self, path: str) -> wire_signals.SignalsView:
         """Golden signals of now; `path` says over what."""
         from atoll.model.wire_signals import SignalsView
 
-        return self._decode(self.raw(path), SignalsView)
+        return self._daemon.get(path, SignalsView)
 
     def releases(self, service: str) -> list[wire.ReleaseView]:
         """Newest first."""
         from atoll.model.wire import ReleaseView
 
-        return self._decode(self.raw(_of(service, "releases")), list[ReleaseView])
+        return self._daemon.get(_of(service, "releases"), list[ReleaseView])
 
     def why(self, subject: str) -> wire.WhyView:
         """Why a service or release is as it is."""
         from atoll.model.wire import WhyView
 
-        return self._decode(self.raw(why_path(subject)), WhyView)
+        return self._daemon.get(why_path(subject), WhyView)
 
     def jobs(self, service: str | None = None, job: str | None = None) -> list[wire_jobs.JobView]:
         """Jobs of a service, or of all; `job` alone comes with its runs."""
         from atoll.model.wire_jobs import JobView
 
-        return self._decode(self.raw(jobs_path(service, job)), list[JobView])
+        return self._daemon.get(jobs_path(service, job), list[JobView])
 
     def records(self, service: str | None) -> list[TaskRecord]:
         """Records of tasks that the environment holds, newest first."""
         from atoll.model.records import TaskRecord
 
-        return self._decode(
-            self.raw("/v1/records" + (f"?{urlencode({'service': service})}" if service else "")), list[TaskRecord]
+        return self._daemon.get(
+            "/v1/records" + (f"?{urlencode({'service': service})}" if service else ""), list[TaskRecord]
         )
 
     def environment(self) -> wire.EnvironmentView:
         """What the daemon runs with."""
         from atoll.model.wire import EnvironmentView
 
-        return self._decode(self.raw("/v1/environment"), EnvironmentView)
+        return self._daemon.get("/v1/environment", EnvironmentView)
 
     def secrets(self) -> list[wire_access.SecretView]:
         """Names and versions."""
         from atoll.model.wire_access import SecretView
 
-        return self._decode(self.raw("/v1/secrets"), list[SecretView])
+        return self._daemon.get("/v1/secrets", list[SecretView])
 
     def access(self) -> wire_access.AccessView:
         """Who may do what, and who asks."""
         from atoll.model.wire_access import AccessView
 
-        return self._decode(self.raw("/v1/access"), AccessView)
+        return self._daemon.get("/v1/access", AccessView)
 
     def doctor(self) -> list[wire_doctor.DoctorView]:
         """What the daemon can check of itself."""
         from atoll.model.wire_doctor import DoctorView
 
-        return self._decode(self.raw("/v1/doctor"), list[DoctorView])
+        return self._daemon.get("/v1/doctor", list[DoctorView])
 
     # --- changing
 
@@ -130,7 +127,7 @@ class Client:
         """Deploy what is not running."""
         from atoll.model.wire import UpView
 
-        return self._decode(self._change("POST", "/v1/up", request), UpView)
+        return self._daemon.post("/v1/up", request, UpView)
 
     def plan(self, request: wire.Mutation, service: str = "") -> list[wire.PlanView]:
         """What a request would do; `service` is its address's, none for `up`."""
@@ -138,7 +135,7 @@ class Client:
 
         what = type(request).__name__.removesuffix("Request").lower()
         path = f"{_of(service, what) if service else f'/v1/{what}'}?plan=true"
-        return self._decode(self._change("POST", path, request), list[PlanView])
+        return self._daemon.post(path, request, list[PlanView])
 
     def deploy(self, request: wire.DeployRequest) -> wire_operations.OperationView:
         """Begin a deploy."""
@@ -156,19 +153,19 @@ class Client:
         """Begin a fault. Never sent twice: a kill is one kill."""
         from atoll.model.wire import FaultView
 
-        return self._decode(self._change("POST", _of(service, "fault"), request), FaultView)
+        return self._daemon.post(_of(service, "fault"), request, FaultView)
 
     def faults(self) -> list[wire.FaultView]:
         """Those in force."""
         from atoll.model.wire import FaultView
 
-        return self._decode(self.raw("/v1/faults"), list[FaultView])
+        return self._daemon.get("/v1/faults", list[FaultView])
 
     def clear(self, service: str) -> list[wire.FaultView]:
         """End those of a service."""
         from atoll.model.wire import FaultView, Mutation
 
-        return self._decode(self._change("POST", f"{_of(service, 'fault')}/clear", Mutation()), list[FaultView])
+        return self._daemon.post(f"{_of(service, 'fault')}/clear", Mutation(), list[FaultView])
 
     def restart(self, service: str, request: wire.RestartRequest) -> wire_operations.OperationView:
         """Begin a restart."""
@@ -178,132 +175,115 @@ class Client:
         """Set or clear the replicas by hand."""
         from atoll.model.wire import ServiceView
 
-        return self._decode(self._change("POST", _of(service, "scale"), request), ServiceView)
+        return self._daemon.post(_of(service, "scale"), request, ServiceView)
 
     def stop(self, service: str, request: wire.StopRequest) -> wire.ServiceView:
         """Want it down."""
         from atoll.model.wire import ServiceView
 
-        return self._decode(self._change("POST", _of(service, "stop"), request), ServiceView)
+        return self._daemon.post(_of(service, "stop"), request, ServiceView)
 
     def exec(self, service: str, request: wire.ExecRequest) -> wire.ExecView:
         """Run a command and wait for its end. Never sent twice."""
         from atoll.model.wire import ExecView
 
         answer_s = request.timeout_s + 10
-        return self._decode(self._change("POST", _of(service, "exec"), request, answer_s=answer_s), ExecView)
+        return self._daemon.post(_of(service, "exec"), request, ExecView, answer_s=answer_s)
 
     def run(self, service: str, request: wire_jobs.RunRequest) -> wire_jobs.JobRunView:
         """Begin a run of a job."""
         from atoll.model.wire_jobs import JobRunView
 
-        return self._decode(self._change("POST", _of(service, "run"), request), JobRunView)
+        return self._daemon.post(_of(service, "run"), request, JobRunView)
 
     def stop_run(self, run: str, request: wire_jobs.StopRunRequest) -> wire_jobs.JobRunView:
         """Want a run ended."""
         from atoll.model.wire_jobs import JobRunView
 
-        return self._decode(self._change("POST", f"/v1/runs/{quote(run, safe='')}/stop", request), JobRunView)
+        return self._daemon.post(f"/v1/runs/{quote(run, safe='')}/stop", request, JobRunView)
 
     def set_environment(self, request: wire.EnvironmentRequest) -> wire.EnvironmentView:
         """Have it run with that; its successor answers in a moment."""
         from atoll.model.wire import EnvironmentView
 
-        return self._decode(self._change("PUT", "/v1/environment", request), EnvironmentView)
+        return self._daemon.put("/v1/environment", request, EnvironmentView)
 
     def set_secret(self, name: str, request: wire_access.SecretRequest) -> wire_access.SecretView:
         """Store a new version."""
         from atoll.model.wire_access import SecretView
 
-        return self._decode(self._change("PUT", f"/v1/secrets/{quote(name, safe='')}", request), SecretView)
+        return self._daemon.put(f"/v1/secrets/{quote(name, safe='')}", request, SecretView)
 
     def import_records(self, request: wire.RecordsRequest) -> wire.RecordsView:
         """Hold further records of tasks."""
         from atoll.model.wire import RecordsView
 
-        return self._decode(self._change("POST", "/v1/records", request), RecordsView)
+        return self._daemon.post("/v1/records", request, RecordsView)
 
     def artifacts(self, keys: Sequence[str]) -> list[Artifact]:
         """Those of these artifacts that lie on the environment's machine."""
         from atoll.model.state import Artifact
 
-        return self._decode(self.raw(f"/v1/artifacts?{urlencode([('key', key) for key in keys])}"), list[Artifact])
+        return self._daemon.get(f"/v1/artifacts?{urlencode([('key', key) for key in keys])}", list[Artifact])
 
     def take_artifact(self, offer: wire_artifacts.ArtifactOffer) -> wire_artifacts.ArtifactView:
         """Offer an artifact; the answer has it as it lies there, or what is missing."""
         from atoll.model.wire_artifacts import ArtifactView
 
         path = f"/v1/artifacts/{quote(offer.artifact.key, safe='')}"
-        return self._decode(self._change("PUT", path, offer, answer_s=_COPIED_S), ArtifactView)
+        return self._daemon.put(path, offer, ArtifactView, answer_s=_COPIED_S)
 
     def keep_contents(self, body: bytes) -> wire_artifacts.ContentsView:
         """Send contents."""
         from atoll.model.wire_artifacts import ContentsView
 
-        kind = "application/octet-stream"
-        return self._decode(self._send("PUT", "/v1/contents", body, answer_s=_SENT_S, kind=kind), ContentsView)
+        return self._daemon.upload("/v1/contents", body, ContentsView, _SENT_S)
 
     def sweep_artifacts(self, request: wire_artifacts.SweepRequest) -> ArtifactsSwept:
         """Have artifacts removed on the environment's machine that no release needs."""
         from atoll.model.cache import ArtifactsSwept
 
-        return self._decode(self._change("POST", "/v1/artifacts/sweep", request, answer_s=_COPIED_S), ArtifactsSwept)
+        return self._daemon.post("/v1/artifacts/sweep", request, ArtifactsSwept, answer_s=_COPIED_S)
 
     def store_drafts(self, request: wire_artifacts.StoresRequest) -> wire_artifacts.StoresView:
         """What would be run for these stores on the environment's machine."""
         from atoll.model.wire_artifacts import StoresView
 
-        return self._decode(self._change("POST", "/v1/stores", request, answer_s=_PULLED_S), StoresView)
+        return self._daemon.post("/v1/stores", request, StoresView, answer_s=_PULLED_S)
 
     def remove_secret(self, name: str) -> None:
         """Forget all versions."""
-        self._send("DELETE", f"/v1/secrets/{quote(name, safe='')}")
+        self._daemon.delete(f"/v1/secrets/{quote(name, safe='')}")
 
     def make_token(self, name: str, request: wire_access.TokenRequest) -> wire_access.TokenMade:
         """A token of the read-only API. Never sent twice: a second one of that name is refused."""
         from atoll.model.wire_access import TokenMade
 
-        return self._decode(self._change("POST", f"/v1/tokens/{quote(name, safe='')}", request), TokenMade)
+        return self._daemon.post(f"/v1/tokens/{quote(name, safe='')}", request, TokenMade)
 
     def remove_token(self, name: str) -> None:
         """It opens nothing any more."""
-        self._send("DELETE", f"/v1/tokens/{quote(name, safe='')}")
+        self._daemon.delete(f"/v1/tokens/{quote(name, safe='')}")
 
     def backup(self, request: wire_backup.BackupRequest, write: Callable[[bytes], object]) -> None:
         """Have a backup made; its bytes are given to `write` as they come."""
-        import msgspec
-
-        try:
-            answer = self._line.download("/v1/backup", msgspec.json.encode(request), write, _BACKUP_S)
-        except Silent as exc:
-            raise self._silent(exc) from exc
-        except ConnectionError as exc:
-            raise Failed(
-                "the backup was broken off",
-                str(exc),
-                "`atoll events` tells why, where the daemon knows; then make another one",
-                kind="Unreachable",
-                exit_code=UNREACHABLE,
-                id="daemon-unreachable",
-            ) from exc
-        if answer.status >= 400:
-            raise _refusal(answer.body)
+        self._daemon.download("/v1/backup", request, write, _BACKUP_S, "the backup")
 
     def backup_kept(self, request: wire_backup.BackupKept) -> wire.BackupView:
         """Tell that it is kept."""
         from atoll.model.wire import BackupView
 
-        return self._decode(self._change("POST", "/v1/backup/kept", request), BackupView)
+        return self._daemon.post("/v1/backup/kept", request, BackupView)
 
     def backup_key(self, request: wire_backup.BackupKeyRequest) -> wire_backup.BackupKeyView:
         """The key of the secrets, sealed."""
         from atoll.model.wire_backup import BackupKeyView
 
-        return self._decode(self._change("POST", "/v1/backup/key", request), BackupKeyView)
+        return self._daemon.post("/v1/backup/key", request, BackupKeyView)
 
     def remove_store(self, name: str) -> None:
         """Erase a store that Atoll ran, with its data."""
-        self._send("DELETE", f"/v1/stores/{quote(name, safe='')}")
+        self._daemon.delete(f"/v1/stores/{quote(name, safe='')}")
 
     # --- following
 
@@ -311,8 +291,9 @@ class Client:
         """An operation, change by change, until it is live (or certified) or has ended otherwise."""
         from atoll.model.wire_operations import OperationView
 
-        for data in self._stream(f"/v1/operations/{quote(operation, safe='')}/watch?until={until}"):
-            yield (view := self._decode(data, OperationView))
+        path = f"/v1/operations/{quote(operation, safe='')}/watch?until={until}"
+        for view, _ in self._daemon.stream(path, OperationView):
+            yield view
             if view.settled(until):
                 return
 
@@ -320,8 +301,8 @@ class Client:
         """A run of a job, change by change, until it has ended."""
         from atoll.model.wire_jobs import JobRunView
 
-        for data in self._stream(f"/v1/runs/{quote(run, safe='')}/watch"):
-            yield (view := self._decode(data, JobRunView))
+        for view, _ in self._daemon.stream(f"/v1/runs/{quote(run, safe='')}/watch", JobRunView):
+            yield view
             if view.ended:
                 return
 
@@ -330,8 +311,7 @@ class Client:
         from atoll.model.state import Event
 
         query = {"after": after, "follow": str(follow).lower()} | ({"service": service} if service else {})
-        for data in self._stream(f"/v1/events?{urlencode(query)}"):
-            yield self._decode(data, Event), data
+        yield from self._daemon.stream(f"/v1/events?{urlencode(query)}", Event)
 
     def logs(
         self,
@@ -362,107 +342,14 @@ class Client:
             query += [("until", repr(until_wall))] if until_wall is not None else []
             return f"/v1/logs?{urlencode(query)}"
 
-        for event in self._events(target):
-            line = self._decode(event, LogLine)
+        for line, data in self._daemon.stream(target, LogLine):
             if seen.is_new(line):
-                yield line, event
-
-    # --- the line
+                yield line, data
 
     def _operation(self, path: str, request: wire.Mutation) -> wire_operations.OperationView:
         from atoll.model.wire_operations import OperationView
 
-        return self._decode(self._change("POST", path, request), OperationView)
-
-    def _change(self, method: str, path: str, request: Any, *, answer_s: float = 0.0) -> bytes:
-        import msgspec
-
-        return self._send(method, path, msgspec.json.encode(request), getattr(request, "key", ""), answer_s)
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        key: str = "",
-        answer_s: float = 0.0,
-        kind: str = "application/json",
-    ) -> bytes:
-        try:
-            answer = self._line.request(method, path, body, key=key, answer_s=answer_s, kind=kind)
-        except Silent as exc:
-            raise self._silent(exc) from exc
-        except ConnectionError as exc:
-            raise Failed(
-                "the daemon went away before it answered",
-                f"{exc}; whether it did what was asked is not known",
-                "look with `atoll status` or `atoll events`, then try again",
-                kind="Unreachable",
-                exit_code=UNREACHABLE,
-                id="daemon-unreachable",
-            ) from exc
-        self._look()
-        if answer.status >= 400:
-            raise _refusal(answer.body)
-        return answer.body
-
-    def _look(self) -> None:
-        """Tell, once, that the daemon is of another version."""
-        if self._line.version not in {"", __version__} and not self._told:
-            self._told = True
-            self._differs(self._line.version)
-
-    def _decode(self, data: bytes, kind: type[_T]) -> _T:
-        import msgspec
-
-        try:
-            return msgspec.json.decode(data, type=kind)
-        except msgspec.MsgspecError as exc:
-            from atoll.model.version import advice, difference
-
-            daemon = self._line.version or "of an unknown version"
-            raise Failed(
-                "the daemon's answer is not understood",
-                f"{exc}; {difference(__version__, daemon)}",
-                advice(__version__, daemon),
-                kind="VersionMismatch",
-                exit_code=UNREACHABLE,
-                id="versions-differ",
-            ) from exc
-
-    def _stream(self, target: str) -> Iterator[bytes]:
-        return self._events(lambda _: target)
-
-    def _events(self, target: Callable[[bool], str]) -> Iterator[bytes]:
-        try:
-            for event in self._line.events(target):
-                self._look()
-                if event.name == "error":
-                    raise _refusal(event.data)
-                yield event.data
-        except Silent as exc:
-            raise self._silent(exc) from exc
-
-    def _silent(self, exc: Silent) -> Failed:
-        if not exc.why and (failed := self._mistyped()) is not None:
-            return failed
-        if not exc.why:
-            return Failed(
-                f"the environment '{self._environment}' is not running",
-                "it was never started, or was stopped with `atoll down`",
-                "start it with `atoll up`",
-                id="environment-not-running",
-                kind="Unreachable",
-                exit_code=UNREACHABLE,
-            )
-        return Failed(
-            f"the daemon of '{self._environment}' does not answer",
-            exc.why,
-            "see `atoll doctor`; services go on running meanwhile",
-            id="daemon-unreachable",
-            kind="Unreachable",
-            exit_code=UNREACHABLE,
-        )
+        return self._daemon.post(path, request, OperationView)
 
 
 def jobs_path(service: str | None, job: str | None) -> str:
@@ -478,27 +365,3 @@ def why_path(subject: str) -> str:
 
 def _of(service: str, what: str) -> str:
     return f"/v1/services/{quote(service, safe='')}/{what}"
-
-
-def _refusal(body: bytes) -> Failed:
-    """What the daemon said, as the command's own error."""
-    try:
-        view = json.loads(body)
-        return Failed(
-            str(view["what"]),
-            str(view.get("why", "")),
-            str(view.get("fix", "")),
-            id=view["id"],
-            kind=str(view.get("kind", "Error")),
-            exit_code=int(view.get("exit_code", 1)),
-        )
-    except (ValueError, KeyError, TypeError):
-        text = body[:500].decode(errors="replace")
-        return Failed(
-            "the daemon's answer is not understood",
-            text,
-            "see `atoll doctor`",
-            kind="Bug",
-            exit_code=1,
-            id="versions-differ",
-        )

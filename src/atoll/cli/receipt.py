@@ -45,7 +45,8 @@ def headline(operation: OperationView) -> str:
         case "unchanged":
             return f"{release} already runs exactly this: nothing to do"
         case "undone" | "undoing":
-            return f"{release} failed and was undone"
+            by_hand = operation.receipt is not None and operation.receipt.reason and not operation.receipt.reason_id
+            return f"{release} was undone" if by_hand else f"{release} failed and was undone"
         case "superseded":
             return f"{release} was {'live, then replaced' if operation.good else 'stopped before it was live'}"
         case "live" | "certified":

@@ -24,10 +24,17 @@ def receipt_options(function: _Command) -> _Command:
 
 
 def finish(
-    session: Session, begun: Sequence[OperationView], *, detach: bool, markdown: bool, until: str = "live"
+    session: Session,
+    begun: Sequence[OperationView],
+    *,
+    detach: bool,
+    markdown: bool,
+    until: str = "live",
+    back: bool = False,
 ) -> int:
     """Wait (unless `detach`), show, and return the exit code. `until` "certified" waits for the end of the bake, and for a
-    release of which nothing could be measured ends with the code of the undecided.
+    release of which nothing could be measured ends with the code of the undecided. With `back` the way back was asked for:
+    a deploy that ends undone has done as it was told.
     """
     from atoll.cli import receipt
     from atoll.cli.output import console, print_json
@@ -46,7 +53,7 @@ def finish(
                 receipt.show(operation, out, session.here)
             else:
                 out.print(f"{operation.service} {operation.release}: begun; `atoll status` shows it", markup=False)
-    if detach:
+    if detach or (back and all(one.phase == "undone" and one.kind != "rollback" for one in operations)):
         return 0
     unmeasured = [one for one in operations if one.phase == "certified" and one.stepping and not one.measured]
     for operation in unmeasured if until == "certified" else ():

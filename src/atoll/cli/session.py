@@ -57,7 +57,7 @@ class Session:
         raise Failed(
             f"there is no atoll.toml {where}",
             "it marks the workspace that every command works on",
-            "go into the workspace, or name it with --workspace",
+            "go into the workspace, or name it with --workspace; `atoll init` makes one of a repository",
             id="no-workspace",
         )
 

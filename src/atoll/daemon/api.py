@@ -21,8 +21,9 @@ from starlette.routing import Route
 from atoll import __version__
 from atoll.daemon.control import Control
 from atoll.daemon.doorkeeper import Doorkeeper
-from atoll.daemon.endpoints import ENDPOINTS, PLAN, query_of, same_service
-from atoll.daemon.openapi import Endpoint, document
+from atoll.daemon.endpoint import Endpoint
+from atoll.daemon.endpoints import ENDPOINTS
+from atoll.daemon.openapi import document
 from atoll.daemon.skew import client_of, refuse_unknown
 from atoll.daemon.sse import Download, EventStream
 from atoll.model import errors, wire
@@ -126,13 +127,15 @@ class Api:
         return handle
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Any:
-        needed = "reader" if endpoint.plans and query_of(request, PLAN) else endpoint.role
-        self.doorkeeper.admit(request.state.peer, needed, endpoint.name)
+        only_plans = endpoint.only_plans(request)
+        self.doorkeeper.admit(request.state.peer, "reader" if only_plans else endpoint.role, endpoint.name)
         control = self._ready()
-        body = None if endpoint.body is None else await _decode(request, endpoint.body)
-        if endpoint.plans and query_of(request, PLAN):
-            service = request.path_params.get("service", "")
-            return _json(await control.plan(same_service(service, body), service))
+        body: Any = None if endpoint.body is None else await _decode(request, endpoint.body)
+        service = request.path_params.get("service", "")
+        if isinstance(body, wire.DeployRequest):
+            _check_service(service, body)
+        if only_plans:
+            return _json(await control.plan(body, service))
         result = endpoint.call(control, body, request)
         if hasattr(result, "__await__"):
             result = await result
@@ -177,6 +180,17 @@ async def _no_such_address(request: Request, exc: Exception) -> Response:
         why, fix, code = difference(client, __version__), advice(client, __version__), errors.UserError.exit_code
     view = wire.ErrorView(id="versions-differ", kind="NoSuchAddress", what=what, why=why, fix=fix, exit_code=code)
     return _json(view, exc.status_code)
+
+
+def _check_service(named: str, body: wire.DeployRequest) -> None:
+    """Raise UserError unless the draft is of the service that the address names."""
+    if body.spec.name != named:
+        raise errors.UserError(
+            f"the draft is of '{body.spec.name}', the address says '{named}'",
+            "a release belongs to one service",
+            "post it to the address of its own service",
+            id="bad-request",
+        )
 
 
 async def _decode(request: Request, kind: Any) -> Any:

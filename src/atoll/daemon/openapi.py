@@ -1,61 +1,19 @@
-"""The route table's shape, and the OpenAPI 3.1 document made from it, so that the document cannot lag behind the API.
+"""The OpenAPI 3.1 document of a table of endpoints, made from it so that it cannot lag behind the API.
 
-`daemon.api` fills the table and serves the document; nothing here handles a request.
+`daemon.api` serves it; nothing here handles a request.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
 
-from atoll.model.access import Role
+from atoll.daemon.endpoint import Endpoint
 from atoll.model.wire import ErrorView, PlanView
 
 FILE = "application/octet-stream"
 _REF = "#/components/schemas/{name}"
-
-
-# What carries an endpoint out: (control, the decoded body or None, the request) -> the answer, awaitable or not.
-Call = Callable[[Any, Any, Request], Any]
-
-
-@dataclass(frozen=True)
-class Query:
-    """One query parameter. `many` may be repeated."""
-
-    name: str
-    type: Any  # what msgspec converts to
-    doc: str
-    default: Any = None
-    many: bool = False
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One operation of the API: what it is called, takes and answers, the role that it takes, and the function that
-    carries it out.
-
-    With `stream` the result is an async iterator of `answer`, sent as server-sent events named `event`; an `answer` of bytes
-    is an async iterator of a file's parts; any other is JSON.
-    """
-
-    method: str
-    path: str
-    role: Role
-    name: str
-    doc: str
-    answer: Any
-    call: Call
-    body: Any = None  # `bytes`: as it comes; else JSON
-    query: tuple[Query, ...] = ()
-    stream: bool = False
-    event: str = ""
-    event_id: Callable[[Any], str] | None = None  # where Last-Event-ID resumes; None: it does not
-    status: int = 200
-    plans: bool = False  # with `plan=true` it answers what it would do: list[PlanView], 200; that takes a reader
 
 
 def document(endpoints: Sequence[Endpoint], version: str) -> Mapping[str, Any]:
@@ -81,7 +39,7 @@ def _operation(endpoint: Endpoint, by_type: Mapping[str, Any]) -> dict[str, Any]
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", endpoint.path)
     ]
-    for query in endpoint.query:
+    for query in endpoint.queries:
         schema: dict[str, Any] = dict(msgspec.json.schema(query.type))
         if query.default is not None:
             schema["default"] = query.default

@@ -52,7 +52,9 @@ def adopt(keeper: "Keeper") -> None:
     running = [held.id for held in keeper.held.values() if held.running]
     keeper.sweep_groups()
     keeper.sweep_files()
-    keeper.fixtures.load([held.id for held in keeper.held.values() if held.kind == "fixture" and held.running])
+    left = [held.id for held in keeper.held.values() if held.kind == "fixture" and held.running]
+    if trouble := keeper.fixtures.load(left):
+        keeper.say(f"{trouble}; daemon and proxy end, `atoll up` starts them")
     for fixture in keeper.fixtures.all.values():
         held_fixture = keeper.held.get(fixture.run.id)
         fixture.since = time.monotonic()

@@ -93,16 +93,23 @@ class Fixtures:
         self._start = start
         self._stop = stop
 
-    def load(self, running: list[str]) -> None:
-        """Take over what an earlier keeper was told; `running` are the names of what it left."""
-        with suppress(OSError, ValueError):
+    def load(self, running: list[str]) -> str:
+        """Take over what an earlier keeper was told; `running` are the names of what it left.
+
+        Returns why that cannot be read, "" when it was or there is none.
+        """
+        try:
             with open(self.path, encoding="utf-8") as file:
-                for name, definition in json.load(file).items():
-                    before = definition.pop("before", None)
-                    fixture = self.all[name] = Fixture(name, definition)
-                    self._recognise(
-                        fixture, before, sorted(run for each in running if (run := Run.of(each))[0] == name)
-                    )
+                told = json.load(file).items()
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as exc:
+            return f"{self.path} cannot be read: {exc}"
+        for name, definition in told:
+            before = definition.pop("before", None)
+            fixture = self.all[name] = Fixture(name, definition)
+            self._recognise(fixture, before, sorted(run for each in running if (run := Run.of(each))[0] == name))
+        return ""
 
     def _recognise(self, fixture: Fixture, before: list[Any] | None, runs: list[Run]) -> None:
         if not runs:

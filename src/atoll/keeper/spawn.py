@@ -73,7 +73,7 @@ def _interpreter(program: str) -> list[str]:
 
 
 def _programs(program: str, argv: list[str], search: str, folder: str) -> list[tuple[str, int]]:
-    """The program, its interpreter, and what a shell line names, with the access that each needs.
+    """The program, its interpreter, and what a shell line names with the interpreters of that, with the access that each needs.
 
     All are found as root, so that a fall-back that only the service's own user would meet on its PATH (another
     python3) is noticed instead of run.
@@ -100,9 +100,14 @@ def _programs(program: str, argv: list[str], search: str, folder: str) -> list[t
             continue
         own = os.path.normpath(os.path.join(folder, word))
         if own.startswith(folder.rstrip("/") + "/") and folder != "/" and os.path.isfile(own):
-            needs.append((own, os.R_OK))
+            named, access = own, os.R_OK
         elif (found := find_program(word, search, folder)) and os.path.isfile(found) and os.access(found, os.X_OK):
-            needs.append((found, os.X_OK))  # of files elsewhere programs only: naming a secret must not make it root
+            named, access = found, os.X_OK  # of files elsewhere programs only: naming a secret must not make it root
+        else:
+            continue
+        needs.append((named, access))
+        if os.access(named, os.X_OK):  # `uvicorn` of a virtual environment may be used, and its python lie below /root
+            needs += [(each, os.X_OK) for each in _interpreter(named)[:1] if os.path.exists(each)]
     return needs
 
 

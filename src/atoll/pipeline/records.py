@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 TRUSTED = ("trusted",)
 BUSY_S = 30.0  # a writer holds the file for milliseconds; so long means that it was stopped in the middle
+_SHM_BYTES = 32 * 1024  # its least size, https://www.sqlite.org/walformat.html#the_wal_index_file_format
 KEPT_RUNS = 100  # of each task; the green ones that still count are kept whatever came after
 KEPT_MANIFEST_S = 90 * 86_400.0  # unused for longer: an explanation is lost, nothing else
 PRUNED_EVERY = 500  # runs
@@ -352,7 +353,7 @@ class Records:
         from atoll.model.errors import UserError
 
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._no_space()):
             free = "free some space, or remove old artifacts"
             return UserError(f"the disk that holds {self.path} is full", str(exc), free, id="disk-full")
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -362,6 +363,14 @@ class Records:
             )
         fix = "make it writable for the user who builds, or move it away: it is begun anew"
         return UserError(f"{self.path} cannot be used", str(exc), fix, id="folder-unusable")
+
+    def _no_space(self) -> bool:
+        """Whether there is no room for the index of SQLite's log: that is an I/O error to it, not a full disk."""
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize < _SHM_BYTES
 
 
 class _transaction:  # noqa: N801  reads like the function that it stands for

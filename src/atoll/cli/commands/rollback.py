@@ -28,7 +28,7 @@ from atoll.cli.session import Session, common_options, completing, json_option, 
 def command(
     session: Session, service: str, to: str | None, force: bool, detach: bool, markdown: bool, plan: bool
 ) -> int:
-    """Go back to an earlier release.
+    """Go back to an earlier release, or end the rollout that is under way.
 
     Artifact, configuration, policy and contracts go back together; secrets stay at their newest version. While the
     previous release is warm it is a change of weights only. What ran before a release (`rollout.before`) is not taken
@@ -46,7 +46,7 @@ def command(
     )
     if plan:
         return show(session, session.client.plan(request, service))
-    return finish(session, [session.client.rollback(service, request)], detach=detach, markdown=markdown)
+    return finish(session, [session.client.rollback(service, request)], detach=detach, markdown=markdown, back=True)
 
 
 def number(release: str) -> int:

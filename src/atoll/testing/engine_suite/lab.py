@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -323,6 +324,21 @@ def ports() -> Iterator[tuple[int, int]]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            yield slot, 12000 + 500 * slot
+            first = 12000 + 500 * slot
+            if _listened_at(
+                first
+            ):  # by what a run left that was killed: without it, every later one would fail by that
+                continue
+            yield slot, first
             return
     raise AssertionError("every range of test ports is in use")
+
+
+def _listened_at(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False

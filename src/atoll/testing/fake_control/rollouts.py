@@ -79,7 +79,20 @@ class Rollouts:
             raise NotFound(
                 f"{service} has no release r{request.to}", "it was never made", "see the releases", id="unknown-release"
             )
+        if request.to is None and service in self.held:
+            return self._given_up(service, request)
         return self._change(service, "rollback", request)
+
+    def _given_up(self, service: str, request: RollbackRequest) -> OperationView:
+        """The rollout under way, ended by the one who asks for the way back."""
+        self._world.requests.append(request)
+        view = next(one for one in reversed(self._operations.values()) if one.service == service)
+        receipt = msgspec.structs.replace(
+            self._receipt(view, int(view.release[1:]), good=False), reason="ada ended it", reason_id="", output=""
+        )
+        view = msgspec.structs.replace(view, phase="undone", ended=True, receipt=receipt, text=receipt.reason)
+        self._operations[view.id] = view
+        return view
 
     async def restart(self, service: str, request: RestartRequest) -> OperationView:
         self._world.find(service)
