@@ -83,7 +83,7 @@ class Developer:
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=120)  # with --down it may wait 75 s for what is in flight
 
 
 @contextlib.contextmanager

@@ -60,7 +60,8 @@ def command(
 
     Faults are leases: each ends by itself, also when Atoll's daemon was killed meanwhile. Latency and aborts are made by
     the proxy, between a caller and the service; they do not count as the service's own failures. It comes back when the
-    proxy has acknowledged the change, or with 1 after some seconds without. Without SERVICE: the faults in force. Outside `local` the environment's file must allow it (`faults = true`).
+    proxy has acknowledged the change, or with 1 after some seconds without. Without SERVICE: the faults in force. Outside
+    `local` the environment's file must allow it (`faults = true`).
 
     Example:
       atoll fault orders --latency 300ms --percent 20 --edge web
