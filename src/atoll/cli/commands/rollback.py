@@ -28,11 +28,12 @@ from atoll.cli.session import Session, common_options, completing, json_option, 
 def command(
     session: Session, service: str, to: str | None, force: bool, detach: bool, markdown: bool, plan: bool
 ) -> int:
-    """Go back to an earlier release, or end the rollout that is under way.
+    """Go back to an earlier release.
 
-    Artifact, configuration, policy and contracts go back together; secrets stay at their newest version. While the
-    previous release is warm it is a change of weights only. What ran before a release (`rollout.before`) is not taken
-    back: unless that said that it is backward compatible, going back over it is refused without --force.
+    While a rollout is under way, that is what ends, and the stable release stays. Artifact, configuration, policy and
+    contracts go back together; secrets stay at their newest version. While the previous release is warm it is a change
+    of weights only. What ran before a release (`rollout.before`) is not taken back: unless that said that it is
+    backward compatible, going back over it is refused without --force.
 
     Example:
       atoll rollback orders
