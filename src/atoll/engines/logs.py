@@ -8,7 +8,7 @@ import glob
 import heapq
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -36,104 +36,135 @@ def parse(service: str, replica: str, line: bytes) -> LogLine | None:
         return None
 
 
-def _backwards(path: Path, end: int) -> Iterator[bytes]:
-    """Complete lines before offset `end`, the last one first."""
+def _open(path: Path) -> int:
+    """Its descriptor; -1 when it is not there."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return
+        return -1
+
+
+def _close(*files: int) -> None:
+    for fd in files:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _inode(at: Path | int) -> int:
+    """-1 when there is no file."""
     try:
-        rest, at = b"", end
-        while at > 0:
-            size = min(BLOCK_BYTES, at)
-            at -= size
-            first, *lines = (os.pread(fd, size, at) + rest).split(b"\n")
-            yield from reversed(lines)
-            rest = first
-        yield rest
-    finally:
-        os.close(fd)
+        return (os.fstat(at) if isinstance(at, int) else at.stat()).st_ino
+    except OSError:
+        return -1
 
 
-def newest(
-    path: Path,
-    service: str,
-    count: int,
-    since_wall: float,
-    end: int | None = None,
-    until_wall: float | None = None,
-) -> list[LogLine]:
-    """The last `count` lines of one replica's log and the file before it, in order, between these times.
+def _pair(path: Path) -> tuple[int, int]:
+    """Descriptors of the file before this one and of this one as they were at one moment; -1 for what is not there.
 
-    `end` is the offset in the newest file up to which to read.
+    By name, one after the other, a rotation in between would hide a file.
     """
-    found: list[LogLine] = []
-    for file, stop in ((path, end), (path.with_name(path.name + ".1"), None)):
-        if stop is None:
-            try:
-                stop = file.stat().st_size
-            except OSError:
-                continue
-        for raw in _backwards(file, stop):
-            line = parse(service, path.name.removesuffix(".log"), raw)
-            if line is None or (until_wall is not None and line.wall > until_wall):
-                continue
-            if len(found) >= count or line.wall < since_wall:
-                return found[::-1]
-            found.append(line)
-    return found[::-1]
+    before, tries = path.with_name(path.name + ".1"), 10  # one that cannot be opened is as good as none
+    older, newer = _open(before), _open(path)
+    while _inode(before) != _inode(older) and (tries := tries - 1):
+        _close(older, newer)
+        older, newer = _open(before), _open(path)
+    return older, newer
+
+
+def _backwards(fd: int, end: int) -> Iterator[bytes]:
+    """Complete lines before offset `end`, the last one first."""
+    rest, at = b"", end
+    while at > 0:
+        size = min(BLOCK_BYTES, at)
+        at -= size
+        first, *lines = (os.pread(fd, size, at) + rest).split(b"\n")
+        yield from reversed(lines)
+        rest = first
+    yield rest
+
+
+def newest(path: Path, service: str, count: int, since_wall: float, until_wall: float | None = None) -> list[LogLine]:
+    """The last `count` lines of one replica's log, in order, between these times."""
+    tail = Tail(path, service, from_end=True)
+    try:
+        return tail.past(count, since_wall, until_wall)
+    finally:
+        tail.close()
 
 
 class Tail:
-    """Follows one replica's log across rotations."""
+    """Follows one replica's log across rotations, also across two between two looks. To be closed."""
 
     def __init__(self, path: Path, service: str, *, from_end: bool) -> None:
         self.path = path
-        self.replica = path.name.removesuffix(".log")
-        self._service = service
-        self._fd = -1
-        self.offset = 0
-        self._open()
-        if from_end and self._fd >= 0:
-            self.offset = os.fstat(self._fd).st_size
+        self._service, self._replica = service, path.name.removesuffix(".log")
+        self._older, self._fd = _pair(path)
+        if self._older >= 0 and (self._fd < 0 or not from_end):
+            self._older, self._fd = self._fd, self._older
+        self._offset = os.fstat(self._fd).st_size if from_end and self._fd >= 0 else 0
+        if not from_end:
+            self._forget()
 
-    def _open(self) -> None:
-        with suppress(OSError):
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            self.offset = 0
+    def past(self, count: int, since_wall: float, until_wall: float | None = None) -> list[LogLine]:
+        """The last `count` lines before those that will be followed from the end, in order, between these times. Once."""
+        files = [(self._fd, self._offset)] if self._fd >= 0 else []
+        files += [(self._older, os.fstat(self._older).st_size)] if self._older >= 0 else []
+        found: list[LogLine] = []
+        for raw in chain.from_iterable(_backwards(fd, end) for fd, end in files):
+            line = parse(self._service, self._replica, raw)
+            if line is None or (until_wall is not None and line.wall > until_wall):
+                continue
+            if len(found) >= count or line.wall < since_wall:
+                break
+            found.append(line)
+        self._forget()
+        return found[::-1]
+
+    def _forget(self) -> None:
+        _close(self._older)
+        self._older = -1
 
     def lines(self) -> list[LogLine]:
         """What is new."""
         found = self._read()
-        try:
-            rotated = self._fd < 0 or self.path.stat().st_ino != os.fstat(self._fd).st_ino
-        except OSError:  # pruned, or between two files
-            return found
-        if rotated:
-            found += self._read()  # written between the first read and the rotation
-            self.close()
-            self._open()
+        while (now := _inode(self.path)) >= 0 and (self._fd < 0 or now != _inode(self._fd)):
+            if (following := self._following()) < 0:
+                break
+            found += self._read()  # written between the last read and the rotation
+            _close(self._fd)
+            self._fd, self._offset = following, 0
             found += self._read()
         return found
+
+    def _following(self) -> int:
+        """The file that is written after the one that is read; -1 when that is not there yet, or is the same."""
+        older, newer = _pair(self.path)
+        own = _inode(self._fd) if self._fd >= 0 else -1
+        following, other = (newer, older) if older < 0 or _inode(older) == own else (older, newer)
+        _close(other)
+        if following >= 0 and _inode(following) == own:
+            _close(following)
+            return -1
+        return following
 
     def _read(self) -> list[LogLine]:
         found: list[LogLine] = []
         if self._fd < 0:
             return found
-        while data := os.pread(self._fd, 16 * BLOCK_BYTES, self.offset):
+        while data := os.pread(self._fd, 16 * BLOCK_BYTES, self._offset):
             end = data.rfind(b"\n") + 1
             if end == 0:
                 break
-            self.offset += end
-            parsed = (parse(self._service, self.replica, raw) for raw in data[: end - 1].split(b"\n"))
+            self._offset += end
+            parsed = (parse(self._service, self._replica, raw) for raw in data[: end - 1].split(b"\n"))
             found += [line for line in parsed if line is not None]
         return found
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let go of the files."""
+        self._forget()
+        _close(self._fd)
+        self._fd = -1
 
 
 def is_chosen(id: str, replica: str | None) -> bool:
@@ -177,7 +208,7 @@ async def read(
     def past() -> list[LogLine]:
         for path in chosen(folder, replica):
             tails[path] = Tail(path, service, from_end=True)
-        found = [newest(path, service, tail, since_wall, each.offset, until_wall) for path, each in tails.items()]
+        found = [each.past(tail, since_wall, until_wall) for each in tails.values()]
         return list(heapq.merge(*found, key=lambda line: line.wall))[-tail:] if tail > 0 else []
 
     def news() -> list[LogLine]:

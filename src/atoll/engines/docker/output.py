@@ -128,9 +128,7 @@ class Output:
         kept = logs.chosen(self._folder / service, replica)
         here = {source.replica for source in sources}
         old = [path for path in kept if path.name.removesuffix(".log") not in here]
-        found = [
-            await asyncio.to_thread(logs.newest, path, service, tail, since_wall, None, until_wall) for path in old
-        ]
+        found = [await asyncio.to_thread(logs.newest, path, service, tail, since_wall, until_wall) for path in old]
         ends: dict[str, _Told] = {}
         for source in sources:
             lines = await self._past(source, tail, since_wall, until_wall)
@@ -138,7 +136,7 @@ class Output:
             told = [_log_line(service, source.replica, line) for line in lines]
             path = self._folder / service / f"{source.replica}.log"
             if not told and path.exists():  # it was removed since it was listed, and its file is written before that
-                told = await asyncio.to_thread(logs.newest, path, service, tail, since_wall, None, until_wall)
+                told = await asyncio.to_thread(logs.newest, path, service, tail, since_wall, until_wall)
             found.append(told)
         merged = list(heapq.merge(*found, key=lambda line: line.wall))
         for line in merged[-tail:] if tail > 0 else ():
