@@ -15,7 +15,9 @@ import argparse
 import contextlib
 import ctypes
 import fcntl
+import hashlib
 import http.client
+import io
 import json
 import os
 import shutil
@@ -23,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Set
@@ -188,6 +191,25 @@ class Dockerd:
         saved.communicate(timeout=60)
         if saved.returncode or loaded.returncode:
             raise RuntimeError(f"{image} could not be copied from {giver.host} to {self.host}")
+
+    def empty(self, tag: str, architecture: str) -> str:
+        """The id of an image without a file that is for that processor; `docker import --platform` heeds none."""
+        with io.BytesIO() as nothing:
+            tarfile.open(fileobj=nothing, mode="w").close()
+            layer = nothing.getvalue()
+        rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
+        own = {"Labels": {"dev.atoll.test": tag}}  # so that no two tests share one, and what it is called
+        config = json.dumps({"architecture": architecture, "os": "linux", "config": own, "rootfs": rootfs}).encode()
+        manifest = json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]).encode()
+        with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                for name, text in (("config.json", config), ("layer.tar", layer), ("manifest.json", manifest)):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(text)
+                    archive.addfile(member, io.BytesIO(text))
+            file.flush()
+            self.docker("load", "--input", file.name)
+        return self.docker("image", "inspect", "--format", "{{.Id}}", tag)
 
     def sweep(self) -> None:
         """Remove every container, network and volume, and every image that is no base."""

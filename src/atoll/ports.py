@@ -21,6 +21,7 @@ from atoll.model.state import (
     Artifact,
     Event,
     Exit,
+    Image,
     Now,
     Observation,
     ServiceDesired,
@@ -43,8 +44,8 @@ from atoll.model.wire_backup import BackupKeyView
 class Host(Protocol):
     """Replica-level engine part: processes, or containers."""
 
-    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
-        """What of this spec the host cannot provide; empty is fine. Asked before anything starts."""
+    async def refusals(self, spec: ServiceSpec, image: Image | None = None) -> Sequence[Unable]:
+        """What of this spec, or to run this image, the host cannot provide; empty is fine. Asked before anything starts."""
         ...
 
     async def start(self, launch: Launch) -> Hosted:
@@ -139,8 +140,8 @@ class Host(Protocol):
 class Engine(Protocol):
     """Revision-level: for one service revisions go in, an observation comes out. The same on every platform."""
 
-    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
-        """What of this spec the engine cannot enforce; empty is fine. Asked before anything starts."""
+    async def refusals(self, spec: ServiceSpec, image: Image | None = None) -> Sequence[Unable]:
+        """What of this spec, or to run this image, the engine cannot enforce; empty is fine. Asked before anything starts."""
         ...
 
     def apply(self, want: ServiceDesired) -> None:

@@ -7,7 +7,8 @@ from world import ARTIFACT, World, spec
 from atoll.model.errors import Refused, UserError
 from atoll.model.hosted import Unable
 from atoll.model.spec import Port
-from atoll.model.wire import DeployRequest, Draft, RestartRequest, RollbackRequest, UpRequest
+from atoll.model.wire import DeployRequest, Draft, RestartRequest, RollbackRequest, SteerRequest, UpRequest
+from atoll.testing.fake_host import Behaviour
 
 FIXED = replace(spec(), ports=(Port(number=8080, env="PORT"),))
 UNABLE = Unable(what="ports.http.number needs a network of its own", fix="install pasta")
@@ -34,6 +35,24 @@ def test_a_release_that_this_machine_cannot_run_is_refused_and_nothing_is_touche
         assert len(world.host.running("orders", 2)) == 1
         world.host.unable.clear()
         await world.live(replace(FIXED, replicas=2))
+
+    world.run(scenario)
+
+
+def test_another_try_of_what_this_machine_cannot_run_is_refused() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        world.host.script("orders", Behaviour(cannot_start="no such file"), release=2)
+        assert (await world.ended(await world.deploy(FIXED), 600)).phase == "undone"
+        started = len(world.host.launches)
+        world.host.unable["orders"] = (UNABLE,)
+        retry = SteerRequest(word="retry")
+        for ask in (world.environment.steer("orders", retry), world.environment.plan(retry, "orders")):
+            with pytest.raises(Refused, match="orders cannot run here"):
+                await ask
+        assert len(world.host.launches) == started
 
     world.run(scenario)
 

@@ -139,3 +139,24 @@ def test_commands_show_the_inside_of_a_container(lab: ContainerLab) -> None:
     checks = {one["check"]: one for one in lab.json("doctor")}
     assert checks["docker"]["ok"] is not False, checks["docker"]
     assert str(lab.dockerd.socket) in checks["docker"]["text"]
+
+
+def test_an_image_for_another_processor_is_refused_before_anything_is_switched(lab: ContainerLab) -> None:
+    lab.service("orders")
+    lab.atoll("up")
+    before = lab.containers("orders")
+    foreign = lab.dockerd.empty("atoll-test-e2e-foreign:1", "s390x")
+    try:
+        lab.service("orders", f'image = "{foreign}"')
+        for more in ((), ("--plan",)):
+            done = lab.run("deploy", "orders", *more)
+            assert done.returncode == 4, done.stdout + done.stderr
+            said = " ".join((done.stdout + done.stderr).split())
+            assert "orders cannot run here" in said
+            assert "[other-platform]" in said
+            assert f"the image {foreign} is for linux/s390x, and this machine is linux/" in said
+        assert lab.containers("orders") == before
+        assert lab.get("/orders/")["version"] == "v1"
+        assert lab.of("orders")["release"] == "r1"
+    finally:
+        lab.dockerd.docker("image", "rm", "atoll-test-e2e-foreign:1")

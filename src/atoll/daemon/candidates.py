@@ -158,7 +158,7 @@ class Candidates:
     async def deployed(self, request: DeployRequest) -> tuple[Release, bool]:
         """The release of a draft, and whether it runs exactly so already. The same content is the same release."""
         service = request.spec.name
-        await self._possible(request.spec)
+        await self._possible(request.spec, request.artifact)
         releases = self._records.releases_of(service)
         newest = releases.get(max(releases, default=0))
         release = Release(
@@ -205,7 +205,7 @@ class Candidates:
         if run is not None and not request.force:
             raise _over_a_change(service, n, run)
         self._has_stores(release)
-        await self._possible(release.spec)
+        await self._possible(release.spec, release.artifact)
         newest = await self._secrets.versions_for(release.spec)
         if self._runs(release) or newest == dict(release.secrets):
             return release
@@ -217,11 +217,11 @@ class Candidates:
         current = self._records.releases_of(service).get(self.intent(service).target or 0)
         if current is None:
             raise Refused(f"{service} is down", "there is nothing to restart", "run `atoll up`", id="service-down")
-        await self._possible(current.spec)
+        await self._possible(current.spec, current.artifact)
         return self._again(current, await self._secrets.versions_for(current.spec), f"restart of r{current.n}", request)
 
-    def retried(self, service: str) -> Release:
-        """The release of the newest rollout, which was undone. Raises Conflict when it was not."""
+    async def retried(self, service: str) -> Release:
+        """The release of the newest rollout, which was undone. Raises Conflict when it was not, Refused."""
         rollout = self._records.rollout_of(service)
         release = self._records.releases_of(service).get(rollout.candidate) if rollout else None
         if rollout is None or release is None or rollout.phase != "undone":
@@ -230,6 +230,7 @@ class Candidates:
             )
             raise Conflict("there is nothing to try again", phase, f"`atoll deploy {service}`", id="no-rollout")
         self._has_stores(release)
+        await self._possible(release.spec, release.artifact)
         return release
 
     def _has_stores(self, release: Release) -> None:
@@ -243,8 +244,8 @@ class Candidates:
                 id="store-removed",
             )
 
-    async def _possible(self, spec: ServiceSpec) -> None:
-        for unable in await self._engine.refusals(spec):
+    async def _possible(self, spec: ServiceSpec, artifact: Artifact) -> None:
+        for unable in await self._engine.refusals(spec, artifact.image):
             raise Refused(f"{spec.name} cannot run here", unable.what, unable.fix, id=unable.id)
 
     def _again(self, release: Release, secrets: Mapping[str, int], note: str, request: Mutation) -> Release:

@@ -143,7 +143,7 @@ class Mutations:
             if request.word == "retry":
                 self._candidates.thawed(service)
                 self._candidates.idle(service, request)
-                return await self._begin("deploy", loop, self._candidates.retried(service), request)
+                return await self._begin("deploy", loop, await self._candidates.retried(service), request)
             view = await self._steer(loop, request.word, request)
         return await self._gone_back(view) if request.word == "abort" else view
 

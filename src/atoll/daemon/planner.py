@@ -62,7 +62,7 @@ class Planner:
             case RollbackRequest():
                 rollout = self._loops.known(service).rollout()
                 if request.to is None and active(rollout):
-                    return [self._steer(service, SteerRequest(word="abort", author=request.author))]
+                    return [await self._steer(service, SteerRequest(word="abort", author=request.author))]
                 self._candidates.idle(service, request)
                 return [self._rollout("rollback", await self._candidates.rolled_back(service, request), ())]
             case RestartRequest():
@@ -70,7 +70,7 @@ class Planner:
                 self._candidates.idle(service, request)
                 return [self._rollout("restart", await self._candidates.restarted(service, request), ())]
             case SteerRequest():
-                return [self._steer(service, request)]
+                return [await self._steer(service, request)]
             case FaultRequest():
                 return [self._fault(service, request)]
             case ScaleRequest():
@@ -158,13 +158,13 @@ class Planner:
         }
         return PlanView(service=service, kind="fault", steps=(does[request.kind],), generation=intent.generation)
 
-    def _steer(self, service: str, request: SteerRequest) -> PlanView:
+    async def _steer(self, service: str, request: SteerRequest) -> PlanView:
         loop = self._loops.known(service)
         intent = self._candidates.expected(service, request)
         if request.word == "retry":
             self._candidates.thawed(service)
             self._candidates.idle(service, request)
-            return self._rollout("deploy", self._candidates.retried(service), ())
+            return self._rollout("deploy", await self._candidates.retried(service), ())
         rollout = loop.rollout()
         after = steer(rollout, request.word, request.author.actor or "somebody", self._clock.now())
         before = rollout or after  # `steer` refuses where there is none

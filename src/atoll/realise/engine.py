@@ -10,7 +10,7 @@ from atoll.decide.traffic import callee_port
 from atoll.model.errors import NotFound, Retryable
 from atoll.model.hosted import LogLine, Unable
 from atoll.model.spec import Call, Command, Port, ServiceSpec
-from atoll.model.state import Address, Exit, Observation, ServiceDesired
+from atoll.model.state import Address, Exit, Image, Observation, ServiceDesired
 from atoll.model.traffic import ServiceTraffic
 from atoll.ports import Clock, Host, Traffic, Vault
 from atoll.realise.cell import Cell, Shared
@@ -64,9 +64,9 @@ class HostEngine:
 
     # --- ports.Engine ---------------------------------------------------------------------------------------------
 
-    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+    async def refusals(self, spec: ServiceSpec, image: Image | None = None) -> Sequence[Unable]:
         """What its host cannot provide."""
-        return await self._host.refusals(spec)
+        return await self._host.refusals(spec, image)
 
     def apply(self, want: ServiceDesired) -> None:
         """Take the newest wish for a service."""

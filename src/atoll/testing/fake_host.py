@@ -22,7 +22,7 @@ from atoll.model.errors import Permanent, Retryable
 from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Reach
 from atoll.model.spec import Probe, ServiceSpec
-from atoll.model.state import Address, Exit
+from atoll.model.state import Address, Exit, Image
 from atoll.ports import Clock, Host, Launch
 from atoll.realise.probes import Answer
 
@@ -243,7 +243,7 @@ class FakeHost:
         await asyncio.sleep(behaviour.start_s)
         return process.hosted
 
-    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+    async def refusals(self, spec: ServiceSpec, image: Image | None = None) -> Sequence[Unable]:  # noqa: ARG002  none here has one
         """What a test said of the service in `unable`."""
         return self.unable.get(spec.name, ())
 

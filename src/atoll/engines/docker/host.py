@@ -23,6 +23,7 @@ from atoll.engines.docker.container import (
     short,
 )
 from atoll.engines.docker.containers import LAG_LOOK_S, LAG_S, STOP_S, Containers
+from atoll.engines.docker.foreign import foreign
 from atoll.engines.docker.names import ENVIRONMENT, KIND, SERVICE, Names, environment_id
 from atoll.engines.docker.networks import Networks
 from atoll.engines.docker.output import Output, Source
@@ -34,7 +35,7 @@ from atoll.model.errors import AtollError, Permanent, Retryable
 from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Reach
 from atoll.model.spec import ServiceSpec
-from atoll.model.state import Exit
+from atoll.model.state import Exit, Image
 from atoll.ports import Launch
 
 _log = logging.getLogger(__name__)
@@ -67,14 +68,17 @@ class DockerHost:
         """Let go of dockerd; all containers go on."""
         await self._client.close()
 
-    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+    async def refusals(self, spec: ServiceSpec, image: Image | None = None) -> Sequence[Unable]:
         """See `ports.Host`. Each has a network of its own, and volumes; files are given to another user."""
+        unable = []
         if spec.files and os.geteuid() != 0:
             what = "files are for the user of its containers alone, and only root can give them to another user"
-            return [
-                Unable(what=what, fix="run Atoll as root, or let the image have the files and take values from [env]")
-            ]
-        return ()
+            fix = "run Atoll as root, or let the image have the files and take values from [env]"
+            unable.append(Unable(what=what, fix=fix))
+        called = spec.image.ref if spec.image else ""
+        if image is not None and (misfit := await foreign(self._client, image, called)) is not None:
+            unable.append(misfit)
+        return unable
 
     async def reach(self, service: str) -> Reach:
         """See `ports.Host`."""

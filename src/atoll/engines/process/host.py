@@ -17,7 +17,7 @@ from atoll.model.errors import Permanent, Retryable
 from atoll.model.hosted import Hosted, Listener, LogLine, Unable
 from atoll.model.launch import Network, Reach
 from atoll.model.spec import ServiceSpec
-from atoll.model.state import Exit
+from atoll.model.state import Exit, Image
 from atoll.ports import Launch
 
 START_S = 45.0  # exec from a slow disk
@@ -133,7 +133,7 @@ class ProcessHost:
             message["notice"] = f"its files with secrets lie on a disk while it runs: {launch.files_folder}"
         return message
 
-    async def refusals(self, spec: ServiceSpec) -> Sequence[Unable]:
+    async def refusals(self, spec: ServiceSpec, image: Image | None = None) -> Sequence[Unable]:  # noqa: ARG002  none here has one
         """See `ports.Host`. A network that could be had once is taken to be there."""
         unable = [not_writable(folder) for folder in spec.writable if not _may_be_had(folder)]
         unable += not_limited(spec)

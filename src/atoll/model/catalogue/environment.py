@@ -367,11 +367,14 @@ CHAPTER = Chapter(
             "error[other-platform]: payments would not run there: payments is native code for linux-aarch64-glibc2.36, and the "
             "machine is linux-x86_64-glibc2.36",
             "Native code runs on the kind of machine that it was built for, with a C library that is not older. That is "
-            "looked at before anything is sent. What has no native code runs anywhere.",
+            "looked at before anything is sent. What has no native code runs anywhere. A container image is for one operating "
+            "system and processor, which dockerd is asked about before anything starts; a processor that the kernel has an "
+            "interpreter for (QEMU by `binfmt_misc`) will do.",
             (
                 'Let CI build it on such a machine, and let both read one remote cache: `cache = "s3://…"` in atoll.toml.',
                 'Run `atoll deploy` on the machine itself, in a checkout there; `host = "unix:///…"` names its socket.',
                 "Build it in a container of the target's system.",
+                "An image that others make: take the digest of its list of platforms (`docker buildx imagetools inspect NAME:TAG`).",
             ),
         ),
         Page(
