@@ -9,6 +9,7 @@ import pytest
 from tests.keeper.conftest import words_of
 
 from atoll.keeper.client import KeeperError
+from atoll.keeper.fixtures import Fixtures
 
 ENV = {"PATH": "/usr/bin:/bin"}
 
@@ -123,3 +124,12 @@ def test_a_fixtures_shim_survives_its_own_death_of_the_keeper_with_output(box):
     box.wait(lambda: log.stat().st_size > size, "it goes on printing")
     box.boot()
     assert pid_of(box) == pid
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"daemon": 1}', "\0"])
+def test_a_file_that_does_not_say_what_to_run_ends_no_keeper(tmp_path, text):
+    path = tmp_path / "fixtures.json"
+    path.write_text(text)
+    fixtures = Fixtures(str(path), lambda fixture: None, lambda run, grace_s: True)
+    assert fixtures.load([]).startswith(f"{path} cannot be read: ")
+    assert fixtures.all == {}

@@ -100,12 +100,14 @@ class Fixtures:
         """
         try:
             with open(self.path, encoding="utf-8") as file:
-                told = json.load(file).items()
+                told = json.load(file)
+            if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
+                raise ValueError("it does not say what to run")
         except FileNotFoundError:
             return ""
         except (OSError, ValueError) as exc:
             return f"{self.path} cannot be read: {exc}"
-        for name, definition in told:
+        for name, definition in told.items():
             before = definition.pop("before", None)
             fixture = self.all[name] = Fixture(name, definition)
             self._recognise(fixture, before, sorted(run for each in running if (run := Run.of(each))[0] == name))

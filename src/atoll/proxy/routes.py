@@ -25,9 +25,8 @@ from atoll.proxy.protos import extension, message, pack, seconds
 
 CALLER_HEADER = "x-atoll-caller"
 CLUSTER_HEADER = "x-atoll-cluster"  # set by the holder when it lets a request go; never leaves Envoy
-BEFORE_DEADLINE_S = (
-    0.005  # of a `grpc-timeout` that is longer: so long a call may take to be read, and its end to be sent
-)
+# Of a `grpc-timeout` that is longer: so long a call may take to be read, and its end to be sent.
+BEFORE_DEADLINE_S = 0.005
 # From a second on there is time for a busy machine, too: 20 ms. And what gRPC core (C++, Python, Ruby, PHP) sends is longer
 # than the client waits: it rounds up to 10 ms, from ten seconds on to 100 ms, from a hundred on to a second
 # (`Timeout::FromMillis`); others send milliseconds or finer. By what is sent, the first that matches.
