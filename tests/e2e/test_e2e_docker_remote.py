@@ -17,7 +17,7 @@ from far import HERE, Far
 from registry import MISSING, Registry, registry_in
 from two_machines import Machines, machines
 
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 from dockerd import CLONE_NEWNET, Dockerd, own
 
 IDLE_S = 5.0  # of a connection that nobody uses any more
