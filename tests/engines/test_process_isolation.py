@@ -300,7 +300,7 @@ def test_two_environments_that_choose_at_the_same_instant_never_choose_the_same_
     states, lock = [tmp_path / "production", tmp_path / "staging"], tmp_path / "users.lock"
     wish = Users(tmp_path / "alone").uid("orders")
     states[0].mkdir()
-    with lock.open("w") as held, ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, lock.open("w") as held:  # which lets go before the pool waits
         fcntl.flock(held, fcntl.LOCK_EX)  # one has chosen, and not yet written it down
         second = pool.submit(Users(states[1], lambda: states, lock).uid, "orders")
         with pytest.raises(TimeoutError):
