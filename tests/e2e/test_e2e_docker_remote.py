@@ -2,8 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import ctypes
-import os
 import select
 import socket
 import sys
@@ -18,25 +16,10 @@ from registry import MISSING, Registry, registry_in
 from two_machines import Machines, machines
 
 from atoll.testing.engine_suite.lab import ports
-from dockerd import CLONE_NEWNET, Dockerd, own
+from dockerd import Dockerd, own
+from netns import inside
 
 IDLE_S = 5.0  # of a connection that nobody uses any more
-
-
-@contextlib.contextmanager
-def inside(network: str) -> Iterator[None]:
-    """This thread, and all that it starts or listens on, in that network namespace."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    here, there = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{network}", os.O_RDONLY)
-    try:
-        assert libc.setns(there, CLONE_NEWNET) == 0
-        try:
-            yield
-        finally:
-            libc.setns(here, CLONE_NEWNET)
-    finally:
-        os.close(here)
-        os.close(there)
 
 
 class Lead:
