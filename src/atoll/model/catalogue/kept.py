@@ -26,6 +26,10 @@ CHAPTER = Chapter(
                     "Or begin anew: move `state.db` (and its `-wal` and `-shm`) away, `atoll up`, and deploy each service. "
                     "Secrets lie in a file of their own and stay."
                 ),
+                (
+                    "If it is that file, `vault.db`, which `atoll doctor` tells as `secrets`: put back a copy, or move it away and "
+                    "`atoll secret set` each secret; what runs keeps the values that it has until it is started again."
+                ),
                 "If it is one secret that cannot be opened, set it again: `atoll secret set NAME`.",
             ),
         ),
