@@ -1,5 +1,5 @@
 """What every test directory shares: which tests may be run a second time (see scripts/test and CONTRIBUTING.md), the end of a
-test that hangs, and a Docker.
+test that hangs, the order of files, and a Docker.
 """
 
 import faulthandler
@@ -103,6 +103,8 @@ class Failures:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Watchdog(config))
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        config.pluginmanager.register(Longest())
     path = config.getoption("--rerunnable")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Failures(Path(path)))
@@ -135,6 +137,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "dockerd" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+
+
+class Longest:
+    """Files in the order in which they end soonest on several workers: the long ones first, so that none is left at the end.
+
+    xdist's own order, by the number of tests, begins with a hundred tests of a millisecond each and ends with the whole demo,
+    beside which the other workers have nothing to do. A plugin of its own, to come after folders have marked their tests.
+    """
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        lengths: dict[Path, float] = {}
+        for item in items:
+            lengths[item.path] = lengths.get(item.path, 0.0) + self.length(item)
+        items.sort(key=lambda item: -lengths[item.path])
+
+    @staticmethod
+    def length(item: pytest.Item) -> float:
+        """What is known of it without a run, in no unit: long tests are marked, and very long ones have a time-out of theirs."""
+        if not any(item.iter_markers("slow")) and not any(item.iter_markers("e2e")):
+            return 1.0
+        limit = item.get_closest_marker("timeout")
+        return float(limit.args[0]) if limit else 180.0
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
