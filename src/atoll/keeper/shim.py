@@ -294,7 +294,9 @@ class Shim:
             self.oom = self.group.oom_kills() > 0
         self.watch_memory_at = None
         if self.stop_requested:
-            self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
+            # Of a shell the signal leaves the program alone, which has all of the grace.
+            linger_s = max(LINGER_S, float(self.launch.get("grace_s", 0.0)))
+            self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + linger_s)
         return True
 
     def _ask_strays(self, pids: list[int]) -> None:
