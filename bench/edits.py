@@ -22,9 +22,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.workspace import free_ports
+
 from bench.peers import FETCH_S
 from bench.report import Result
-from bench.site import ATOLL, ended, free_ports, site, temporary, until
+from bench.site import ATOLL, ended, site, temporary, until
 from bench.stats import Sample, ratio
 
 SERVER = """const http = require('http');

@@ -17,7 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench.site import PROGRAMS, Site, free_ports, get, until
+from examples.workspace import free_ports
+
+from bench.site import PROGRAMS, Site, get, until
 
 if TYPE_CHECKING:
     from dockerd import Dockerd

@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from examples.workspace import free_ports
 
 from atoll.model.spec import EdgePolicy
 from atoll.model.state import Address
 from atoll.model.traffic import Ack, Edge, Endpoint, GatewayRoute, ServiceTraffic, Table, Upstream
 from atoll.proxy import EnvoyProxy, command
 from bench.report import Result
-from bench.site import ended, free_ports, get, temporary, until
+from bench.site import ended, get, temporary, until
 from bench.stats import Sample, ratio
 
 TARGET = 1.15

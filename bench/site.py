@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from examples.workspace import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "programs"
@@ -129,20 +128,6 @@ def ended(process: subprocess.Popen[bytes], within_s: float = 5.0) -> Iterator[s
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` ports that nobody listens on, below the range from which the kernel takes its own."""
-    for _ in range(50):
-        first = random.randrange(11_000, 32_000 - count)
-        with contextlib.ExitStack() as held:
-            try:
-                for port in range(first, first + count):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise RuntimeError(f"found no {count} free ports in a row")
 
 
 def until(what: Callable[[], Any], within_s: float = 60.0, every_s: float = 0.005) -> float:

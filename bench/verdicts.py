@@ -10,6 +10,7 @@ medians of those that got there. Nothing runs and nothing is measured on a clock
 from __future__ import annotations
 
 import math
+import multiprocessing
 import random
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -90,7 +91,8 @@ def run(*, quick: bool) -> Result:
 
 def played(count: int, rps: float, failing: float, slower: float, horizon_s: int) -> list[Ended]:
     """Many rollouts, on all processors; the seeds are 0, 1, 2 ..."""
-    with ProcessPoolExecutor() as pool:
+    # Not forked: a child of a process with threads may wait for ever for a lock that one of them held.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(rollout, seed, rps, failing, slower, horizon_s) for seed in range(count)]
         return [job.result() for job in jobs]
 

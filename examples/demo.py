@@ -19,35 +19,26 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from engines import Containers, Processes, Unfit
 from load import Load, Phase, Request, run, shop
+from outcomes import Outcome, no_failure, report
+from workspace import SHOP, Atoll, Broken, copy_shop, free_ports, page_shows, say, until
 
-SHOP = Path(__file__).resolve().parent / "shop"
-UP_S = 600  # the first start also fetches and builds
-COMMAND_S = 120
 CANARY_S = 400  # a canary takes the longer the fewer requests there are
-RECOVER_S = 30.0
 DEADLINE_S = 30.0  # within which an answer counts; nobody waits longer
 CONNECTIONS = 900  # that may wait for an answer: a small machine that pauses for seconds fails nobody by that
 FLUENT_MS = 250.0  # a machine that needs longer for its slower answers is given less to do
 LEAST_RATE = 20.0
-OPTIONAL = frozenset({"payments", "recommendations", "shipping"})  # the shop does without what cannot be built here
 TESTED = ("catalog", "orders", "payments", "web")  # whose own tests take seconds
 CONTROL_RATE = 100.0  # enough to see a switch of a tenth of a second; it goes to one small service directly
 BAD_SHARE = 0.05  # of its answers that a bad release fails
@@ -55,150 +46,6 @@ BAD_PCT = 1.0  # of all requests in its rollout may fail until it is gone
 GATEWAY_AWAY_S = 5.0  # Envoy's own start, with the configuration given to it anew, on a busy machine
 
 ENGINES: dict[str, type[Processes]] = {"process": Processes, "docker": Containers}
-
-say = Console(stderr=True, highlight=False).print
-
-
-class Broken(Exception):
-    """The demo cannot go on; the text says what happened."""
-
-
-@dataclass
-class Outcome:
-    """One row of the table: what was promised for a phase, and what the demo saw besides the load's own counts."""
-
-    phase: str
-    promise: str
-    keeps: Callable[[Phase], bool]
-    seconds: float = 0.0
-    touched: str = ""
-    share: bool = False  # whether the failed ones are told as a share, too
-
-
-def no_failure(phase: Phase) -> bool:
-    return phase.sent > 0 and phase.failed == 0
-
-
-class Atoll:
-    """The command line, for the demo's own workspace and home."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "shop"
-        self.home = folder / "home"
-        (folder / "run").mkdir(mode=0o700)
-        self.env = os.environ | {
-            "ATOLL_HOME": str(self.home),
-            "ATOLL_RUN": str(folder / "run"),
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        }
-        self.argv = [sys.executable, "-m", "atoll.app"]
-
-    async def __call__(self, *argv: str, timeout_s: float = COMMAND_S, spare: bool = False) -> str:
-        """`atoll ARGV` to its end; its standard output. Broken when it fails (`spare`: as a whole) or takes too long."""
-        # In a session of its own, so that Ctrl-C ends the demo in order and not this command in the middle.
-        process = await asyncio.create_subprocess_exec(
-            *self.argv, *argv, cwd=self.root, env=self.env, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            out, err = await asyncio.wait_for(process.communicate(), timeout_s)
-        except TimeoutError:
-            raise Broken(f"`atoll {' '.join(argv)}` took more than {timeout_s:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode and not (spare and b'"failures"' in out):
-            raise Broken(f"`atoll {' '.join(argv)}` exited {process.returncode}:\n{err.decode().strip()}")
-        return out.decode()
-
-    async def up(self) -> dict[str, str]:
-        """Start the shop. Returns which services it has to do without, and why; Broken when one of the others fails."""
-        began = json.loads(await self("up", "--json", timeout_s=UP_S, spare=True))
-        failed = {name: each["what"].removeprefix(f"{name}: ") for name, each in began["failures"].items()}
-        well = {"live", "certified", "unchanged", "superseded"}
-        failed |= {each["service"]: each.get("text", "") for each in began["operations"] if each["phase"] not in well}
-        if needed := sorted(failed.keys() - OPTIONAL):
-            raise Broken("\n".join(f"{name} did not start: {failed[name]}" for name in needed))
-        return failed
-
-    async def json(self, *argv: str) -> Any:
-        return json.loads(await self(*argv, "--json"))
-
-    async def status(self) -> Any:
-        return await self.json("status")
-
-    async def service(self, name: str) -> Any:
-        return next(one for one in (await self.status())["services"] if one["name"] == name)
-
-    async def pid(self, part: str) -> int | None:
-        """The process of keeper, daemon or proxy; None while it is away."""
-        return next((one.get("pid") for one in (await self.status())["parts"] if one["name"] == part), None)
-
-    def down(self) -> None:
-        """Stop everything. Synchronous, to work when the loop is gone."""
-        try:
-            subprocess.run(
-                [*self.argv, "down", "--yes", "--quiet"], cwd=self.root, env=self.env, timeout=COMMAND_S, check=False,
-                start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            say(f"[red]`atoll down` took more than {COMMAND_S} s[/]")
-
-
-def free_ports(count: int = 400) -> int:
-    """The first of `count` ports that nobody listens on, below the range from which the kernel takes its own."""
-    for _ in range(50):
-        first = random.randrange(22_000, 32_000 - count)
-        with contextlib.ExitStack() as held:
-            try:
-                for port in range(first, first + count):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise Broken(f"found no {count} free ports in a row")
-
-
-def copy_shop(folder: Path, settings: str) -> int:
-    """A shop to play with; the gateway's port."""
-    shutil.copytree(
-        SHOP, folder / "shop", ignore=shutil.ignore_patterns("node_modules", "__pycache__", "target", ".atoll")
-    )
-    with (folder / "shop" / "orders" / "service.toml").open("a") as file:
-        file.write(
-            '\n[rollout]\nstrategy = "blue-green"\n'
-        )  # its acts are about the switch itself; web's are about earning it
-    first = free_ports()
-    (folder / "shop" / "atoll.toml").write_text(
-        f'name = "shop"\nservices = ["*"]\ngateway = "127.0.0.1:{first}"\nports = [{first + 1}, {first + 399}]\n{settings}'
-    )
-    return first
-
-
-async def until(what: str, holds: Callable[[], Awaitable[object]], within_s: float = RECOVER_S) -> float:
-    """Ask until it holds; the seconds that took. Broken when it does not within `within_s`."""
-    began = time.monotonic()
-    last: object = None
-    while time.monotonic() - began < within_s:
-        try:
-            if last := await holds():
-                return time.monotonic() - began
-        except (Broken, KeyError, StopIteration) as problem:
-            last = problem
-        await asyncio.sleep(0.1)
-    raise Broken(f"{what}: not within {within_s:g} s (last: {last})")
-
-
-async def page_shows(url: str, text: str) -> bool:
-    def ask() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return text in answer.read().decode()
-        except OSError:
-            return False
-
-    return await asyncio.to_thread(ask)
 
 
 class Play:
@@ -281,9 +128,8 @@ class Play:
         text = source.read_text()
         source.write_text(text.replace('VERSION = "1"', 'VERSION = "2"'))
         self.load.mark("between")
-        await self.atoll(
-            "deploy", "orders", "--plan"
-        )  # builds: what is judged is the switch, not a small machine's build
+        # It builds: what is judged is the switch, not a small machine's build.
+        await self.atoll("deploy", "orders", "--plan")
         await self.switch("deploy orders, blue-green", "deploy", "orders", version="2")
 
     async def roll_back(self) -> None:
@@ -474,31 +320,6 @@ async def control(folder: Path, rate: float) -> tuple[Outcome, Phase]:
     )
     row.seconds = seconds
     return row, load.phases[0]
-
-
-def failed(row: Outcome, phase: Phase) -> str:
-    return f"{100 * phase.failed / phase.sent:.2f} %, {phase.failed}" if row.share else str(phase.failed)
-
-
-def report(rows: list[tuple[Outcome, Phase]]) -> bool:
-    """Print the table; whether every promise was kept."""
-    table = Table(title="What was promised, and what happened", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("", "sent", "failed", "others touched", "seconds", "promise", "kept"):
-        table.add_column(name, justify="right" if name in {"sent", "failed", "seconds"} else "left")
-    kept = True
-    for row, phase in rows:
-        holds = row.keeps(phase)
-        kept = kept and holds
-        table.add_row(
-            row.phase, str(phase.sent), failed(row, phase), row.touched, f"{row.seconds:.2f}", row.promise,
-            "[green]yes[/]" if holds else "[red]NO[/]",
-        )  # fmt: skip
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
-    for row, phase in rows:
-        if phase.failures and not row.phase.startswith("control"):
-            kinds = ", ".join(f"{count} x {kind}" for kind, count in phase.failures.most_common())
-            print(f"{row.phase}: {kinds}, over {phase.failing_s:.2f} s")
-    return kept
 
 
 async def play(folder: Path, atoll: Atoll, port: int, rate: float, engine: Processes) -> bool:

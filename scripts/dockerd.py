@@ -192,14 +192,15 @@ class Dockerd:
         if saved.returncode or loaded.returncode:
             raise RuntimeError(f"{image} could not be copied from {giver.host} to {self.host}")
 
-    def empty(self, tag: str, architecture: str) -> str:
+    def empty(self, tag: str, architecture: str, variant: str = "") -> str:
         """The id of an image without a file that is for that processor; `docker import --platform` heeds none."""
         with io.BytesIO() as nothing:
             tarfile.open(fileobj=nothing, mode="w").close()
             layer = nothing.getvalue()
         rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
         own = {"Labels": {"dev.atoll.test": tag}}  # so that no two tests share one, and what it is called
-        config = json.dumps({"architecture": architecture, "os": "linux", "config": own, "rootfs": rootfs}).encode()
+        platform = {"architecture": architecture, "os": "linux", **({"variant": variant} if variant else {})}
+        config = json.dumps({**platform, "config": own, "rootfs": rootfs}).encode()
         manifest = json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]).encode()
         with tempfile.NamedTemporaryFile(suffix=".tar") as file:
             with tarfile.open(fileobj=file, mode="w") as archive:

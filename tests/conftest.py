@@ -1,10 +1,13 @@
-"""What every test directory shares: which tests may be run a second time (see scripts/test and CONTRIBUTING.md), and a Docker."""
+"""What every test directory shares: which tests may be run a second time (see scripts/test and CONTRIBUTING.md), the end of a
+test that hangs, and a Docker.
+"""
 
+import faulthandler
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -25,31 +28,81 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rerunnable",
         metavar="FILE",
-        help=f"write the failed tests' ids to FILE, unless they are more than {RERUN_AT_MOST} or some could not be collected",
+        help=f"write the failed tests' ids to FILE, unless they are more than {RERUN_AT_MOST} or others did not run",
+    )
+    parser.addoption(
+        "--hung-after",
+        metavar="SECONDS",
+        type=float,
+        default=60.0,
+        help="end a process whose test has not ended so long after its time-out (default: 60)",
     )
 
 
+class Watchdog:
+    """Ends the process of a test that hangs, and shows where: the stack of every thread, on the run's own stderr.
+
+    The time-out of a test raises in its main thread, once. What then waits in a `with` or a fixture's end is bounded by
+    nothing, and a single test would keep a run from its report. xdist counts a process that ends so as that test's failure
+    and starts another one.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.usual_s = float(config.getini("timeout"))
+        self.grace_s: float = config.getoption("--hung-after")
+        self.main = not hasattr(config, "workerinput")  # workers are ended by the main process
+        self.stderr = os.dup(sys.stderr.fileno())  # the one that pytest has when it captures nothing
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        mark = item.get_closest_marker("timeout")
+        limit_s = float(mark.args[0]) if mark else self.usual_s
+        faulthandler.dump_traceback_later(limit_s + self.grace_s, exit=True, file=self.stderr)
+        try:
+            return (yield)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def pytest_unconfigure(self) -> None:
+        """A thread that a test left must not keep the process either."""
+        if self.main:
+            faulthandler.dump_traceback_later(self.grace_s, exit=True, file=self.stderr)
+
+
 class Failures:
-    """Collects failures where they all arrive: in the main process, with or without xdist."""
+    """Collects failures where they all arrive: in the main process, with or without xdist.
+
+    It also tells each at once: a run that is ended before its report says what had failed by then.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.reported: set[str] = set()
         self.failed: set[str] = set()
         self.broken = False
+        self.stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reported.add(report.nodeid)
         if report.failed:
             self.failed.add(report.nodeid)
+            crash = getattr(
+                report.longrepr, "reprcrash", None
+            )  # None: a process that died, a fixture that is not there
+            reason = crash.message if crash else str(report.longrepr)
+            print(f"\nfailed: {report.nodeid} ({report.when}): {reason.strip()[:1000]}", file=self.stderr, flush=True)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         self.broken |= report.failed
 
-    def pytest_sessionfinish(self) -> None:
-        if not self.broken and len(self.failed) <= RERUN_AT_MOST:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        whole = not self.broken and len(self.reported) == session.testscollected
+        if whole and len(self.failed) <= RERUN_AT_MOST:
             self.path.write_text("".join(f"{node}\n" for node in sorted(self.failed)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Watchdog(config))
     path = config.getoption("--rerunnable")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Failures(Path(path)))

@@ -32,6 +32,7 @@ from atoll.ports import Clock
 from atoll.realise.records import Records
 from atoll.testing.fake_control import FakeControl
 from atoll.testing.memory_store import MemoryStore
+from atoll.testing.ports import free_port
 
 TOKEN = "atoll_good"
 GOOD = {"Authorization": f"Bearer {TOKEN}"}
@@ -46,11 +47,6 @@ def holder(value: str) -> Holding | None:
 
 # An address of this process alone: at 127.0.0.1 somebody else may take a port that was free a moment ago.
 HOST = f"127.{1 + os.getpid() // 65536 % 254}.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as one:
-        return int(one.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

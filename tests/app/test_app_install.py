@@ -13,10 +13,11 @@ import pytest
 from atoll.app.draining import DRAINS_WITHIN_S
 from atoll.app.install import install, uninstall
 from atoll.app.serve import STOPS_WITHIN_S
-from atoll.app.unit import STOP_S, name_of, proxy_user, unit
+from atoll.app.unit import STOP_S, proxy_user, unit
 from atoll.model.access import Access
 from atoll.model.errors import UserError
 from atoll.model.install import Installing
+from atoll.workspace.places import unit_name
 
 UNIT = "etc/systemd/system/atoll-my-shop-production.service"
 ACCOUNT = "etc/sysusers.d/atoll-my-shop-production.conf"
@@ -151,7 +152,7 @@ def test_systemd_takes_the_unit_as_it_is_written(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
-    file = tmp_path / f"{name_of('My Shop', 'production')}.service"
+    file = tmp_path / f"{unit_name('My Shop', 'production')}.service"
     file.write_text(unit("My Shop", "production", sys.executable, {"ATOLL_HOME": '/srv/a "b" 100%'}))
     done = subprocess.run([analyze, "verify", str(file)], capture_output=True, text=True, timeout=60, check=False)
     mine = [line for line in done.stderr.splitlines() if file.name in line]
@@ -162,7 +163,7 @@ def test_systemd_does_not_rate_the_unit_worse_than_the_documentation_says(tmp_pa
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
-    file = tmp_path / f"{name_of('shop', 'production')}.service"
+    file = tmp_path / f"{unit_name('shop', 'production')}.service"
     file.write_text(unit("shop", "production", sys.executable, {}))
     argv = [analyze, "security", "--offline=true", "--no-pager", str(file)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)

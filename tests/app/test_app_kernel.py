@@ -23,6 +23,9 @@ def test_facts_of_this_machine_are_those_that_others_read(tmp_path: Path) -> Non
     assert found.files is None or 0 < found.files.used < found.files.most  # None: no limit, as systemd has it
     assert found.processes is not None
     assert 0 < found.processes.used < found.processes.most
+    if found.processes_by:  # no group's, then
+        limit = Path("/proc/sys", found.processes_by.replace(".", "/"))
+        assert found.processes.most == int(limit.read_text())
     first, last = (int(word) for word in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     assert found.ephemeral == (first, last)
 

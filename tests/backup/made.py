@@ -1,8 +1,10 @@
 """An environment's files, made by the real parts: store, vault and artifacts as a daemon and the pipeline leave them."""
 
 import asyncio
+import io
 import os
 import sys
+import tarfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from atoll.model.rows import Change
 from atoll.model.spec import Command, ServiceSpec
 from atoll.model.state import Artifact, Event, Intent, Release
 from atoll.pipeline.artifacts import Artifacts, Record, seal
+from atoll.pipeline.cache.zstd import decompress
 from atoll.pipeline.key import Manifest
 from atoll.pipeline.tools import this_platform
 from atoll.store.sqlite import SqliteStore
@@ -128,3 +131,9 @@ async def _filled(state: Path, releases: tuple[Release, ...]) -> None:
     await vault.set("db", OLD_SECRET)
     await vault.set("db", SECRET)
     await SqliteVault(state / "tls").set("acme-shop.example.com", ACME_KEY)
+
+
+def members(file: Path) -> dict[str, bytes]:
+    """What stands in it, by Python's own reader of tar."""
+    with tarfile.open(fileobj=io.BytesIO(decompress(file.read_bytes()))) as tar:
+        return {each.name: tar.extractfile(each).read() for each in tar}  # type: ignore[union-attr]

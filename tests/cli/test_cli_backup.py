@@ -57,6 +57,22 @@ def test_nothing_is_overwritten(atoll, daemon: Served, shop: Path) -> None:
     assert daemon.control.requests == []
 
 
+def test_a_folder_that_is_not_there_does_not_become_a_file(atoll, daemon: Served, made: Made, shop: Path) -> None:
+    daemon.control.archive = made.backup(made.root / "b").read_bytes()
+    done = atoll("backup", "backups/")
+    assert (done.returncode, "there is no folder backups/; `mkdir -p" in done.stderr) == (2, True), done.stderr
+    assert not (shop / "backups").exists()
+    (shop / "backups").mkdir()
+    assert atoll("backup", "backups/").returncode == 0
+    assert len(list((shop / "backups").iterdir())) == 1
+
+
+def test_what_a_machine_serves_is_started_by_the_name_of_its_unit(atoll, made: Made, tmp_path: Path) -> None:
+    file = made.backup(tmp_path / "b.backup")
+    done = atoll("restore", "--served", "My Shop", "--env", "production", str(file))
+    assert (done.returncode, "`systemctl start atoll-my-shop-production`" in done.stdout + done.stderr) == (0, True)
+
+
 def test_older_ones_of_the_same_environment_go_and_nothing_else(atoll, daemon: Served, made: Made) -> None:
     daemon.control.archive = made.backup(made.root / "b").read_bytes()
     folder = made.root / "backups"

@@ -46,11 +46,14 @@ def test_ctrl_c_says_that_nothing_runs_any_more(environ: dict[str, str], shop: P
     argv = [sys.executable, str(PROGRAM), "ci", "slow"]
     with subprocess.Popen(argv, env=environ, cwd=shop, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr is not None
-        assert "npm test" in program.stderr.readline()
-        time.sleep(0.2)  # until it waits
-        program.send_signal(signal.SIGINT)
-        assert program.wait(30) == 130
-        assert "cancelled: nothing of it runs any more" in program.stderr.read()
+        try:
+            assert "npm test" in program.stderr.readline()
+            time.sleep(0.2)  # until it waits
+            program.send_signal(signal.SIGINT)
+            assert program.wait(50) == 130
+            assert "cancelled: nothing of it runs any more" in program.stderr.read()
+        finally:
+            program.kill()
 
 
 def test_tasks_complete_behind_their_service(environ: dict[str, str], shop: Path) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from atoll import __version__
+from atoll.model.environment import EnvironmentSpec, Gateway
 from atoll.testing.fake_control import FakeControl, Served
 
 Atoll = Callable[..., "object"]
@@ -37,6 +38,28 @@ def test_the_same_version_says_nothing(atoll: Atoll, daemon: Served) -> None:
 
 def test_an_advice_names_the_environment(atoll: Atoll, daemon: Served) -> None:
     assert "`atoll --env staging up`" in atoll("status", "--env", "staging", ATOLL_PRETEND_VERSION=NEW).stderr
+
+
+def without(daemon: Served, path: str) -> None:
+    """It becomes one of before that address."""
+    routes = daemon.api.app.router.routes
+    routes[:] = [route for route in routes if getattr(route, "path", "") != path]
+
+
+def test_an_address_that_an_older_daemon_has_not_is_told_as_what_it_is(atoll: Atoll, daemon: Served) -> None:
+    without(daemon, "/v1/services/{service}/fault")
+    done = atoll("fault", "orders", "--kill", ATOLL_PRETEND_VERSION=NEW)
+    assert (done.returncode, "error[versions-differ]: the daemon of 'local' cannot do" in done.stderr) == (2, True)
+    assert f"the daemon is Atoll {__version__}, older than this command's {NEW} (POST /v1/services/" in done.stderr
+
+
+def test_a_plan_that_an_older_daemon_cannot_be_asked_about_is_told_with_that(atoll: Atoll, daemon: Served) -> None:
+    daemon.control.settings = EnvironmentSpec(name="local", gateway=Gateway(port=9000))
+    without(daemon, "/v1/environment/check")
+    done = atoll("deploy", "orders", "--plan", ATOLL_PRETEND_VERSION=NEW, ATOLL_PRETEND_MACHINE="vm1")
+    assert done.returncode == 0, done.stderr
+    assert "vm1 would take over from atoll.toml: gateway" in done.stderr
+    assert f"not known: the daemon is Atoll {__version__}, older than this command's {NEW}" in done.stderr
 
 
 class Misunderstood(FakeControl):

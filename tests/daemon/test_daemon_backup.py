@@ -133,6 +133,22 @@ def test_doctor_says_that_no_secret_can_be_restored_without_the_key() -> None:
     play(scenario)
 
 
+def test_a_key_that_cannot_be_read_is_told_once_and_takes_no_other_check_with_it() -> None:
+    async def scenario(world: World, archivist: Archivist) -> None:
+        await world.vault.set("db", "x")
+        await world.environment.backup_key(BackupKeyRequest(passphrase="five words by chance", author=ANN))
+        made = world.clock.now().wall
+        await world.environment.backup_kept(BackupKept(id="b", size_bytes=1, made_wall=made, author=ANN))
+
+        def unreadable() -> str:
+            raise UserError("The vault's key is not private", id="vault-key")
+
+        archivist.key_id = unreadable  # type: ignore[method-assign]
+        assert (await check(world)).ok is True  # type: ignore[union-attr]
+
+    play(scenario)
+
+
 def test_ones_own_machine_for_development_needs_none() -> None:
     async def scenario(world: World, archivist: Archivist) -> None:
         await asyncio.sleep(0)

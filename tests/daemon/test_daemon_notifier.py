@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from atoll.daemon.clock import SystemClock
 from atoll.daemon.notifier import Notifier, compose, signature
+from atoll.daemon.outward import fetch, reason
 from atoll.daemon.pulse import Pulse
 from atoll.model.environment import Notify
 from atoll.model.rows import Change
@@ -280,6 +281,30 @@ def test_an_address_at_which_nobody_can_be_told_is_in_nobody_elses_way(
 
     asyncio.run(scenario())
     assert told(receiver) == ["rollout.live", "rollout.undone"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://user:hush@127.0.0.1:{closed}/hush", "Connection refused"),
+        ("https://127.0.0.1:{plain}/hush", "WRONG_VERSION_NUMBER"),
+        ("http://hush.invalid/hush", "not known"),
+        ("hush", "its address is no http or https URL"),
+    ],
+)
+def test_why_a_receiver_takes_nothing_is_said_without_its_address(receiver: Any, url: str, words: str) -> None:
+    async def scenario() -> str:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            plain = receiver.url.rpartition(":")[2].partition("/")[0]
+            address = url.format(closed=closed.getsockname()[1], plain=plain)
+            with pytest.raises((OSError, ValueError)) as caught:
+                await fetch(address, 20.0)
+            return reason(caught.value)
+
+    said = asyncio.run(scenario())
+    assert words.lower() in said.lower()
+    assert "hush" not in said
 
 
 @pytest.mark.parametrize("status", [400, 500])

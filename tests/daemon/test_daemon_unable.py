@@ -7,7 +7,15 @@ from world import ARTIFACT, World, spec
 from atoll.model.errors import Refused, UserError
 from atoll.model.hosted import Unable
 from atoll.model.spec import Port
-from atoll.model.wire import DeployRequest, Draft, RestartRequest, RollbackRequest, SteerRequest, UpRequest
+from atoll.model.wire import (
+    DeployRequest,
+    Draft,
+    RestartRequest,
+    RollbackRequest,
+    ScaleRequest,
+    SteerRequest,
+    UpRequest,
+)
 from atoll.testing.fake_host import Behaviour
 
 FIXED = replace(spec(), ports=(Port(number=8080, env="PORT"),))
@@ -35,6 +43,27 @@ def test_a_release_that_this_machine_cannot_run_is_refused_and_nothing_is_touche
         assert len(world.host.running("orders", 2)) == 1
         world.host.unable.clear()
         await world.live(replace(FIXED, replicas=2))
+
+    world.run(scenario)
+
+
+def test_more_replicas_of_what_this_machine_cannot_run_are_refused_and_fewer_are_not() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(replace(FIXED, replicas=2))
+        world.host.unable["orders"] = (UNABLE,)
+        for n in (1, 0):
+            await world.environment.scale("orders", ScaleRequest(replicas=n))
+        for ask in (
+            world.environment.scale("orders", ScaleRequest(replicas=3)),
+            world.environment.scale("orders", ScaleRequest(replicas=None)),
+            world.environment.plan(ScaleRequest(replicas=1), "orders"),
+        ):
+            with pytest.raises(Refused, match="orders cannot run here"):
+                await ask
+        world.host.unable.clear()
+        await world.environment.scale("orders", ScaleRequest(replicas=1))
 
     world.run(scenario)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lab import Lab
 
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

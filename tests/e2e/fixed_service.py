@@ -1,6 +1,6 @@
 """A program that insists on 0.0.0.0:8080 and knows no variable for it; dies at once on SIGTERM.
 
-`GET .../call` fetches UPSTREAM. The first argument is how long it takes to listen, in seconds.
+`GET .../call` fetches UPSTREAM; of `/live` each answer says how often it was asked for. The first argument is how long it takes to listen, in seconds.
 """
 
 import json
@@ -15,8 +15,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    lives = 0
+
     def do_GET(self) -> None:
-        body: dict[str, object] = {"version": os.environ["VERSION"], "pid": os.getpid()}
+        Handler.lives += self.path == "/live"
+        body: dict[str, object] = {"version": os.environ["VERSION"], "pid": os.getpid(), "lives": Handler.lives}
         if self.path.endswith("/call"):
             with urllib.request.urlopen(os.environ["UPSTREAM"] + "/", timeout=10) as reply:
                 body["upstream"] = json.load(reply)

@@ -12,7 +12,7 @@ import pytest
 from far import Far
 from two_machines import Machines, machines
 
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 
 PASSPHRASE = "five words taken by chance"
 ROWS = 1234

@@ -171,14 +171,14 @@ def test_faults_break_what_they_say_and_end_by_themselves_although_the_daemon_is
     lab.service("orders")
     lab.service("web", '[calls.orders]\nenv = { UPSTREAM = "{url}" }\nretries = 0\n')
     lab.atoll("up")
-    lab.json("fault", "orders", "--abort", "503", "--edge", "web", "--for", "10s")
+    lab.json("fault", "orders", "--abort", "503", "--edge", "web", "--for", "20s")
     assert answered_with(lab, "/web/call") >= 500
     assert lab.get("/orders/")["version"] == "v1"
     [seen] = lab.json("fault")
     assert (seen["service"], seen["caller"], seen["kind"]) == ("orders", "web", "abort")
     os.kill(lab.pid("daemon"), signal.SIGKILL)
     lab.until(lambda: lab.get("/web/call")["upstream"]["version"] == "v1")
-    assert lab.json("fault") == []
+    lab.until(lambda: lab.json("fault") == [])
     kinds = [event["kind"] for event in lab.events("orders")]
     assert {"fault.injected", "fault.ended"} <= set(kinds)
 
@@ -190,7 +190,7 @@ def test_a_latency_is_felt_and_cleared_and_a_paused_replica_goes_on(lab: Lab) ->
     assert took_s(lab, "/orders/") >= 0.7
     lab.json("fault", "orders", "--clear")
     assert lab.json("fault") == []
-    assert min(took_s(lab, "/orders/") for _ in range(3)) < 0.7  # one may be slow on a busy machine
+    lab.until(lambda: took_s(lab, "/orders/") < 0.7)  # one may be slow on a busy machine
     [first, *_] = lab.pids("orders")
     lab.json("fault", "orders", "--pause", "--for", "2s")
     stopped = [pid for pid in lab.pids("orders") or [first] if state(pid) == "T"]

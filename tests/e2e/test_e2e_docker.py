@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from container_lab import ContainerLab
 
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 from atoll.testing.steady import Steady
 from dockerd import Dockerd
 

@@ -1,6 +1,5 @@
 """Containers on another machine: two dockerds, the real ssh between the machines, and a registry that both reach."""
 
-import concurrent.futures
 import contextlib
 import ctypes
 import os
@@ -17,10 +16,10 @@ from far import HERE, Far
 from registry import MISSING, Registry, registry_in
 from two_machines import Machines, machines
 
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 from dockerd import CLONE_NEWNET, Dockerd, own
 
-IDLE_S = 5.0  # of a connection that nobody uses any more
+LOOK_S = 1.0  # a connection may be idle as long as it likes: a registry is slow on a busy machine
 
 
 @contextlib.contextmanager
@@ -46,28 +45,27 @@ class Lead:
         self._port = port
         with inside(network):
             self._listening = socket.create_server(("127.0.0.1", port))
-        self._thread = threading.Thread(target=self._accept)
-        self._thread.start()
+        self._over = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError), concurrent.futures.ThreadPoolExecutor() as pool:  # it was closed
+        with contextlib.suppress(OSError):  # it was closed
             while True:
                 near, _ = self._listening.accept()
-                pool.submit(self._pump, near, socket.create_connection(("127.0.0.1", self._port)))
+                threading.Thread(target=self._pump, args=(near,), daemon=True).start()
 
-    @staticmethod
-    def _pump(near: socket.socket, far: socket.socket) -> None:
-        with near, far:
-            while ready := select.select([near, far], [], [], IDLE_S)[0]:
-                for one in ready:
+    def _pump(self, near: socket.socket) -> None:
+        with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as far:
+            while not self._over.is_set():
+                for one in select.select([near, far], [], [], LOOK_S)[0]:
                     if not (data := one.recv(1 << 16)):
                         return
                     (far if one is near else near).sendall(data)
 
     def close(self) -> None:
+        self._over.set()
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_it_is_not_ready_before_it_listens_behind_its_forwarder(lab: Lab) -> Non
 
 def test_commands_run_in_its_network(lab: Lab) -> None:
     lab.service("catalog")
-    code = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080/').status)"
+    code = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080/live').status)"
     text = SERVICE.replace("health = {", 'health = { live = { command = ["PYTHON", "-c", "CODE"], timeout = "10s" },')
     lab.service(
         "legacy",
@@ -85,7 +85,14 @@ def test_commands_run_in_its_network(lab: Lab) -> None:
     )
     (lab.root / "legacy" / "fixed_service.py").write_text((HERE / "fixed_service.py").read_text())
     lab.atoll("up")
-    time.sleep(5)  # the liveness probe asks several times meanwhile
+    lives: dict[int, int] = {}
+
+    def asked_by_its_liveness_probe() -> bool:
+        seen = lab.get("/legacy/")
+        lives[seen["pid"]] = seen["lives"]
+        return len(lives) == 2 and min(lives.values()) >= 3
+
+    lab.until(asked_by_its_liveness_probe)
     assert lab.atoll("exec", "legacy", "--", sys.executable, "-c", code).strip() == "200"
     assert [replica["ready"] for replica in lab.of("legacy")["replicas"]] == [True, True]
 

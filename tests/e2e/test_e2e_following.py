@@ -44,9 +44,9 @@ def kill_daemon(lab: Lab) -> None:
 def test_logs_come_once_over_rotation_and_a_killed_daemon(lab: Lab) -> None:
     """One prints so much that its file is rotated several times, the other many lines at one time.
 
-    2 MB a second: what is kept, two files of 8 MiB, outlives a daemon that is away for four seconds.
+    1 MB a second: what is kept, two files of 8 MiB, outlives a daemon that is away for eight seconds.
     """
-    for name, padding, every_s in (("loud", 20_000, 0.01), ("quick", 10, 0.001)):
+    for name, padding, every_s in (("loud", 20_000, 0.02), ("quick", 10, 0.001)):
         (lab.root / name).mkdir()
         (lab.root / name / "count.py").write_text(COUNTING.format(padding=padding, every_s=every_s))
         run = f'run = ["{sys.executable}", "-S", "count.py"]\nport = "none"\n'

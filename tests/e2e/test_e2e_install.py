@@ -169,6 +169,8 @@ def installed() -> Iterator[Installed]:
 
 
 def test_a_machine_serves_from_boot_on_and_no_crash_of_a_part_costs_a_request(installed: Installed) -> None:
+    lacking = "this machine has no group 'nobodys', which has a role"
+    assert any(note.startswith(lacking) for note in installed.install("--plan", "--deployers", "nobodys")["notes"])
     view = installed.install()
     assert view["running"]
     assert view["unit"] == f"{UNIT}.service"
@@ -312,6 +314,13 @@ def test_on_the_machine_itself_doctor_finds_what_is_served_and_judges_it(install
     assert found["backup"]["ok"] is False
     assert f"`atoll backup --served '{NAME}' --env production FILE`" in found["backup"]["fix"]
     assert found["limits"]["text"].startswith("orders: no memory limit")
+
+    assert "secrets" not in found
+    installed.machine.write(f"{STATE}/vault.db", "nonsense\n" * 1000)
+    found = {check["check"]: check for check in json.loads(installed.run("sh", "-c", doctor, check=False))}
+    assert "vault.db is damaged: file is not a database" in found["secrets"]["text"]
+    installed.run("sh", "-c", f"cd / && {found['secrets']['fix'].split('`')[1]}")  # to the letter
+    assert "secrets" not in {check["check"] for check in json.loads(installed.run("sh", "-c", doctor, check=False))}
 
 
 def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(installed: Installed) -> None:

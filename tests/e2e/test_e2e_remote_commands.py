@@ -17,7 +17,7 @@ from far import Far
 from two_machines import machines
 
 from atoll.cli.group import COMMANDS
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 
 SERVICE = '[stores.cache]\ntype = "redis"\nenv = "CACHE_URL"\n[jobs]\ntidy = "echo tidied"\n[tasks]\ntest = "true"\n'
 

@@ -22,7 +22,7 @@ from atoll.cli.http import Line
 from atoll.keeper.client import KeeperClient, is_keeper_up
 from atoll.model.access import Access
 from atoll.model.environment import EnvironmentSpec, Gateway
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 from atoll.workspace.places import Places
 
 WITHIN_S = 60.0

@@ -278,7 +278,8 @@ def test_who_is_in_which_group_decides_what_ssh_lets_them_do(shop: Shop) -> None
     for words in (("exec", "orders", "--", "id"), ("access", "token", "mine"), ("secret", "rm", "db")):
         assert "it takes the role admin" in shop.refused(READER, *words)
         assert "it takes the role admin; dora is a deployer" in shop.refused(DEPLOYER, *words)
-    assert "you may not talk to this environment" in shop.refused(STRANGER, "status")
+    for words in (("status",), ("backup", str(shop.root / "b.backup"))):
+        assert "you may not talk to this environment" in shop.refused(STRANGER, *words)
     assert shop.ledger("--after", str(newest)) == []
     told = json.loads(shop.atoll(DEPLOYER, "access", "--json"))
     assert (told["name"], told["role"], told["groups"]["deployer"]) == ("dora", "deployer", ["deployers"])

@@ -22,7 +22,7 @@ from atoll.app.stores import drafts
 from atoll.keeper.client import proc
 from atoll.model.errors import AtollError
 from atoll.pipeline.reaper import PR_SET_CHILD_SUBREAPER
-from atoll.testing.engine_suite.lab import ports
+from atoll.testing.ports import ports
 from atoll.workspace.loader import load
 from dockerd import Dockerd
 

@@ -4,7 +4,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from atoll.eject import Recipe, files
 from atoll.model.building import Step
 from atoll.model.spec import Command
+from atoll.testing.ports import ports
 from atoll.workspace.loader import load
 
 pytestmark = [
@@ -47,22 +47,14 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forev
 """
 
 
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that nobody listens on, below where the kernel takes its own."""
-    for first in range(12_000 + os.getpid() % 1000 * 15, 32_000, count):
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    pytest.skip("no free ports")
+@pytest.fixture
+def first() -> Iterator[int]:
+    with ports() as (_, first):
+        yield first
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> tuple[Path, int]:
-    first = free_ports(12)
+def shop(tmp_path: Path, first: int) -> tuple[Path, int]:
     python = shlex.quote(sys.executable)
     texts = {
         "atoll.toml": f'name = "shop"\ngateway = "127.0.0.1:{first}"\nports = "{first + 1}-{first + 11}"',

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from atoll.engines.docker.names import environment_id
 from atoll.engines.process import ProcessHost
 from atoll.keeper.client import KeeperClient, start_keeper
 from atoll.model.environment import DockerSpec
+from atoll.model.spec import Command
 from atoll.model.state import Image
+from atoll.ports import Launch
 from dockerd import Dockerd
 
 MakeHost = Callable[..., DockerHost]
@@ -53,6 +56,23 @@ async def make_host(home: Path, subnets: str) -> AsyncIterator[MakeHost]:
     for each in made:
         await each.clear()
         await each.close()
+
+
+@pytest.fixture
+def host(dockerd: Dockerd, make_host: MakeHost) -> DockerHost:
+    """One on the dockerd that all tests share."""
+    return make_host(dockerd)
+
+
+@pytest.fixture
+def launch(image: Image) -> Callable[..., Launch]:
+    """Launches of a shell line in a replica of `cabin`."""
+
+    def made(line: str, id: str = "cabin-r1-1", **fields: Any) -> Launch:
+        usual = {"id": id, "service": "cabin", "release": 1, "folder": "/", "image": image}
+        return Launch(**{**usual, "env": {"PATH": "/usr/bin:/bin"}, "command": Command(shell=line), **fields})
+
+    return made
 
 
 @pytest.fixture

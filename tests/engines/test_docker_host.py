@@ -5,17 +5,11 @@ import subprocess
 import msgspec
 import pytest
 
-from atoll.engines.docker import DockerHost
 from atoll.engines.docker.host import _has_program
 from atoll.model.spec import Command
 from atoll.model.state import Image
 from atoll.ports import Launch
 from atoll.testing.host_suite import LISTEN, Behaviour, HostSuite
-
-
-@pytest.fixture
-def host(dockerd, make_host) -> DockerHost:
-    return make_host(dockerd)
 
 
 class TestDockerHost(HostSuite):

@@ -20,11 +20,6 @@ from dockerd import Dockerd
 
 
 @pytest.fixture
-def host(dockerd: Dockerd, make_host: Any) -> DockerHost:
-    return make_host(dockerd)
-
-
-@pytest.fixture
 def launch(image: Image) -> Launch:
     env = {"PATH": "/usr/bin:/bin"}
     command = Command(shell="echo before; sleep 600")

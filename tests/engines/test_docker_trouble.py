@@ -15,9 +15,7 @@ from atoll.daemon.clock import SystemClock
 from atoll.engines.docker import DockerHost
 from atoll.model.errors import Retryable
 from atoll.model.hosted import Hosted
-from atoll.model.spec import Command
 from atoll.model.state import Image
-from atoll.ports import Launch
 from atoll.realise.facts import Facts
 from atoll.testing.host_suite import eventually
 from dockerd import Dockerd, own
@@ -32,15 +30,6 @@ async def host(own_dockerd: Dockerd, make_host: Any) -> AsyncIterator[DockerHost
 def _revive(dockerd: Dockerd) -> None:
     if not dockerd.answers():
         dockerd.start()
-
-
-@pytest.fixture
-def launch(image: Image) -> Any:
-    def made(line: str, id: str, **fields: Any) -> Launch:
-        usual = {"id": id, "service": "cabin", "release": 1, "folder": "/", "image": image}
-        return Launch(**{**usual, "env": {"PATH": "/usr/bin:/bin"}, "command": Command(shell=line), **fields})
-
-    return made
 
 
 async def restart(dockerd: Dockerd, *, by_force: bool = False) -> None:

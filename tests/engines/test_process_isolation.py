@@ -16,6 +16,7 @@ from atoll.engines.process import ProcessHost
 from atoll.engines.users import Users
 from atoll.model.spec import Command
 from atoll.ports import Launch
+from atoll.testing.ports import free_port
 
 PATIENCE_S = 60.0
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give services users of their own")
@@ -299,7 +300,7 @@ def test_two_environments_that_choose_at_the_same_instant_never_choose_the_same_
     states, lock = [tmp_path / "production", tmp_path / "staging"], tmp_path / "users.lock"
     wish = Users(tmp_path / "alone").uid("orders")
     states[0].mkdir()
-    with lock.open("w") as held, ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, lock.open("w") as held:  # which lets go before the pool waits
         fcntl.flock(held, fcntl.LOCK_EX)  # one has chosen, and not yet written it down
         second = pool.submit(Users(states[1], lambda: states, lock).uid, "orders")
         with pytest.raises(TimeoutError):
@@ -316,12 +317,6 @@ import socket, sys, time
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 s = socket.socket(family); s.bind((sys.argv[1], int(sys.argv[2]))); s.listen(); print("ready", flush=True); time.sleep(600)
 """
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 async def listening(host, replica):

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 from examples.load import run, shop
+
+from atoll.testing.ports import free_port
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
 WITHIN_S = 60.0
@@ -36,12 +37,6 @@ class Wired(NamedTuple):
         """The order of each mail, by both mailers."""
         lines = [line for file in self.mails for line in file.read_text().splitlines()]
         return [line.split()[5] for line in lines if line.startswith("mailed: thank you")]
-
-
-def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
 
 
 def wait_for(url: str) -> None:

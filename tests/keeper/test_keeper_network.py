@@ -15,6 +15,7 @@ from atoll.keeper.network import Namespaces, argv
 from atoll.model.launch import Network
 from atoll.model.spec import Command
 from atoll.ports import Launch
+from atoll.testing.ports import free_port
 
 WHY = try_network()
 needs_networks = pytest.mark.skipif(bool(WHY), reason=f"no network of a replica's own here: {WHY}")
@@ -60,12 +61,6 @@ def test_the_forwarders_command_line_is_exactly_this() -> None:
 def test_a_resolver_on_the_machines_loopback_is_asked_through_the_forwarder() -> None:
     made = argv("p", {"inward": [], "outward": []}, Namespaces("n", ""), stub=True)
     assert made[4:7] == ["--no-map-gw", "--dns-forward", "169.254.1.1"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def serving(

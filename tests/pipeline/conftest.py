@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cache_bench import Bench
+from keyring import Keyring
 from ship_route import Route
 
 from atoll.model.environment import DockerSpec
@@ -170,6 +171,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     for path in tmp_path.iterdir():
         if path.is_dir():
             remove_tree(path)
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Keyring:
+    return Keyring(tmp_path / "work", tmp_path / "home")
 
 
 @pytest.fixture

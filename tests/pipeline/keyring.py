@@ -20,6 +20,8 @@ from atoll.pipeline.order import files_of, folder_of, kit, order, works_of
 from atoll.pipeline.provide import Shelf
 from atoll.workspace.loader import load
 
+SUMS = 'build = { steps = "cat *.txt > sum" }\n'
+
 
 class Keyring:
     """A workspace at `root`, with what Atoll keeps of it in `home`."""
@@ -158,3 +160,11 @@ class Keyring:
 
 def _texts(found: Mapping[str, Keyed | UserError]) -> dict[str, str]:
     return {id: each.key if isinstance(each, Keyed) else each.what for id, each in found.items()}
+
+
+def many(ring: Keyring) -> Path:
+    """A workspace of which an edit is a small part; its snapshot."""
+    for number in range(40):
+        ring.service(f"s{number}", SUMS, a_txt="a")
+    ring.keys()
+    return ring.home / "snapshot"

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import glob
-import itertools
-import os
 import random
 import signal
 import socket
@@ -20,22 +18,7 @@ from atoll.proxy import Door, EnvoyProxy, Sockets, command
 from atoll.proxy.admin import Admin
 from atoll.proxy.handover import PARENT_S
 from atoll.proxy.scrape import GATEWAY_STATS
-
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_FIRST, _COUNT = 12000 + _WORKER % 4 * 2000, 2000  # workers do not pick each other's
-_offset = itertools.count(random.randrange(_COUNT))
-
-
-def free_port() -> int:
-    """A port that nobody has now, below the ephemeral range, so that no connection takes it meanwhile."""
-    while True:
-        port = _FIRST + next(_offset) % _COUNT
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+from atoll.testing.ports import free_port
 
 
 class Reply:

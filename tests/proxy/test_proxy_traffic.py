@@ -2,21 +2,13 @@
 
 import asyncio
 import contextlib
-import datetime as dt
-import ssl
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tests.proxy.lab import Lab, Silent, ask, edge, eventually, here, route, service, upstream
 
 from atoll.model.state import Address
 from atoll.model.traffic import Ack
-from atoll.proxy import EnvoyProxy
 
 pytestmark = pytest.mark.e2e
 
@@ -330,145 +322,3 @@ async def test_tcp_edges_carry_bytes_and_open_connections_survive_a_change_of_we
         writer.close()
     first.close()
     second.close()
-
-
-async def test_external_callees_get_their_own_host_and_path_and_nothing_of_ours(lab: Lab) -> None:
-    one, by_ip, by_name = await lab.backend("one"), here(), here()
-    port = one.address.port
-    edges = (
-        edge("bank", by_ip, url=f"http://127.0.0.1:{port}/v1"),
-        edge("shop", by_name, url=f"http://localhost:{port}"),
-    )
-    assert await lab.apply(service("web", edges=edges)) == Ack()
-    assert (await ask(by_ip, "/pay?x=1")).who == "one"
-    assert one.heads[-1].startswith("GET /v1/pay?x=1 ")
-    assert f"host: 127.0.0.1:{port}\r\n" in one.heads[-1]
-    assert "x-atoll" not in one.heads[-1]
-
-    async def named() -> bool:
-        return (await ask(by_name, "/")).who == "one"
-
-    await eventually(named)
-    assert f"host: localhost:{port}\r\n" in one.heads[-1]
-    assert one.heads[-1].startswith("GET / ")
-
-
-async def test_an_external_callee_whose_certificate_is_not_trusted_gets_nothing(lab: Lab) -> None:
-    plain, port = await lab.backend("plain"), here()
-    url = f"https://localhost:{plain.address.port}"
-    assert await lab.apply(service("web", edges=(edge("bank", port, url=url),))) == Ack()
-    assert (await ask(port)).status == 503
-    assert plain.heads == []
-
-
-async def test_an_external_callee_is_reached_by_tls_when_its_certificate_is_trusted_for_its_name(
-    lab: Lab, tmp_path: Path
-) -> None:
-    certificate, key = _self_signed("localhost", tmp_path)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    names: list[str | None] = []
-    context.sni_callback = lambda _socket, name, _context: names.append(name)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nx-who: bank\r\ncontent-length: 0\r\n\r\n")
-
-    where, good, bad = here(), here(), here()
-    server = await asyncio.start_server(serve, where.host, where.port, ssl=context)
-    lab.proxy._ca_file = str(certificate)
-    edges = (
-        edge("bank", good, url=f"https://localhost:{where.port}"),
-        edge("other", bad, url=f"https://127.0.0.1:{where.port}"),  # the certificate does not name it
-    )
-    assert await lab.apply(service("web", edges=edges)) == Ack()
-
-    async def reached() -> bool:
-        return (await ask(good)).who == "bank"
-
-    await eventually(reached)
-    assert set(names) == {"localhost"}
-    assert (await ask(bad)).status == 503
-    server.close()
-
-
-def _self_signed(name: str, folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = folder / "cert.pem", folder / "key.pem"
-    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    return pem, private
-
-
-# --- hold -------------------------------------------------------------------------------------------------------------
-
-
-async def waiting(lab: Lab, count: int) -> bool:
-    return await lab.at_the_gateway() == count
-
-
-async def test_held_requests_wait_and_go_to_the_release_that_came_meanwhile(lab: Lab) -> None:
-    one, two, port = await lab.backend("one"), await lab.backend("two"), here()
-    web = service("web", edges=(edge("orders", port),))
-    await lab.apply(web, service("orders", upstream(1, one.address), routes=(route("/o"), route("/o/p", host="h"))))
-    held = service("orders", upstream(1, one.address), routes=(route("/o"), route("/o/p", host="h")), hold=True)
-    await lab.apply(held)
-    body = bytes(range(256)) * 80
-    asks = [asyncio.create_task(ask(lab.gateway, "/o/echo", method="POST", body=body)) for _ in range(5)]
-    asks += [asyncio.create_task(ask(port, "/echo", method="POST", body=body)) for _ in range(5)]
-    asks.append(asyncio.create_task(ask(lab.gateway, "/o/p", host="h")))
-    await eventually(lambda: waiting(lab, 6))
-    await asyncio.sleep(1)
-    assert not any(task.done() for task in asks)
-    assert one.heads == []
-    assert (await ask(lab.gateway, "/elsewhere")).status == 404  # nobody else waits
-    await one.stop()
-    routes = (route("/o", releases=(2,)), route("/o/p", host="h", releases=(2,)))
-    await lab.apply(service("orders", upstream(2, two.address), weights={2: 100}, routes=routes, hold=True))
-    await asyncio.sleep(0.2)
-    assert not any(task.done() for task in asks)
-    await lab.apply(service("orders", upstream(2, two.address), weights={2: 100}, routes=routes))
-    replies = await asyncio.gather(*asks)
-    assert [reply.who for reply in replies] == ["two"] * 11
-    assert "x-atoll-cluster" not in "".join(two.heads)
-    assert sum(reply.body == body for reply in replies) == 5  # of the edge, whose path is /echo
-    assert (await ask(port)).who == "two"
-
-
-async def test_held_requests_outlive_the_daemon(lab: Lab) -> None:
-    one = await lab.backend("one")
-    entry = service("orders", upstream(1, one.address), routes=(route(),))
-    held = service("orders", upstream(1, one.address), routes=(route(),), hold=True)
-    await lab.apply(held)
-    asked = [asyncio.create_task(ask(lab.gateway, "/echo", method="POST", body=b"kept")) for _ in range(5)]
-    await eventually(lambda: waiting(lab, 5))
-    await lab.proxy.close()
-    await asyncio.sleep(0.5)
-    lab.proxy = EnvoyProxy(lab.folder, lab.folder)
-    await lab.proxy.start()
-    assert await lab.apply(held) == Ack()
-    assert not any(task.done() for task in asked)
-    assert await lab.apply(entry) == Ack()
-    assert [reply.body for reply in await asyncio.gather(*asked)] == [b"kept"] * 5
-
-
-async def test_requests_held_for_a_service_that_goes_away_are_told(lab: Lab) -> None:
-    one = await lab.backend("one")
-    await lab.apply(service("orders", upstream(1, one.address), routes=(route(),), hold=True))
-    held = asyncio.create_task(ask(lab.gateway))
-    await eventually(lambda: waiting(lab, 1))
-    await lab.apply(gone=("orders",))
-    reply = await held
-    assert reply.status == 503
-    assert b"orders" in reply.body

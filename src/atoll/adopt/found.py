@@ -61,6 +61,16 @@ class StoreFound(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = False  # by processes of one program, so that it is meant
 
 
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """A variable that the code reads and nothing sets, and where. `callee` is the service whose address it looks to be,
+    `template` that address.
+    """
+
+    place: Place
+    callee: str = ""
+    template: str = ""
+
+
 class Found(msgspec.Struct, kw_only=True):
     """One service as its `service.toml` will say it. Empty fields are not written; `notes` are comments by field.
 
@@ -98,6 +108,7 @@ class Found(msgspec.Struct, kw_only=True):
     secret_urls: dict[str, str] = {}  # those of them whose value is nothing but a URL, which is written nowhere
     stores: dict[str, StoreFound] = {}
     inherit: list[str] = []
+    reads: dict[str, Read] = {}  # by variable; written as comments, for a person to decide
     limits: dict[str, str | int] = {}
     stop: dict[str, str] = {}
     replicas: int = 1

@@ -6,7 +6,7 @@ Called by `cli.commands.init`; with a Compose file `compose` asks `service_of` f
 import re
 from collections.abc import Sequence
 
-from atoll.adopt import dotnet, go, jvm, node, others, procfile, python
+from atoll.adopt import dotnet, go, jvm, node, others, procfile, python, reads
 from atoll.adopt.dockerfile import Image, parse
 from atoll.adopt.found import Findings, Found, Left, below, join, slug
 from atoll.adopt.tested import how_tested
@@ -58,6 +58,7 @@ def discover(tree: Tree) -> Findings:
     findings.left += _not_understood(tree, findings.services)
     _name_apart(findings.services)
     findings.services.sort(key=lambda each: each.folder)
+    findings.left += reads.learn(tree, findings.services)
     return findings
 
 

@@ -48,10 +48,15 @@ def _stores(found: Found) -> Iterator[StoreFound]:
         if url.type in _TYPES and (url.hosts or url.database):
             yield StoreFound(name=url.type, variable=variable, url=value)
     for variable, secret in found.secrets.items():
-        if told := _NAMES.search(variable.upper()):
-            word = told[1].lower()
-            type = _BY_NAME.get(word, word)
-            known = type in _TYPES
-            yield StoreFound(
-                name=type if known else "database", variable=variable, secret=secret, type=type if known else ""
-            )
+        type = type_by_name(variable)
+        if type is not None:
+            yield StoreFound(name=type or "database", variable=variable, secret=secret, type=type)
+
+
+def type_by_name(variable: str) -> str | None:
+    """What kind of store a variable's name says that it is the URL of: "" of a database of any kind, None when of none."""
+    if told := _NAMES.search(variable.upper()):
+        word = told[1].lower()
+        type = _BY_NAME.get(word, word)
+        return type if type in _TYPES else ""
+    return None

@@ -4,11 +4,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from atoll.adopt.found import CallFound, Found, StoreFound
+from atoll.adopt.compose_edges import is_secret
+from atoll.adopt.found import CallFound, Found, StoreFound, slug
 from atoll.adopt.stores import StoreFound as StoreByUrl
-from atoll.adopt.stores import stores_of
+from atoll.adopt.stores import stores_of, type_by_name
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_RUN_HERE = ("postgres", "redis", "nats")
+_UNDECIDED = "# Read by its code, set by nobody: fill in what it needs, and take the marks away."
 _USUAL_SERVICES = re.compile(r"\.|[^/.][^/]*|services/[^/]+")
 
 
@@ -127,7 +130,37 @@ def _tables(found: Found) -> Iterable[str]:
     values = {name: value for name, value in values.items() if name not in {store.variable for store in stores}}
     if values:
         yield from ("", "[env]", *_rows(values, found.notes, "env."))
+    yield from _undecided(found, env=bool(values))
     yield from _test(found)
+
+
+def _undecided(found: Found, *, env: bool) -> Iterable[str]:
+    """What the code reads and nothing sets, as comments that are valid without their marks; `env`: right below [env]."""
+    if not found.reads:
+        return
+    plain = {name: read for name, read in found.reads.items() if not read.callee and type_by_name(name) is None}
+    yield from ([_UNDECIDED] if env and plain else ["", _UNDECIDED])
+    if plain and not env:
+        yield "# [env]"
+    for name, read in plain.items():
+        value: object = {"secret": slug(name)} if is_secret(name, "") else ""
+        yield f"# {_row(name, value, str(read.place).removesuffix(name).strip())}"
+    for callee in dict.fromkeys(read.callee for read in found.reads.values() if read.callee):
+        variables = {name: read.template for name, read in found.reads.items() if read.callee == callee}
+        usual = list(variables.values()) in (["{url}"], ["{address}"])
+        yield f"# [calls.{callee}]"
+        yield f"# {_row('env', next(iter(variables)) if usual else variables)}"
+    used: set[str] = set(found.stores)
+    for variable in [name for name, read in found.reads.items() if not read.callee]:
+        if (type := type_by_name(variable)) is not None:
+            name = slug(f"{found.name}-{type or 'db'}", used)
+            used.add(name)
+            yield f"# [stores.{name}]"
+            if type in _RUN_HERE:
+                yield f"# {_row('type', type, 'which Atoll runs; one that runs elsewhere has a url, too')}"
+            else:
+                yield f"# {_row('url', {'secret': name})}"
+            yield f"# {_row('env', variable)}"
 
 
 def _test(found: Found) -> Iterable[str]:

@@ -37,7 +37,7 @@ def archivist(at: Places) -> StateArchivist:
         raise UserError(
             "there is nothing to back up",
             f"no environment keeps its state in {at.state}",
-            "start it (`atoll up`, or its unit where the machine serves it), or name another one with --env",
+            f"start it ({f'`systemctl start {at.unit}`' if at.is_served else '`atoll up`'}), or name another one with --env",
             id="environment-not-running",
         )
     return StateArchivist(source_of(config))
@@ -51,7 +51,7 @@ def restore(
         raise Conflict(
             "the environment runs",
             f"a keeper answers at {at.keeper_socket}",
-            "end its unit with `systemctl stop` first" if at.is_served else "end it with `atoll down` first",
+            f"end its unit first: `systemctl stop {at.unit}`" if at.is_served else "end it with `atoll down` first",
             id="environment-not-empty",
         )
     with Archive(file) as archive:

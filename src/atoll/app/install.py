@@ -19,7 +19,7 @@ from pathlib import Path
 from atoll.app import access
 from atoll.app.config import read
 from atoll.app.serve import STOPS_WITHIN_S
-from atoll.app.unit import accounts, name_of, proxy_user, unit, variables_file
+from atoll.app.unit import accounts, proxy_user, unit, variables_file
 from atoll.cli.machine import listeners
 from atoll.decide.production import local
 from atoll.keeper.client import KeeperClient
@@ -30,7 +30,7 @@ from atoll.model.install import Installing, InstallView
 from atoll.proxy.sockets import beside
 from atoll.workspace.fields_values import ENVIRONMENT_NAME
 from atoll.workspace.fields_workspace import WORKSPACE_NAME
-from atoll.workspace.places import Places
+from atoll.workspace.places import Places, unit_name
 
 GROUP = "atoll"
 _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
@@ -45,7 +45,7 @@ def install(ask: Installing, *, plan: bool) -> InstallView:
     done = _Machine(ask.root, plan=plan)
     state = done.at(str(places.state))
     _refuse_clash(state, ask)
-    name = name_of(ask.workspace, ask.environment)
+    name = unit_name(ask.workspace, ask.environment)
     chosen = {variable: os.environ[variable] for variable in ("ATOLL_HOME", "ATOLL_RUN") if os.environ.get(variable)}
     done.write("/etc/sysusers.d/atoll.conf", f"g {GROUP} -\n")
     account = done.write(_accounts_file(ask), accounts(ask.workspace, ask.environment))
@@ -68,7 +68,7 @@ def install(ask: Installing, *, plan: bool) -> InstallView:
     notes = [
         *_of_python(),
         *_of_writers(),
-        *([] if done.elsewhere else _of_groups(access.read(state))),
+        *([] if done.elsewhere else _of_groups(ask.access or access.read(state))),
         *([_restart(name)] if was and changed else [_reload(name)] if was and account else []),
         *_ways_in(ask, state),
     ]
@@ -81,7 +81,7 @@ def uninstall(ask: Installing, *, purge: bool, plan: bool) -> InstallView:
     _require(ask)
     places = Places.served(ask.workspace, ask.environment)
     done = _Machine(ask.root, plan=plan)
-    name = name_of(ask.workspace, ask.environment)
+    name = unit_name(ask.workspace, ask.environment)
     state = done.at(str(places.state))
     file = done.at(f"/etc/systemd/system/{name}.service")
     if not file.exists() and not state.exists():
@@ -227,7 +227,7 @@ def _refuse_clash(state: Path, ask: Installing) -> None:
 
 
 def _accounts_file(ask: Installing) -> str:
-    return f"/etc/sysusers.d/{name_of(ask.workspace, ask.environment)}.conf"
+    return f"/etc/sysusers.d/{unit_name(ask.workspace, ask.environment)}.conf"
 
 
 def _remove_account(done: _Machine, user: str) -> None:

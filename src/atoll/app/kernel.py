@@ -45,7 +45,8 @@ def facts(state: Path, proxy: int | None) -> MachineFacts:
     most = min(int(memory.total), _number(group / "memory.max") or int(memory.total))
     disk = os.statvfs(next(folder for folder in (state, *state.parents) if folder.exists()))
     threads = _number(Path("/proc/loadavg"), at=3, split="/")
-    tasks = [_number(_SYS / "kernel" / name) for name in ("pid_max", "threads-max")]
+    tasks = {f"kernel.{name}": _number(_SYS / "kernel" / name) for name in ("pid_max", "threads-max")}
+    processes, by = _processes(group, threads, tasks)
     files = _numbers(_SYS / "fs/file-nr")
     tracked = [_number(_SYS / "net/netfilter" / f"nf_conntrack_{name}") for name in ("count", "max")]
     ephemeral = _numbers(_SYS / "net/ipv4/ip_local_port_range")
@@ -57,7 +58,8 @@ def facts(state: Path, proxy: int | None) -> MachineFacts:
         proxy_files=_open_files(proxy),
         proxy_is_root=None if proxy is None else _is_root(proxy),
         files=Used(used=files[0], most=files[2]) if len(files) == 3 and files[2] < _NO_LIMIT else None,
-        processes=_processes(group, threads, tasks),
+        processes=processes,
+        processes_by=by,
         connections=Used(used=tracked[0], most=tracked[1]) if tracked[0] is not None and tracked[1] else None,
         backlog=_number(_SYS / "net/core/somaxconn"),
         inotify_instances=_number(_SYS / "fs/inotify/max_user_instances"),
@@ -98,13 +100,13 @@ def _own_group() -> Path:
     return next((_GROUP / line[3:].lstrip("/") for line in lines if line.startswith("0::")), _GROUP / "none")
 
 
-def _processes(group: Path, threads: int | None, most: list[int | None]) -> Used | None:
-    """What is closest to its end: the machine's own limits, or those of our control group."""
-    found = [Used(used=threads, most=limit) for limit in most if threads is not None and limit]
+def _processes(group: Path, threads: int | None, most: Mapping[str, int | None]) -> tuple[Used | None, str]:
+    """What is closest to its end, the machine's own limits or those of our control group (""), and which one that is."""
+    found = [(Used(used=threads, most=limit), by) for by, limit in most.items() if threads is not None and limit]
     current, limit = _number(group / "pids.current"), _number(group / "pids.max")
     if current is not None and limit:
-        found.append(Used(used=current, most=limit))
-    return max(found, key=lambda each: each.pct, default=None)
+        found.append((Used(used=current, most=limit), ""))
+    return max(found, key=lambda each: each[0].pct, default=(None, ""))
 
 
 def _open_files(pid: int | None) -> int | None:

@@ -88,9 +88,10 @@ class RemotePlaces(EnvironmentPlaces):
         from atoll.cli.http import Line, Silent
 
         try:
-            return Line(self.socket, self.will_answer).request("GET", "/v1/health").status == 200
+            Line(self.socket, self.will_answer).request("GET", "/v1/health")
         except Silent:
             return False
+        return True  # also where it turns us away: that is its daemon's to say
 
     def will_answer(self, met: bool = False) -> bool:
         """Bring the way back, as often as it takes. Raises Failed when there is none, or nobody at its end."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 
 from atoll.eject.units import word
-from atoll.workspace.places import served_name
+from atoll.workspace.places import served_name, unit_name
 
 START_S = 90  # `serve --wait` gives up before, with the reason
 STOP_S = 150  # `serve --stop` ends what does not end by itself before
@@ -23,14 +23,9 @@ _NEVER = (  # what nobody in an environment has to do with: not the keeper as ro
 )
 
 
-def name_of(workspace: str, environment: str) -> str:
-    """The unit's name, without `.service`."""
-    return f"atoll-{served_name(workspace)}-{environment}"
-
-
 def proxy_user(workspace: str, environment: str) -> str:
     """The account that its proxy runs as: the unit's name, or as much of it as fits and the rest's digest."""
-    name = name_of(workspace, environment)
+    name = unit_name(workspace, environment)
     if len(name) <= _LONGEST_USER:
         return name
     digest = blake2s(name.encode(), digest_size=4).hexdigest()
@@ -72,7 +67,7 @@ def unit(workspace: str, environment: str, python: str, variables: Mapping[str, 
         "RestartSec=1",
         f"TimeoutStartSec={START_S}",
         f"TimeoutStopSec={STOP_S}",
-        f"Slice={name_of(workspace, environment)}.slice",
+        f"Slice={unit_name(workspace, environment)}.slice",
         "Delegate=yes",
         "OOMPolicy=continue",
         "TasksMax=infinity",

@@ -109,7 +109,7 @@ def refuse_from_afar(session: Session) -> None:
         raise Failed(
             f"the environment '{session.environment}' does not run on {session.places.machine}",
             "a backup comes from its daemon",
-            "there, as root, it is made without one: `atoll backup --served WORKSPACE`",
+            f"there, as root, it is made without one: `atoll backup --served WORKSPACE --env {session.environment} FILE`",
             kind="Unreachable",
             exit_code=7,
             id="environment-not-running",

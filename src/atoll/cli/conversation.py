@@ -15,6 +15,8 @@ from atoll.cli.http import Line, Silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+UNKNOWN_ADDRESS = "NoSuchAddress"  # the kind of the error of a daemon that is asked what it does not know
+
 _T = TypeVar("_T")
 
 
@@ -75,7 +77,7 @@ class Conversation:
                 "`atoll events` tells why, where the daemon knows; then make another one",
             ) from exc
         if answer.status >= 400:
-            raise _refusal(answer.body)
+            raise self._refused(answer.body)
 
     def stream(self, target: str | Callable[[bool], str], kind: type[_T]) -> Iterator[tuple[_T, bytes]]:
         """Events, each with its JSON. A target that is a function is told whether it is asked again, after the daemon was away."""
@@ -83,7 +85,7 @@ class Conversation:
             for event in self._line.events(target if callable(target) else lambda _: target):
                 self._look()
                 if event.name == "error":
-                    raise _refusal(event.data)
+                    raise self._refused(event.data)
                 yield self._decode(event.data, kind), event.data
         except Silent as exc:
             raise self._silent(exc) from exc
@@ -115,8 +117,18 @@ class Conversation:
             ) from exc
         self._look()
         if answer.status >= 400:
-            raise _refusal(answer.body)
+            raise self._refused(answer.body)
         return answer.body
+
+    def _refused(self, body: bytes) -> Failed:
+        """What the daemon said; in our words where it has not the address that is asked, since it is of another version."""
+        failed = _refusal(body)
+        if failed.kind == UNKNOWN_ADDRESS and self._line.version not in {"", __version__}:
+            from atoll.model.version import difference
+
+            failed.why = f"{difference(__version__, self._line.version)} ({failed.what})"
+            failed.what = f"the daemon of '{self._environment}' cannot do what this command asks of it"
+        return failed
 
     def _look(self) -> None:
         """Tell, once, that the daemon is of another version."""

@@ -127,7 +127,10 @@ class Session:
         return Failed(what, why, did_you_mean(self.environment, known), id="unknown-environment", kind="NotFound")
 
     def here(self, text: str) -> str:
-        """Commands in a text, such that they work on this environment: the daemon and the files know no --env."""
+        """Commands in a text, such that they work on this environment: the daemon and the files know no --env.
+
+        One with --served is typed on the machine that serves, and names the environment itself.
+        """
         named = self.environment != (os.environ.get("ATOLL_ENV") or "local")
         options = (f"--env {self.environment} " if named else "") + (
             f"--host {self.host_option} " if self.host_option else ""
@@ -136,7 +139,7 @@ class Session:
             return text
         import re
 
-        return re.sub(r"\batoll (?=[a-z])", f"atoll {options}", text)
+        return re.sub(r"\batoll (?=[a-z])(?!\w+ --served)", f"atoll {options}", text)
 
     def load(self) -> WorkspaceSpec:
         """The workspace's files. Raises InvalidWorkspace."""

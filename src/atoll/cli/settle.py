@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from atoll.cli.conversation import UNKNOWN_ADDRESS
 from atoll.cli.drafts import new_key
 from atoll.cli.failed import UNREACHABLE, Failed
 
@@ -100,7 +101,11 @@ def announce(session: Session, workspace: WorkspaceSpec) -> None:
         try:
             session.client.check_environment(EnvironmentRequest(environment=workspace.environment))
         except Failed as exc:
-            if exc.id != _FORBIDDEN:  # then it would not be told either, but by an admin
+            if exc.kind == UNKNOWN_ADDRESS:  # one that takes it over without being asked before
+                session.warn(
+                    f"warning: whether {session.places.machine} can give what is said below is not known: {exc.why}"
+                )
+            elif exc.id != _FORBIDDEN:  # then it would not be told either, but by an admin
                 raise
         session.say(f"{session.places.machine} would take over from atoll.toml: {', '.join(changed)}")
 

@@ -94,11 +94,20 @@ class BackupDesk:
             return (DoctorView(check="backup", ok=False, text="there is none", fix=fix),)
         age_s = max(0.0, now - note.made_wall)
         text = f"the last one is {_ago(age_s)} old, {note.size_bytes / 2**20:.1f} MiB, by {note.by or 'somebody'}"
-        if await self._vault.versions() and (note.key_wall is None or note.key_id != self._archivist.key_id()):
+        if await self._key_is_missed(note):
             text += "; the key of the secrets was never given out, and no secret can be restored without it"
             return (DoctorView(check="backup", ok=False, text=text, fix="`atoll backup --key FILE`"),)
         ok = False if age_s > TOO_OLD_S else None if age_s > OLD_S else True
         return (DoctorView(check="backup", ok=ok, text=text, fix="" if ok else "`atoll backup FILE`"),)
+
+    async def _key_is_missed(self, note: BackupView) -> bool:
+        """Whether secrets could not be restored for want of the key."""
+        assert self._archivist is not None
+        try:
+            secrets = await self._vault.versions()
+            return bool(secrets) and (note.key_wall is None or note.key_id != self._archivist.key_id())
+        except AtollError:  # which the check of secrets tells
+            return False
 
     def _there(self) -> Archivist:
         if self._archivist is None:

@@ -129,7 +129,7 @@ class Candidates:
             return self.expected(service, request)
         return self.idle(service, request)
 
-    def scaled(self, service: str, request: ScaleRequest) -> Intent:
+    async def scaled(self, service: str, request: ScaleRequest) -> Intent:
         """The intent with the replicas that are asked for. Raises Conflict, Refused, UserError."""
         intent = self.expected(service, request)
         n = request.replicas
@@ -151,6 +151,10 @@ class Candidates:
         if n is not None and not 0 <= n <= _MOST_REPLICAS:
             why = f"a number from 0 to {_MOST_REPLICAS} is expected"
             raise UserError(f"{service} cannot run {n} replicas", why, f"`atoll scale {service} 2`", id="wrong-value")
+        if release is not None and replicas(msgspec.structs.replace(intent, replicas=n), release) > replicas(
+            intent, release
+        ):
+            await self._possible(release.spec, release.artifact)
         return msgspec.structs.replace(intent, replicas=n)
 
     # --- the release that a request would make --------------------------------------------------------------------

@@ -324,7 +324,7 @@ class Certificates:
                 continue
             name = f"certificate {slot.host or (slot.shown.hosts[0] if slot.mine and slot.shown.hosts else slot.title)}"
             fix = (
-                "see `atoll events`; put a good pair there"
+                f"a good pair in {slot.files.cert} and {slot.files.key}: it is taken within seconds"
                 if slot.files
                 else "see `atoll explain certificate-not-given`"
             )

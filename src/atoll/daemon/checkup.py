@@ -11,6 +11,7 @@ from atoll.daemon.backup_desk import BackupDesk
 from atoll.daemon.certificates import Certificates
 from atoll.daemon.identity import Identity, Machine
 from atoll.daemon.reading import Reading
+from atoll.daemon.secret_book import SecretBook
 from atoll.decide import production
 from atoll.model.state import Release
 from atoll.model.wire import ServiceView
@@ -36,10 +37,12 @@ class Checkup:
         certificates: Certificates | None,
         backups: BackupDesk,
         accesses: AccessBook,
+        secrets: SecretBook,
     ) -> None:
         self._identity, self._reading, self._records = identity, reading, records
         self._engine, self._traffic, self._machine = engine, traffic, machine
         self._certificates, self._backups, self._accesses = certificates, backups, accesses
+        self._secrets = secrets
 
     async def doctor(self) -> Sequence[DoctorView]:
         """What only the daemon can see."""
@@ -52,6 +55,7 @@ class Checkup:
             for view in views
             for sentence in view.failing_jobs
         ]
+        found += await self._secrets.checks()
         found += self._certificates.checks() if self._certificates else ()
         found += await self._backups.checks()
         found += self._accesses.checks()

@@ -146,7 +146,9 @@ class Environment:
         accesses = AccessBook(doorkeeper or Doorkeeper(), identity.api, folder, records, clock, pulse)
         self.access, self.make_token, self.remove_token = accesses.access, accesses.make_token, accesses.remove_token
         self.holder, self._accesses = accesses.holder, accesses
-        checkup = Checkup(identity, reading, records, engine, traffic, machine, self._certificates, backups, accesses)
+        checkup = Checkup(
+            identity, reading, records, engine, traffic, machine, self._certificates, backups, accesses, book
+        )
         self.doctor = checkup.doctor
 
     async def run(self) -> None:

@@ -189,7 +189,7 @@ class Mutations:
         async with loop.lock:
             if request.key in loop.intent().said:
                 return self._reading.service(service, {})
-            wanted, n = self._candidates.scaled(service, request), request.replicas
+            wanted, n = await self._candidates.scaled(service, request), request.replicas
             text = f"{service} shall run {n} replicas" if n is not None else f"{service} runs as its file says"
             await self._intend(loop, wanted, request, "intent.scaled", text)
         return self._reading.service(service, {})

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from atoll.daemon.outward import fetch
+from atoll.daemon.outward import fetch, reason
 from atoll.daemon.pulse import Pulse
 from atoll.decide.telling import Line, choose, given_up, refused, rest_s, taken, trouble
 from atoll.model.environment import Notify
@@ -115,7 +115,7 @@ class Notifier:
         now = self._clock.now().wall
         if not problem:
             return taken(line, waiting, seq, now)
-        _log.info("event %d: %s", event.seq, problem)
+        _log.info("%s does not take event %d: %s", _name(target), event.seq, problem)
         return refused(line, waiting, seq, problem, now, there=there)
 
     async def _lament(self, target: Notify, lost: Sequence[int]) -> None:
@@ -137,8 +137,10 @@ class Notifier:
             url, key = await self._secrets(target)
             message = compose(url, key, event, self._where, int(time.time()))
             reply = await fetch(message.url, ANSWER_S, body=message.body, headers=message.headers)
-        except (AtollError, ValueError, OSError) as exc:
-            return type(exc).__name__, False  # the text may hold an address that is a secret
+        except AtollError as exc:
+            return exc.headline, False
+        except (ValueError, OSError) as exc:
+            return reason(exc), False  # its text may hold an address that is a secret
         if reply.good:
             return "", True
         return f"status {reply.status}", 400 <= reply.status < 500 and reply.status not in _NO_ANSWER_TO_THIS

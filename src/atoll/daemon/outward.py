@@ -11,6 +11,8 @@ import base64
 import contextlib
 import http.client
 import socket
+import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +55,18 @@ async def fetch(
             return await asyncio.get_running_loop().run_in_executor(_THREADS, talk.have, request, most_bytes)
     finally:
         talk.hang_up()
+
+
+def reason(exc: OSError | ValueError) -> str:
+    """What `fetch` raised, in words that hold nothing of the address."""
+    cause = exc.reason if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, OSError) else exc
+    if isinstance(cause, TimeoutError):
+        return "no answer in time"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {cause.verify_message.partition(',')[0]}"  # behind it stands the host
+    if isinstance(cause, OSError):
+        return cause.strerror or type(cause).__name__
+    return type(cause).__name__ if isinstance(cause, UnicodeError) else str(cause)
 
 
 def _request(url: str, body: bytes | None, headers: Mapping[str, str]) -> urllib.request.Request:

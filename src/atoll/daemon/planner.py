@@ -74,7 +74,7 @@ class Planner:
             case FaultRequest():
                 return [self._fault(service, request)]
             case ScaleRequest():
-                return [self._scale(service, request)]
+                return [await self._scale(service, request)]
             case StopRequest():
                 return [self._stop(service, request)]
             case RunRequest():
@@ -171,9 +171,9 @@ class Planner:
         candidate = self._records.releases_of(service)[before.candidate]
         return plan.steered(before, after, candidate, intent.generation)
 
-    def _scale(self, service: str, request: ScaleRequest) -> PlanView:
+    async def _scale(self, service: str, request: ScaleRequest) -> PlanView:
         self._loops.known(service)
-        intent = self._candidates.scaled(service, request)
+        intent = await self._candidates.scaled(service, request)
         release = self._records.releases_of(service).get(intent.target or 0)
         return plan.scale(self._candidates.intent(service), intent, release, self._candidates.free_bytes())
 

@@ -135,8 +135,12 @@ class Reading:
         view = self.shown(rollout)
         if self._identity.dev or rollout.phase not in LIVE or self._records.rollout_of(rollout.service) is not rollout:
             return view
-        exposed = await self.exposed([self.service(rollout.service, {})])
-        told = tuple(f"{passed(service, where)}; `atoll doctor` has the fix" for service, where in exposed.items())
+        service = self.service(rollout.service, {})
+        its = tuple(
+            each for each in service.replicas if each.release == view.release
+        )  # the one before may still be warm
+        exposed = await self.exposed([msgspec.structs.replace(service, replicas=its)])
+        told = tuple(f"{passed(name, where)}; `atoll doctor` has the fix" for name, where in exposed.items())
         return msgspec.structs.replace(view, warnings=told)
 
     async def exposed(self, views: Sequence[ServiceView]) -> Mapping[str, tuple[str, ...]]:
@@ -146,9 +150,8 @@ class Reading:
         everywhere = self._engine.everywhere()
         found = {}
         for view in views:
-            ports = sorted({port for replica in view.replicas for port in replica.ports.values()})
-            told = tuple(f"0.0.0.0:{port}" for port in ports) if view.name in everywhere else ()
-            found[view.name] = seen.get(view.name, told)
+            ports = sorted({port for each in view.replicas if each.id in everywhere for port in each.ports.values()})
+            found[view.name] = seen.get(view.name, tuple(f"0.0.0.0:{port}" for port in ports))
         return {name: where for name, where in found.items() if where}
 
     def _rollout(self, id: str) -> Rollout:

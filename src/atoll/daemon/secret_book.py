@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from atoll.daemon.loops import Loops
 from atoll.daemon.pulse import Pulse
-from atoll.model.errors import Conflict, NotFound
+from atoll.model.errors import AtollError, Conflict, NotFound
 from atoll.model.rows import Change
 from atoll.model.spec import ServiceSpec
 from atoll.model.state import Author, Event
 from atoll.model.store_url import is_password
 from atoll.model.suggest import did_you_mean
 from atoll.model.wire_access import SecretRequest, SecretView
+from atoll.model.wire_doctor import DoctorView
 from atoll.ports import Clock, Vault
 from atoll.realise.records import Records
 
@@ -41,6 +42,28 @@ class SecretBook:
     async def secrets(self) -> Sequence[SecretView]:
         """Names and versions."""
         return tuple(self._secret(name, version) for name, version in sorted((await self._vault.versions()).items()))
+
+    async def checks(self) -> Sequence[DoctorView]:
+        """What of them cannot be opened: the newest of each, and those that what shall run starts with. Nothing when all can."""
+        try:
+            newest = await self._vault.versions()
+        except AtollError as exc:
+            return (_broken(exc),)
+        held = [(name, version, "") for name, version in newest.items()]
+        for service in self._records.services():
+            release = self._records.releases_of(service).get(self._loops.of(service).intent().target or 0)
+            for name, version in sorted(release.secrets.items()) if release else ():
+                if version != newest.get(name):
+                    held.append((name, version, service))
+        found = list[DoctorView]()
+        for name, version, service in held:
+            try:
+                await self._vault.get(name, version)
+            except AtollError as exc:
+                view = _broken(exc, f"; then `atoll restart {service}`" if service else "")
+                if view not in found:  # one sentence about the key, not one a secret
+                    found.append(view)
+        return found
 
     def _secret(self, name: str, version: int) -> SecretView:
         used = {
@@ -76,3 +99,8 @@ class SecretBook:
         event = Event(kind=kind, message=message, author=author, wall=self._clock.now().wall)
         await self._records.commit(Change(events=(event,)))
         self._pulse.beat()
+
+
+def _broken(exc: AtollError, then: str = "") -> DoctorView:
+    text = f"{exc.what}: {exc.why}" if exc.why else exc.what
+    return DoctorView(check="secrets", ok=False, text=text, fix=exc.fix + then)

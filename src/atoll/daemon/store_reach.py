@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
-from atoll.model.errors import NotFound
+from atoll.model.errors import AtollError
 from atoll.model.spec import SecretRef, Store
 from atoll.model.state import Release
 from atoll.model.store_url import parse
@@ -53,7 +53,7 @@ async def _trouble(release: Release, store: Store, vault: Vault, dial: Dial) -> 
         else:
             url = partly(store.url.value, {"service": release.service, "release": f"r{release.n}"})
         hosts = parse(url, store.type).hosts
-    except (NotFound, ValueError):
+    except (AtollError, ValueError):
         return ""  # told where the replica is started
     answers = await asyncio.gather(*(dial(host.strip("[]"), int(port)) for host, port in hosts if port.isdigit()))
     if not answers or not all(answers):

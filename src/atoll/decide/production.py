@@ -18,6 +18,7 @@ _DISK_LEAST_BYTES, _DISK_FULL_PCT, _DISK_CLOSE_PCT = 2**30, 95.0, 85.0
 _FULL_PCT, _CLOSE_PCT = 90.0, 70.0  # of things that are counted: processes, files, connections
 _FILES_LEAST, _FILES_GOOD = 1024, 16_384  # of Envoy: two for each request that waits for a service
 _BACKLOG_GOOD = 1024  # connections that wait to be accepted; the kernel's own default is 4096 since 5.4
+_PIDS_MOST = 2**22  # the kernel takes no more for kernel.pid_max (PID_MAX_LIMIT of 64 bits)
 _INSTANCES_GOOD, _WATCHES_GOOD = 128, 8192  # the kernel's own defaults: a file watcher of .NET or Node takes one each
 
 
@@ -54,9 +55,10 @@ def machine(facts: MachineFacts) -> Iterator[DoctorView]:
         yield _proxy_files(facts.proxy_files)
     if facts.proxy_is_root is not None:
         yield _proxy_user(root=facts.proxy_is_root)
-    yield from _counted("files", "files are open", facts.files, "fs.file-max")
-    yield from _counted("processes", "processes and threads run", facts.processes, "kernel.pid_max")
-    yield from _counted("tracked connections", "connections are kept track of", facts.connections, _CONNTRACK)
+    yield from _counted("files", "files are open", facts.files, _doubled("fs.file-max", facts.files))
+    yield from _counted("processes", "processes and threads run", facts.processes, _more_processes(facts))
+    more = _doubled(_CONNTRACK, facts.connections)
+    yield from _counted("tracked connections", "connections are kept track of", facts.connections, more)
     if facts.backlog is not None:
         text = f"{facts.backlog} connections may wait at a listener"
         yield _view(
@@ -74,7 +76,7 @@ def environment(setting: Setting, running: Sequence[Running], facts: MachineFact
     yield from _promised(running, facts)
     yield from _alone(running)
     if setting.faults:
-        text = "faults may be injected here by whoever may deploy"
+        text = "faults may be injected here, by admins"
         yield _view("faults", None, text, "leave out `faults` of this environment in atoll.toml, unless it is meant")
     text = "webhooks tell what goes wrong" if setting.notifies else "nobody is told of what goes wrong"
     yield _view(
@@ -144,13 +146,28 @@ def _proxy_user(*, root: bool) -> DoctorView:
 _CONNTRACK = "net.netfilter.nf_conntrack_max"
 
 
-def _counted(check: str, are: str, used: Used | None, limit: str) -> Iterator[DoctorView]:
+def _counted(check: str, are: str, used: Used | None, more: str) -> Iterator[DoctorView]:
     if used is not None:
         ok = False if used.pct >= _FULL_PCT else None if used.pct >= _CLOSE_PCT else True
-        fix = f"find out who has them; {sysctl(limit, 2 * used.most)}"
-        if check == "processes":
-            fix += "; in a unit TasksMax= may be lower"
-        yield _view(check, ok, f"{used.used} {are}, of {used.most} at most", fix)
+        yield _view(check, ok, f"{used.used} {are}, of {used.most} at most", f"find out who has them; {more}")
+
+
+def _doubled(limit: str, used: Used | None) -> str:
+    return sysctl(limit, 2 * used.most) if used is not None else ""
+
+
+def _more_processes(facts: MachineFacts) -> str:
+    """By the limit that is met first: to raise another one changes nothing."""
+    if facts.processes is None or not facts.processes_by:
+        return (
+            "a control group has that limit: TasksMax= of the unit (`systemctl edit`, then `systemctl daemon-reload`)"
+        )
+    most = (
+        min(2 * facts.processes.most, _PIDS_MOST)
+        if facts.processes_by == "kernel.pid_max"
+        else 2 * facts.processes.most
+    )
+    return sysctl(facts.processes_by, most)
 
 
 def _inotify(facts: MachineFacts) -> Iterator[DoctorView]:
@@ -172,7 +189,7 @@ def leases(ports: tuple[int, int], ephemeral: tuple[int, int] | None) -> DoctorV
         return DoctorView(check="ports", ok=None, text=f"{low}-{high}; the kernel's own range could not be read")
     first, last = ephemeral
     text = f"{low}-{high} for replicas and edges; the kernel hands out {first}-{last}"
-    fix = f"choose a range below {first} in atoll.toml, or outgoing connections will take services' ports"
+    fix = f"`ports` of this environment in atoll.toml: a range below {first}, or outgoing connections will take services' ports"
     return _view("ports", not (low <= last and first <= high), text, fix)
 
 

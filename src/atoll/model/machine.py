@@ -26,6 +26,7 @@ class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
     proxy_is_root: bool | None = None
     files: Used | None = None  # open in the whole system
     processes: Used | None = None  # and threads
+    processes_by: str = ""  # the kernel's setting that ends them first; "" is a control group
     connections: Used | None = None  # that the firewall keeps track of (nf_conntrack)
     backlog: int | None = None  # net.core.somaxconn
     inotify_instances: int | None = None  # for each user

@@ -28,6 +28,18 @@ class Admin:
             return None
         return _joined(body) if b"transfer-encoding: chunked" in head.lower() else body
 
+    async def is_there(self) -> bool:
+        """Whether an Envoy listens, be it too busy to answer."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                _, writer = await asyncio.open_unix_connection(self._socket)
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     async def _exchange(self, target: str) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self._socket)
         try:

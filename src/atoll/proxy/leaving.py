@@ -18,19 +18,23 @@ async def emptied(
     """Wait until nobody listens on these ports, `closes_s` seconds at most, and nothing is in flight there, `within_s` at most.
 
     Returns what was in flight at the end; `tell` hears how much it was when the gateway had closed. Connections that an older
-    Envoy still has count, too: what is in flight there only it knows. Without an Envoy nothing is.
+    Envoy still has count, too: what is in flight there only it knows. Without an Envoy nothing is; one that does not answer in
+    time may have some, and is asked again.
     """
     line, clock = Admin(admin), asyncio.get_running_loop()
-    began, told = clock.time(), False
-    while (left := await _left(line)) is not None:
-        closed, took_s = not_listening(ports) == set(ports), clock.time() - began
-        if closed and not told:
+    began, told, left = clock.time(), False, 0
+    while True:
+        closed = not_listening(ports) == set(ports)  # before the count, which then has all that ever came in
+        count = await _left(line)
+        if count is None and not await line.is_there():
+            return 0
+        left = left if count is None else count
+        if closed and count is not None and not told:
             told = True
-            tell(left)
-        if (closed and left == 0) or took_s > (within_s if closed else closes_s):
+            tell(count)
+        if (closed and count == 0) or clock.time() - began > (within_s if closed else closes_s):
             return left
         await asyncio.sleep(_LOOK_S)
-    return 0
 
 
 async def _left(line: Admin) -> int | None:

@@ -128,9 +128,9 @@ class Cell:
         return sorted(told)
 
     @property
-    def everywhere(self) -> bool:
-        """Whether a replica listens on all addresses."""
-        return any(prober.everywhere for prober in self._probers.values())
+    def everywhere(self) -> frozenset[str]:
+        """The replicas that listen on all addresses."""
+        return frozenset(replica for replica, prober in self._probers.items() if prober.everywhere)
 
     def observe(self) -> Observation:
         """What is known now."""

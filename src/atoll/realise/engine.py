@@ -147,8 +147,8 @@ class HostEngine:
             yield from self._cell(service).notices()
 
     def everywhere(self) -> frozenset[str]:
-        """The services that listen on all addresses, so that they can be reached past the proxy."""
-        return frozenset(service for service in self._records.services() if self._cell(service).everywhere)
+        """The replicas that listen on all addresses, so that they can be reached past the proxy."""
+        return frozenset[str]().union(*(self._cell(service).everywhere for service in self._records.services()))
 
     async def usage(self) -> Mapping[str, tuple[int, float]]:
         """See `Host.usage`; empty when the host does not answer."""

@@ -24,13 +24,15 @@ _PASSING: Final = {
 }
 
 
-def damaged(path: Path, why: str) -> UserError:
-    """The database is broken; Atoll never moves it aside by itself, since it may be the only copy."""
+_ANEW: Final = "start again, and deploy each service"
+
+
+def damaged(path: Path, why: str, anew: str = _ANEW) -> UserError:
+    """The database is broken; Atoll never moves it aside by itself, since it may be the only copy. `anew`: what an empty one needs."""
     return UserError(
         f"The database {path} is damaged",
         why,
-        f"put back a copy of it, or begin anew: `mv {path} {path}.damaged; rm -f {path}-wal {path}-shm`, "
-        "start again, and deploy each service",
+        f"put back a copy of it, or begin anew: `mv {path} {path}.damaged; rm -f {path}-wal {path}-shm {path}-journal`, {anew}",
         id="database-damaged",
     )
 
@@ -45,26 +47,26 @@ def unusable(folder: Path, exc: OSError) -> UserError:
     )
 
 
-def explain(exc: BaseException, path: Path) -> AtollError | None:
+def explain(exc: BaseException, path: Path, anew: str = _ANEW) -> AtollError | None:
     """What a foreign error means for the caller; None is a bug, to be raised as it is."""
     cause = exc.orig if isinstance(exc, DBAPIError) else exc
     if not isinstance(cause, sqlite3.Error):
         return None
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
     if code in _DAMAGED:
-        return damaged(path, str(cause))
+        return damaged(path, str(cause), anew)
     if code in _PASSING:
         return Retryable(f"{path} cannot be used now: {_PASSING[code]} ({cause})", after_s=1.0, id="database-busy")
     return None
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: Path, anew: str = _ANEW) -> Iterator[None]:
     """Raise what `explain` says, chained."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as exc:
-        error = explain(exc, path)
+        error = explain(exc, path, anew)
         if error is None:
             raise
         raise error from exc

@@ -29,6 +29,7 @@ _SCHEMA_VERSION: Final = 1
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D; random: 2^32 values per key are safe
 _CHECK: Final = b"atoll vault"  # sealed with the key, to tell a wrong key from a damaged value
 _BUSY_S: Final = 5.0
+_ANEW: Final = "and `atoll secret set` each secret; what runs keeps the values that it has until it is started again"
 _TABLES: Final = """
 CREATE TABLE names (name TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT;
 CREATE TABLE secrets (
@@ -72,7 +73,7 @@ class SqliteVault:
     def key(self) -> bytes:
         """The key, made when nothing is sealed yet. Blocking. Raises UserError when it is missing or wrong."""
         try:
-            with self._one, failures.translated(self.path), self._open() as database:
+            with self._one, failures.translated(self.path, _ANEW), self._open() as database:
                 return self._key(database)
         except OSError as exc:
             raise failures.unusable(self.path.parent, exc) from exc
@@ -80,7 +81,7 @@ class SqliteVault:
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def run() -> _T:
             try:
-                with self._one, failures.translated(self.path), self._open() as database:
+                with self._one, failures.translated(self.path, _ANEW), self._open() as database:
                     return work(database)
             except OSError as exc:
                 raise failures.unusable(self.path.parent, exc) from exc
@@ -185,7 +186,7 @@ class SqliteVault:
 
 def without_values(path: Path) -> tuple[str, ...]:
     """Take every value out of the vault at `path`, whose key is lost; returns their names. No version is given twice, still."""
-    with failures.translated(path), closing(sqlite3.connect(path, timeout=_BUSY_S)) as database, database:
+    with failures.translated(path, _ANEW), closing(sqlite3.connect(path, timeout=_BUSY_S)) as database, database:
         names = tuple(_newest(database))
         database.execute("PRAGMA secure_delete=ON")
         database.execute("DELETE FROM secrets")

@@ -8,7 +8,6 @@ import asyncio
 import ipaddress
 import itertools
 import shlex
-import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from atoll.model.hosted import Hosted, LogLine
 from atoll.model.launch import Network, Reach
 from atoll.model.spec import Command, Port, ServiceSpec
 from atoll.ports import Host, Launch
+from atoll.testing.ports import free_port
 
 PATIENCE_S = 60.0
 Behaviour = Literal[
@@ -48,12 +48,6 @@ LINES: dict[Behaviour, str] = {
 }
 
 _numbers = itertools.count(1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def eventually(
@@ -92,7 +86,7 @@ class HostSuite:
         if reach.network:
             address = str(ipaddress.ip_network(reach.network)[place])
             return msgspec.structs.replace(launch, host=address, ports={"http": NUMBER})
-        lease = _free_port()
+        lease = free_port()
         return msgspec.structs.replace(launch, network=Network(inward={lease: NUMBER}), ports={"http": lease})
 
     async def begin(self, host: Host, behaviour: Behaviour) -> Launch:

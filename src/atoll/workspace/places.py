@@ -54,6 +54,11 @@ class Places:
         return self._public is not None
 
     @property
+    def unit(self) -> str:
+        """What runs it where this machine serves it; else ""."""
+        return unit_name(self.id.removeprefix("served/"), self.environment) if self.is_served else ""
+
+    @property
     def workspace(self) -> Path:
         """What belongs to the workspace whatever the environment."""
         return data_home() / self.id
@@ -147,6 +152,11 @@ def workspace_id(root: Path) -> str:
 def served_name(workspace: str) -> str:
     """How a workspace is called in the names of folders, sockets and units: without what they cannot have."""
     return _slug(workspace) or "workspace"
+
+
+def unit_name(workspace: str, environment: str) -> str:
+    """What systemd calls the environment on a machine that serves it, without `.service`; `atoll install` writes it."""
+    return f"atoll-{served_name(workspace)}-{environment}"
 
 
 def _slug(text: str) -> str:

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from atoll.model.wire_backup import RestoreView
 
 
+def _folder_is_there(_: click.Context, __: click.Parameter, text: str | None) -> Path | None:
+    """A path that ends like a folder's is one: a file of that name would be missed by whoever looks into the folder."""
+    if text is not None and text.endswith("/") and not Path(text).is_dir():
+        raise click.BadParameter(f"there is no folder {text}; `mkdir -p -m 700 {text}` makes it")
+    return None if text is None else Path(text)
+
+
 @click.command
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", callback=_folder_is_there, required=False)
 @click.option("--key", is_flag=True, help="Write the key of the secrets instead, sealed with a passphrase.")
 @click.option("--passphrase", metavar="FILE", type=click.Path(path_type=Path), help="Where the passphrase stands.")
 @click.option("--signals", is_flag=True, help="With the golden signals of the last month.")

@@ -12,6 +12,7 @@ from atoll.cli.backups import served_option
 from atoll.cli.failed import Failed, taken_over
 from atoll.cli.output import escape, print_json, print_screen, table
 from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.workspace.places import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -104,13 +105,17 @@ def _of_served(session: Session, served: Mapping[tuple[str, str], Places]) -> It
             found = session.client_of(places).doctor()
         except Failed as exc:
             ok = None if exc.kind == "Forbidden" else False  # it may be well, and is not for everybody
-            fix = exc.fix if ok is None else "`systemctl status 'atoll-*'` shows whether its unit runs"
+            fix = (
+                exc.fix
+                if ok is None
+                else f"`systemctl status {unit_name(workspace, environment)}` shows whether its unit runs"
+            )
             found = [DoctorView(check="daemon", ok=ok, text=f"{exc.what}: {exc.why}", fix=fix)]
         else:
             yield DoctorView(check="served", ok=True, text=f"{name}, by its daemon")
         for check in found:
             fix = re.sub(r"\batoll (backup|restore) ", rf"atoll \1 {options} ", check.fix)
-            fix = "`systemctl reload` its unit" if fix == "atoll up" else fix
+            fix = f"`systemctl reload {unit_name(workspace, environment)}`" if fix == "atoll up" else fix
             label = check.check if len(served) == 1 else f"{name}: {check.check}"
             yield msgspec.structs.replace(check, check=label, fix=fix)
 

@@ -14,6 +14,7 @@ from atoll.cli.failed import Failed
 from atoll.cli.output import age, clock, counted, print_json, size
 from atoll.cli.plans import plan_option
 from atoll.cli.session import Session, common_options, json_option, takes_session
+from atoll.workspace.places import unit_name
 
 if TYPE_CHECKING:
     from atoll.model.wire_backup import RestoreView
@@ -70,7 +71,8 @@ def command(
             raise Failed(
                 f"'{session.environment}' is on {session.places.machine}, and is restored there",
                 "an environment is made of a backup where it will run, while nothing of it runs",
-                "copy the file there, then as root: `atoll restore --served WORKSPACE FILE`",
+                "copy the file and its key there; then as root, while its unit is stopped: "
+                f"`atoll restore --served WORKSPACE --env {session.environment} --replace --key KEY FILE`",
                 kind="Refused",
                 exit_code=4,
                 id="not-possible-here",
@@ -115,7 +117,9 @@ def _told(session: Session, view: RestoreView) -> None:
         return
     if view.aside:
         session.say(f"what was there before lies in {view.aside}")
-    start = "the machine starts it: `systemctl start` its unit" if session.served else "`atoll up` starts it"
+    start = "`atoll up` starts it"
+    if session.served:
+        start = f"the machine starts it: `systemctl start {unit_name(session.served, session.environment)}`"
     session.say(session.here(f"it is restored; {start}"))
 
 

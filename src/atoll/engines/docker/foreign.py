@@ -5,6 +5,8 @@ ends with "exec format error". What is asked about is what would run, so that a 
 """
 
 import asyncio
+import os
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +35,13 @@ _ELF = {
     (2, 2, 22): "s390x",
 }
 _INTERPRETERS = Path("/proc/sys/fs/binfmt_misc")
+_CPUINFO = Path("/proc/cpuinfo")
+# What each level of x86-64 adds, in the kernel's words for it (the x86-64 psABI, "Micro-Architecture Levels").
+_X86_64 = (
+    {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"},
+    {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"},
+    {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"},
+)
 
 
 async def foreign(client: Client, image: Image, called: str) -> Unable | None:
@@ -46,9 +55,14 @@ async def foreign(client: Client, image: Image, called: str) -> Unable | None:
             machine = await docker.version()
     except (DockerRefused, Retryable):
         return None
-    theirs, ours = (found.get("Os", ""), found.get("Architecture", "")), (machine["Os"], machine["Arch"])
-    if not all(theirs) or theirs == ours:
+    theirs, ours = [found.get("Os", ""), found.get("Architecture", "")], [machine["Os"], machine["Arch"]]
+    if not all(theirs):
         return None
+    if theirs == ours:
+        wanted, most = _number(found.get("Variant", "")), await asyncio.to_thread(variant, ours[1], os.uname().machine)
+        if not wanted or not most or wanted <= most:
+            return None
+        theirs, ours = [*theirs, f"v{wanted}"], [*ours, f"v{most}"]
     if theirs[0] == ours[0] and ((theirs[1], ours[1]) in _ALSO or theirs[1] in await asyncio.to_thread(emulated)):
         return None
     name = called or next(iter(found.get("RepoTags") or ()), "") or short(image.id)
@@ -58,6 +72,29 @@ async def foreign(client: Client, image: Image, called: str) -> Unable | None:
         " digests of both; what is built on this machine fits it",
         id="other-platform",
     )
+
+
+def variant(arch: str, kernel: str, cpuinfo: Path = _CPUINFO) -> int:
+    """The newest variant of its architecture that this processor runs (7 of `arm/v7`, 3 of `amd64/v3`); 0 when it is not known.
+
+    `kernel` is `uname -m`, which tells those of arm; /proc/cpuinfo calls some of version 6 version 7. None tells those of arm64.
+    """
+    if arch == "arm":
+        return _number(kernel.removeprefix("arm"))
+    if arch != "amd64":
+        return 0
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return 0
+    has = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+    return 1 + next((level for level, adds in enumerate(_X86_64) if not adds <= has), len(_X86_64)) if has else 0
+
+
+def _number(said: str) -> int:
+    """Of `v7`, `v7l`, `v5tejl`; 0 of what is none."""
+    found = re.match(r"v(\d+)", said)
+    return int(found[1]) if found else 0
 
 
 def emulated(interpreters: Path = _INTERPRETERS) -> Collection[str]:

@@ -122,6 +122,8 @@ class DockerHost:
     async def _start(self, launch: Launch) -> Hosted:
         if launch.image is None:
             return _not_started(launch, f"{launch.service} has no image, and on Docker an image is what runs")
+        if (misfit := await foreign(self._client, launch.image, "")) is not None:  # of a backup of another machine
+            return _not_started(launch, f"{misfit.what}: {misfit.fix}")
         name = self._names.container(launch.id)
         try:
             owner = await self._owners.of(launch)

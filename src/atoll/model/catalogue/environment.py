@@ -1,4 +1,4 @@
-"""Atoll's own parts (keeper, daemon, Envoy, store) and the machine under them."""
+"""Atoll's own parts (keeper, daemon, Envoy) and the machine under them."""
 
 from atoll.model.catalogue.page import Chapter, Page
 
@@ -84,87 +84,6 @@ CHAPTER = Chapter(
                 ),
                 "Too many certificates or failures: the authority says when it answers again. Try with its staging directory first.",
                 "An authority of one's own: `ca` names the certificates that its directory is trusted by.",
-            ),
-        ),
-        Page(
-            "not-allowed",
-            "You lack the role for it",
-            "error[not-allowed]: carol may not deploy here",
-            "The environment asks the kernel who is at its socket and gives each user the highest role of the groups that it "
-            "is in: reader, deployer or admin. A user without any is a stranger and gets no other answer than this. Nothing was "
-            "done.",
-            (
-                "`atoll access` shows your role, what each role may, and which groups hold it.",
-                (
-                    "Somebody who administers the machine puts you into a group that holds it: `usermod -aG shop-deployers carol`, "
-                    "there, as root. Groups are taken on at login: log in anew, and end a shared SSH connection (`ssh -O exit HOST`)."
-                ),
-                "Which groups hold which role is said on the machine itself, by root alone: `atoll install` with `--deployers`.",
-                "On a laptop an environment is for the user who started it, and for root.",
-            ),
-        ),
-        Page(
-            "access-unusable",
-            "The file that says who may do what cannot be used",
-            "error[access-unusable]: access.json cannot be used",
-            "`access.json` in the environment's state folder names the groups that hold a role. It cannot be read or understood, or "
-            "somebody else than root and the user of the daemon could have written it. Until it is mended only those two may "
-            "do anything: a file in doubt gives nobody a role.",
-            (
-                "Its members are `readers`, `deployers` and `admins`, lists of names of groups; any other is taken for a mistake.",
-                "Edited by hand: `chmod 644` and `chown root` it.",
-            ),
-        ),
-        Page(
-            "too-many-requests",
-            "The daemon is asked too much at once",
-            "error[too-many-requests]: you have 64 connections to this environment, which is the most",
-            "The daemon keeps its attention for services. A user other than its owner has a number of connections, so that nobody "
-            "keeps others out; a command that meets the limit tries again for a while by itself. A token has ten requests a second, "
-            "sixty at once, and an address without one far fewer: 429 says after how many seconds to ask again.",
-            (
-                "Commands that follow (`atoll logs --follow`, `atoll top`, a dashboard) hold a connection each: end some.",
-                "A script that asks in a loop: `atoll events --follow` tells of changes by itself.",
-            ),
-        ),
-        Page(
-            "token-needed",
-            "The API over TCP takes a token",
-            "error[token-needed]: this address takes a token",
-            "Where `api` of `atoll.toml` says so, the API is read over TCP: by GET, with `Authorization: Bearer TOKEN`. None came, or "
-            "one that is not known here; why is not said to whoever asks. Who has one that ended is told so.",
-            (
-                "An admin makes one: `atoll access token grafana`. It is printed once and belongs to that environment alone.",
-                "It ended: tokens are good for 90 days, or what `--expires` said. A new one may have the same name.",
-                "It was revoked, or belongs to another environment: `atoll access` lists those there are.",
-            ),
-        ),
-        Page(
-            "unknown-token",
-            "There is no token of that name",
-            "error[unknown-token]: there is no token 'grafna'",
-            "Tokens of the read-only API have names; what they are is printed when they are made and never again.",
-            ("`atoll access` lists them, with who made each, its end and its last use.",),
-        ),
-        Page(
-            "token-taken",
-            "A token of that name is there already",
-            "error[token-taken]: there is a token 'grafana'",
-            "A token is printed when it is made. What it was is not kept, so it cannot be printed again.",
-            (
-                "It was lost: `atoll access revoke grafana`, then make it anew.",
-                "Give each reader one of its own, so that one can be revoked without the others.",
-            ),
-        ),
-        Page(
-            "host-refused",
-            "The API does not answer under that name, or to that page",
-            "error[host-refused]: 'shop.example.com' is no name of this machine",
-            "The read-only API answers under the machine's addresses, `localhost` and the `names` of `api` in `atoll.toml`, and to no page of "
-            "another origin: a browser on the machine or in its network could otherwise be led to ask for somebody else.",
-            (
-                'Add the name: `api = { port = 9180, names = ["atoll.example.com"] }`, then `atoll up`.',
-                "A proxy before it must pass the `Host` header on, or send one of these names.",
             ),
         ),
         Page(
@@ -362,47 +281,6 @@ CHAPTER = Chapter(
             ),
         ),
         Page(
-            "other-platform",
-            "The artifact was built for another kind of machine",
-            "error[other-platform]: payments would not run there: payments is native code for linux-aarch64-glibc2.36, and the "
-            "machine is linux-x86_64-glibc2.36",
-            "Native code runs on the kind of machine that it was built for, with a C library that is not older. That is "
-            "looked at before anything is sent. What has no native code runs anywhere. A container image is for one operating "
-            "system and processor, which dockerd is asked about before anything starts; a processor that the kernel has an "
-            "interpreter for (QEMU by `binfmt_misc`) will do.",
-            (
-                'Let CI build it on such a machine, and let both read one remote cache: `cache = "s3://…"` in atoll.toml.',
-                'Run `atoll deploy` on the machine itself, in a checkout there; `host = "unix:///…"` names its socket.',
-                "Build it in a container of the target's system.",
-                "An image that others make: take the digest of its list of platforms (`docker buildx imagetools inspect NAME:TAG`).",
-            ),
-        ),
-        Page(
-            "missing-on-machine",
-            "The machine lacks something that the service needs",
-            "error[missing-on-machine]: web would not run there: it is run by node, which is not on the PATH there",
-            "An artifact finds some things outside itself: the interpreter of a virtual environment, the program that `run` "
-            "begins with, the toolchain that `[build] tool` chose. They are looked for on the machine before anything is sent.",
-            (
-                "Install it there: the message has its name and where it was looked for.",
-                "Without a version in `[build] tool` the program on the PATH is taken.",
-                "Build it where the machine's own versions are: in CI, or on the machine.",
-            ),
-        ),
-        Page(
-            "artifact-damaged",
-            "An artifact is not what it says",
-            "error[artifact-damaged]: contents of an artifact arrived damaged",
-            "Everything that is sent has its SHA-256 with it, and is read again before it is used. What differs is never kept.",
-            (
-                "Try again: what arrived well is not sent anew.",
-                (
-                    "If it comes back, the disk or the memory of one of the two machines is failing: `atoll cache verify` "
-                    "reads what is kept on this one."
-                ),
-            ),
-        ),
-        Page(
             "watch-limit",
             "The kernel watches no more folders for this user",
             "error[watch-limit]: the workspace's 9120 folders cannot be watched",
@@ -423,104 +301,6 @@ CHAPTER = Chapter(
             "error[socket-path-too-long]: /home/ada/… is too long a path for sockets",
             "The kernel allows 107 bytes for the path of a socket.",
             ("Set `ATOLL_RUN` to a short folder of yours, such as `/run/user/1000/a`.",),
-        ),
-        Page(
-            "database-busy",
-            "The environment's database cannot be used now",
-            "state.db cannot be used now: it is locked",
-            "Another program holds it, or the disk is full. The daemon tries again; what runs goes on.",
-            (
-                "Free disk space below `ATOLL_HOME`.",
-                "Do not open `state.db` with a tool that writes while the environment runs; read a copy.",
-            ),
-        ),
-        Page(
-            "database-damaged",
-            "The environment's database, or a row of it, is damaged",
-            "error[database-damaged]: The database /home/ada/…/state.db is damaged",
-            "It cannot be read as what Atoll wrote: a broken disk, or a hand that changed it.",
-            (
-                "Put back a copy from before.",
-                (
-                    "Or begin anew: move `state.db` (and its `-wal` and `-shm`) away, `atoll up`, and deploy each service. "
-                    "Secrets lie in a file of their own and stay."
-                ),
-                "If it is one secret that cannot be opened, set it again: `atoll secret set NAME`.",
-            ),
-        ),
-        Page(
-            "database-newer",
-            "The database was written by a newer Atoll",
-            "error[database-newer]: The database /home/ada/…/state.db was written by a newer Atoll",
-            "A newer version has changed its form. An older one cannot read it, and a form never goes back.",
-            (
-                "Start the newer version; `which -a atoll` shows whether two are installed.",
-                (
-                    "To stay with the older one: the upgrade left a copy of what was before it, `state.db.` and a number, beside the "
-                    "database. The message has the command that puts it back; what happened since the upgrade is forgotten."
-                ),
-            ),
-        ),
-        Page(
-            "vault-key",
-            "The vault's key is missing, damaged, foreign or not private",
-            "error[vault-key]: The vault's key /home/ada/…/vault.key is not private",
-            "Secrets are sealed with a key in a file beside them that only its owner may read. Without that key nobody "
-            "can open them.",
-            (
-                "It is readable for others: `chmod 600` it.",
-                "It is gone or another one: put back the right copy.",
-                "There is none: remove the vault that the message names and set every secret again.",
-            ),
-        ),
-        Page(
-            "backup-damaged",
-            "A backup cannot be used",
-            "error[backup-damaged]: the backup shop.production.2026-11-27T02-00-00Z.backup cannot be used",
-            "All of a backup is checked before anything is made of it: every file by its digest, and the list of them by a "
-            "signature that only the key of its environment can make. Something in this one is not as it was written, or is missing.",
-            (
-                "It was cut off on its way: copy it again, or take an older one.",
-                "`its signature is not that of its key`: somebody who has not the key changed it. Find out who could.",
-                "It was refused while it was made, since an artifact had changed: build that service again, then make another one.",
-            ),
-        ),
-        Page(
-            "backup-key",
-            "The key of a backup is missing, or is another one",
-            "error[backup-key]: the key file cannot be used",
-            "The secrets in a backup are sealed with a key that is in none: it is in the file that `atoll backup --key` wrote, "
-            "sealed with a passphrase. With that key it is also known whether somebody changed the backup.",
-            (
-                "The passphrase was mistyped, or the file was changed: nobody can tell which.",
-                "The key file is of another environment: the message has the names of both keys, and `key_id` stands in the file.",
-                "It is lost: `--without-secrets` restores the rest, and each secret is set again.",
-                "A new passphrase has 12 characters or more: whoever has the file may try as many as they like.",
-            ),
-        ),
-        Page(
-            "environment-not-empty",
-            "An environment is there already",
-            "error[environment-not-empty]: there is an environment already",
-            "A backup is restored into an environment that is not there yet, or is down and to be replaced. One that runs is never "
-            "touched.",
-            (
-                "`atoll down` first, where it runs.",
-                (
-                    "`atoll restore --replace` moves its files aside and puts those of the backup in their place. What services keep in "
-                    "folders of their own stays as it is."
-                ),
-            ),
-        ),
-        Page(
-            "restore-unfinished",
-            "A restore was broken off",
-            "error[restore-unfinished]: a restore of this environment was broken off",
-            "It was killed, or the machine stopped, while files were put in their places: some are restored, others are not. The "
-            "environment does not start like that.",
-            (
-                "Run the same `atoll restore` once more: it finishes what was begun. What was there before still lies aside.",
-            ),
         ),
     ),
 )

@@ -2,13 +2,27 @@
 
 from collections.abc import Mapping
 
-from atoll.model.catalogue import building, command, deploying, environment, files, jobs, remote, running, starting
+from atoll.model.catalogue import (
+    access,
+    building,
+    command,
+    deploying,
+    environment,
+    files,
+    jobs,
+    kept,
+    remote,
+    running,
+    starting,
+)
 from atoll.model.catalogue.page import Chapter, Page
 
 CHAPTERS: tuple[Chapter, ...] = (
     command.CHAPTER,
     environment.CHAPTER,
+    access.CHAPTER,
     remote.CHAPTER,
+    kept.CHAPTER,
     files.CHAPTER,
     building.CHAPTER,
     deploying.CHAPTER,

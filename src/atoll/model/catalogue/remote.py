@@ -1,4 +1,4 @@
-"""What can be wrong between a command and an environment on another machine."""
+"""What can be wrong between a command and an environment on another machine, and with what is sent there."""
 
 from atoll.model.catalogue.page import Chapter, Page
 
@@ -79,6 +79,47 @@ CHAPTER = Chapter(
             (
                 "`atoll dev` and all that works with files of this machine: in `local`.",
                 "To start or end all of it: `systemctl start` and `systemctl stop` of its unit, there.",
+            ),
+        ),
+        Page(
+            "other-platform",
+            "The artifact was built for another kind of machine",
+            "error[other-platform]: payments would not run there: payments is native code for linux-aarch64-glibc2.36, and the "
+            "machine is linux-x86_64-glibc2.36",
+            "Native code runs on the kind of machine that it was built for, with a C library that is not older. That is "
+            "looked at before anything is sent. What has no native code runs anywhere. A container image is for one operating "
+            "system and processor, which dockerd is asked about before anything starts; a processor that the kernel has an "
+            "interpreter for (QEMU by `binfmt_misc`) will do.",
+            (
+                'Let CI build it on such a machine, and let both read one remote cache: `cache = "s3://…"` in atoll.toml.',
+                'Run `atoll deploy` on the machine itself, in a checkout there; `host = "unix:///…"` names its socket.',
+                "Build it in a container of the target's system.",
+                "An image that others make: take the digest of its list of platforms (`docker buildx imagetools inspect NAME:TAG`).",
+            ),
+        ),
+        Page(
+            "missing-on-machine",
+            "The machine lacks something that the service needs",
+            "error[missing-on-machine]: web would not run there: it is run by node, which is not on the PATH there",
+            "An artifact finds some things outside itself: the interpreter of a virtual environment, the program that `run` "
+            "begins with, the toolchain that `[build] tool` chose. They are looked for on the machine before anything is sent.",
+            (
+                "Install it there: the message has its name and where it was looked for.",
+                "Without a version in `[build] tool` the program on the PATH is taken.",
+                "Build it where the machine's own versions are: in CI, or on the machine.",
+            ),
+        ),
+        Page(
+            "artifact-damaged",
+            "An artifact is not what it says",
+            "error[artifact-damaged]: contents of an artifact arrived damaged",
+            "Everything that is sent has its SHA-256 with it, and is read again before it is used. What differs is never kept.",
+            (
+                "Try again: what arrived well is not sent anew.",
+                (
+                    "If it comes back, the disk or the memory of one of the two machines is failing: `atoll cache verify` "
+                    "reads what is kept on this one."
+                ),
             ),
         ),
     ),

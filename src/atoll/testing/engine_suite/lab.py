@@ -8,16 +8,14 @@
 Everything lives below one temporary folder and ends with the block.
 """
 
-import fcntl
 import json
 import os
 import shutil
-import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from unittest import mock
@@ -37,6 +35,7 @@ from atoll.model.wire_access import SecretRequest
 from atoll.model.wire_jobs import JobRunView, RunRequest
 from atoll.model.wire_operations import OperationView
 from atoll.testing.engine_suite.platform import WITHIN_S, Platform, Stream
+from atoll.testing.ports import ports
 from atoll.testing.steady import Reply, Steady
 
 _T = TypeVar("_T")
@@ -313,32 +312,3 @@ class Lab:
             log for log in sorted((self.folder / "home").rglob("*.log")) if log.stem in {"daemon", "keeper", "proxy"}
         ]
         return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-30:]) for log in logs)
-
-
-@contextmanager
-def ports() -> Iterator[tuple[int, int]]:
-    """A number that no other lab on this machine has, and the first of its 500 ports below the kernel's ephemeral range."""
-    for slot in range(20):
-        with Path(f"/tmp/atoll-lab-ports-{slot}").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            first = 12000 + 500 * slot
-            if _listened_at(
-                first
-            ):  # by what a run left that was killed: without it, every later one would fail by that
-                continue
-            yield slot, first
-            return
-    raise AssertionError("every range of test ports is in use")
-
-
-def _listened_at(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False

@@ -283,14 +283,15 @@ def main() -> None:
     if "CRASH" in os.environ:
         print("cannot find my configuration", file=sys.stderr, flush=True)
         sys.exit(int(os.environ["CRASH"]))
-    if "DIE_AFTER_S" in os.environ:
-        threading.Timer(float(os.environ["DIE_AFTER_S"]), lambda: os._exit(9)).start()
     time.sleep(float(os.environ.get("START_S", "0")))
     where = os.environ.get("HOST") or "127.0.0.1", int(CONFIG.get("port") or os.environ.get("PORT", "0"))
     for number in os.environ.get("MORE", "").split():
         threading.Thread(target=Server((where[0], int(number)), Handler).serve_forever, daemon=True).start()
     if kind == "serve":
-        Server(where, Handler).serve_forever()
+        server = Server(where, Handler)
+        if "DIE_AFTER_S" in os.environ:
+            threading.Timer(float(os.environ["DIE_AFTER_S"]), lambda: os._exit(9)).start()
+        server.serve_forever()
     elif kind == "grpc":
         GrpcServer(where, Grpc).serve_forever()
     elif kind == "worker":

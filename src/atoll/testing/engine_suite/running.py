@@ -41,7 +41,7 @@ class Running:
 
     @shows("start")
     def test_a_program_that_is_not_there_is_told_by_name(self, lab: Lab) -> None:
-        health = 'health = { ready = "tcp", start_budget = "5s" }'
+        health = 'health = { ready = "tcp", start_budget = "20s" }'
         lab.service("prices", health, health=None, run='["./no-such-program"]')
         operation = lab.deploy("prices")
         assert operation.phase == "undone"
@@ -71,7 +71,7 @@ class Running:
         lab.service("billing")
         lab.up("billing")
         before = lab.replicas("billing")
-        health = 'health = { ready = "tcp", stable_for = "2s", start_budget = "5s" }'
+        health = 'health = { ready = "tcp", stable_for = "2s", start_budget = "20s" }'
         lab.service("billing", health, health=None, env={"VERSION": "v2", "DIE_AFTER_S": "0.8"})
         with lab.steady("/billing/a") as load:
             operation = lab.deploy("billing")
@@ -121,7 +121,7 @@ class Running:
 
     @shows("crash-loop")
     def test_what_crashes_again_and_again_is_restarted_ever_slower_and_told(self, lab: Lab) -> None:
-        lab.service("labels", env={"DIE_AFTER_S": "0.7"})
+        lab.service("labels", env={"DIE_AFTER_S": "2"})
         lab.up("labels")
 
         def starts() -> list[float]:
@@ -140,7 +140,7 @@ class Running:
     def test_a_release_that_crashes_at_its_start_is_given_up_with_its_last_words(self, lab: Lab) -> None:
         lab.service("parcels")
         lab.up("parcels")
-        health = 'health = { ready = "tcp", start_budget = "5s" }'
+        health = 'health = { ready = "tcp", start_budget = "20s" }'
         lab.service("parcels", health, health=None, env={"VERSION": "v2", "CRASH": "7"})
         operation = lab.deploy("parcels")
         assert operation.phase == "undone"
