@@ -165,7 +165,7 @@ def test_names_of_images_keep_folders_and_pull_requests_apart() -> None:
         ("npm ERR! 401 Unauthorized\nThe command '/bin/sh -c npm ci' returned a non-zero code: 1", None),
         ("no space left on device\nThe command '/bin/sh -c x' returned a non-zero code: 1", "disk-full"),
         ("npm ERR! missing script: build", None),
-        ("Step 2/2 : ADD https://x/y /z\nADD failed: Get \"https://x/y\": dial tcp: no such host", None),
+        ('Step 2/2 : ADD https://x/y /z\nADD failed: Get "https://x/y": dial tcp: no such host', None),
     ],
 )
 def test_what_docker_says_is_told_in_our_words(said: str, id: str | None) -> None:
@@ -184,9 +184,11 @@ NO_HOST = "dial tcp: lookup registry-1.docker.io on 10.0.0.2:53: no such host"
             "golang:1.21 is not on this machine, and its registry is not reached",
         ),
         (
-            "#3 [internal] load metadata for docker.io/library/golang:1.21\n------\n"
-            " > [internal] load metadata for docker.io/library/golang:1.21:\n------\n"
-            f'failed to do request: Head "https://registry-1.docker.io/v2/library/golang/manifests/1.21": {NO_HOST}',
+            (
+                "#3 [internal] load metadata for docker.io/library/golang:1.21\n------\n"
+                " > [internal] load metadata for docker.io/library/golang:1.21:\n------\n"
+                f'failed to do request: Head "https://registry-1.docker.io/v2/library/golang/manifests/1.21": {NO_HOST}'
+            ),
             "golang:1.21 is not on this machine, and its registry is not reached",
         ),
         (
