@@ -2,10 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
 
+from atoll.cli.conversation import UNKNOWN_ADDRESS
+from atoll.cli.failed import Failed
+from atoll.cli.settle import in_force
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.wire import DeployRequest
 from atoll.testing.fake_control import Served
 
@@ -101,6 +107,16 @@ def test_what_the_environment_does_not_run_with_yet_is_told(atoll, daemon: Serve
     done = atoll("deploy", "orders")
     assert done.returncode == 0
     assert "warning: 'local' runs with another require than atoll.toml says; `atoll up` takes it over" in done.stderr
+
+
+@pytest.mark.parametrize(("kind", "id"), [("Forbidden", "not-allowed"), (UNKNOWN_ADDRESS, "daemon-newer")])
+def test_where_the_settings_cannot_be_seen_the_daemon_has_the_last_word(kind: str, id: str) -> None:
+    def environment() -> None:
+        raise Failed("you may not see the settings here", id=cast("Any", id), kind=kind)
+
+    session = SimpleNamespace(places=SimpleNamespace(machine=""), client=SimpleNamespace(environment=environment))
+    told = WorkspaceSpec(name="shop", root="/x", environment=EnvironmentSpec(require=("test",)))
+    in_force(cast("Any", session), told, overridden=False)
 
 
 def test_what_cannot_be_told_is_not_let_in_without_a_reason(atoll, daemon: Served, shop: Path) -> None:

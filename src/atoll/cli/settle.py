@@ -123,7 +123,9 @@ def in_force(session: Session, workspace: WorkspaceSpec, *, overridden: bool) ->
     try:
         running = session.client.environment().environment
     except Failed as exc:
-        if exc.kind == UNKNOWN_ADDRESS:  # an older daemon: `up` replaces it
+        if (
+            exc.kind == UNKNOWN_ADDRESS or exc.id == _FORBIDDEN
+        ):  # an older daemon; who may not deploy is told so by what follows
             return
         raise
     told = workspace.environment
