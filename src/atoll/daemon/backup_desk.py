@@ -109,10 +109,12 @@ class BackupDesk:
         """Whether secrets could not be restored for want of the key."""
         assert self._archivist is not None
         try:
-            secrets = await self._vault.versions()
-            return bool(secrets) and (note.key_wall is None or note.key_id != self._archivist.key_id())
+            secrets, own = await self._vault.versions(), self._archivist.key_id()
         except AtollError:  # which the check of secrets tells
             return False
+        return (
+            bool(secrets) and own != "" and (note.key_wall is None or note.key_id != own)
+        )  # one that is gone is told there, too
 
     def _there(self) -> Archivist:
         if self._archivist is None:
