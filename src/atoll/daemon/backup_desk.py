@@ -110,11 +110,11 @@ class BackupDesk:
         assert self._archivist is not None
         try:
             secrets, own = await self._vault.versions(), self._archivist.key_id()
-        except AtollError:  # which the check of secrets tells
+        except AtollError:
+            own = ""
+        if not own or not secrets:  # the check of secrets tells of what is broken, or gone
             return False
-        return (
-            bool(secrets) and own != "" and (note.key_wall is None or note.key_id != own)
-        )  # one that is gone is told there, too
+        return note.key_wall is None or note.key_id != own
 
     def _there(self) -> Archivist:
         if self._archivist is None:
