@@ -93,12 +93,13 @@ def run(*, quick: bool) -> Result:
     result = Result()
     sys.path.append(str(ROOT / "scripts"))
     import dockerd
+    import netns
 
     try:
         with temporary() as folder, dockerd.shared() as giver:
             images = make_images(giver, folder)
             # In a network of their own: a Docker that starts elsewhere on the machine rewrites the kernel's rules.
-            with dockerd.apart(), dockerd.own(live_restore=False) as daemon, site() as place:
+            with netns.apart(), dockerd.own(live_restore=False) as daemon, site() as place:
                 for image in images:
                     daemon.take(image, giver)
                 _compare(daemon, place, folder, images, 1 if quick else ROUNDS, result)

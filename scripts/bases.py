@@ -16,13 +16,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SUITE = "bookworm"
 INCLUDE = ("ca-certificates", "python3")  # the little services and probes of tests are in Python
 LABEL = "dev.atoll.tests.base"
+FORGOTTEN_DAYS = 7  # images of another version of this file are kept so long: work trees may differ
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 DEBOOTSTRAP_S = 600
 BUILD_S = 600
@@ -127,6 +129,17 @@ def key(name: str) -> str:
 
 def tag(name: str) -> str:
     return f"atoll-test/{name}:{key(name)}"
+
+
+def is_kept(image: Mapping[str, Any]) -> bool:
+    """Whether an image, as `docker image inspect` tells of it, is a base that somebody may want again."""
+    if LABEL not in (image["Config"].get("Labels") or {}):
+        return False
+    if not image["RepoTags"]:
+        return True  # a layer of one that has a tag, else it goes with its last child
+    made = time.mktime(time.strptime(image["Created"][:19], "%Y-%m-%dT%H:%M:%S"))
+    young = time.time() - made < FORGOTTEN_DAYS * 86400
+    return young or any(tag(name) in image["RepoTags"] for name in ("rootfs", *BASES))
 
 
 def make(name: str, host: str, cache: Path) -> str:

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import hashlib
-import http.client
 import io
 import json
 import os
@@ -28,22 +26,18 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import bases
+import leases
 
 NEEDED = ("dockerd", "docker", "containerd", "runc", "iptables", "ip", "debootstrap")
-CLONE_NEWNET = 0x40000000
 UP_S = 60.0
 DOWN_S = 40.0
-OTHERS_S = 1800.0  # somebody else may be making every base image
 SLOTS = 24  # daemons at a time
-SUBNETS = 128  # environments at a time
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-RUN = Path("/run/atoll-test-dockerd")  # root's alone, and short
-FORGOTTEN_DAYS = 7  # base images of another version of bases.py are kept so long: work trees may differ
 
 
 class Unavailable(Exception):
@@ -127,14 +121,14 @@ class Dockerd:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        connection = _Connection(self.socket)
-        try:
-            connection.request("GET", "/_ping")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            try:
+                connection.connect(str(self.socket))
+                connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 " in connection.makefile("rb").readline()
+            except OSError:
+                return False
 
     @property
     def pid(self) -> int | None:
@@ -144,9 +138,8 @@ class Dockerd:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        return (
-            pid if f"--pidfile={self.folder}/pid".encode() in command else None
-        )  # else the number is another's by now
+        # Else the number is another's by now.
+        return pid if f"--pidfile={self.folder}/pid".encode() in command else None
 
     def _end(self, by: signal.Signals) -> None:
         pid = self.pid
@@ -217,9 +210,8 @@ class Dockerd:
         self._remove("container", "ls --all --quiet", "rm --force --volumes")
         self._remove("network", "ls --quiet --filter type=custom", "rm")
         self._remove("volume", "ls --quiet", "rm --force")
-        current = {bases.tag(name) for name in ("rootfs", *bases.BASES)}
         for image in self._images():
-            if not _kept(image, current):
+            if not bases.is_kept(image):
                 with contextlib.suppress(RuntimeError):  # a parent of one that stays, or gone with a child
                     self.docker("image", "rm", "--force", image["Id"])
         with contextlib.suppress(RuntimeError):
@@ -231,9 +223,8 @@ class Dockerd:
 
     def _images(self) -> list[dict[str, Any]]:
         """All of them, asked about at once: killed tests leave hundreds, and one question each would take minutes."""
-        ids = dict.fromkeys(
-            self.docker("image", "ls", "--all", "--no-trunc", "--format", "{{.ID}}").split()
-        )  # children first
+        listed = self.docker("image", "ls", "--all", "--no-trunc", "--format", "{{.ID}}")
+        ids = dict.fromkeys(listed.split())  # children first
         found: list[dict[str, Any]] = json.loads(self.docker("image", "inspect", *ids)) if ids else []
         return found
 
@@ -279,28 +270,6 @@ class Dockerd:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
 
-def _kept(image: Mapping[str, Any], current: Set[str]) -> bool:
-    """Whether it is a base that somebody may want again; `current` are the tags of those of now."""
-    if bases.LABEL not in (image["Config"].get("Labels") or {}):
-        return False
-    if not image["RepoTags"]:
-        return True  # a layer of one that has a tag, else it goes with its last child
-    made = time.mktime(time.strptime(image["Created"][:19], "%Y-%m-%dT%H:%M:%S"))
-    young = time.time() - made < FORGOTTEN_DAYS * 86400
-    return young or not current.isdisjoint(image["RepoTags"])
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=5)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
-
-
 # ---------------------------------------------------------------------------------------------------------------- sharing
 
 
@@ -320,19 +289,19 @@ def prepare() -> None:
 def _making() -> Iterator[Path]:
     """The cache, while nobody else makes anything for it."""
     cache().mkdir(parents=True, exist_ok=True)
-    with _locked(cache() / "making"):
+    with leases.held(cache() / "making"):
         yield cache()
 
 
 @contextlib.contextmanager
-def shared(folder: Path = RUN / "shared", data: Path | None = None, slot: int = 0) -> Iterator[Dockerd]:
+def shared(folder: Path = leases.RUN / "shared", data: Path | None = None, slot: int = 0) -> Iterator[Dockerd]:
     """The daemon that all processes on this machine share. Unavailable when none can run here."""
     if why := lacking():
         raise Unavailable(why)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     daemon = Dockerd(folder, data or cache() / "data", slot, live_restore=False)
     with (folder / "users").open("a") as users:
-        with _locked(folder / "gate"):
+        with leases.held(folder / "gate"):
             try:
                 _enter(daemon, users.fileno())
             except RuntimeError as problem:
@@ -340,9 +309,9 @@ def shared(folder: Path = RUN / "shared", data: Path | None = None, slot: int = 
         try:
             yield daemon
         finally:
-            with _locked(folder / "gate"):
+            with leases.held(folder / "gate"):
                 # This gives up the lock that we hold, also when another one is held: we leave, either way.
-                if _taken(users.fileno(), fcntl.LOCK_EX):
+                if leases.taken(users.fileno(), fcntl.LOCK_EX):
                     daemon.sweep()
                     daemon.stop()
                     daemon.clear()
@@ -350,7 +319,7 @@ def shared(folder: Path = RUN / "shared", data: Path | None = None, slot: int = 
 
 def _enter(daemon: Dockerd, users: int) -> None:
     """Join those who use it. The first one finds what a killed one has left, and starts it anew."""
-    first = _taken(users, fcntl.LOCK_EX)
+    first = leases.taken(users, fcntl.LOCK_EX)
     if first:
         daemon.clear()
         try:
@@ -370,7 +339,7 @@ def own(*, live_restore: bool = True) -> Iterator[Dockerd]:
     """A started daemon for one alone, without any image. Nothing of it is left afterwards, in whatever state it is then."""
     if why := lacking():
         raise Unavailable(why)
-    with _slot("dockerd", range(1, SLOTS)) as (slot, note):
+    with leases.numbered("dockerd", range(1, SLOTS)) as (slot, note):
         if former := note.read_text():  # whoever had this slot was killed
             _dissolve(Dockerd(Path(former), Path(former) / "data", slot))
         with tempfile.TemporaryDirectory(prefix="atd-") as name:
@@ -396,66 +365,6 @@ def _dissolve(daemon: Dockerd) -> None:
     daemon.clear()
     shutil.rmtree(daemon.folder, ignore_errors=True)
     daemon.folder.mkdir()  # its maker removes it
-
-
-@contextlib.contextmanager
-def apart() -> Iterator[None]:
-    """This thread, and all that it starts, in a network of its own that nothing connects to any other.
-
-    The Dockers on one machine rewrite each other's rules in the kernel, and so would a test of a firewall.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        if libc.unshare(CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "no network of its own")
-        try:
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-            yield
-        finally:
-            libc.setns(outside, CLONE_NEWNET)
-    finally:
-        os.close(outside)
-
-
-@contextlib.contextmanager
-def subnets() -> Iterator[str]:
-    """A range of addresses that no other environment of a test has, for networks of 16 services."""
-    RUN.mkdir(mode=0o700, exist_ok=True)
-    with _slot("subnets", range(SUBNETS)) as (slot, _):
-        yield f"10.{202 + slot // 16}.{slot % 16 * 16}.0/20"
-
-
-@contextlib.contextmanager
-def _slot(kind: str, numbers: range) -> Iterator[tuple[int, Path]]:
-    """A number that nobody else has, with its file: what is written there outlives its owner."""
-    RUN.mkdir(mode=0o700, exist_ok=True)
-    for number in numbers:
-        path = RUN / f"{kind}-{number}"
-        with path.open("a") as file:
-            if _taken(file.fileno(), fcntl.LOCK_EX):
-                yield number, path
-                return
-    raise RuntimeError(f"all {len(numbers)} of {RUN}/{kind}-* are in use")
-
-
-def _taken(file: int, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    deadline = time.monotonic() + OTHERS_S
-    with path.open("a") as file:
-        while not _taken(file.fileno(), fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"somebody else holds {path} for more than {OTHERS_S:g} s")
-            time.sleep(0.1)
-        yield
 
 
 def _descriptors() -> list[int]:

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 
 from dockerd import Dockerd, Unavailable, found, own, prepare, shared
-from dockerd import subnets as free_subnets
+from leases import subnets as free_subnets
 
 # Nothing is asserted about timing: a machine that is busy with other things would fail what is right.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -1,8 +1,6 @@
 """Containers on another machine: two dockerds, the real ssh between the machines, and a registry that both reach."""
 
 import contextlib
-import ctypes
-import os
 import select
 import socket
 import sys
@@ -17,25 +15,10 @@ from registry import MISSING, Registry, registry_in
 from two_machines import Machines, machines
 
 from atoll.testing.ports import ports
-from dockerd import CLONE_NEWNET, Dockerd, own
+from dockerd import Dockerd, own
+from netns import inside
 
 LOOK_S = 1.0  # a connection may be idle as long as it likes: a registry is slow on a busy machine
-
-
-@contextlib.contextmanager
-def inside(network: str) -> Iterator[None]:
-    """This thread, and all that it starts or listens on, in that network namespace."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    here, there = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{network}", os.O_RDONLY)
-    try:
-        assert libc.setns(there, CLONE_NEWNET) == 0
-        try:
-            yield
-        finally:
-            libc.setns(here, CLONE_NEWNET)
-    finally:
-        os.close(here)
-        os.close(there)
 
 
 class Lead:

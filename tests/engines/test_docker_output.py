@@ -10,8 +10,12 @@ from tests.engines.cabin import ended, says
 
 from atoll.engines.docker import DockerHost
 from atoll.model.environment import DockerSpec
-from atoll.testing.host_suite import eventually
+from atoll.testing.host_suite import PATIENCE_S, eventually
 from dockerd import Dockerd
+
+# 500 lines, 500 more when it is told to stop, and 500 last ones; without the shell's word on its child's end.
+_BURST = "for i in $(seq $n $((n + 499))); do echo line $i; done; n=$((n + 500))"
+TALKS = f"exec 2>/dev/null; n=1; {_BURST}; trap '{_BURST}' TERM; while [ $n -lt 1001 ]; do sleep 0.05; done; {_BURST}"
 
 
 class Line:
@@ -99,11 +103,7 @@ async def test_a_follower_goes_on_in_the_file_of_one_that_was_forgotten_while_do
         assert not following.done()
         return found[-1:] == [last]
 
-    silent = "exec 2>/dev/null"  # the shell's word on its child's end
-    burst = "for i in $(seq $n $((n + 499))); do echo line $i; done; n=$((n + 500))"
-    await host.start(
-        launch(f"{silent}; n=1; {burst}; trap '{burst}' TERM; while [ $n -lt 1001 ]; do sleep 0.05; done; {burst}")
-    )
+    await host.start(launch(TALKS))
     await says(host, "cabin-r1-1", "line 500")
     following = asyncio.create_task(follow())
     await eventually(lambda: told("line 500"), "it is followed")
@@ -115,6 +115,30 @@ async def test_a_follower_goes_on_in_the_file_of_one_that_was_forgotten_while_do
     await eventually(lambda: told("line 1500"), "the file is read")
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
+    await other.close()
+    await line.cut()
+    assert found == [f"line {number}" for number in range(500, 1501)]
+
+
+async def test_a_follower_tells_nothing_twice_of_one_that_was_forgotten_before_its_second_look(
+    host: DockerHost, dockerd: Dockerd, launch: Any, home: Path
+) -> None:
+    line = Line(dockerd, home / "line")
+    await line.join()
+    other = DockerHost(home / "state", home / "run", DockerSpec(socket=str(line.socket)))
+    await host.start(launch(TALKS))
+    await says(host, "cabin-r1-1", "line 500")
+    following = other.logs("cabin", replica="cabin-r1-1", tail=1, follow=True)
+    found = [(await anext(following)).text]
+    await line.cut()
+    assert await host.signal("cabin-r1-1", "SIGTERM")
+    await ended(host, "cabin-r1-1")
+    await host.forget("cabin-r1-1")
+    await line.join()
+    async with asyncio.timeout(PATIENCE_S):
+        while found[-1] != "line 1500":
+            found.append((await anext(following)).text)
+    await following.aclose()
     await other.close()
     await line.cut()
     assert found == [f"line {number}" for number in range(500, 1501)]

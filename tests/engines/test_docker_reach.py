@@ -16,7 +16,8 @@ from atoll.engines.docker.networks import Networks
 from atoll.model.launch import Reach
 from atoll.model.state import Address
 from atoll.model.traffic import Ack, Edge
-from dockerd import Dockerd, apart, own
+from dockerd import Dockerd, own
+from netns import apart
 
 pytestmark = pytest.mark.e2e
 

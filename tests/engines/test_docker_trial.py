@@ -10,7 +10,8 @@ from atoll.engines.docker.client import Client
 from atoll.engines.docker.names import Names
 from atoll.engines.docker.networks import Networks
 from atoll.engines.docker.trial import Tried, judge, trial
-from dockerd import Dockerd, apart, own
+from dockerd import Dockerd, own
+from netns import apart
 
 POOL, PORTS = "10.201.0.0/16", (20000, 29999)
 

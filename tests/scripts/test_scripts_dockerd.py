@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dockerd import RUN, Dockerd, lacking, own, shared
+from dockerd import Dockerd, lacking, own, shared
+from leases import RUN
 
 USER = """
 import sys; sys.path.insert(0, sys.argv[1])

@@ -1,10 +1,7 @@
 """One shim per supervised process: forked from the keeper, outlives it, ends when the process's whole tree has ended.
 
-It owns the output pipes and the log, the exit status and the journal, and (as subreaper) every process that its child
-leaves behind. It takes orders on its own socket, from a keeper only. It decides nothing: no restarts, no policy.
-
-How it stays safe from reused process ids: the main process is not reaped before its tree is gone, so its pid, which is
-also its group's id, cannot name anything else; all others are signalled as direct children that were not reaped yet.
+It owns the output pipes and the log, the exit status and the journal, and (as subreaper, see tree.py) every process that
+its child leaves behind. It takes orders on its own socket, from a keeper only. It decides nothing: no restarts, no policy.
 """
 
 import ctypes
@@ -28,15 +25,13 @@ from atoll.keeper.linelog import LineLog
 from atoll.keeper.network import Forwarder, enter, leave
 from atoll.keeper.output import Capture, Output
 from atoll.keeper.places import Places
+from atoll.keeper.tree import LINGER_S, Tree
 from atoll.keeper.wire import Message, Wire, is_trusted, listen
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NAME = 15
 EXEC_WAIT_S = 15.0  # for exec from a slow file system
-LINGER_S = 10.0  # what is left of a tree after a requested stop; the caller's SIGKILL comes earlier
-MEMORY_WATCH_S = 0.5
 HANDLED_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP})
-STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})  # SIGHUP asks to reload, mostly
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -58,20 +53,11 @@ class Shim:
         self.peers = {Wire(keeper)}
         self.output = Output(self.selector)
         self.journal: Journal | None = None
-        self.group = Group([])
-        self.main = 0
-        self.status: Message | None = None  # of the main process, once it ended
-        self.stop_requested = False
-        self.we_killed = False
-        self.asked: set[int] = set()  # orphans that were sent SIGTERM
-        self.oom = False
+        self.tree = Tree(fixture=launch["kind"] == "fixture")
         self.asked_to_stop = False  # by a signal: handled in the loop
         self.asked_to_listen = False
-        self.kill_at: float | None = None  # monotonic
-        self.deadline: float | None = None
+        self.deadline: float | None = None  # monotonic
         self.overran = False
-        self.watch_memory_at: float | None = None
-        self.forwarder: Forwarder | None = None  # of a replica with a network of its own
         self.record: Message = {
             "id": self.id,
             "kind": launch["kind"],
@@ -117,10 +103,10 @@ class Shim:
         memory_bytes = launch.get("memory_bytes")
         if launch["kind"] != "fixture":
             name = f"{self.id}.{os.getpid()}"  # an id may come back while its old group is being removed
-            self.group = Group.create(self.places.state_dir, name, memory_bytes, launch.get("cpu_weight"))
-            self.record["groups"] = self.group.folders
+            self.tree.group = Group.create(self.places.state_dir, name, memory_bytes, launch.get("cpu_weight"))
+            self.record["groups"] = self.tree.group.folders
         if launch.get("network"):
-            self.forwarder = Forwarder(launch["network"])
+            self.tree.forwarder = Forwarder(launch["network"])
             todo = todo._replace(leave=leave)
         elif launch.get("beside"):
             todo = todo._replace(enter=partial(enter, *launch["beside"]))
@@ -131,8 +117,8 @@ class Shim:
             among = "" if launch["kind"] == "fixture" else ", not isolated from other services"
             self.record["notice"] = f"runs as root{among}: {denied}"
             denied = self._fork(todo._replace(uid=None, needs=[]))
-        if memory_bytes is not None and not self.group.limits_memory:
-            self.watch_memory_at = time.monotonic() + MEMORY_WATCH_S
+        if memory_bytes is not None and not self.tree.group.limits_memory:
+            self.tree.watch_memory(memory_bytes)
         launch["env"].clear()  # secrets: nobody needs them here any more
         launch["files"] = {}
         launch["argv"] = []
@@ -149,9 +135,9 @@ class Shim:
             raise
         os.close(out_write)
         os.close(err_write)
-        self.main = pid
+        self.tree.main = pid
         self.record.update(pid=pid, pid_start=proc.start_of(pid))
-        self.group.join(pid)
+        self.tree.group.join(pid)
         with control:
             answer = self._set_off(control)
         if not answer:
@@ -160,9 +146,9 @@ class Shim:
         os.close(out_read)
         os.close(err_read)
         os.waitpid(pid, 0)
-        if self.forwarder is not None:
-            self.forwarder.end()
-        self.main = 0
+        if self.tree.forwarder is not None:
+            self.tree.forwarder.end()
+        self.tree.main = 0
         self.record.update(pid=None, pid_start=0)
         word: Message = json.loads(answer)
         if "failed" in word:
@@ -172,16 +158,16 @@ class Shim:
     def _set_off(self, control: socket.socket) -> bytes:
         """Let the child run, joined to the machine's network when it has its own. What it said; b"" when it runs."""
         noted = ["pid", "pid_start", "groups", "notice"]
-        if self.forwarder is not None:
+        if self.tree.forwarder is not None:
             answer = _hear(control)
             if b"apart" not in answer:
                 return answer or b'{"failed": "it did not get a network of its own in time"}'
             try:
-                self.forwarder.start(self.main)
+                self.tree.forwarder.start(self.tree.main)
             except (spawn.NotRunnable, OSError) as exc:
                 control.close()  # the child ends
                 return json.dumps({"failed": f"cannot run {self.launch['argv'][0]}: {exc}"}).encode()
-            self.record["network"] = self.forwarder.record
+            self.record["network"] = self.tree.forwarder.record
             noted.append("network")
         self._note({key: self.record[key] for key in noted})
         with suppress(OSError):
@@ -190,7 +176,7 @@ class Shim:
 
     def _never_ran(self, text: str) -> None:
         self.record.update(pid=None, pid_start=0)
-        self.status = {"error": text[:1000]}
+        self.tree.status = {"error": text[:1000]}
 
     def _note(self, record: Message) -> bool:
         return self.journal is None or self.journal.append(record)
@@ -213,9 +199,10 @@ class Shim:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         self.start()
-        if self.status is None:
+        if self.tree.status is None:
             self._tell({"event": "state", "replica": self.record})
-        while not self._is_over():
+        while not self.tree.is_over():
+            self._tend()
             for key, mask in self.selector.select(self._patience()):
                 self._handle(key, mask, wake)
             self._tick()
@@ -239,93 +226,29 @@ class Shim:
             self._settle(peer)
 
     def _patience(self) -> float | None:
-        forward_at = self.forwarder.again_at if self.forwarder else None
-        times = [at for at in (self.kill_at, self.deadline, self.watch_memory_at, forward_at) if at is not None]
+        forward_at = self.tree.forwarder.again_at if self.tree.forwarder else None
+        times = [at for at in (self.deadline, self.tree.due_at(), forward_at) if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _tick(self) -> None:
         if self.asked_to_stop:
             self.asked_to_stop = False
-            self.stop(LINGER_S)
+            self.tree.stop(LINGER_S)
         if self.asked_to_listen:
             self.asked_to_listen = False
             self._listen_again()
-        now = time.monotonic()
-        if self.deadline is not None and now >= self.deadline:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
             self.deadline, self.overran = None, True
-            self.kill()
-        if self.kill_at is not None and now >= self.kill_at:
-            self.kill()
-        if self.watch_memory_at is not None and now >= self.watch_memory_at:
-            self.watch_memory_at = now + MEMORY_WATCH_S
-            limit = self.launch["memory_bytes"]
-            if proc.tree_bytes(os.getpid(), limit) > limit:
-                self.oom = True
-                self.kill()
+            self.tree.kill()
+        self.tree.tick()
 
-    def _is_over(self) -> bool:
-        """Reap, and see whether main process and tree have ended. Ends what the main process left behind."""
-        if not self.main:
-            return True
-        if self.status is None and not self._main_ended():
-            if self.forwarder is not None and self.forwarder.tend(self.main):
-                self.record["network"] = self.forwarder.record
-                self._note({"network": self.record["network"]})
-                self._tell({"event": "state", "replica": self.record})
-            self._reap_others()
-            return False
-        left = self._reap_others()  # after the main process: its orphans are ours from its end on
-        if left and not self.we_killed:
-            if self.stop_requested:  # it was asked to end: let its children end, too
-                self._ask_strays(left)
-            else:
-                self.kill()
-                left = self._reap_others()
-        return not left
-
-    def _main_ended(self) -> bool:
-        info = os.waitid(os.P_PID, self.main, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if info is None:
-            return False
-        by_signal = info.si_code != os.CLD_EXITED
-        self.status = {"signal": info.si_status & 0x7F} if by_signal else {"code": info.si_status}
-        killed = info.si_status == (signal.SIGKILL if by_signal else 128 + signal.SIGKILL)
-        if killed and not self.we_killed and not self.stop_requested:
-            self.oom = self.group.oom_kills() > 0
-        self.watch_memory_at = None
-        if self.stop_requested:
-            self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + LINGER_S)
-        return True
-
-    def _ask_strays(self, pids: list[int]) -> None:
-        """SIGTERM, once, to orphans outside the group: they did not hear the one that ended the main process."""
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                if pid not in self.asked and os.getpgid(pid) != self.main:
-                    os.kill(pid, signal.SIGTERM)
-        self.asked.update(pids)
-
-    def _reap_others(self) -> list[int]:
-        """Reap whatever ended but the main process; returns the pids of its orphans that live."""
-        alive = []
-        for pid in proc.children(os.getpid()):
-            if pid == self.main or (self.forwarder and pid == self.forwarder.pid):
-                continue
-            with suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG)[0] == 0:
-                    alive.append(pid)
-        return [pid for pid in self._children() if pid in alive]
-
-    def _children(self) -> list[int]:
-        """Its direct children, but for keepers and shims: a daemon revives a killed keeper, which then lies below the
-        daemon's shim, and whose shims fall to it when that keeper is killed, too. None of them ends with the daemon.
-        """
-        pids = proc.children(os.getpid())
-        if self.forwarder is not None:  # it goes last, so that what the replica still answers gets out
-            pids = [pid for pid in pids if pid != self.forwarder.pid]
-        if self.launch["kind"] != "fixture":  # a service's name is no proof
-            return pids
-        return [pid for pid in pids if not ((stat := proc.read_stat(pid)) and stat.comm.startswith("atoll:"))]
+    def _tend(self) -> None:
+        """Have the forwarder started again when it has died; the record has its process."""
+        forwarder = self.tree.forwarder
+        if forwarder is not None and self.tree.status is None and forwarder.tend(self.tree.main):
+            self.record["network"] = forwarder.record
+            self._note({"network": self.record["network"]})
+            self._tell({"event": "state", "replica": self.record})
 
     # --- orders --------------------------------------------------------------------------------------------------
 
@@ -347,7 +270,7 @@ class Shim:
             self.peers.discard(peer)
             peer.close()
             if self.launch["kind"] == "run" and not self.peers:
-                self.kill()  # nobody is left who wants to know
+                self.tree.kill()  # nobody is left who wants to know
             return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.pending else 0)
         self.selector.modify(peer, events, peer)
@@ -360,53 +283,12 @@ class Shim:
     def _order(self, peer: Wire, message: Message) -> None:
         op = message.get("op")
         if op == "signal":
-            peer.send({"n": message.get("n"), "ok": True, "sent": self.signal(int(message["signal"]))})
+            peer.send({"n": message.get("n"), "ok": True, "sent": self.tree.signal(int(message["signal"]))})
         elif op == "stop":
-            self.stop(float(message["grace_s"]))
+            self.tree.stop(float(message["grace_s"]))
             peer.send({"n": message.get("n"), "ok": True})
         else:
             peer.send({"n": message.get("n"), "error": f"unknown operation {op!r}"})
-
-    def signal(self, signum: int) -> bool:
-        """To the whole group, which it wakes where it was stopped; SIGKILL to the whole tree, also what left the group.
-
-        False when nothing is left.
-        """
-        if not self.main:
-            return False
-        if signum == signal.SIGKILL:
-            self.kill()
-            return True
-        if signum in STOP_SIGNALS:
-            self.stop_requested = True
-        try:
-            os.killpg(self.main, signum)
-            if signum != signal.SIGSTOP:
-                os.killpg(self.main, signal.SIGCONT)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return self.status is None or bool(self._reap_others())
-
-    def stop(self, grace_s: float) -> None:
-        """SIGTERM now, SIGKILL after the grace."""
-        if grace_s > 0:
-            self.signal(signal.SIGTERM)
-            self.kill_at = min(self.kill_at or float("inf"), time.monotonic() + grace_s)
-        else:
-            self.kill()
-
-    def kill(self) -> None:
-        """SIGKILL to everything below. Repeated by the loop until nothing is left: killing makes new orphans."""
-        if not self.main:
-            return
-        self.we_killed = True
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.main, signal.SIGKILL)
-        for pid in self._children():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)  # a child of ours that nobody reaped: the pid is its own
-        self.group.kill()
-        self.kill_at = time.monotonic() + 0.02
 
     def _listen_again(self) -> None:
         """SIGHUP: somebody removed our socket."""
@@ -420,24 +302,10 @@ class Shim:
     # --- the end --------------------------------------------------------------------------------------
 
     def _exit(self) -> Message:
-        status = dict(self.status or {"error": "ended without a status"})
+        status = dict(self.tree.status or {"error": "ended without a status"})
         if self.overran:
             status["error"] = f"ran longer than {self.launch['timeout_s']:g} s and was killed"
-        return {**status, "oom": self.oom, "at_s": proc.boottime_s(), "wall": time.time()}
-
-    def _reap_all(self) -> None:
-        """The main process, and whatever /proc did not show: its list of children may skip one while another ends."""
-        deadline = time.monotonic() + LINGER_S
-        with suppress(ChildProcessError):
-            while time.monotonic() < deadline:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    left = self._children()
-                    if not left and proc.children(os.getpid()):
-                        break  # only what stays
-                    for pid in left:
-                        with suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
-                    time.sleep(0.005)
+        return {**status, "oom": self.tree.oom, "at_s": proc.boottime_s(), "wall": time.time()}
 
     def _finish(self) -> None:
         """Write, tell, then clean up: whoever waits for the exit should not wait for the disk.
@@ -445,9 +313,7 @@ class Shim:
         The socket goes before the telling: once told, the keeper may start a successor of the same name.
         """
         self.record["exit"] = self._exit()
-        if self.forwarder is not None:
-            self.forwarder.end()
-        self._reap_all()
+        self.tree.reap()
         self.output.finish()
         if self.launch["kind"] == "replica":
             files.forget(self.places, self.id)
@@ -460,7 +326,7 @@ class Shim:
         self._tell(news)
         if self.journal is not None:
             self.journal.sync()
-        self.group.remove()
+        self.tree.group.remove()
         deadline = time.monotonic() + (1.0 if noted and self.journal else 10.0)
         while time.monotonic() < deadline and any(peer.pending for peer in self.peers):
             for key, mask in self.selector.select(0.05):

@@ -129,14 +129,15 @@ class Output:
         here = {source.replica for source in sources}
         old = [path for path in kept if path.name.removesuffix(".log") not in here]
         found = [await asyncio.to_thread(logs.newest, path, service, tail, since_wall, until_wall) for path in old]
-        ends: dict[str, _Told] = {}
+        ends: dict[Source, _Told] = {}
         for source in sources:
             lines = await self._past(source, tail, since_wall, until_wall)
-            ends[source.container] = reduce(_Told.and_, lines, _Told())
             told = [_log_line(service, source.replica, line) for line in lines]
             path = self._folder / service / f"{source.replica}.log"
             if not told and path.exists():  # it was removed since it was listed, and its file is written before that
                 told = await asyncio.to_thread(logs.newest, path, service, tail, since_wall, until_wall)
+            else:
+                ends[source] = reduce(_Told.and_, lines, _Told())
             found.append(told)
         merged = list(heapq.merge(*found, key=lambda line: line.wall))
         for line in merged[-tail:] if tail > 0 else ():
@@ -163,7 +164,7 @@ class Output:
 
     # --- following ------------------------------------------------------------------------------------------------
 
-    async def _follow(self, service: str, replica: str | None, ends: dict[str, _Told]) -> AsyncIterator[LogLine]:
+    async def _follow(self, service: str, replica: str | None, ends: dict[Source, _Told]) -> AsyncIterator[LogLine]:
         """New lines of all of them, also of those that come; across an absence of dockerd."""
         queue: asyncio.Queue[LogLine] = asyncio.Queue(_WAITING)
         readers: dict[str, asyncio.Task[None]] = {}
@@ -184,20 +185,29 @@ class Output:
         self,
         service: str,
         replica: str | None,
-        ends: dict[str, _Told],
+        ends: dict[Source, _Told],
         queue: asyncio.Queue[LogLine],
         readers: dict[str, asyncio.Task[None]],
     ) -> None:
-        """A reader for each container, also for those that come. What came and went between two looks left its file."""
+        """A reader for each container, also for those that come. What came and went between two looks left its file.
+
+        Those of `ends` are known from before the first look, which dockerd may not answer until they are gone.
+        """
         told = {path.name for path in logs.chosen(self._folder / service, replica) if path.exists()}
+
+        def begin(source: Source) -> None:
+            told.add(f"{source.replica}.log")
+            if source.container not in readers:
+                reading = self._copy(service, source, ends.get(source, _Told()), queue)
+                readers[source.container] = asyncio.create_task(reading)
+
+        for source in ends:
+            begin(source)
         while True:
             files = [path for path in logs.chosen(self._folder / service, replica) if path.name not in told]
             with contextlib.suppress(Retryable):
                 for source in await self._sources(service, replica):
-                    told.add(f"{source.replica}.log")
-                    if source.container not in readers:
-                        reading = self._copy(service, source, ends.get(source.container, _Told()), queue)
-                        readers[source.container] = asyncio.create_task(reading)
+                    begin(source)
                 for path in files:
                     if path.name not in told and path.exists():
                         told.add(path.name)
