@@ -230,6 +230,7 @@ class PretendHooks:
                 log="/logs/x",
             )
         skipped = (TaskResult(task="cart.e2e", outcome="skipped", why="orders.test did not pass", attempts=0),) * bad
+        tell(Progress(service="cart", task="test", phase="done", label="its first run", took_s=1.0, attempts=3))
         flaky = TaskResult(task="cart.test", outcome="flaky", why="its first run", key="k", attempts=3)
         cached = TaskResult(task="cart.build", outcome="passed", cached=True, key="k", seconds=90.0)
         tasks = (cached, flaky, *skipped, test)

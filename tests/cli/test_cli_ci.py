@@ -22,7 +22,11 @@ def test_a_failure_is_shown_with_what_it_printed_and_cached_ones_are_counted(ato
         "- cart.e2e skipped: orders.test did not pass",
         "✗ 1 cached, 1 flaky, 1 failed, 1 skipped in 4.00 s; 40 services unaffected; 90.0 s saved",
     ]
-    assert done.stderr.splitlines() == ["orders.test: 1/1 npm test", "orders.test: failed: step 1 failed"]
+    assert done.stderr.splitlines() == [
+        "orders.test: 1/1 npm test",
+        "orders.test: failed: step 1 failed",
+        "cart.test: passed at attempt 3 in 1.00 s: its first run",
+    ]
 
 
 def test_what_passed_is_one_line_of_numbers(atoll) -> None:

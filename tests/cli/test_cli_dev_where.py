@@ -1,8 +1,20 @@
 """Where somebody has to look, found in what compilers and programs really print."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
+from atoll.cli.dev.mover import Edit
+from atoll.cli.dev.told import DevEvent, Teller, failure
 from atoll.cli.dev.where import where
+from atoll.cli.failed import Failed
+from atoll.model.spec import ServiceSpec
+
+if TYPE_CHECKING:
+    from atoll.cli.session import Session
 
 COPY = "/home/ada/.local/share/atoll/shop-1a2b3c4d/artifacts/" + "5" * 40
 FILES = {"orders.py", "main.go", "src/main.rs", "server.js", "src/pages/home.ts", "src/main/java/Pay.java", "outbox.py"}
@@ -92,3 +104,30 @@ def test_the_place_is_the_services_own_file_and_line(output: str, place: str, te
 def test_a_service_that_runs_in_its_own_folder_names_it_by_its_whole_path() -> None:
     output = PYTHON.replace(COPY, "/ws/orders")
     assert where(output, "/ws/orders", FILES.__contains__).place == "outbox.py:3"
+
+
+def test_a_file_of_the_machine_is_no_place_of_a_service(tmp_path: Path) -> None:
+    spec = ServiceSpec(name="orders", folder="orders")
+    failed = Failed("orders: step 1 ended with exit code 1", id="build-step-failed")
+    output = f'  File "{json.__file__}", line 3, in loads\nValueError: no wheel'
+    told = failure(failed, spec, tmp_path, output)
+    assert (told["place"], told["text"]) == ("", "ValueError: no wheel")
+
+
+@pytest.mark.parametrize(("beside", "again", "said"), [(True, False, False), (True, True, True), (False, False, True)])
+def test_an_edit_beside_a_service_that_makes_no_difference_to_it_is_not_told(
+    beside: bool, again: bool, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = cast("Session", SimpleNamespace(json=False, quiet=False))
+    event = DevEvent(
+        event="unchanged", service="orders", release="r1", files=("cart/a.py",), beside=beside, again=again
+    )
+    Teller(session, ["orders"], logs=False).tell(event)
+    assert ("orders r1 goes on: nothing differs" in capsys.readouterr().out) is said
+
+
+def test_edits_in_a_row_are_beside_a_service_when_all_of_them_are() -> None:
+    edit = Edit(spec=ServiceSpec(name="orders", folder="orders"), files=("cart/a.py",), at_s=0.0, beside=True)
+    assert edit.then(edit).beside
+    assert not edit.then(edit._replace(beside=False)).beside
+    assert not edit._replace(beside=False).then(edit).beside

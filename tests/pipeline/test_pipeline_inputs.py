@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from atoll.model.errors import UserError
 from atoll.pipeline import inputs
 from atoll.pipeline.globs import matcher
-from atoll.pipeline.inputs import copy, fingerprint, select
+from atoll.pipeline.inputs import check_entries, copy, fingerprint, select
 
 GO = threading.Event()
 
@@ -26,7 +26,9 @@ def put(root: Path, files: dict[str, str]) -> None:
 
 
 def paths(folder: Path, *patterns: str, root: Path | None = None) -> list[str]:
-    return [entry.path for entry in select(folder, patterns or ("**",), root=root or folder)]
+    found = select(folder, patterns or ("**",), root=root or folder)
+    check_entries(folder, found)
+    return [entry.path for entry in found]
 
 
 @pytest.mark.parametrize(

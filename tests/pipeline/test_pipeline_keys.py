@@ -71,6 +71,20 @@ def test_all_ways_agree_on_services_that_are_cut_out_of_a_context(ring: Keyring,
             before = after
 
 
+@pytest.mark.parametrize("language", ["cargo", "go-work", "maven", "npm", "uv"])
+def test_a_link_out_of_a_context_that_services_share_stops_its_own_service_only(ring: Keyring, language: str) -> None:
+    shutil.copytree(MONOREPOS / language, ring.root, symlinks=True, dirs_exist_ok=True)
+    for name in ("orders", "payments"):
+        ring.service(f"services/{name}", 'build = { context = "../.." }\n')
+    before = ring.agreed()
+    (ring.root / "services/payments/link").symlink_to("/etc/hostname")
+    after = ring.agreed()
+    assert after["orders.build"] == before["orders.build"]
+    assert "services/payments/link is a symbolic link out" in after["payments.build"]
+    (ring.root / "services/payments/link").unlink()
+    assert ring.agreed() == before
+
+
 def test_a_task_has_the_keys_of_what_it_needs(ring: Keyring) -> None:
     ring.service("a", SUMS + '[tasks.test]\nrun = "grep x {needs.build}/sum"\nneeds = ["build"]\n', a_txt="a")
     ring.service(

@@ -87,6 +87,16 @@ def test_what_is_affected_runs_once_and_an_edit_runs_only_what_it_concerns(bench
     assert third.unaffected == 1
 
 
+def test_a_task_that_failed_before_does_not_run_for_the_first_time(bench) -> None:
+    bench.service("a", '[tasks.test]\nrun = "test -e fixed"\n[tasks.after]\nrun = "true"\nneeds = ["test"]')
+    assert by_id(bench.run("a.after"))["a.test"].why == "its first run"
+    again = by_id(bench.run("a.after"))
+    assert (again["a.test"].outcome, again["a.test"].why) == ("failed", "it never passed")
+    bench.workshop.write("a/fixed", "")
+    fixed = by_id(bench.run("a.after"))
+    assert {name: task.why for name, task in fixed.items()} == {"a.test": "it never passed", "a.after": "its first run"}
+
+
 def test_a_task_finds_the_results_of_what_it_needs_and_no_variable_that_it_does_not_name(bench, monkeypatch) -> None:
     monkeypatch.setenv("STRAY", "stray")
     monkeypatch.setenv("VERSION", "1.2")
@@ -151,6 +161,7 @@ def test_a_task_that_was_declared_flaky_is_tried_again_in_a_fresh_copy_and_shown
     bench.service("a", f"[tasks.test]\nrun = '{run}'\nretries = 2")
     result = by_id(bench.run("a.test"))["a.test"]
     assert (result.outcome, result.attempts, result.cached) == ("flaky", 3, False)
+    assert [each.attempts for each in bench.workshop.progress if each.phase == "done"] == [3]
     assert "attempt 2" in result.output
     again = by_id(bench.run("a.test"))["a.test"]
     assert (again.outcome, again.cached, again.attempts) == ("flaky", True, 3)

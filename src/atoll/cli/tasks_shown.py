@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from atoll.pipeline.progress import Progress
     from atoll.pipeline.report.folding import System
 
+_MARKS = {"done": "✓", "flaky": "~", "failed": "✗"}
 _ENDED = frozenset({"cached", "done", "failed", "skipped", "cancelled"})
 NAMED = 8  # of those that did not run; the others are counted
 FAILED = frozenset({"failed", "timed-out"})
@@ -70,9 +71,10 @@ class _Board:
             self._since.setdefault(name, time.monotonic())
             return
         self._running.pop(name, None)
-        self._ended[progress.phase] = self._ended.get(progress.phase, 0) + 1
+        end = "flaky" if _flaky(progress) else progress.phase
+        self._ended[end] = self._ended.get(end, 0) + 1
         if progress.phase in {"done", "failed"}:
-            self.say(f"{'✓' if progress.phase == 'done' else '✗'} {name}: {_line(progress)}")
+            self.say(f"{_MARKS[end]} {name}: {_line(progress)}")
 
     def rows(self) -> Iterator[Sequence[RenderableType]]:
         """A row a task that runs."""
@@ -86,6 +88,7 @@ class _Board:
         words = {
             "done": "passed",
             "cached": "cached",
+            "flaky": "flaky",
             "failed": "failed",
             "skipped": "skipped",
             "cancelled": "cancelled",
@@ -177,11 +180,17 @@ def _line(progress: Progress) -> str:
         case "waiting":
             return "another process does the same; waiting for it"
         case "done":
-            return f"passed in {duration(progress.took_s)}" + (f": {progress.label}" if progress.label else "")
+            at = f" at attempt {progress.attempts}" if _flaky(progress) else ""
+            return f"passed{at} in {duration(progress.took_s)}" + (f": {progress.label}" if progress.label else "")
         case "failed" | "skipped" | "cancelled":
             return f"{progress.phase}: {progress.label}"
         case _:
             return ""
+
+
+def _flaky(progress: Progress) -> bool:
+    """Whether it passed, and not at once."""
+    return progress.phase == "done" and progress.attempts > 1
 
 
 def _step(progress: Progress) -> str:

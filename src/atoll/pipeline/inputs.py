@@ -9,7 +9,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -67,8 +67,8 @@ def select(
         skip: paths that are no inputs.
         artifacts: the artifacts folder, which may lie within `folder`.
 
-    Raises UserError for a link out of the folder, a name that is not UTF-8, a pattern list that means nothing, and a
-    folder that cannot be read.
+    Raises UserError for a pattern list that means nothing, and a folder that cannot be read. What of them may really go in
+    `check_entries` tells, once a context that many services share is cut to one's own.
     """
     meant = matcher(patterns)
     base = os.fspath(folder)
@@ -78,7 +78,7 @@ def select(
             if path in skip or not meant(path):
                 continue
             status = item.stat(follow_symlinks=False)
-            if kind := kind_of(base, path, status.st_mode):
+            if kind := kind_of(status.st_mode):
                 found.append(Entry(path, kind, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)))
     except OSError as exc:
         if trouble := walk_trouble(exc, base):
@@ -90,18 +90,22 @@ def select(
     return found
 
 
-def kind_of(base: str, path: str, mode: int) -> Kind | None:
-    """What the file at `path` of the folder `base` is as an input; None for sockets and pipes, which are no source.
-
-    Raises UserError for one that cannot be an input.
-    """
-    _check_name(path)
+def kind_of(mode: int) -> Kind | None:
+    """What a file of that mode is as an input; None for sockets and pipes, which are no source."""
     if stat.S_ISLNK(mode):
-        check_link(base, path)
         return "link"
     if not stat.S_ISREG(mode):
         return None
     return "program" if mode & 0o111 else "file"
+
+
+def check_entries(folder: Path, entries: Iterable[Entry]) -> None:
+    """Raise UserError for one of `folder` that cannot be an input: a name that is not UTF-8, a link out of it. OSError."""
+    base = os.fspath(folder)
+    for entry in entries:
+        _check_name(entry.path)
+        if entry.kind == "link":
+            check_link(base, entry.path)
 
 
 def walk_trouble(exc: OSError, base: str) -> UserError | None:

@@ -151,7 +151,7 @@ class Making:
                     why = f"{why}; its inputs changed while it ran, so that its result is for this once".lstrip("; ")
                 seconds = time.monotonic() - begun
                 made = msgspec.structs.replace(self.made, outcome=outcome, artifact=artifact, why=why, seconds=seconds)
-                return self.tell("done", await self.hand_on(made), label=why, took_s=seconds)
+                return self.tell("done", await self.hand_on(made), label=why, took_s=seconds, attempts=made.attempts)
         finally:
             await self.thread(lambda: self.artifacts.drop(stage))
 

@@ -22,7 +22,7 @@ from atoll.pipeline.artifacts import Artifacts
 from atoll.pipeline.detect import TOOLCHAINS, Plan, plan
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.globs import EVERYTHING, matcher
-from atoll.pipeline.inputs import Entry, Input, select
+from atoll.pipeline.inputs import Entry, Input, check_entries, select, walk_trouble
 from atoll.pipeline.key import Manifest, key_of
 from atoll.pipeline.scope import Scoped, cut, is_by_hand, scope_of
 from atoll.pipeline.toolchains import Chosen, Toolchains, asked_language
@@ -200,7 +200,21 @@ def is_ours(path: str) -> bool:
 
 
 def narrowed(work: Work, found: list[Entry], folder: Path, names: frozenset[str] | None = None) -> Scoped:
-    """What goes in of the files of the context `folder` that `patterns_of` means; `names` are their paths."""
+    """What goes in of the files of the context `folder` that `patterns_of` means; `names` are their paths.
+
+    Raises UserError when one of them cannot: what others have in a context that they share stops nobody else.
+    """
+    scoped = _narrowed(work, found, folder, names)
+    try:
+        check_entries(folder, scoped.entries)
+    except OSError as exc:
+        if trouble := walk_trouble(exc, os.fspath(folder)):
+            raise trouble from exc
+        raise
+    return scoped
+
+
+def _narrowed(work: Work, found: list[Entry], folder: Path, names: frozenset[str] | None) -> Scoped:
     if work.image is not None:
         return _for_image(work, work.image, found, folder)
     if is_whole(work):

@@ -36,6 +36,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     )
     seconds: float = 0.0  # since the call began
     took_s: float = 0.0  # of what has ended, its own time
+    attempts: int = 1  # when done: at which one it passed
     line: str = ""  # the last one that was printed
 
     @property

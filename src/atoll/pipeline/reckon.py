@@ -105,7 +105,7 @@ class Reckoning:
                     raise FileNotFoundError(base)
                 for path, mode in _below(base.rstrip("/"), ground, reach):
                     skipped = path in OURS if alone else is_ours(path)
-                    if not skipped and meant(path) and (kind := kind_of(base, path, mode)):
+                    if not skipped and meant(path) and (kind := kind_of(mode)):
                         found.append(Entry(path, kind, (0, 0, 0, 0)))
             except OSError as exc:
                 raise walk_trouble(exc, base) or disk_trouble(exc, self._artifacts.root) from exc

@@ -178,6 +178,12 @@ class Records:
         )
         return _record(found[0]) if found else None
 
+    def ran(self, task: str) -> bool:
+        """Whether the task ever came to an end of its own, whichever, in whatever namespace."""
+        return bool(
+            self._rows("SELECT 1 FROM runs WHERE task = ? AND outcome NOT IN ('skipped', 'cancelled') LIMIT 1", (task,))
+        )
+
     def greens(self, namespaces: Collection[str] = TRUSTED) -> Mapping[str, TaskRecord]:
         """Task -> its last run that passed, of those namespaces."""
         rows = self._rows(

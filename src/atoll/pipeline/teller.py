@@ -32,12 +32,13 @@ class Teller:
         steps: int = 0,
         label: str = "",
         took_s: float = 0.0,
+        attempts: int = 1,
     ) -> T:
         """Say where it is; returns `result`."""
         if self._line_due is not None:
             self._line_due.cancel()
             self._line_due = None
-        self._show(phase=phase, step=step, steps=steps, label=label, took_s=took_s, line="")
+        self._show(phase=phase, step=step, steps=steps, label=label, took_s=took_s, attempts=attempts, line="")
         return result
 
     def line(self, text: str) -> None:

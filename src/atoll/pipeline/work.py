@@ -42,6 +42,7 @@ from atoll.pipeline.run import settle
 WHY_SHOWN = 3  # sentences of what changed; the rest is counted
 ASKED_AT_ONCE = 16  # questions to the cache: a remote's answer takes some ten milliseconds
 FIRST_RUN = "its first run"
+NEVER_PASSED = "it never passed"
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,12 +209,14 @@ class Crew:
 
     def why(self, work: Work, manifest: Manifest) -> str:
         """What is not as it was when the task passed last: `orders.py changed`. Blocking."""
-        before, old = None, None
+        before, old, ran = None, None, False
         with self._history():
             if (before := self.records.green(work.id, self.shop.believed)) is not None:
                 old = self.records.manifest(before.key)
+            else:
+                ran = self.records.ran(work.id)
         if before is None:
-            return FIRST_RUN
+            return NEVER_PASSED if ran else FIRST_RUN
         if old is None:
             return "something changed"  # since a run whose manifest was forgotten
         said = differences(old, manifest)

@@ -155,9 +155,11 @@ class Dev:
                 files.setdefault(name, set()).update(found)
         for name in self._with_those_that_need(files):
             self._stream(name)
-            edited = tuple(sorted(files.get(name, ())))
+            edited, same = tuple(sorted(files.get(name, ()))), name not in differing
+            own = f"{Path(self._workspace.root).resolve() / self._workspace.services[name].folder}/"
+            beside = same and not any(path.startswith(own) for path in paths)
             self._movers[name].edit(
-                self._untouched(name)._replace(files=edited, at_s=at_s, sources=name not in differing)
+                self._untouched(name)._replace(files=edited, at_s=at_s, sources=same, beside=beside)
             )
 
     def _called(self, name: str, paths: Iterable[str]) -> set[str]:
@@ -326,7 +328,7 @@ class Dev:
 
     def tell(self, event: str, edit: Edit, **fields: Any) -> None:
         """See `mover.Shop`."""
-        self._inbox.put(self._event(event, service=edit.spec.name, files=edit.files, **fields))
+        self._inbox.put(self._event(event, service=edit.spec.name, files=edit.files, beside=edit.beside, **fields))
 
     def fail(self, edit: Edit, failed: Failed, output: str) -> None:
         """See `mover.Shop`."""

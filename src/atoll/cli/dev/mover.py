@@ -35,11 +35,13 @@ class Edit(NamedTuple):
     at_s: float
     dev: Dev | None = None  # it runs in its own folder
     sources: bool = False  # nothing but these was edited: what is to run is the same
+    beside: bool = False  # nothing of its own folder was edited, only what lies in the context that it shares
 
     def then(self, newer: Edit) -> Edit:
         """Both, as one."""
         files = tuple(dict.fromkeys((*self.files, *newer.files)))
-        return newer._replace(files=files, sources=self.sources and newer.sources)
+        beside = self.beside and newer.beside
+        return newer._replace(files=files, sources=self.sources and newer.sources, beside=beside)
 
 
 class Shop(Protocol):

@@ -52,6 +52,7 @@ class DevEvent(msgspec.Struct, frozen=True, kw_only=True):
     service: str = ""
     services: tuple[str, ...] = ()
     files: tuple[str, ...] = ()  # that were edited, relative to the build's context
+    beside: bool = False  # none of them in the service's own folder, all in the context that it shares
     release: str = ""  # "r8"
     seconds: float | None = None
     again: bool = False  # it had failed before
@@ -66,7 +67,7 @@ class DevEvent(msgspec.Struct, frozen=True, kw_only=True):
 def failure(failed: Failed, spec: ServiceSpec, root: Path, output: str) -> dict[str, object]:
     """The fields of an event about something that went wrong: the place, what is wrong there, and what was printed."""
     context = Path(os.path.normpath(root / spec.folder / spec.build.context))
-    found = where(output, str(context), lambda path: (context / path).is_file())
+    found = where(output, str(context), lambda path: not path.startswith(("/", "../")) and (context / path).is_file())
     name, _, line = found.place.rpartition(":")
     place = f"{os.path.relpath(context / name, root)}:{line}" if name else ""
     return {
@@ -105,7 +106,7 @@ class Teller:
                 took = f" in {duration(event.seconds)}" if event.seconds is not None else ""
                 return [f"{name} {event.release} {self._good('live')}{took}{files}{self._again(event)}"]
             case "unchanged":
-                if not event.again and all(path.endswith("/") for path in event.files):
+                if not event.again and (event.beside or all(path.endswith("/") for path in event.files)):
                     return []
                 return [f"{name} {event.release} goes on: nothing differs{files}{self._again(event)}"]
             case "reloaded":
