@@ -159,7 +159,7 @@ class Play:
         body = request.body() if request.body else b""
 
         def post() -> str:
-            with urllib.request.urlopen(f"{self.url}{request.path}", body, timeout=10) as answer:
+            with urllib.request.urlopen(f"{self.url}{request.path}", body, timeout=DEADLINE_S) as answer:
                 return str(answer.read().decode())
 
         try:

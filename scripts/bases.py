@@ -111,6 +111,8 @@ BASES: dict[str, Base] = {
 
 # What programs run in that need nothing of what built them, by the names that `docker.bases` of an environment knows.
 RUN_IN = {"python-run": "runtime", "go-run": "runtime", "rust-run": "runtime"}
+# The servers of stores, by their types.
+SERVERS = dict.fromkeys(("postgres", "redis", "nats"), "stores")
 
 
 def key(name: str) -> str:

@@ -174,7 +174,7 @@ class Dockerd:
 
     def bases(self) -> dict[str, str]:
         """All of them, by the names that `docker.bases` of an environment knows."""
-        meant = {name: name for name in bases.BASES} | bases.RUN_IN
+        meant = {name: name for name in bases.BASES if name not in {"runtime", "stores"}} | bases.RUN_IN | bases.SERVERS
         return {name: self.base(base) for name, base in meant.items()}
 
     def take(self, image: str, giver: Dockerd) -> None:

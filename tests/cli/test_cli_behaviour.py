@@ -129,6 +129,16 @@ def test_a_mistyped_option_is_three_lines(atoll) -> None:
     assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == ["error[usage]", "why", "fix"]
 
 
+@pytest.mark.parametrize("group", ["records", "rollout", "secret", "store", "toolchain"])
+def test_a_group_without_a_command_shows_its_help_in_lines(atoll, group: str) -> None:
+    done = atoll(group)
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert lines[0].split() == ["Usage:", "atoll", group, "[OPTIONS]", "COMMAND", "[ARGS]..."]
+    assert "Commands:" in [line.strip() for line in lines]
+    assert max(map(len, lines)) <= 100
+
+
 # --- start-up
 
 

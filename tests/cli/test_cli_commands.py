@@ -388,3 +388,11 @@ def test_a_removed_store_is_absent_while_a_file_names_it_and_that_is_told(atoll,
         assert ("the next `atoll up` makes a new, empty one" in done.stderr) == told
     listed = {one["name"]: one["state"] for one in json.loads(atoll("store", "list", "--json").stdout)}
     assert listed == {"ledger-db": "absent"}
+
+
+def test_what_is_uninstalled_is_said_to_have_no_api(atoll) -> None:
+    there = atoll("install", "shop", "--env", "production").stderr
+    assert "x.service" in there
+    assert "is installed and running; its API is /run/atoll/shop.production.sock" in there
+    gone = atoll("uninstall", "shop", "--env", "production", "--yes").stderr
+    assert "atoll-shop-production.service is removed\n" in gone

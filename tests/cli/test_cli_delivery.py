@@ -2,9 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
+from atoll.cli.conversation import UNKNOWN_ADDRESS
+from atoll.cli.failed import Failed
+from atoll.cli.settle import in_force
+from atoll.model.environment import EnvironmentSpec, WorkspaceSpec
 from atoll.model.wire import DeployRequest
 from atoll.testing.fake_control import Served
 
@@ -74,8 +81,46 @@ def test_a_draft_brings_keys_and_records_where_the_environment_requires_somethin
     assert after.override_gate == "a test"
 
 
-def test_what_cannot_be_told_is_not_let_in_without_a_reason(atoll, daemon: Served, shop: Path) -> None:
+def require(daemon: Served, shop: Path) -> None:
+    """atoll.toml asks for green tests, and the environment was told."""
     (shop / "atoll.toml").write_text(f'{SERVICES}require = ["test"]\n')
+    daemon.control.settings = replace(daemon.control.settings, require=("test",))
+
+
+@pytest.mark.parametrize("more", [(), ("--plan",)])
+def test_a_gate_that_the_environment_was_not_told_of_is_no_open_gate(
+    atoll, daemon: Served, shop: Path, more: tuple[str, ...]
+) -> None:
+    (shop / "atoll.toml").write_text(f'{SERVICES}require = ["test"]\n')
+    for names in (("orders",), ("--affected",)):
+        done = atoll("deploy", *names, *more)
+        assert (done.returncode, deployed(daemon)) == (4, [])
+        assert (
+            "error[gate-shut]: nothing is deployed: 'local' does not ask for test yet, as atoll.toml says it must"
+            in done.stderr
+        )
+        assert "fix: `atoll up` takes it over; or say why" in done.stderr
+
+
+def test_what_the_environment_does_not_run_with_yet_is_told(atoll, daemon: Served) -> None:
+    daemon.control.settings = replace(daemon.control.settings, require=("lint",))
+    done = atoll("deploy", "orders")
+    assert done.returncode == 0
+    assert "warning: 'local' runs with another require than atoll.toml says; `atoll up` takes it over" in done.stderr
+
+
+@pytest.mark.parametrize(("kind", "id"), [("Forbidden", "not-allowed"), (UNKNOWN_ADDRESS, "daemon-newer")])
+def test_where_the_settings_cannot_be_seen_the_daemon_has_the_last_word(kind: str, id: str) -> None:
+    def environment() -> None:
+        raise Failed("you may not see the settings here", id=cast("Any", id), kind=kind)
+
+    session = SimpleNamespace(places=SimpleNamespace(machine=""), client=SimpleNamespace(environment=environment))
+    told = WorkspaceSpec(name="shop", root="/x", environment=EnvironmentSpec(require=("test",)))
+    in_force(cast("Any", session), told, overridden=False)
+
+
+def test_what_cannot_be_told_is_not_let_in_without_a_reason(atoll, daemon: Served, shop: Path) -> None:
+    require(daemon, shop)
     done = atoll("deploy", "catalog")
     assert (done.returncode, "what catalog.test would run with cannot be told\n  why: no go" in done.stderr) == (
         2,
@@ -88,7 +133,7 @@ def test_what_cannot_be_told_is_not_let_in_without_a_reason(atoll, daemon: Serve
 def test_files_that_changed_since_they_were_built_are_not_let_in_by_what_is_green_now(
     atoll, daemon: Served, shop: Path
 ) -> None:
-    (shop / "atoll.toml").write_text(f'{SERVICES}require = ["test"]\n')
+    require(daemon, shop)
     done = atoll("deploy", "orders", PRETEND_BUILD_KEY="key-of-an-edit")
     assert (done.returncode, "its files changed while it was built" in done.stderr) == (2, True)
     assert deployed(daemon) == []

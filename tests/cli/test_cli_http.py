@@ -124,6 +124,19 @@ def test_what_bringing_the_way_back_takes_is_not_the_daemons_time(server: Server
     assert line(server, alive, wait_s=0.3).request("GET", "/").status == 200
 
 
+@pytest.mark.parametrize("kind", ["NotReady", "Fenced", "Retryable"])
+def test_a_daemon_that_says_which_part_does_not_answer_is_believed(server: Server, kind: str) -> None:
+    body = b'{"kind": "%s", "what": "dockerd does not answer"}' % kind.encode()
+    server.plan = lambda *_: b"HTTP/1.1 503 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    one = line(server, wait_s=0.3)
+    if kind == "Retryable":
+        assert one.request("GET", "/").body == body
+    else:
+        with pytest.raises(Silent, match="dockerd does not answer"):
+            one.request("GET", "/")
+    assert len(server.seen) > 1, "it was tried again"
+
+
 REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}"
 
 

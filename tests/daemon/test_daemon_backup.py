@@ -118,6 +118,18 @@ def test_doctor_misses_a_backup_where_it_matters_and_says_when_it_is_old() -> No
     play(scenario)
 
 
+def test_the_age_of_a_backup_that_a_wrong_clock_dated_is_not_known() -> None:
+    async def scenario(world: World, archivist: Archivist) -> None:
+        for ahead_s, ok in ((600.0, True), (3 * 86_400.0, None)):
+            made = world.clock.now().wall + ahead_s
+            await world.environment.backup_kept(BackupKept(id="b", size_bytes=2**20, made_wall=made, author=ANN))
+            view = await check(world)
+            assert view is not None
+            assert (view.ok, "dated 3 d ahead" in view.text) == (ok, ok is None)
+
+    play(scenario)
+
+
 def test_doctor_says_that_no_secret_can_be_restored_without_the_key() -> None:
     async def scenario(world: World, archivist: Archivist) -> None:
         made = world.clock.now().wall
@@ -143,8 +155,9 @@ def test_a_key_that_cannot_be_read_is_told_once_and_takes_no_other_check_with_it
         def unreadable() -> str:
             raise UserError("The vault's key is not private", id="vault-key")
 
-        archivist.key_id = unreadable  # type: ignore[method-assign]
-        assert (await check(world)).ok is True  # type: ignore[union-attr]
+        for broken in (unreadable, lambda: ""):
+            archivist.key_id = broken  # type: ignore[method-assign]
+            assert (await check(world)).ok is True  # type: ignore[union-attr]
 
     play(scenario)
 

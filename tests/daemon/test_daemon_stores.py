@@ -133,6 +133,20 @@ def test_a_service_that_is_not_ready_in_time_is_undone_also_when_it_waited() -> 
     play(scenario)
 
 
+def test_why_a_service_is_not_well_names_its_store_that_is_not() -> None:
+    async def scenario(world: World) -> None:
+        await world.live(db())
+        world.host.script("orders", Behaviour(ready_s=None, exits_after_s=0.2, exit=Exit(code=1)))
+        await world.ended(await world.deploy(uses()))
+        assert "store" not in " ".join((await world.environment.why("orders")).because), "it is up"
+        await down(world, "db")
+        told = await world.environment.why("orders")
+        assert told.because[-1] == "its store db is down: `atoll why db`"
+        assert told.fix == "atoll why db"
+
+    play(scenario)
+
+
 # --- its end -----------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Scheduled jobs in a running environment: each occurrence once, whatever the clock, the daemon and the releases do."""
 
 import asyncio
+import re
 
 import pytest
 from job_world import EVERY_MINUTE, MINUTE_S, REINDEX, ended, kinds, run, runs, started, with_jobs
@@ -112,6 +113,42 @@ def test_a_clock_set_back_runs_nothing_twice_and_one_set_forward_runs_the_newest
         await world.clock.sleep(40)
         assert len(started(world, "tick")) in {7, 8}
         assert len(started(world, "tick")) == len(set(started(world, "tick")))
+
+    world.run(scenario)
+
+
+@pytest.mark.parametrize("by_s", [5 * 3600.0, -5 * 3600.0])
+def test_a_run_is_told_by_its_own_length_though_the_clock_is_set_meanwhile(by_s: float) -> None:
+    world = World()
+    world.host.script_job("orders", "reindex", Behaviour(ready_s=None, exits_after_s=100.0, exit=Exit(code=0)))
+
+    async def scenario() -> None:
+        await world.live(with_jobs(REINDEX))
+        begun = await run(world)
+        await world.clock.sleep(40.0)
+        world.clock.shift_wall(by_s)
+        assert (await world.environment.job_run(begun.id)).seconds == pytest.approx(40.0, abs=2.0)
+        view = await ended(world, begun.id)
+        assert view.seconds == pytest.approx(100.0, abs=2.0)
+        assert view.ended_wall == pytest.approx(world.clock.now().wall, abs=2.0)
+        told = [event.message async for event in world.environment.events() if event.kind == "job.succeeded"]
+        assert re.search(r"succeeded in (99|100|101)\.\d s", told[0])
+
+    world.run(scenario)
+
+
+def test_the_next_run_that_is_told_is_the_one_that_comes_after_a_clock_was_far_ahead() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(with_jobs(EVERY_MINUTE))
+        world.clock.shift_wall(5 * 3600.0)
+        await world.clock.sleep(2 * MINUTE_S)
+        world.clock.shift_wall(-5 * 3600.0)
+        await world.clock.sleep(MINUTE_S)
+        [view] = await world.environment.jobs("orders", "tick")
+        assert view.next_wall is not None
+        assert 0 < view.next_wall - world.clock.now().wall <= MINUTE_S
 
     world.run(scenario)
 

@@ -237,6 +237,13 @@ def test_never_ready_is_undone_in_the_probes_words(orders: Any) -> None:
     assert step.rollout.reason == "orders r7 was not ready within 30 s: GET /healthz: 503"
 
 
+def test_one_that_could_not_even_start_says_what_kept_it(orders: Any) -> None:
+    away = orders.seen(weights={6: 100}, problem="dockerd cannot be reached", problem_id="docker-unreachable")
+    undoing = go(orders, orders.rollout("starting"), away, at_s=1021.0).rollout
+    assert undoing.reason == "orders r7 was not ready within 30 s: dockerd cannot be reached"
+    assert undoing.reason_id == "docker-unreachable"
+
+
 def test_a_replica_given_up_just_before_still_says_why(orders: Any) -> None:
     why = "not ready within 30 s: nothing listens on 127.0.0.1:20000 yet"
     said = "orders r7 was not ready within 30 s: nothing listens on 127.0.0.1:20000 yet"

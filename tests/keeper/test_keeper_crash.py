@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import msgspec
 import pytest
 
 from atoll.keeper.client import is_keeper_up, proc
@@ -257,6 +258,20 @@ async def test_children_of_a_stopped_replica_may_end_in_order(box):
     host = box.host()
     child = 'trap "sleep 0.5; echo child is done; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
     launch = box.launch(f"setsid sh -c '{child}' & wait")
+    await host.start(launch)
+    await eventually(lambda: host.last_output(launch.id), "it is ready")
+    assert await host.signal(launch.id, "SIGTERM")
+    assert (await exit_of(host, launch.id)).signal == signal.SIGTERM
+    assert "child is done" in await host.last_output(launch.id)
+    await host.close()
+
+
+@pytest.mark.slow
+async def test_they_have_all_of_the_service_s_grace(box):
+    box.boot()
+    host = box.host()
+    child = 'trap "sleep 11; echo child is done; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+    launch = msgspec.structs.replace(box.launch(f"setsid sh -c '{child}' & wait"), grace_s=30.0)
     await host.start(launch)
     await eventually(lambda: host.last_output(launch.id), "it is ready")
     assert await host.signal(launch.id, "SIGTERM")

@@ -113,6 +113,16 @@ def test_a_failing_build_fails_alone_and_shows_the_end_of_what_it_printed(worksh
     assert [progress.phase for progress in workshop.progress if progress.service == "bad"][-1] == "failed"
 
 
+def test_a_failure_shows_the_step_that_failed_and_the_log_shows_all_of_them(workshop) -> None:
+    written = "printf '%s\\n' 'FROM golang' > Dockerfile"
+    failed = workshop.failure(workshop.spec("bad", "echo earlier", f"{written}\ncat Dockerfile; exit 3"))
+    assert failed.output == f"$ {written} …\nFROM golang"
+    said = Path(failed.fix.rpartition(" ")[2]).read_text()
+    assert said == f"$ echo earlier\nearlier\n$ {written}\ncat Dockerfile; exit 3\nFROM golang\n"
+    silent = workshop.failure(workshop.spec("bad", "echo earlier", "exit 3"))
+    assert silent.output == "$ exit 3"
+
+
 @pytest.mark.parametrize(
     ("steps", "said"),
     [

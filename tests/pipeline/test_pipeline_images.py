@@ -165,8 +165,50 @@ def test_names_of_images_keep_folders_and_pull_requests_apart() -> None:
         ("npm ERR! 401 Unauthorized\nThe command '/bin/sh -c npm ci' returned a non-zero code: 1", None),
         ("no space left on device\nThe command '/bin/sh -c x' returned a non-zero code: 1", "disk-full"),
         ("npm ERR! missing script: build", None),
+        ('Step 2/2 : ADD https://x/y /z\nADD failed: Get "https://x/y": dial tcp: no such host', None),
     ],
 )
 def test_what_docker_says_is_told_in_our_words(said: str, id: str | None) -> None:
     found = trouble(said)
     assert (found.id if found else None) == id
+
+
+NO_HOST = "dial tcp: lookup registry-1.docker.io on 10.0.0.2:53: no such host"
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (
+            f'Step 1/9 : FROM golang:1.21 AS build\nGet "https://registry-1.docker.io/v2/": {NO_HOST}',
+            "golang:1.21 is not on this machine, and its registry is not reached",
+        ),
+        (
+            (
+                "#3 [internal] load metadata for docker.io/library/golang:1.21\n------\n"
+                " > [internal] load metadata for docker.io/library/golang:1.21:\n------\n"
+                f'failed to do request: Head "https://registry-1.docker.io/v2/library/golang/manifests/1.21": {NO_HOST}'
+            ),
+            "golang:1.21 is not on this machine, and its registry is not reached",
+        ),
+        (
+            "Step 1/9 : FROM --platform=linux/amd64 pyhton AS build\npull access denied for pyhton, repository does not exist",
+            "a registry refuses pyhton",
+        ),
+        (
+            "Step 1/9 : FROM debian\nStep 5/9 : FROM shop/base:9\nmanifest for shop/base:9 not found: manifest unknown",
+            "shop/base:9 cannot be had",
+        ),
+        ("manifest unknown", "an image that it starts from cannot be had"),
+    ],
+)
+def test_an_image_that_cannot_be_had_is_named(said: str, what: str) -> None:
+    found = trouble(said)
+    assert found is not None
+    assert found.what == what
+
+
+def test_an_image_that_was_asked_for_is_named() -> None:
+    found = trouble("Error response from daemon: manifest unknown", f"shop/mailer@{DIGEST}")
+    assert found is not None
+    assert found.what == f"shop/mailer@{DIGEST} cannot be had"

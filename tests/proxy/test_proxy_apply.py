@@ -220,7 +220,7 @@ async def test_a_changed_cluster_is_acknowledged_at_once(lab: Lab) -> None:
         began = time.monotonic()
         changed = service("web", upstream(1, one.address), edges=(edge("web", port, connect_timeout_s=timeout_s),))
         assert await lab.apply(changed) == Ack()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 14
 
 
 async def test_an_edge_keeps_its_port_when_its_callee_comes_and_changes(lab: Lab) -> None:

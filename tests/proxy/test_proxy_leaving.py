@@ -13,7 +13,6 @@ from tests.proxy.lab import Lab, ask, edge, eventually, here, route, service, up
 
 from atoll.model.state import Address
 from atoll.proxy import Sockets, emptied
-from atoll.proxy.admin import TIMEOUT_S
 
 pytestmark = pytest.mark.e2e
 
@@ -97,15 +96,16 @@ async def test_without_an_envoy_there_is_nothing_to_wait_for(lab: Lab) -> None:
 
 @contextlib.asynccontextmanager
 async def answering(counts: list[int], then: Callable[[], object] = bool) -> AsyncIterator[Path]:
-    """An admin interface that says what is in flight, one of `counts` a question (below 0: too late), and does `then` before."""
+    """An admin interface that says what is in flight, one of `counts` a question (below 0: never), and does `then` before."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if await reader.readline():  # else only looked whether anybody is there
             count = counts.pop(0)
             then()
             if count < 0:
-                await asyncio.sleep(TIMEOUT_S + 0.5)
-            writer.write(f"HTTP/1.1 200 OK\r\n\r\nhttp.gateway.downstream_rq_active: {count}\n".encode())
+                await reader.read()  # until whoever asked has given up
+            else:
+                writer.write(f"HTTP/1.1 200 OK\r\n\r\nhttp.gateway.downstream_rq_active: {count}\n".encode())
         writer.close()
 
     with tempfile.TemporaryDirectory(prefix="lab") as folder:  # pytest's own paths are too long for a socket

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from written import Write
 
 from atoll.model.errors import InvalidWorkspace, Problem
 from atoll.model.failures import GRPC_CODES
+from atoll.pipeline.detect import BUILDERS
+from atoll.workspace.bases import TECHNOLOGIES
 from atoll.workspace.loader import load
 
 
@@ -285,3 +288,24 @@ def test_a_lone_mistake_brings_its_own_fix_and_several_the_command_that_lists_th
     )
     assert InvalidWorkspace([one]).fix == one.fix
     assert "atoll check" in InvalidWorkspace([one, one]).fix
+
+
+def test_a_mistyped_base_is_told_and_what_is_like_nothing_is_left_alone(write: Write) -> None:
+    bases = 'pyhton = "a"\ngo-run = "b"\nmysql = "c"\nmaria-db = "d"\nmariadb = "e"\n'
+    root = write(
+        {
+            "atoll.toml": f'[environments.box]\nengine = "docker"\n\n[environments.box.docker.bases]\n{bases}',
+            "one/service.toml": 'run = "x"\n[stores.legacy]\ntype = "mariadb"\nurl = "mariadb://h/d"\nenv = "U"\n',
+        }
+    )
+    found = [(each.line, each.what, each.fix) for each in load(root, "box").warnings if "bases" in each.field]
+    unused = "is used by nothing: no technology and no store is called so"
+    assert found == [
+        (5, f"docker.bases.pyhton {unused}", "did you mean 'python'?"),
+        (8, f"docker.bases.maria-db {unused}", "did you mean 'mariadb'?"),
+    ]
+    assert [each for each in load(root).warnings if "bases" in each.field] == []
+
+
+def test_the_technologies_of_bases_are_those_that_builders_have() -> None:
+    assert set(TECHNOLOGIES) == {*BUILDERS} - {"command"}

@@ -138,20 +138,7 @@ async def _run(config: Config, proxy_user: User | None) -> None:
         newest = await store.events(limit=1, newest=True)
         if journal is not None:  # of what happens from now on: all before was told by who wrote it
             journal.told = newest[-1].seq if newest else 0
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(environment.run())
-            if journal is not None:
-                group.create_task(journal.follow(environment.events(after=journal.told, follow=True)))
-            group.create_task(doorkeeper.run())
-            api = Api(environment, doorkeeper)
-            if config.environment.api is not None:
-                group.create_task(serve_outside(api, config.environment.api, environment.holder))
-            group.create_task(_serve(api, config, proxy))
-            if config.environment.metrics is not None:
-                group.create_task(serve_metrics(api, config.environment.metrics))
-            await told.wait()
-            running.cancel()
-            raise _ToldToEnd
+        await _side_by_side(config, environment, doorkeeper, proxy, journal, told)
     except* _ToldToEnd:
         _log.info("told to end; replicas and traffic go on")
     finally:
@@ -162,6 +149,31 @@ async def _run(config: Config, proxy_user: User | None) -> None:
                 for event in await store.events(after=journal.told):  # the last ones, which came after its task ended
                     journal.event(event)
         await store.close()
+
+
+async def _side_by_side(
+    config: Config,
+    environment: Environment,
+    doorkeeper: Doorkeeper,
+    proxy: EnvoyProxy,
+    journal: Journal | None,
+    told: asyncio.Event,
+) -> None:
+    """The environment, its API and who hears of it, until it is told to end: raises _ToldToEnd, in a group."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(environment.run())
+        if journal is not None:
+            group.create_task(journal.follow(environment.events(after=journal.told, follow=True)))
+        group.create_task(doorkeeper.run())
+        api = Api(environment, doorkeeper)
+        if config.environment.api is not None:
+            group.create_task(serve_outside(api, config.environment.api, environment.holder))
+        group.create_task(_serve(api, config, proxy))
+        if config.environment.metrics is not None:
+            group.create_task(serve_metrics(api, config.environment.metrics))
+        await told.wait()
+        running.cancel()
+        raise _ToldToEnd
 
 
 def _journal(config: Config) -> Journal | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+_STARTING = {"NotReady", "Fenced", ""}  # what a daemon says that is coming or going; "" is nothing that one says
 WAIT_S = 10.0  # a keeper restarts its daemon within a second or two; a starting one answers 503 meanwhile
 ANSWER_S = 30.0  # no endpoint takes longer without saying so
 CONNECT_S = 5.0  # to a socket of this machine
@@ -120,7 +121,12 @@ class Line:
                 raise Silent(f"{self._path}: {exc}") from exc
             if answer.status != 503:
                 return answer
-            patience.pause(_what(answer.body), answer.retry_after_s)
+            try:
+                patience.pause(_what(answer.body), answer.retry_after_s)
+            except Silent:
+                if _field(answer.body, "kind") in _STARTING:
+                    raise
+                return answer  # the daemon is there: it says which part is not
 
     def download(self, target: str, body: bytes, write: Callable[[bytes], object], answer_s: float) -> Answer:
         """POST, and hand each part of the answer's body on as it comes; an answer that is an error has its body itself.
@@ -361,8 +367,13 @@ def _events(chunks: Iterator[bytes]) -> Iterator[ServerEvent]:
 
 def _what(body: bytes) -> str:
     """The `what` of an ErrorView, whatever came."""
+    return _field(body, "what") or body[:200].decode(errors="replace")
+
+
+def _field(body: bytes, name: str) -> str:
+    """A field of an ErrorView; "" when that is none."""
     try:
         view: Any = json.loads(body)
-        return str(view["what"])
+        return str(view[name])
     except (ValueError, KeyError, TypeError):
-        return body[:200].decode(errors="replace")
+        return ""

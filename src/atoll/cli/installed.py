@@ -56,6 +56,7 @@ def show(session: Session, view: InstallView, verb: str) -> None:
     for argv in view.commands:
         session.say(f"{would}run: {argv}")
     if not view.plan:
-        session.say(f"{view.unit} is {verb}{' and running' if view.running else ''}; its API is {view.socket}")
+        there = f"{' and running' if view.running else ''}; its API is {view.socket}" if verb == "installed" else ""
+        session.say(f"{view.unit} is {verb}{there}")
     for note in view.notes:
         session.warn(note)

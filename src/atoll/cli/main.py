@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from atoll import __version__
 from atoll.cli.failed import USER, Failed, taken_over
@@ -78,6 +79,9 @@ def _run(session: Session, args: Sequence[str]) -> int:
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except NoArgsIsHelpError as exc:  # a group without a command: click puts its whole help into the message
+        click.echo(exc.format_message(), err=True)
+        return USER
     except click.UsageError as exc:
         return report(_usage(exc), args)
     except click.ClickException as exc:

@@ -110,6 +110,39 @@ def announce(session: Session, workspace: WorkspaceSpec) -> None:
         session.say(f"{session.places.machine} would take over from atoll.toml: {', '.join(changed)}")
 
 
+def in_force(session: Session, workspace: WorkspaceSpec, *, overridden: bool) -> None:
+    """Here, where only `up` takes over what atoll.toml says of the environment: warn of what it does not run with yet.
+
+    Raises Failed for tasks that must be green by the file and not by the environment, unless the gate is `overridden`: who
+    wrote the gate counts on it.
+    """
+    from atoll.decide.environment import differences
+
+    if session.places.machine:
+        return
+    try:
+        running = session.client.environment().environment
+    except Failed as exc:
+        if (
+            exc.kind == UNKNOWN_ADDRESS or exc.id == _FORBIDDEN
+        ):  # an older daemon; who may not deploy is told so by what follows
+            return
+        raise
+    told = workspace.environment
+    new = [task for task in told.require if task not in running.require]
+    if new and not overridden:
+        raise Failed(
+            f"nothing is deployed: '{told.name}' does not ask for {' and '.join(new)} yet, as atoll.toml says it must",
+            "`require` was changed after the environment was started",
+            "`atoll up` takes it over; or say why it must go ahead: `atoll deploy --override-gate WHY`",
+            id="gate-shut", kind="Refused", exit_code=4,
+        )  # fmt: skip
+    if changed := differences(told, running):
+        session.warn(
+            f"warning: '{told.name}' runs with another {', '.join(changed)} than atoll.toml says; `atoll up` takes it over"
+        )
+
+
 def unsettled(session: Session, workspace: WorkspaceSpec) -> Sequence[str]:
     """The fields in which it runs otherwise than the files say. Raises Failed when it is another environment."""
     from atoll.decide.environment import differences

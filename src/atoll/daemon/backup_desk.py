@@ -22,6 +22,7 @@ from atoll.realise.records import Records
 _log = logging.getLogger(__name__)
 DAY_S = 86_400.0
 OLD_S = 2 * DAY_S  # for who makes one each night, one was missed
+AHEAD_S = 3600.0  # a clock that was set back by less hides nothing
 TOO_OLD_S = 8 * DAY_S  # for who makes one each week, too
 
 
@@ -92,7 +93,11 @@ class BackupDesk:
         if note.made_wall is None:
             fix = "`atoll backup FILE`, each night, onto another machine"
             return (DoctorView(check="backup", ok=False, text="there is none", fix=fix),)
-        age_s = max(0.0, now - note.made_wall)
+        age_s = now - note.made_wall
+        if age_s < -AHEAD_S:
+            text = f"the last one is dated {_ago(-age_s)} ahead: the clock was wrong then, or is now, and its age is not known"
+            return (DoctorView(check="backup", ok=None, text=text, fix="`timedatectl`; then `atoll backup FILE`"),)
+        age_s = max(0.0, age_s)
         text = f"the last one is {_ago(age_s)} old, {note.size_bytes / 2**20:.1f} MiB, by {note.by or 'somebody'}"
         if await self._key_is_missed(note):
             text += "; the key of the secrets was never given out, and no secret can be restored without it"
@@ -104,10 +109,12 @@ class BackupDesk:
         """Whether secrets could not be restored for want of the key."""
         assert self._archivist is not None
         try:
-            secrets = await self._vault.versions()
-            return bool(secrets) and (note.key_wall is None or note.key_id != self._archivist.key_id())
-        except AtollError:  # which the check of secrets tells
+            secrets, own = await self._vault.versions(), self._archivist.key_id()
+        except AtollError:
+            own = ""
+        if not own or not secrets:  # the check of secrets tells of what is broken, or gone
             return False
+        return note.key_wall is None or note.key_id != own
 
     def _there(self) -> Archivist:
         if self._archivist is None:

@@ -1,9 +1,10 @@
 """One environment, running: its parts put together, and `Control` for the API out of what each of them can do.
 
-`app.daemon` builds it from adapters. Reading is `daemon.reading` and, for `atoll doctor`, `daemon.checkup`; what people ask for `daemon.mutations` (and
-`daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`, secrets
-`daemon.secret_book`, backups `daemon.backup_desk`, stores `daemon.store_desk`, artifacts from elsewhere `daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults `daemon.fault_book`; a rollout is
-carried by its service's loop (`daemon.service`).
+`app.daemon` builds it from adapters. Reading is `daemon.reading` and, for `atoll doctor`, `daemon.checkup`; what people ask
+for `daemon.mutations` (and `daemon.planner`, when they only ask), logs and commands `daemon.output`, jobs `daemon.job_desk`,
+secrets `daemon.secret_book`, backups `daemon.backup_desk`, stores `daemon.store_desk`, artifacts from elsewhere
+`daemon.artifact_desk`, records of tasks `daemon.record_book`, golden signals `daemon.signal_book`, faults
+`daemon.fault_book`; a rollout is carried by its service's loop (`daemon.service`).
 """
 
 import asyncio

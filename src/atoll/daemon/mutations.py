@@ -25,7 +25,7 @@ from atoll.decide.steering import Word, steer
 from atoll.decide.strategies import choose
 from atoll.model.errors import AtollError, Conflict
 from atoll.model.rows import Change, Row
-from atoll.model.state import ENDED, Author, Event, Intent, Release
+from atoll.model.state import ENDED, Author, Event, Intent, Now, Release, Rollout
 from atoll.model.wire import (
     DeployRequest,
     Draft,
@@ -227,24 +227,7 @@ class Mutations:
         intent, last = loop.intent(), loop.rollout()
         stable = intent.target
         admitted = self._candidates.admitted(release)
-        rollout = begin(
-            kind,  # type: ignore[arg-type]
-            service,
-            f"{service}-{request.key or secrets.token_hex(6)}",
-            release.n,
-            stable,
-            not exclusive(release, admitted.stable),
-            msgspec.structs.replace(now, wall=self._records.later(service, now.wall)),
-            request.author,
-            prepares=needed(kind, release, self._records.runs_of(service)),
-        )
-        if isinstance(request, DeployRequest) and request.quick:
-            rollout = msgspec.structs.replace(
-                rollout, quick=True, strategy="all-at-once", why="`atoll dev` asked for it"
-            )
-        elif kind == "deploy":
-            choice = choose(release, admitted.stable, replicas(intent, release), loop.load())
-            rollout = msgspec.structs.replace(rollout, **choice._asdict())
+        rollout = self._drawn_up(kind, loop, release, admitted.stable, request, now)
         loop.begin(rollout)
         # A first deploy is wanted from the start; otherwise the stable release is what is wanted until the switch.
         target = release.n if stable is None else stable
@@ -285,6 +268,29 @@ class Mutations:
         self._engine.hint_callers(service)
         self._pulse.beat(service)
         return msgspec.structs.replace(self._reading.shown(rollout), warnings=tuple(admitted.warnings))
+
+    def _drawn_up(
+        self, kind: str, loop: ServiceLoop, release: Release, stable: Release | None, request: Mutation, now: Now
+    ) -> Rollout:
+        """The rollout that begins, with the strategy that suits its traffic of now."""
+        service, intent = loop.service, loop.intent()
+        rollout = begin(
+            kind,  # type: ignore[arg-type]
+            service,
+            f"{service}-{request.key or secrets.token_hex(6)}",
+            release.n,
+            intent.target,
+            not exclusive(release, stable),
+            msgspec.structs.replace(now, wall=self._records.later(service, now.wall)),
+            request.author,
+            prepares=needed(kind, release, self._records.runs_of(service)),
+        )
+        if isinstance(request, DeployRequest) and request.quick:
+            return msgspec.structs.replace(rollout, quick=True, strategy="all-at-once", why="`atoll dev` asked for it")
+        if kind != "deploy":
+            return rollout
+        choice = choose(release, stable, replicas(intent, release), loop.load())
+        return msgspec.structs.replace(rollout, **choice._asdict())
 
     async def _intend(
         self, loop: ServiceLoop, wanted: Intent, request: Mutation, kind: str, text: str, rows: tuple[Row, ...] = ()

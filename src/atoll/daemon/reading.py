@@ -223,9 +223,11 @@ class Reading:
         n = self._loops.of(service).intent().target
         if rollout is not None and rollout.phase not in LIVE:
             n = rollout.candidate
+        fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
         if view.state not in {"up", "down"} or (rollout is not None and rollout.phase not in LIVE):
             because += await self.store_troubles(service, n)
-        fix = {"up": "", "down": f"atoll up {service}"}.get(view.state, f"atoll logs {service}")
+            if fix and (away := self._stores_away(service, n)):
+                fix = f"atoll why {next(iter(away))}"
         if operation is not None and operation.phase == "stepping":
             fix = f"atoll rollout show {service}"
         return await self._explained(service, view.state, because, fix, operation, n or 0, view.reason_id)
@@ -233,7 +235,17 @@ class Reading:
     async def store_troubles(self, service: str, n: int | None) -> Sequence[str]:
         """What of its stores cannot be reached, in sentences."""
         release = self._records.releases_of(service).get(n or 0)
-        return await troubles(release, self._vault, self._machine.dial) if release else ()
+        others = await troubles(release, self._vault, self._machine.dial) if release else ()
+        away = self._stores_away(service, n)
+        return (*(f"its store {store} is {state}: `atoll why {store}`" for store, state in away.items()), *others)
+
+    def _stores_away(self, service: str, n: int | None) -> Mapping[str, str]:
+        """Its stores that are run here and of which no replica is ready, with their state."""
+        release = self._records.releases_of(service).get(n or 0)
+        known = self._records.services()
+        ours = [call.callee for call in release.spec.calls if call.store and call.callee in known] if release else []
+        views = [self.service(store, {}) for store in ours]
+        return {view.name: view.state for view in views if not view.ready}
 
     async def _why_release(self, service: str, name: str) -> WhyView:
         known = {view.release: view for view in await self.releases(service)}

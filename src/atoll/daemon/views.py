@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from atoll.daemon.collector import Rates
 from atoll.decide.facts import is_ready
-from atoll.decide.jobs import failing
+from atoll.decide.jobs import CLOCK_BACK_S, failing
 from atoll.decide.plan import routes
 from atoll.decide.rollout import seconds
+from atoll.decide.runs import took
 from atoll.decide.schedule import next_due
 from atoll.decide.states import judge_service
 from atoll.decide.stepping import verdict_by_s, weight_pct
@@ -224,8 +225,6 @@ def _text(rollout: Rollout, seen: Observation, run: JobRun | None) -> tuple[str,
 
 def run_view(run: JobRun, now: Now) -> JobRunView:
     """One run of a job."""
-    until_wall = now.wall if run.ended_wall is None else run.ended_wall
-    took_s = 0.0 if run.started_wall is None else until_wall - run.started_wall
     return JobRunView(
         id=run.id,
         service=run.service,
@@ -241,7 +240,7 @@ def run_view(run: JobRun, now: Now) -> JobRunView:
         created_wall=run.created_wall,
         started_wall=run.started_wall,
         ended_wall=run.ended_wall,
-        seconds=round(max(0.0, took_s), 3),
+        seconds=round(took(run, now), 3),
         exit=run.exit,
         reason=run.reason or run.stop,
         output=run.output,
@@ -254,6 +253,7 @@ def job_view(job: Job, release: Release, live: bool, runs: Sequence[JobRun], now
     """One job of a release; `runs` are the kept ones of this job. It is due only while its service is `live`."""
     last = max(runs, key=lambda run: run.created_wall, default=None)
     text = "" if live else f"{release.service} is down: its jobs do not run"
+    dues = [run.due_wall for run in runs if run.due_wall is not None and run.due_wall <= now.wall + CLOCK_BACK_S]
     return JobView(
         service=release.service,
         job=job.name,
@@ -261,7 +261,7 @@ def job_view(job: Job, release: Release, live: bool, runs: Sequence[JobRun], now
         release=f"r{release.n}" if live else "",
         schedule=job.schedule or "",
         time_zone=job.time_zone if job.schedule else "",
-        next_wall=next_due(job, max([now.wall, *(run.due_wall or 0.0 for run in runs)])) if live else None,
+        next_wall=next_due(job, max([now.wall, *dues])) if live else None,
         last=None if last is None else run_view(last, now),
         text=text,
     )

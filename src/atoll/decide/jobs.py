@@ -168,8 +168,8 @@ def _run(release: Release, job: Job, id: str, runs: Iterable[JobRun], now: Now) 
 
 
 def _placed(run: JobRun, state: JobState, job: Job, now: Now) -> JobRun:
-    started_wall = now.wall if state == "starting" else None
-    return msgspec.structs.replace(run, state=state, replaces=job.overlap == "replace", started_wall=started_wall)
+    run = msgspec.structs.replace(run, state=state, replaces=job.overlap == "replace")
+    return msgspec.structs.replace(run, started_wall=now.wall, begun_s=now.boot_s) if state == "starting" else run
 
 
 def _place(job: Job, runs: Iterable[JobRun]) -> tuple[JobState, str]:

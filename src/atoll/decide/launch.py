@@ -120,6 +120,7 @@ def _launch(
         env=env,
         secrets=hidden,
         limits=release.spec.limits,
+        grace_s=release.spec.stop.grace_s,
         writable=(*((folders.data,) if folders.data and _names_data(release) else ()), *release.spec.writable),
         files={name: _filled(f.text, inside, release) for name, f in files if _can_be_filled(f.text, inside, release)},
         files_hold_secrets=_holds_secrets(release),

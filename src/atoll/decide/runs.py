@@ -15,6 +15,7 @@ from atoll.model.state import Event, Exit, Intent, JobRun, Now, Rollout
 FIRST_RETRY_S: Final = 10.0  # doubled with each further one; Kubernetes' numbers for jobs
 LONGEST_RETRY_S: Final = 360.0
 KILL_AGAIN_S: Final = 1.0
+_CLOCK_SET_S: Final = 1.0  # by more than a clock is slewed while a job runs
 
 Process = Literal["unknown", "absent", "running"] | Exit
 Effect = Literal["", "start", "signal", "kill"]
@@ -64,6 +65,14 @@ def advance(run: JobRun, process: Process, runs: Iterable[JobRun], why_not: str,
     return _running(run, now) if run.state == "running" else _stopping(run, grace_s, now)
 
 
+def took(run: JobRun, now: Now) -> float:
+    """For how many seconds it has gone on, or went on, whatever was done to the clock of the wall."""
+    if run.ended_wall is None and run.begun_s and run.boot_id == now.boot_id:
+        return now.boot_s - run.begun_s
+    until_wall = now.wall if run.ended_wall is None else run.ended_wall
+    return 0.0 if run.started_wall is None else max(0.0, until_wall - run.started_wall)
+
+
 def _queued(run: JobRun, runs: Iterable[JobRun], now: Now) -> RunStep:
     if run.stop:
         return _ended(run, "stopped", run.stop, now)
@@ -73,8 +82,9 @@ def _queued(run: JobRun, runs: Iterable[JobRun], now: Now) -> RunStep:
             return RunStep(run)
     elif run.boot_id == now.boot_id and now.boot_s < run.until_s:
         return RunStep(run, wake_at_s=run.until_s)
-    started_wall = now.wall if run.started_wall is None else run.started_wall
-    begun = msgspec.structs.replace(_entered(run, "starting", now), started_wall=started_wall)
+    begun = _entered(run, "starting", now)
+    if run.started_wall is None:
+        begun = msgspec.structs.replace(begun, started_wall=now.wall, begun_s=now.boot_s)
     return RunStep(begun, (event("job.started", begun, f"{_name(run)} is starting{_attempt(run)}", now),))
 
 
@@ -125,15 +135,20 @@ def _over(run: JobRun, exit_: Exit, now: Now) -> RunStep:
 
 
 def _ended(run: JobRun, state: Literal["succeeded", "failed", "stopped"], why: str, now: Now) -> RunStep:
-    ended = msgspec.structs.replace(_entered(run, state, now), reason=why, ended_wall=now.wall)
-    took_s = now.wall - run.started_wall if run.started_wall is not None else 0.0
-    text = f"{_name(run)} {state}{_attempt(run)}" + (f": {why}" if why else f" in {max(0.0, took_s):.1f} s")
+    took_s, started_wall = took(run, now), run.started_wall
+    if started_wall is not None and abs(now.wall - took_s - started_wall) > _CLOCK_SET_S:
+        started_wall = now.wall - took_s  # by the clock as it is now: both ends are shown, and what is between
+    ended = msgspec.structs.replace(
+        _entered(run, state, now), reason=why, started_wall=started_wall, ended_wall=now.wall
+    )
+    text = f"{_name(run)} {state}{_attempt(run)}" + (f": {why}" if why else f" in {took_s:.1f} s")
     data = {} if run.exit is None else {"exit": msgspec.to_builtins(run.exit)}
     return RunStep(ended, (event(f"job.{state}", ended, text, now, **data),))
 
 
 def _entered(run: JobRun, state: str, now: Now) -> JobRun:
-    return msgspec.structs.replace(run, state=state, boot_id=now.boot_id, state_since_s=now.boot_s)
+    begun_s = run.begun_s if run.boot_id == now.boot_id else 0.0
+    return msgspec.structs.replace(run, state=state, boot_id=now.boot_id, state_since_s=now.boot_s, begun_s=begun_s)
 
 
 def _name(run: JobRun) -> str:

@@ -156,13 +156,18 @@ def _too_slow(facts: Facts) -> Reason:
 
 
 def why_not_ready(facts: Facts, release: Release) -> Reason:
-    """`: what stands in the way` of a release's replicas: a probe's words, else its last end; "" when not known."""
+    """`: what stands in the way` of a release's replicas: a probe's words, what keeps them from starting, else its last end.
+
+    "" when not known.
+    """
     given_up = facts.seen.given_up.get(release.n)  # first: one that has just taken its place has seen nothing yet
     said, page = (given_up.text, given_up.id) if given_up else ("", "")
     for replica in facts.seen.replicas:
         text = replica.reason or replica.record.why
         if text and not said and replica.record.release == release.n and not is_ready(replica):
             said, page = text, replica.reason_id
+    if not said and facts.seen.problem:  # the host starts none
+        said, page = facts.seen.problem, facts.seen.problem_id
     too_slow = f"not ready within {release.spec.health.start_budget_s:g} s"  # in the caller's sentence already
     said = said.removeprefix(too_slow).removeprefix(": ")
     return Reason(f": {said}", page or "not-ready-in-time") if said else last_end(facts, release)

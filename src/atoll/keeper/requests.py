@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 LAUNCH_FIELDS = frozenset({
-    "id", "service", "release", "argv", "folder", "env", "uid", "memory_bytes", "cpu_weight", "open_files", "writable",
-    "notice", "files", "files_folder", "network", "isolated",
+    "id", "service", "release", "argv", "folder", "env", "uid", "memory_bytes", "cpu_weight", "open_files", "grace_s",
+    "writable", "notice", "files", "files_folder", "network", "isolated",
 })  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Shim:
         self.peers = {Wire(keeper)}
         self.output = Output(self.selector)
         self.journal: Journal | None = None
-        self.tree = Tree(fixture=launch["kind"] == "fixture")
+        self.tree = Tree(fixture=launch["kind"] == "fixture", grace_s=float(launch.get("grace_s", 0.0)))
         self.asked_to_stop = False  # by a signal: handled in the loop
         self.asked_to_listen = False
         self.deadline: float | None = None  # monotonic

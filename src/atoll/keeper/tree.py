@@ -21,9 +21,14 @@ STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})  # SIG
 
 
 class Tree:
-    """Empty (`main` is 0) until the shim has forked. `fixture`: Atoll's own, below which keepers and shims may lie."""
+    """Empty (`main` is 0) until the shim has forked. `fixture`: Atoll's own, below which keepers and shims may lie.
 
-    def __init__(self, *, fixture: bool) -> None:
+    `grace_s`: what a replica has between its stop signal and its end.
+    """
+
+    def __init__(self, *, fixture: bool, grace_s: float = 0.0) -> None:
+        # A shell ends at the signal and leaves its program alone, which has all of the grace.
+        self._linger_s = max(LINGER_S, grace_s)
         self.main = 0
         self.status: Message | None = None  # of the main process, once it ended
         self.group = Group([])
@@ -86,7 +91,7 @@ class Tree:
             self.oom = self.group.oom_kills() > 0
         self._watch_memory_at = None
         if self._stop_requested:
-            self._kill_at = min(self._kill_at or float("inf"), time.monotonic() + LINGER_S)
+            self._kill_at = min(self._kill_at or float("inf"), time.monotonic() + self._linger_s)
         return True
 
     def _ask_strays(self, pids: list[int]) -> None:

@@ -130,7 +130,9 @@ class Unreachable(AtollError):
 
 
 class Retryable(AtollError):
-    """Outside trouble that may pass; try again after `after_s` seconds."""
+    """Outside trouble that may pass; try again after `after_s` seconds. Exit code 7: another part does not answer."""
+
+    exit_code = 7
 
     def __init__(self, what: str, after_s: float = 1.0, *, id: ErrorId) -> None:
         super().__init__(what, id=id)

@@ -45,6 +45,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     image: Image | None = None  # what it runs in, for a host of containers
     network: Network | None = None  # None: the machine's
     limits: Limits = Limits()
+    grace_s: float = 10.0  # from the signal that stops it to SIGKILL, which comes from whoever sent that signal
     writable: tuple[str, ...] = ()
     files: Mapping[str, str] = {}  # path relative to `files_folder` -> content, which may hold secrets
     files_hold_secrets: bool = False

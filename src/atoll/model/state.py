@@ -338,6 +338,7 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     backward_compatible: bool = False  # of one before a release: releases before that work with what it leaves
     created_wall: float = 0.0
     started_wall: float | None = None  # since when its first attempt is being started
+    begun_s: float = 0.0  # the same by CLOCK_BOOTTIME, since the wall's clock may be set; 0 once it was another boot
     ended_wall: float | None = None
     stop: str = ""  # why it is to end before its time
     exit: Exit | None = None  # of the last attempt

@@ -9,13 +9,12 @@ from pathlib import Path
 from atoll.model.building import Toolchain
 from atoll.model.environment import WorkspaceSpec
 from atoll.model.errors import Conflict, NotFound, UserError
-from atoll.model.suggest import did_you_mean
 from atoll.model.wire_doctor import ToolchainHome
 from atoll.pipeline.detect import TOOLCHAINS
 from atoll.pipeline.environment import build_environment
 from atoll.pipeline.provide import Provided, Shelf
 from atoll.pipeline.survey import survey
-from atoll.pipeline.toolchains import Toolchains
+from atoll.pipeline.toolchains import Toolchains, language
 from atoll.pipeline.wishes import Wish
 
 _TOOL = re.compile(r"([a-z]+)(?:@(\d+(?:\.\d+){0,3}))?")
@@ -101,15 +100,7 @@ def _asked(tool: str) -> tuple[Toolchain, Wish]:
             id="unknown-toolchain",
         )
     name, version = read.groups()
-    if (toolchain := TOOLCHAINS.get(name)) is None:
-        fix = did_you_mean(name, TOOLCHAINS) or "such as go@1.24"
-        raise UserError(
-            f"there are no {name} toolchains that Atoll knows",
-            f"known: {', '.join(sorted(TOOLCHAINS))}",
-            fix,
-            id="unknown-toolchain",
-        )
-    return toolchain, Wish(version=version or "", by="[build] tool")
+    return language(name, TOOLCHAINS, "such as go@1.24"), Wish(version=version or "", by="[build] tool")
 
 
 def _refuse_in_use(each: Provided, users: list[str]) -> None:

@@ -38,7 +38,7 @@ MISSING = UserError(
 
 
 class Trouble(NamedTuple):
-    """What a person should know of a docker command that failed."""
+    """What a person should know of a docker command that failed. `{image}` in `what` is the image that it is about."""
 
     what: str
     fix: str
@@ -57,12 +57,20 @@ _NOT_ALLOWED = Trouble(
 )
 _FULL = Trouble("dockerd's disk is full", "free some space (`docker system df`, `docker builder prune`)", "disk-full")
 _REFUSED = Trouble(
-    "a registry refuses an image",
+    "a registry refuses {image}",
     "`docker login` with an account that may read it; or correct the name, for registries answer so for what they do not have",
     "image-unavailable",
 )
+_AWAY = Trouble(
+    "{image} is not on this machine, and its registry is not reached",
+    (
+        "see why (network, proxy and DNS are dockerd's own), or correct its name; where a mirror has it, say so: [image] base, or "
+        "`docker.bases` of the environment in atoll.toml"
+    ),
+    "image-unavailable",
+)
 _UNKNOWN = Trouble(
-    "an image that it starts from cannot be had",
+    "{image} cannot be had",
     "correct its name; where a mirror has it, say so: [image] base, or `docker.bases` of the environment in atoll.toml",
     "image-unavailable",
 )
@@ -91,6 +99,11 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
         _REFUSED,
     ),
     (
+        # Of a registry, whose addresses are below /v2/: an instruction, too, fetches what it names.
+        r"/v2/\S* .*(dial tcp|tls handshake|x509: |request canceled|timeout awaiting|proxyconnect tcp|connection reset)",
+        _AWAY,
+    ),
+    (
         (
             r"manifest unknown|manifest for \S+ not found|failed to (resolve source|load) metadata|repository name not known"
             r"|get \"?https?://\S+/v2/|invalid reference format|failed to resolve reference"
@@ -101,12 +114,22 @@ _TROUBLES: tuple[tuple[str, Trouble], ...] = (
 )
 
 
-def trouble(said: str) -> Trouble | None:
-    """What the output of a docker command means, where that is known."""
+def trouble(said: str, image: str = "") -> Trouble | None:
+    """What the output of a docker command means, where that is known; `image` is the one it is about, if not what it says."""
     text = said.lower()
     if re.search(_INSIDE, text):
         return _FULL if re.search(_FULL_SAID, text) else None
-    return next((meant for pattern, meant in _TROUBLES if re.search(pattern, text)), None)
+    meant = next((meant for pattern, meant in _TROUBLES if re.search(pattern, text)), None)
+    named = image or _sought(said) or "an image that it starts from"
+    return meant._replace(what=meant.what.format(image=named)) if meant else None
+
+
+def _sought(said: str) -> str:
+    """The image that a build was looking for when it ended, as either builder names it; "" is none."""
+    for pattern in (r"^Step \d+/\d+ : FROM (?:--platform=\S+ )?(\S+)", r"^ > \[internal\] load metadata for (\S+):$"):
+        if found := re.findall(pattern, said, re.MULTILINE):
+            return str(found[-1]).removeprefix("docker.io/").removeprefix("library/")
+    return ""
 
 
 class Docker:
@@ -129,16 +152,9 @@ class Docker:
             env.pop("DOCKER_CONTEXT", None)
         env.pop("DOCKER_DEFAULT_PLATFORM", None)  # images are for the machine that makes them: the key says which
         env.setdefault("BUILDX_BUILDER", "default")  # another one may keep what it builds to itself
-        env.setdefault("DOCKER_BUILDKIT", self._buildkit(env))
+        if _integrated(env):
+            env.setdefault("DOCKER_BUILDKIT", "1")
         return env
-
-    def _buildkit(self, env: Mapping[str, str]) -> str:
-        """1 where BuildKit works: with buildx, or built into an old command line; else 0, the classic builder."""
-        said = _run(("docker", "--version"), env).stdout
-        version = re.search(r"version (\d+)", said)
-        if version and int(version[1]) < _INTEGRATED_UNTIL:
-            return "1"
-        return "1" if _run(("docker", "buildx", "version"), env).returncode == 0 else "0"
 
     # --- images ---------------------------------------------------------------------------------------------------
 
@@ -234,6 +250,12 @@ def _noted(cache: Path) -> set[str]:
         return set((cache / _DOCKERDS).read_text(encoding="utf-8").split("\n")[:-1])
     except FileNotFoundError:
         return set()
+
+
+def _integrated(env: Mapping[str, str]) -> bool:
+    """Whether this command line has a BuildKit that it does not use unasked; later ones use buildx where it is."""
+    version = re.search(r"version (\d+)", _run(("docker", "--version"), env).stdout)
+    return version is not None and int(version[1]) < _INTEGRATED_UNTIL
 
 
 def _passes(name: str) -> bool:

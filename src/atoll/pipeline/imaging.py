@@ -51,7 +51,7 @@ class ImageMaking(Making):
 
     def trouble(self, said: str) -> UserError | None:
         """What Docker's words mean; a full disk is dockerd's then."""
-        if (found := trouble(said)) is not None:
+        if (found := trouble(said, self.work.image.ref if self.work.image else "")) is not None:
             return UserError(found.what, "", found.fix, id=found.id)
         return super().trouble(said)
 

@@ -357,7 +357,9 @@ class Making:
         id: ErrorId = "build-step-failed"
         if (trouble := self.trouble(said)) is not None:
             what, fix, id = f"{what}; {trouble.what}", f"{trouble.fix}; ", trouble.id
-        return BuildFailed(self.work.name, what, said, fix=f"{fix}the whole output is in {output.path}", id=id)
+        return BuildFailed(
+            self.work.name, what, said, fix=f"{fix}the whole output, with each command, is in {output.path}", id=id
+        )
 
     def trouble(self, said: str) -> UserError | None:
         """What is known to lie behind a failure with that output, besides the step itself."""

@@ -36,12 +36,16 @@ class Output:
         self._tail: deque[bytes] = deque()
         self._tail_bytes = self._written = self._dropped = 0
         self._rest = b""
+        self._command, self._begun = "", 0  # of the step that prints now, and what was written before it did
         path.unlink(missing_ok=True)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def begin(self, step: str) -> None:
-        """Note which command printed what follows."""
+        """Note which command printed what follows; a long one, such as one that writes a file, is shown by its first line."""
+        first, *more = step.split("\n")
+        self._command = f"$ {first} …" if more else f"$ {first}"
         self._keep(f"$ {step}\n".encode())
+        self._begun = self._written
 
     def write(self, data: bytes) -> None:
         """Take what was printed."""
@@ -65,9 +69,11 @@ class Output:
             self._tail_bytes -= len(self._tail.popleft())
 
     def last(self) -> str:
-        """The last lines, without colours."""
-        text = b"".join(self._tail).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-        lines = [plain(line)[: 4 * LINE_CHARS] for line in text.rstrip().split("\n")]
+        """The last lines of the step that began last, and its command; without colours."""
+        printed = self._written - self._begun
+        said = b"".join(self._tail)[-printed:] if printed else b""
+        text = said.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        lines = [plain(line)[: 4 * LINE_CHARS] for line in f"{self._command}\n{text}".strip().split("\n")]
         return "\n".join(lines[-SHOWN_LINES:])
 
     def close(self) -> None:

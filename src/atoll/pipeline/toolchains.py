@@ -193,13 +193,16 @@ def asked_language(spec: ServiceSpec, known: Mapping[str, Toolchain]) -> Toolcha
     """The toolchain that `tool` names; None without it. Raises UserError for a language that is none."""
     if spec.build.tool is None:
         return None
-    name = spec.build.tool.partition("@")[0]
+    return language(spec.build.tool.partition("@")[0], known, "correct [build] tool in service.toml")
+
+
+def language(name: str, known: Mapping[str, Toolchain], fix: str) -> Toolchain:
+    """The toolchain of that language. Raises UserError for one that is none, with `fix` where no name is near."""
     if (toolchain := known.get(name)) is None:
-        fix = did_you_mean(name, known) or "correct [build] tool in service.toml"
         raise UserError(
             f"there are no {name} toolchains that Atoll knows",
             f"known: {', '.join(sorted(known))}",
-            fix,
+            did_you_mean(name, known) or fix,
             id="unknown-toolchain",
         )
     return toolchain

@@ -32,7 +32,7 @@ def damaged(path: Path, why: str, anew: str = _ANEW) -> UserError:
     return UserError(
         f"The database {path} is damaged",
         why,
-        f"put back a copy of it, or begin anew: `mv {path} {path}.damaged; rm -f {path}-wal {path}-shm {path}-journal`, {anew}",
+        f"put back a copy of it, or begin anew: `cd {path.parent} && mv {path.name} {path.name}.damaged && rm -f {path.name}-*`, {anew}",
         id="database-damaged",
     )
 

@@ -23,6 +23,7 @@ from atoll.model.task import Task
 from atoll.workspace import template_files
 from atoll.workspace.assemble import address_templates, environment_mistakes, own_env, service, without_root
 from atoll.workspace.authorities import read_authorities
+from atoll.workspace.bases import doubtful
 from atoll.workspace.discover import SERVICE_FILE
 from atoll.workspace.fields_jobs import settled
 from atoll.workspace.fields_service import LIBRARY_FIELDS, SERVICE
@@ -112,6 +113,8 @@ def load(root: Path, environment: str = LOCAL, looked: set[str] | None = None) -
         workspace, doubts = without_root(workspace)
         files.add(doubts)
     files.add(check(workspace, unsure=read.unsure, ephemeral=_ephemeral_ports()))
+    types = {store.type for each in workspace.services.values() for store in each.stores}
+    files.add(doubtful(environment, spec.docker.bases, types))
     if read.services and not (files.errors or found.absent):  # else tasks may be missing for another reason
         files.add(gate.mistakes(_required(top), read.tasks))
     if files.errors:

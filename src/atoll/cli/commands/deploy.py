@@ -12,7 +12,7 @@ from atoll.cli.main import report
 from atoll.cli.plans import plan_option, show
 from atoll.cli.results import finish, receipt_options
 from atoll.cli.session import Session, common_options, json_option, service_argument, takes_session
-from atoll.cli.settle import announce, settle
+from atoll.cli.settle import announce, in_force, settle
 from atoll.cli.store_drafts import planned, started
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def command(
     workspace = session.load()
     names = chosen(workspace, services)
     (announce if plan else settle)(session, workspace)
+    in_force(session, workspace, overridden=bool(override_gate))
     seen = {service.name: service for service in session.client.status().services}
     if affected:
         from atoll.cli.affected import delivered

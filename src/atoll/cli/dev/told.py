@@ -135,7 +135,7 @@ class Teller:
     def _failed(self, event: DevEvent, name: str, files: str) -> list[str]:
         assert event.error is not None
         on = f"; {event.release} goes on" if event.release else "; nothing of it runs"
-        what = event.error.what.removeprefix(f"{event.service}: ")
+        what = event.error.what.removeprefix(f"{event.service}: ").removeprefix(f"{event.service} ")
         lines = [f"{name} {self._bad(what)}{files}{on}"]
         if event.place or event.text:
             lines.append("  " + "  ".join(part for part in (self._place(event.place), event.text) if part))

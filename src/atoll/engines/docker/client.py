@@ -136,10 +136,12 @@ class Client:
             raise DockerFailed(what, f"its answer cannot be read ({exc})") from exc
 
     def _away(self, what: str, why: str) -> Retryable:
+        """`why` is aiohttp's, which names the socket twice and ends `[Connection refused]]`."""
         if self._docker is not None:
             self._docker.api_version = "auto"  # whoever comes back may be a newer one
+        cause = why.rstrip("]").rpartition("[")[2]
         return Retryable(
-            f"Docker could not {what}: dockerd does not answer at {self.socket} ({why})",
+            f"Docker could not {what}: dockerd does not answer at {self.socket} ({cause})",
             _AGAIN_S,
             id="docker-unreachable",
         )

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from atoll.engines.docker.names import RELEASE, REPLICA, SERVICE, Kind, Names
+from atoll.model.command import Command
 from atoll.model.hosted import Hosted
 from atoll.model.launch import Launch
 from atoll.model.state import LOOPBACK, Exit
@@ -23,6 +24,9 @@ _TMPFS = {
 }
 # docker-init passes signals on to its child alone; with this, to the child's group, as for processes.
 _WHOLE_GROUP = "TINI_KILL_PROCESS_GROUP=1"
+# A line for the shell waits for its program, and ends as that. Debian's shell stays a program's parent: the signal would end it
+# at once, and with it the container, before the program had its grace. These are what `[stop] signal` may be and ends a shell.
+_WAITING = "trap 'exit $?' HUP INT QUIT USR1 USR2 TERM; "
 _NOT_EXECUTED = re.compile(r"^\[FATAL tini \(\d+\)\] exec (?P<program>.*) failed: (?P<why>.*)$")
 
 
@@ -88,11 +92,18 @@ def config(launch: Launch, names: Names, network: str, owner: Owner, kind: Kind 
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": host,
     }
-    if argv := launch.command.vector:  # else the image's own
+    if argv := _argv(launch.command):  # else the image's own
         made |= {"Entrypoint": list(argv), "Cmd": []}
     if launch.host != LOOPBACK:
         made["NetworkingConfig"] = {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": launch.host}}}}
     return made
+
+
+def _argv(command: Command) -> Sequence[str]:
+    """What docker-init executes; nothing is what the image says."""
+    if command.shell is None:
+        return command.argv
+    return Command(shell=_WAITING + command.shell).vector
 
 
 def _mounts(launch: Launch, names: Names) -> Sequence[Config]:

@@ -117,6 +117,7 @@ class ProcessHost:
             "memory_bytes": launch.limits.memory_bytes,
             "cpu_weight": launch.limits.cpu_weight,
             "open_files": launch.limits.open_files,
+            "grace_s": launch.grace_s,
             "writable": list(launch.writable),
             "network": None if launch.network is None else _network(launch.network),
             "files": dict(launch.files),

@@ -189,8 +189,8 @@ CHAPTER = Chapter(
         Page(
             "image-unavailable",
             "An image cannot be had",
-            "error[image-unavailable]: orders.image: step 2 of 3 (build the image) ended with exit code 1; an image that it "
-            "starts from cannot be had",
+            "error[image-unavailable]: orders.image: step 2 of 3 (build the image) ended with exit code 1; "
+            "golang:1.24-bookworm is not on this machine, and its registry is not reached",
             "What an image starts from (`FROM`, `[image] base`) and a prebuilt one (`[image] ref`) are pulled by Docker, from the "
             "registry that their name begins with, with the credentials that `docker login` keeps. Registries answer with "
             "the same refusal for what they do not have and for what one may not see.",
@@ -198,7 +198,7 @@ CHAPTER = Chapter(
                 "The name or its tag is wrong: `docker pull NAME` says what the registry answers.",
                 "It needs an account: `docker login REGISTRY`, as the user who builds.",
                 (
-                    "This machine does not reach the registry. Name a mirror's image in `[image] base`, or for all services "
+                    "This machine does not reach the registry: dockerd has a proxy and DNS of its own. Name a mirror's image in `[image] base`, or for all services "
                     "in `[environments.NAME.docker.bases]`."
                 ),
             ),

@@ -6,6 +6,7 @@
 import itertools
 import json
 import random
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class FakeProgram:
 
     def behaviour(self, launch: Launch) -> Behaviour:
         """How a launch of it goes."""
-        words, env = launch.command.argv, {**launch.env, **launch.secrets}
+        words, env = launch.command.argv or shlex.split(launch.command.shell or ""), {**launch.env, **launch.secrets}
         if "program.py" not in words:
             return Behaviour(cannot_start=f"{words[0]}: no such file")
         kind, rest = words[words.index("program.py") + 1], words[words.index("program.py") + 1 :]

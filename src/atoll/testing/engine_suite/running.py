@@ -1,5 +1,8 @@
 """Replicas: how they start, stop, crash, are limited, and outlive the daemon; workers and jobs."""
 
+import json
+import shlex
+
 import pytest
 
 from atoll.cli.drafts import new_key
@@ -9,6 +12,13 @@ from atoll.testing.engine_suite.capabilities import shows
 from atoll.testing.engine_suite.lab import Lab
 
 WORKER = 'port = "none"'
+
+
+def _stops_in_its_own_way(lab: Lab, name: str) -> None:
+    lab.client.stop(name, StopRequest(key=new_key()))
+    lab.until(lambda: not lab.of(name).replicas, what="it has stopped")
+    ends = ["told to stop", "stopped"]
+    lab.until(lambda: [line.text for line in lab.logs(name)][-2:] == ends, what="it has stopped in its own way")
 
 
 class Running:
@@ -83,14 +93,11 @@ class Running:
     @shows("stop")
     def test_it_is_told_to_stop_by_its_own_signal_and_may_take_its_grace(self, lab: Lab) -> None:
         stop = 'stop = { signal = "SIGINT", grace = "20s", drain = "1s" }'
-        lab.service("invoices", stop, env={"STOP_S": "0.5"})
-        lab.up("invoices")
-        lab.client.stop("invoices", StopRequest(key=new_key()))
-        lab.until(lambda: not lab.of("invoices").replicas, what="it has stopped")
-        ends = ["told to stop", "stopped"]
-        lab.until(
-            lambda: [line.text for line in lab.logs("invoices")][-2:] == ends, what="it has stopped in its own way"
-        )
+        line = json.dumps(shlex.join(lab.command("serve")))  # for a shell, which may stay its parent
+        for name, run in (("invoices", None), ("reminders", line)):
+            lab.service(name, stop, run=run, env={"STOP_S": "0.5"})
+            lab.up(name)
+            _stops_in_its_own_way(lab, name)
 
     @shows("stop")
     def test_what_does_not_stop_is_killed_after_its_grace(self, lab: Lab) -> None:
