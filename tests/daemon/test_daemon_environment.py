@@ -349,6 +349,25 @@ def test_a_proxy_that_was_away_gets_everything_when_it_is_back() -> None:
     world.run(scenario)
 
 
+def test_a_host_that_is_away_is_told_while_what_runs_goes_on() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        await world.live(spec())
+        told = await world.environment.status()
+        assert told.notices == ()
+        world.host.disconnect()
+        await world.clock.sleep(15)
+        told = await world.environment.status()
+        assert [service.state for service in told.services] == ["up"]
+        assert told.notices == ("the host is away; what runs goes on, and nothing is started or stopped meanwhile",)
+        world.host.connect()
+        await world.clock.sleep(15)
+        assert (await world.environment.status()).notices == ()
+
+    world.run(scenario)
+
+
 def test_a_slow_failing_service_delays_nobody_else() -> None:
     world = World()
 

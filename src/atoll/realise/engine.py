@@ -142,7 +142,9 @@ class HostEngine:
         return self._cell(service).last_crashed(release)
 
     def notices(self) -> Iterable[str]:
-        """What a person should know of running replicas: no user of their own, listening on all addresses."""
+        """What a person should know: a host that is away; of running replicas: no user of their own, listening on all addresses."""
+        if self._facts.trouble:
+            yield f"{self._facts.trouble}; what runs goes on, and nothing is started or stopped meanwhile"
         for service in self._records.services():
             yield from self._cell(service).notices()
 

@@ -25,6 +25,7 @@ class Facts:
         self._busy: set[str] = set()  # being started or forgotten: the list may not know better
         self._early: dict[str, Hosted] = {}  # ended, while the answer to its own start was still on the way
         self.known = False
+        self.trouble = ""  # why the host did not answer when it was asked last, in a sentence
 
     def of(self, replica: str) -> Hosted | None:
         """What the host said last of one replica."""
@@ -105,8 +106,10 @@ class Facts:
             while True:
                 try:
                     await self.refresh()
+                    self.trouble = ""
                 except Retryable as exc:
                     _log.warning("the host does not answer: %s", exc)
+                    self.trouble = exc.what
                     await self._clock.sleep(exc.after_s)
                     continue
                 await self._clock.sleep(_LIST_EVERY_S)
