@@ -28,6 +28,7 @@ FORGOTTEN_DAYS = 7  # images of another version of this file are kept so long: w
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 DEBOOTSTRAP_S = 600
 BUILD_S = 600
+ASKED_S = 120  # a daemon that answers at all does so in milliseconds
 
 # Certificates that this machine has beyond Debian's own, each as a file, where every program that asks Debian finds it.
 TRUST = r"""
@@ -148,7 +149,8 @@ def make(name: str, host: str, cache: Path) -> str:
     """The tag of a base, which is made on the dockerd at `host` unless it is there. Callers take turns."""
     docker = ["docker", "--host", host]
     wanted = tag(name)
-    if subprocess.run([*docker, "image", "inspect", wanted], capture_output=True, check=False).returncode == 0:
+    there = subprocess.run([*docker, "image", "inspect", wanted], capture_output=True, timeout=ASKED_S, check=False)
+    if there.returncode == 0:
         return wanted
     if name == "rootfs":
         archive = rootfs(cache)

@@ -179,9 +179,14 @@ class Dockerd:
 
     def take(self, image: str, giver: Dockerd) -> None:
         """Have an image that another daemon has, under the same tag."""
-        saved = subprocess.Popen(["docker", "--host", giver.host, "save", image], stdout=subprocess.PIPE)
-        loaded = subprocess.run(["docker", "--host", self.host, "load", "--quiet"], stdin=saved.stdout, check=False)
-        saved.communicate(timeout=60)
+        with subprocess.Popen(["docker", "--host", giver.host, "save", image], stdout=subprocess.PIPE) as saved:
+            try:
+                loaded = subprocess.run(
+                    ["docker", "--host", self.host, "load", "--quiet"], stdin=saved.stdout, timeout=120, check=False
+                )
+                saved.communicate(timeout=60)
+            finally:
+                saved.kill()  # nothing, when it has ended
         if saved.returncode or loaded.returncode:
             raise RuntimeError(f"{image} could not be copied from {giver.host} to {self.host}")
 
