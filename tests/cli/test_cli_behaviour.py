@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -174,11 +175,12 @@ def test_a_command_of_the_real_program_imports_no_adapter(
         "print(*sorted(m for m in sys.modules if m in {'asyncio', 'grpc', 'google.protobuf', 'sqlalchemy', 'rich'}"
         " or m.startswith(('atoll.proxy', 'atoll.engines', 'atoll.builders', 'atoll.pipeline', 'atoll.store'))))"
     )
-    places = {"ATOLL_HOME": str(tmp_path / "h"), "ATOLL_RUN": str(tmp_path / "r")}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command], cwd=tmp_path, env=environ | places, capture_output=True, text=True,
-        timeout=60, check=True,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="atl-") as run:  # short: sockets would lie in it
+        places = {"ATOLL_HOME": str(tmp_path / "h"), "ATOLL_RUN": run}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command], cwd=tmp_path, env=environ | places, capture_output=True, text=True,
+            timeout=60, check=True,
+        )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "", done.stdout
 
 

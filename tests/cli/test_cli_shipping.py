@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def machine(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def atoll(tmp_path: Path, machine: Served) -> Atoll:
+def atoll(tmp_path: Path, machine: Served) -> Iterator[Atoll]:
     shop = tmp_path / "shop"
     for name in ("orders", "catalog"):
         (shop / name).mkdir(parents=True)
@@ -43,7 +44,8 @@ def atoll(tmp_path: Path, machine: Served) -> Atoll:
     host = f'[environments.production]\nhost = "unix://{machine.socket}"\n'
     (shop / "atoll.toml").write_text(f'name = "shop"\nservices = ["*"]\n{host}')
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ATOLL", "NO_COLOR", "COLUMNS"))}
-    env = kept | {"ATOLL_HOME": str(tmp_path / "home"), "ATOLL_RUN": str(tmp_path / "run"), "ATOLL_ENV": "production"}
+    run = tempfile.TemporaryDirectory(prefix="atl-")  # short: sockets would lie in it
+    env = kept | {"ATOLL_HOME": str(tmp_path / "home"), "ATOLL_RUN": run.name, "ATOLL_ENV": "production"}
 
     def call(*args: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -51,7 +53,8 @@ def atoll(tmp_path: Path, machine: Served) -> Atoll:
             cwd=shop, env=env, capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
 
-    return call
+    with run:
+        yield call
 
 
 def deployed(machine: Served) -> list[DeployRequest]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def shop(tmp_path: Path):
     """A copy of the shop; a function that runs `atoll ci` there."""
     skipped = shutil.ignore_patterns("node_modules", "__pycache__", "target", ".atoll")
     root = shutil.copytree(SHOP, tmp_path / "shop", ignore=skipped)
-    env = {**os.environ, "ATOLL_HOME": str(tmp_path / "home"), "ATOLL_RUN": str(tmp_path / "r")}
+    run = tempfile.TemporaryDirectory(prefix="atl-")  # short: sockets would lie in it
+    env = {**os.environ, "ATOLL_HOME": str(tmp_path / "home"), "ATOLL_RUN": run.name}
 
     def ci(*argv: str) -> Any:
         command = [sys.executable, "-m", "atoll.app", "ci", "--json", "--quiet", *argv]
@@ -29,7 +31,8 @@ def shop(tmp_path: Path):
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
-    yield root, ci
+    with run:
+        yield root, ci
     remove_tree(tmp_path / "home")
 
 

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ SEED = 20_261_126
 class Command:
     """The real command line in a workspace with a home of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: str) -> None:
         self.root, self.home = folder / "shop", folder / "home"
         self.root.mkdir()
         (self.root / "atoll.toml").touch()
@@ -31,7 +32,7 @@ class Command:
             **os.environ,
             "PYTHONPATH": str(SOURCE),
             "ATOLL_HOME": str(self.home),
-            "ATOLL_RUN": str(folder / "r"),
+            "ATOLL_RUN": run,
         }
 
     def service(self, name: str, toml: str) -> None:
@@ -58,8 +59,9 @@ class Command:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Command]:
-    made = Command(tmp_path)
-    yield made
+    with tempfile.TemporaryDirectory(prefix="atl-") as run:  # short: sockets would lie in it
+        made = Command(tmp_path, run)
+        yield made
     for mounted in made.home.glob("*/artifacts") if made.home.exists() else ():
         if os.path.ismount(mounted):
             subprocess.run(["umount", str(mounted)], check=True, timeout=30)
