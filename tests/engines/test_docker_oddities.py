@@ -65,9 +65,14 @@ async def test_a_frozen_one_hears_another_signal_than_the_one_that_its_image_nam
     host: DockerHost, launch: Launch, build: Any
 ) -> None:
     """Dockerd would leave it frozen."""
-    trap = Command(shell="trap 'exit 0' TERM; while :; do sleep 0.05; done")
+    trap = Command(shell="trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done")
     asked = msgspec.structs.replace(launch, image=Image(id=build("STOPSIGNAL SIGQUIT")), command=trap)
     await host.start(asked)
+
+    async def heeds() -> bool:
+        return [line.text async for line in host.logs("cabin")] == ["ready"]
+
+    await eventually(heeds, "it heeds the signal")
     assert await host.signal("cabin-r1-1", "SIGSTOP")
     assert await host.signal("cabin-r1-1", "SIGTERM")
 

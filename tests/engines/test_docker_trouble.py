@@ -105,8 +105,9 @@ async def test_containers_that_ended_with_dockerd_are_told_as_ended(
     await asyncio.to_thread(own_dockerd.stop)
     own_dockerd.live_restore = False
     await asyncio.to_thread(own_dockerd.start)
-    await host.start(launch("trap 'exit 7' TERM; while :; do sleep 0.05; done", "cabin-r1-1"))
-    await host.start(launch("trap '' TERM; while :; do sleep 0.05; done", "cabin-r1-2"))
+    await host.start(launch("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done", "cabin-r1-1"))
+    await host.start(launch("trap '' TERM; echo ready; while :; do sleep 0.05; done", "cabin-r1-2"))
+    await eventually(lambda: _said(host, ["ready", "ready"]), "both heed the signal in their own way")
     ends = Ends(host)
     await restart(own_dockerd)
     orderly, forced = await ends.of("cabin-r1-1"), await ends.of("cabin-r1-2")
@@ -207,6 +208,10 @@ async def _listed(host: DockerHost, replica: str) -> bool:
         return any(each.id == replica for each in await host.list())
     except Retryable:
         return False
+
+
+async def _said(host: DockerHost, lines: list[str]) -> bool:
+    return [line.text async for line in host.logs("cabin")] == lines
 
 
 async def _listens(host: DockerHost, replica: str, port: int) -> bool:
