@@ -253,25 +253,16 @@ async def test_a_reused_pid_is_nobodys_replica(box):
     await host.close()
 
 
-async def test_children_of_a_stopped_replica_may_end_in_order(box):
+@pytest.mark.parametrize(
+    ("takes_s", "grace_s"),
+    [(0.5, 10.0), pytest.param(11, 30.0, marks=pytest.mark.slow)],
+    ids=["at once", "in a long grace"],
+)
+async def test_children_of_a_stopped_replica_may_end_in_order(box, takes_s: float, grace_s: float):
     box.boot()
     host = box.host()
-    child = 'trap "sleep 0.5; echo child is done; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
-    launch = box.launch(f"setsid sh -c '{child}' & wait")
-    await host.start(launch)
-    await eventually(lambda: host.last_output(launch.id), "it is ready")
-    assert await host.signal(launch.id, "SIGTERM")
-    assert (await exit_of(host, launch.id)).signal == signal.SIGTERM
-    assert "child is done" in await host.last_output(launch.id)
-    await host.close()
-
-
-@pytest.mark.slow
-async def test_they_have_all_of_the_service_s_grace(box):
-    box.boot()
-    host = box.host()
-    child = 'trap "sleep 11; echo child is done; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
-    launch = msgspec.structs.replace(box.launch(f"setsid sh -c '{child}' & wait"), grace_s=30.0)
+    child = f'trap "sleep {takes_s}; echo child is done; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+    launch = msgspec.structs.replace(box.launch(f"setsid sh -c '{child}' & wait"), grace_s=grace_s)
     await host.start(launch)
     await eventually(lambda: host.last_output(launch.id), "it is ready")
     assert await host.signal(launch.id, "SIGTERM")

@@ -123,9 +123,8 @@ def in_force(session: Session, workspace: WorkspaceSpec, *, overridden: bool) ->
     try:
         running = session.client.environment().environment
     except Failed as exc:
-        if (
-            exc.kind == UNKNOWN_ADDRESS or exc.id == _FORBIDDEN
-        ):  # an older daemon; who may not deploy is told so by what follows
+        # An older daemon has no answer, and who may not deploy is told so by what follows.
+        if exc.kind == UNKNOWN_ADDRESS or exc.id == _FORBIDDEN:
             return
         raise
     told = workspace.environment
